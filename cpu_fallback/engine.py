@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NumPy engine: the readable reference of semantics.md, vectorised over assets and scenarios."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpu_fallback.lane import Lane
+from gpu_bt.spec import FILL, RawResult, RunSpec
+from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
+
+__all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
+
+#: Scenarios times assets that go through a bar together: their arrays stay in a core's second-level cache.
+_BATCH = 32_768
+
+
+class NumpyEngine:
+    """Runs wherever NumPy does."""
+
+    name = "numpy"
+
+    def missing(self) -> str | None:
+        """Always None: NumPy is required by the package."""
+        return None
+
+    def open(self, spec: RunSpec) -> NumpySession:
+        """A session at bar 0."""
+        return NumpySession(spec)
+
+
+class NumpySession:
+    """Scenarios in batches that share their STRUCTURAL fields; each batch moves through the bars by itself."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.t = 0
+        due = _due(spec)
+        size = max(1, _BATCH // spec.market.shape[1])
+        groups: dict[tuple, list[int]] = {}
+        for i, row in enumerate(spec.params[list(STRUCTURAL)].tolist()):
+            groups.setdefault(row, []).append(i)
+        self.lanes = [
+            Lane(spec, np.array(members[a : a + size]), due[:, members[a : a + size]])
+            for members in groups.values()
+            for a in range(0, len(members), size)
+        ]
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Run bars t0..t1-1; t0 is where the last call stopped."""
+        if t0 != self.t or not t0 <= t1 <= self.spec.market.shape[0]:
+            raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {self.spec.market.shape[0]}")
+        for lane in self.lanes:
+            lane.advance(t0, t1)
+        self.t = t1
+
+    def result(self) -> RawResult:
+        """The record of bars [0, t)."""
+        spec, k = self.spec, len(self.spec.params)
+        t_count, n = spec.market.shape
+        first = self.lanes[0].record
+        money = np.empty((first.money.shape[1], k, t_count))
+        counts = np.empty((len(COUNTS), k, t_count), np.int32) if first.counts is not None else None
+        positions = np.empty((k, t_count, n)) if spec.positions else None
+        state, holdings, orders = np.zeros(k, STATE), np.empty((k, n)), np.empty((k, n))
+        for lane in self.lanes:
+            members = lane.record.members
+            money[:, members] = lane.record.money.transpose(1, 2, 0)
+            if counts is not None:
+                counts[:, members] = lane.record.counts.transpose(1, 2, 0)
+            if positions is not None:
+                positions[members] = lane.record.positions
+            for i, (cash, peak, first_bar, ended, h, o) in lane.states().items():
+                state[i] = (cash, peak, first_bar, ended)
+                holdings[i], orders[i] = h, o
+        fills = cuts = None
+        if spec.fills:
+            fills = _ordered([c for lane in self.lanes for c in lane.record.fills])
+            cuts = _ordered([c for lane in self.lanes for c in lane.record.cuts])
+        return RawResult("numpy", money, counts, state, holdings, orders, fills, cuts, positions)
+
+
+def _due(spec: RunSpec) -> np.ndarray:
+    """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target."""
+    t_count = spec.market.shape[0]
+    has = [_has_target(w) for w in spec.weights]
+    due = np.empty((t_count, len(spec.params)), bool)
+    for i, p in enumerate(spec.params):
+        lag = int(p["signal_lag"])
+        due[:, i] = spec.schedules[p["schedule"]]
+        due[:lag, i] = False
+        due[lag:, i] &= has[p["weights"]][: max(0, t_count - lag)]
+    return due
+
+
+def _has_target(weights: np.ndarray) -> np.ndarray:
+    """(T,) bool: the row is not all NaN. Rows that begin with a target are settled by their first cell."""
+    has = ~np.isnan(weights[:, 0])
+    for t in np.flatnonzero(~has):
+        has[t] = not np.isnan(weights[t]).all()
+    return has
+
+
+def _ordered(chunks: list[np.ndarray]) -> np.ndarray:
+    log = np.concatenate(chunks) if chunks else np.zeros(0, FILL)
+    return log[np.lexsort((log["asset"], log["bar"], log["scenario"]))]
+
+
+ENGINE = NumpyEngine()

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""[S4] Fills: the orders of the last decision meet a bar's prices, all assets at once.
+
+Shapes: k scenarios, A active assets; `q` (k, A) signed lots, `F` (1, A) price per lot, money (k, 3, A) = ref, drag, slippage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cpu_fallback.ledger import SHAVE, snap, split_sums
+from cpu_fallback.record import CODE
+
+if TYPE_CHECKING:
+    from cpu_fallback.lane import Lane
+
+__all__ = ["fill"]
+
+#: The largest adverse move of a price.
+_WORST = 0.95
+
+
+def fill(lane: Lane, t: int) -> None:
+    """Fill what can fill at bar t, book it, and leave working or cancel the rest."""
+    if lane.o is None:
+        return
+    price = lane.row(lane.exec.values, t)
+    status = np.zeros(lane.o.shape, np.int32) if lane.record.logging else None
+    price, q = _tradable(lane, t, price)
+    if not lane.margin:
+        q = _cut_to_holding(lane, q, status)
+    if lane.market.volume is not None and (lane.p.any("impact") or not np.all(np.isnan(lane.p.participation))):
+        q = _cut_to_volume(lane, t, q, status)
+    left = lane.o - q
+    if q.any():
+        _book(lane, t, price, q, status)
+    if not lane.keeps:
+        dropped = (left != 0) & ~lane.broke[:, None]  # a scenario that ended at the first mark takes no further step
+        lane.record.cut("CANCELLED", dropped, left, lane.unit[0], lane.names())
+        left = np.where(dropped, 0.0, left)
+    lane.o = left if left.any() else None
+
+
+def _tradable(lane: Lane, t: int, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(price with 0 for none, orders that have a price and no mask against their side)."""
+    q = lane.o
+    if (lane.over | lane.broke).any():  # ended at the first mark of same_close: nothing trades
+        q = np.where((lane.over | lane.broke)[:, None], 0.0, q)
+    if lane.exec.gaps[t]:
+        missing = np.isnan(price)
+        price = np.where(missing, 0.0, price)
+        lane.record.cut("NO_PRICE", missing & (q != 0), q, lane.unit[0], lane.names())
+        q = np.where(missing, 0.0, q)
+    for side, mask in ((1, lane.market.can_buy), (-1, lane.market.can_sell)):
+        if mask is not None:
+            stopped = (np.sign(q) == side) & (lane.row(mask, t) == 0)
+            lane.record.cut("RESTRICTED", stopped, q, lane.unit[0], lane.names())
+            q = np.where(stopped, 0.0, q)
+    return price, q
+
+
+def _cut_to_holding(lane: Lane, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
+    """A sell in a cash account is cut to the holding, the excess cancelled."""
+    if not ((lane.h + q).min(initial=0.0) < 0):
+        return q
+    cut = np.where(q < 0, np.where(q > -lane.h, q, -lane.h), q) + 0.0
+    excess = q != cut
+    lane.record.cut("CANCELLED", excess, q - cut, lane.unit[0], lane.names())
+    lane.o = np.where(excess, cut, lane.o)
+    if status is not None:
+        status[excess] = CODE["CANCELLED"]
+    return cut
+
+
+def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
+    """The participation cap, and with impact on no fill without volume; NaN participation is off."""
+    p, volume = lane.p, lane.row(lane.market.volume, t)
+    shares = p.participation * volume
+    cap = np.where(lane.whole, np.trunc(shares / lane.unit), shares)
+    size = np.abs(q)
+    cut = np.where(cap < size, cap, size)
+    cut = np.where((volume == 0) & (np.asarray(p.impact) > 0), 0.0, cut)
+    less = cut < size
+    lane.record.cut("VOLUME_CLIPPED", less, np.sign(q) * (size - cut), lane.unit[0], lane.names())
+    if status is not None:
+        status[less] = CODE["VOLUME_CLIPPED"]
+    return np.where(q < 0, -cut, cut) + 0.0
+
+
+def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float | None:
+    """[S4] 2. a = slippage + half_spread + impact*(sqrt(|q|*lot)*(1/sqrt(volume))), at most 0.95; None where it is 0."""
+    p, market = lane.p, lane.market
+    impact = p.any("impact")
+    if market.half_spread is None and not impact and not p.any("slippage"):
+        return None
+    a = p.slippage
+    if market.half_spread is not None:
+        a = a + lane.row(market.half_spread, t)
+    if impact:
+        volume = lane.row(market.volume, t)
+        inverse = np.where(volume > 0, 1 / np.sqrt(volume), 0.0)  # without volume nothing fills where impact is on
+        a = a + p.impact * (np.sqrt(size * lane.unit) * inverse)
+    return np.where(a < _WORST, a, _WORST) if np.ndim(a) else min(a, _WORST)
+
+
+def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """[S4] 2. (money (k, 3, A) = ref, drag, slippage on the tick; variable commission and n*a before rounding)."""
+    p, size = lane.p, np.abs(q)
+    money = np.empty((len(q), 3, q.shape[1]))
+    n = np.multiply(size, price, out=money[:, 0])
+    a = adverse_move(lane, t, size)
+    v = n
+    if a is None:
+        money[:, 2] = 0.0
+        moved = None
+    else:
+        moved = np.multiply(n, a, out=money[:, 2])
+        v = n + np.copysign(moved, q)
+    variable = v * p.commission_rate
+    if p.any("commission_per_share"):
+        variable = (size * lane.unit) * p.commission_per_share + variable
+    capped = not np.all(np.isnan(p.max_commission_rate))
+    if capped:
+        most = p.max_commission_rate * n
+        variable = np.where(most < variable, most, variable)  # NaN = off
+    fee = variable
+    if p.any("min_commission"):
+        fee = np.where(q != 0, np.maximum(variable, p.min_commission), 0.0)
+        if capped:
+            fee = np.where(most < fee, most, fee)
+    if p.any("sell_tax"):
+        fee = fee + np.where(q < 0, v * p.sell_tax, 0.0)
+    if moved is None:
+        money[:, 1] = fee
+    else:
+        np.add(moved, fee, out=money[:, 1])
+        moved = moved.copy()  # [S4] 3. needs it before rounding
+    snap(money, p.magic if np.ndim(p.magic) == 0 else p.magic[:, :, None])
+    return money, variable, moved
+
+
+def _sums(money: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (k, 3) of ref, drag and slippage over buys and over sells: a product with signs, exact because sums are."""
+    signs = np.empty((len(q), 2, q.shape[1]))
+    signs[:, 0] = 1.0
+    np.sign(q, out=signs[:, 1])
+    both = money @ signs.transpose(0, 2, 1)
+    total, net = both[:, :, 0], both[:, :, 1]
+    return (total + net) * 0.5, (total - net) * 0.5
+
+
+def _book(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> None:
+    """[S4] 2. to 4.: costs, the cash or leverage limit, cash and holdings, the record."""
+    record = lane.record
+    if lane.margin:
+        q = _limit_leverage(lane, t, price, q, status)
+    money, variable, moved = charge(lane, t, q, price)
+    buys, sells = _sums(money, q)
+    cash = lane.cash
+    bound = np.abs(cash) + buys[:, 0] + buys[:, 1] + sells[:, 0] + sells[:, 1]
+    trades = q.any(axis=1)
+    if not lane.margin:
+        need, proceeds = buys[:, 0] + buys[:, 1], sells[:, 0] - sells[:, 1]
+        funds = cash + proceeds
+        if not (bound < lane.limit).all():
+            _test(lane, trades, need, proceeds, funds)
+        short = (need > funds) & ~lane.over
+        if short.any():
+            short &= (q > 0).any(axis=1)
+        if short.any():
+            q = _clip_to_cash(lane, t, price, q, short, (money, variable, moved), need, funds, status)
+            money, variable, moved = charge(lane, t, q, price)
+            buys, sells = _sums(money, q)
+    lane.cash = cash + (sells[:, 0] - sells[:, 1]) - (buys[:, 0] + buys[:, 1])
+    slippage = buys[:, 2] + sells[:, 2]
+    commission = (buys[:, 1] + sells[:, 1]) - slippage
+    if not (bound < lane.limit).all():  # bounds all that [S4] tests
+        _test(lane, trades, buys[:, 0], sells[:, 0], commission, slippage, lane.cash)
+    lane.h = lane.h + q + 0.0
+    for name, values in (("buys", buys[:, 0]), ("sells", sells[:, 0]), ("commission", commission), ("slippage", slippage)):
+        record.put(name, t, values)
+    record.count("fills", np.count_nonzero(q, axis=1))
+    if status is not None:
+        a = adverse_move(lane, t, np.abs(q))
+        record.fill(q, status, lane.row(lane.field, t)[0], 0.0 if a is None else a, money, lane.unit[0], lane.names())
+
+
+def _test(lane: Lane, trades: np.ndarray, *values: np.ndarray) -> None:
+    """[S4] tests, only where some q != 0 before the cut."""
+    for value in values:
+        lane.over |= ~(np.abs(value) < lane.limit) & trades
+
+
+def _clip_to_cash(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, short: np.ndarray, costs: tuple,
+                  need: np.ndarray, funds: np.ndarray, status: np.ndarray | None) -> np.ndarray:  # fmt: skip
+    """[S4] 3. One factor for all buys of a scenario that cannot pay them, cut to lots; then the remainders bought back."""
+    p = lane.p
+    buy = (q > 0) & short[:, None]
+    size = np.where(buy, q, 0.0)
+    base = need
+    if p.any("min_commission"):
+        money, variable, moved = costs
+        extra = variable - p.min_commission
+        extra = np.where(extra > 0, extra, 0.0)
+        extra = snap(extra if moved is None else moved + extra, p.magic)
+        base = np.where(buy, money[:, 0] + extra, 0.0) @ lane.ones
+    tick, minimum = p.vector("tick"), p.vector("min_commission")
+    room = funds - np.count_nonzero(buy, axis=1) * (minimum + 4 * tick)
+    factor = np.where(base == 0, 0.0, room / base)
+    factor = np.where(factor > 0, factor, 0.0) * SHAVE
+    scaled = factor[:, None] * size
+    cut = np.where(lane.whole, np.trunc(scaled), scaled)
+    cut = _buy_back(lane, t, price, cut, scaled, buy & (cut < size) & lane.whole, funds)
+    less = buy & (cut < size)
+    lane.record.cut("CASH_CLIPPED", less, size - cut, lane.unit[0], lane.names())
+    if status is not None:
+        status[less] = CODE["CASH_CLIPPED"]
+    return np.where(buy, cut, q)
+
+
+def _buy_back(lane: Lane, t: int, price: np.ndarray, cut: np.ndarray, scaled: np.ndarray, cand: np.ndarray,
+              funds: np.ndarray) -> np.ndarray:  # fmt: skip
+    """[S4] 3. Remainders: one lot more for whole classes of buys, the largest fraction first, while the cash lasts."""
+    if not cand.any():
+        return cut
+    now = charge(lane, t, cut, price)[0]
+    now = now[:, 0] + now[:, 1]
+    one_more = charge(lane, t, cut + 1, price)[0]
+    extra = one_more[:, 0] + one_more[:, 1] - now
+    left = funds - now @ lane.ones
+    tie = lane.market.tie[lane.names()]
+    cut = cut.copy()
+    for i in np.flatnonzero(cand.any(axis=1)):
+        members = cand[i].nonzero()[0]
+        classes = (64 * np.trunc(8 * (scaled[i, members] - cut[i, members]))).astype(np.int64) + tie[members]
+        sums = np.bincount(classes, weights=extra[i, members], minlength=512)
+        fits = np.cumsum(sums[::-1])[::-1] <= left[i]  # extras are >= 0: past the first misfit nothing fits
+        cut[i, members[fits[classes]]] += 1
+    return cut
+
+
+def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
+    """[S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity."""
+    p, h = lane.p, lane.h
+    if np.all(np.isnan(p.max_leverage)):
+        return q
+    magic, trades = p.magic, q.any(axis=1)
+    at = price
+    if lane.exec.gaps[t]:  # with same_close the bar has been marked already
+        at = np.where(price > 0, price, lane.row(lane.marks, t) if lane.same_close else lane.carried(t))
+    reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
+    grow = q - reduce
+    long, short = split_sums(snap(h * at, magic), lane.ones)
+    equity = lane.cash + long + short
+    gross = snap(np.abs(h + reduce) * at, magic) @ lane.ones
+    more = snap(np.abs(grow) * price, magic) @ lane.ones
+    on = ~np.isnan(np.broadcast_to(p.vector("max_leverage"), trades.shape))
+    _test(lane, trades & on, long, short, equity, gross, more)
+    bound = p.vector("max_leverage") * equity
+    over = (more > 0) & (gross + more > bound) & trades & ~lane.over
+    if not over.any():
+        return q
+    factor = (bound - gross) / more
+    factor = np.where(factor > 0, factor, 0.0) * SHAVE
+    scaled = factor[:, None] * grow
+    cut = np.where(lane.whole, np.trunc(scaled), scaled) + 0.0
+    less = over[:, None] & (np.abs(cut) < np.abs(grow))
+    lane.record.cut("LEVERAGE_CLIPPED", less, grow - cut, lane.unit[0], lane.names())
+    if status is not None:
+        status[less] = CODE["LEVERAGE_CLIPPED"]
+    return np.where(over[:, None], reduce + cut, q)

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch of scenarios moving through the bars together: the state, and one bar of the law in order.
+
+Letters: k scenarios of the batch still running, A active assets, N all assets. Per-asset arrays are (k, A) on the active
+columns `cols` (None = all N), rows of a panel (1, A), per-scenario numbers (k,). An asset with no holding, no order and
+no target contributes exact zeros to every sum, so leaving it out changes no bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpu_fallback import quiet
+from cpu_fallback.decide import decide
+from cpu_fallback.fills import fill
+from cpu_fallback.ledger import LIMIT, Params, near_whole, snap, split_sums, whole
+from cpu_fallback.prepare import PRICE_OF, events, lots, marks, prices, year_fractions
+from cpu_fallback.record import Record
+from gpu_bt.config import CHOICES
+from gpu_bt.spec import RunSpec
+from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
+
+__all__ = ["Lane"]
+
+_CODE = {name: code for code, name in enumerate(SCENARIO_STATUS)}
+_SAME_CLOSE = CHOICES["execution"].index("same_close")
+_MARGIN = CHOICES["account"].index("margin")
+#: With more than this share of the assets active, whole rows are cheaper than picked ones.
+_DENSE = 0.5
+
+
+class Lane:
+    """k scenarios with equal STRUCTURAL fields (gpu_bt.step.layout), from bar 0."""
+
+    def __init__(self, spec: RunSpec, members: np.ndarray, due: np.ndarray) -> None:
+        self.spec, self.market, self.members = spec, spec.market, members
+        self.params = spec.params[members]
+        self.p = Params(self.params)
+        self.n = self.market.shape[1]
+        self.due = due  # (T, k) bool: the bar decides and its weights row has a target
+        self.due_any = due.any(axis=1)
+        first = self.params[0]
+        self.lot, self.margin = float(first["lot"]), int(first["account"]) == _MARGIN
+        self.same_close = int(first["execution"]) == _SAME_CLOSE
+        self.keeps = CHOICES["unfilled"][first["unfilled"]] == "keep"
+        self.nearest = CHOICES["rounding"][first["rounding"]] == "nearest"
+        self.lots = lots(self.market, self.lot)
+        self.close = prices(self.market, "close", self.lot)
+        self.exec = prices(self.market, PRICE_OF[first["execution"]], self.lot)
+        self.field = getattr(self.market, PRICE_OF[first["execution"]])
+        self.marks = marks(self.market, self.lot)
+        self.events = events(self.market, int(first["delist_after"]))
+        self.days = year_fractions(self.market)
+        self.record = Record(spec, members)
+        k = len(members)
+        opening = np.rint(self.params["initial_cash"] / self.params["tick"]) * self.params["tick"]
+        self.cash, self.peak = opening, opening.copy()
+        self.stop = np.zeros(k, bool)
+        self.first_bar = np.full((k, len(SCENARIO_STATUS)), NEVER, np.int32)
+        self.set_columns(np.empty(0, np.int64), np.zeros((k, 0)), None)
+        self.final: dict[int, tuple] = {}  # scenario -> its state, once ended
+        self._bind()
+
+    @property
+    def k(self) -> int:
+        return len(self.cash)
+
+    def _bind(self) -> None:
+        """What follows from the parameters of the scenarios that still run."""
+        p = self.p
+        self.limit = LIMIT * p.vector("tick")
+        self.financed = p.any("cash_rate") or p.any("debit_rate")
+        self.borrows = self.margin and (self.market.borrow_rate is not None or p.any("borrow_rate"))
+        self.watches_peak = not bool(np.all(np.isnan(p.max_drawdown)))
+        self.calls = self.margin and p.any("maintenance_margin")
+        self.over = np.zeros(len(self.params), bool)
+        self.broke = np.zeros(len(self.params), bool)
+
+    # ---- columns
+
+    def set_columns(self, cols: np.ndarray | None, h: np.ndarray, o: np.ndarray | None) -> None:
+        self.cols, self.h, self.o = cols, h, o
+        width = h.shape[1]
+        self.ones = np.ones(width)
+        self.unit = self.lots.unit[None] if cols is None else self.lots.unit[None, cols]
+        self.whole = self.lots.whole[None] if cols is None else self.lots.whole[None, cols]
+
+    def row(self, panel: np.ndarray, t: int) -> np.ndarray:
+        """(1, A) float64 of a bar of a panel."""
+        row = panel[t : t + 1]
+        if self.cols is not None:
+            row = row.take(self.cols, axis=1)
+        return row if row.dtype == np.float64 else row.astype(np.float64)
+
+    def names(self) -> np.ndarray:
+        """(A,) asset numbers of the active columns."""
+        return np.arange(self.n) if self.cols is None else self.cols
+
+    def recolumn(self, wanted: np.ndarray) -> None:
+        """Make the assets of the (N,) mask active, besides those that hold or wait."""
+        if self.cols is None and np.count_nonzero(wanted) > _DENSE * self.n:
+            return
+        busy = np.logical_or.reduce(self.h, axis=0)
+        if self.o is not None:
+            busy |= np.logical_or.reduce(self.o, axis=0)
+        wanted[busy if self.cols is None else self.cols[busy]] = True
+        cols = None if np.count_nonzero(wanted) > _DENSE * self.n else wanted.nonzero()[0]
+        self.set_columns(cols, self._moved(self.h, cols), None if self.o is None else self._moved(self.o, cols))
+
+    def _moved(self, x: np.ndarray, cols: np.ndarray | None) -> np.ndarray:
+        full = x if self.cols is None else self.spread(x)
+        return full if cols is None else full.take(cols, axis=1)
+
+    def spread(self, x: np.ndarray) -> np.ndarray:
+        """(k, N) of a (k, A) array."""
+        if self.cols is None:
+            return x
+        full = np.zeros((len(x), self.n))
+        if len(x) == 1:
+            full[0][self.cols] = x[0]
+        else:
+            full[:, self.cols] = x
+        return full
+
+    # ---- moving through the bars
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Bars t0..t1-1: runs of bars without trades at once, every other bar by itself."""
+        t = t0
+        with np.errstate(all="ignore"):
+            while t < t1 and self.k:
+                if not self.due_any[t]:
+                    end = quiet.until(self, t, t1)
+                    t = quiet.mark_run(self, t, end)
+                    if t == t1:
+                        break
+                self.bar(t)
+                t += 1
+
+    def bar(self, t: int) -> None:
+        """One bar of the law, [S1] to [S9]."""
+        record, before = self.record, (self.cols, self.h)
+        record.open_bar(t)
+        if t and (self.financed or self.borrows):
+            self.finance(t)
+        if self.events.bar_start[t] != self.events.bar_start[t + 1]:
+            self.corporate(t)
+            self.settle(t)
+        if self.same_close:
+            equity = self.mark(t)
+            self.mark_stop(t, equity)
+            decide(self, t, equity, self.due[t])
+            fill(self, t)
+            equity = self.mark(t)
+            self.mark_stop(t, equity)
+            if self.calls:
+                self.margin_call(t, equity)
+        else:
+            fill(self, t)
+            equity = self.mark(t)
+            self.mark_stop(t, equity)
+            due = self.due[t]
+            if self.calls:
+                due = due & ~self.margin_call(t, equity)
+            decide(self, t, equity, due)
+        record.row(t, equity, self.cash)
+        if self.o is not None:
+            record.count("working", np.count_nonzero(self.o, axis=1))
+        if record.positions is not None:
+            record.hold(t, self.spread(self.h * self.unit) + 0.0)
+        if self.over.any() or self.broke.any():
+            self.end(t, before)
+
+    def set_status(self, name: str, t: int, mask: np.ndarray) -> None:
+        seen = self.first_bar[:, _CODE[name]]
+        seen[mask & (seen == NEVER)] = t
+
+    def test(self, *values: np.ndarray) -> None:
+        """LEDGER_OVERFLOW where a sum, cash or equity reaches LIMIT units; written so that NaN fails."""
+        for value in values:
+            self.over |= ~(np.abs(value) < self.limit)
+
+    def mark(self, t: int) -> np.ndarray:
+        """[S5] Equity at the marks of the bar."""
+        self.value = snap(self.h * self.row(self.marks, t), self.p.magic)
+        if self.margin:
+            self.long, self.short = split_sums(self.value, self.ones)
+            equity = self.cash + self.long + self.short
+            size = np.abs(self.cash) + (self.long - self.short)
+        else:
+            self.long = self.value @ self.ones
+            self.short = 0.0
+            equity, size = self.cash + self.long, np.abs(self.cash) + self.long
+        if not (size < self.limit).all():  # |cash| + long + short bounds all that [S5] tests
+            self.test(self.long, self.short, equity)
+        self.record.put("long_value", t, self.long)
+        if self.margin:
+            self.record.put("short_value", t, self.short)
+        return equity
+
+    def mark_stop(self, t: int, equity: np.ndarray) -> None:
+        """[S5] the end of a scenario, the peak, and [S5d] the drawdown stop."""
+        if not (equity > 0).all():
+            self.broke |= (equity <= 0) & ~self.over
+        self.peak = np.maximum(self.peak, equity)
+        if self.watches_peak:
+            running = ~(self.over | self.broke)
+            falls = (equity < (1 - self.p.vector("max_drawdown")) * self.peak) & running & ~self.stop
+            if falls.any():
+                self.stop = self.stop | falls
+                self.set_status("DRAWDOWN_STOP", t, falls)
+
+    def margin_call(self, t: int, equity: np.ndarray) -> np.ndarray:
+        """[S5m] (k,) bool: the scenarios called at this bar, their orders made."""
+        gross = self.long - self.short
+        call = (equity > 0) & (equity < self.p.vector("maintenance_margin") * gross) & ~(self.stop | self.over | self.broke)
+        if not call.any():
+            return call
+        self.set_status("MARGIN_CALL", t, call)
+        old = np.zeros_like(self.h) if self.o is None else self.o
+        here = call[:, None]
+        self.record.cut("CANCELLED", here & (old != 0), old, self.unit[0], self.names())
+        f = ((equity / self.p.vector("maintenance_margin")) / gross)[:, None]
+        size = np.abs(self.h) * (1 - f)
+        size = np.minimum(np.abs(self.h), np.where(self.whole, np.ceil(size), size))
+        self.o = np.where(here, -np.sign(self.h) * size + 0.0, old)
+        return call
+
+    # ---- what happens to holdings without a trade
+
+    def finance(self, t: int) -> None:
+        """[S1] Interest on cash and the borrow fee of shorts."""
+        days = self.days[t]
+        p, cash = self.p, self.cash
+        rate = np.where(cash >= 0, p.vector("cash_rate"), p.vector("debit_rate"))
+        change = snap(cash * (rate * (days / 360)), self.magic_vector())
+        if self.borrows:
+            fee = self.borrow_fees(t, t + 1)[:, 0]
+            self.test(fee)
+            change = change - fee
+        self.cash = cash + change
+        self.test(self.cash)
+        self.record.put("financing", t, change)
+
+    def magic_vector(self) -> float | np.ndarray:
+        return self.p.magic if np.ndim(self.p.magic) == 0 else self.p.magic[:, 0]
+
+    def borrow_fees(self, t0: int, t1: int) -> np.ndarray:
+        """[S1] (k, B) borrow fees of bars t0..t1-1 for the shorts as they stand, at the marks of the bars before."""
+        out = np.zeros((self.k, t1 - t0))
+        shorts = np.minimum(self.h, 0.0)
+        if not shorts.any():
+            return out
+        for b, t in enumerate(range(t0, t1)):
+            if t:
+                rate = self.p.borrow_rate if self.market.borrow_rate is None else self.row(self.market.borrow_rate, t)
+                fees = (-shorts * self.row(self.marks, t - 1)) * (rate * (self.days[t] / 365))
+                out[:, b] = snap(fees, self.p.magic) @ self.ones
+        return out
+
+    def carried(self, t: int) -> np.ndarray:
+        """(1, A) the mark before [S5] of bar t: the last one, divided by a split of this bar."""
+        if t == 0:
+            return np.zeros_like(self.unit)
+        m = self.row(self.marks, t - 1)
+        if self.events.split[t]:
+            s = self.row(self.market.split, t)
+            m = np.where(s != 1, m / s, m)
+        return m
+
+    def corporate(self, t: int) -> None:
+        """[S2] Cash dividends, then splits with the fractions they leave paid out."""
+        if self.events.dividend[t]:
+            paid = snap(self.h * (self.row(self.market.dividend, t) * self.unit), self.p.magic)
+            received, owed = split_sums(paid, self.ones)
+            self.cash = self.cash + received + owed
+            self.test(received, owed, self.cash)
+            self.record.put("dividends", t, received + owed)
+        if not self.events.split[t]:
+            return
+        s = self.row(self.market.split, t)
+        hit = s != 1
+        h = np.where(hit, self.h * s, self.h)
+        lots_hit = hit & self.whole
+        count = np.where(lots_hit, whole(h), h)
+        left = np.where(lots_hit & ~near_whole(h), h - count, 0.0)
+        fractions = snap(left * self.carried(t), self.p.magic) @ self.ones
+        self.h = count + 0.0
+        if self.o is not None:
+            o = np.where(hit, self.o * s, self.o)
+            o = np.where(lots_hit, whole(o), o)
+            self.record.cut("ROUNDED_OUT", (self.o != 0) & (o == 0), self.o, self.unit[0], self.names())
+            self.o = o
+        self.cash = self.cash + fractions
+        self.test(self.cash)
+        self.record.add("settlements", t, fractions)
+
+    def settle(self, t: int) -> None:
+        """[S3] Holdings of assets delisted at this bar are paid out at their mark."""
+        gone = self.events.settled.get(t)
+        if gone is None:
+            return
+        here = np.zeros(self.n, bool)
+        here[gone] = True
+        here = here[None] if self.cols is None else here[None, self.cols]
+        back = self.market.delisting_return[None] if self.market.delisting_return is not None else np.zeros((1, self.n))
+        back = back if self.cols is None else back.take(self.cols, axis=1)
+        paid = snap(np.where(here, self.h * (self.carried(t) * (1 + back)), 0.0), self.p.magic) @ self.ones
+        self.cash = self.cash + paid
+        self.test(self.cash)
+        self.record.add("settlements", t, paid)
+        self.h = np.where(here, 0.0, self.h)
+        if self.o is not None:
+            self.record.cut("DELISTED", here & (self.o != 0), self.o, self.unit[0], self.names())
+            self.o = np.where(here, 0.0, self.o)
+
+    # ---- the end of scenarios
+
+    def end(self, t: int, before: tuple[np.ndarray | None, np.ndarray]) -> None:
+        """Take scenarios that overflowed or went bankrupt at bar t out of the batch."""
+        self.broke &= ~self.over
+        self.set_status("LEDGER_OVERFLOW", t, self.over)
+        self.set_status("BANKRUPT", t, self.broke)
+        if self.over.any():
+            self.record.void(t, self.over)
+        now = self.cols
+        held, orders = self.spread(self.h), self.spread(self.o) if self.o is not None else np.zeros((self.k, self.n))
+        self.cols = before[0]
+        earlier = self.spread(before[1])
+        self.cols = now
+        for i in np.flatnonzero(self.over | self.broke):
+            self.final[int(self.members[i])] = (
+                self.cash[i], self.peak[i], self.first_bar[i].copy(), 1,
+                earlier[i] if self.over[i] else held[i], orders[i],
+            )  # fmt: skip
+        going = ~(self.over | self.broke)
+        self.record.keep(going)
+        self.members, self.params, self.due = self.members[going], self.params[going], self.due[:, going]
+        self.cash, self.peak, self.stop = self.cash[going], self.peak[going], self.stop[going]
+        self.first_bar = self.first_bar[going]
+        self.h, self.o = self.h[going], None if self.o is None else self.o[going]
+        if len(self.members):
+            self.p = Params(self.params)
+            self._bind()
+
+    def states(self) -> dict[int, tuple]:
+        """Scenario -> (cash, peak, first_bar, ended, holdings (N,), orders (N,)) in lots."""
+        held = self.spread(self.h)
+        orders = np.zeros_like(held) if self.o is None else self.spread(self.o) + 0.0
+        out = dict(self.final)
+        for i, member in enumerate(self.members):
+            out[int(member)] = (self.cash[i], self.peak[i], self.first_bar[i], 0, held[i], orders[i])
+        return out

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs of bars at which nothing trades: marked at once, up to the next bar at which something may happen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cpu_fallback.ledger import snap
+
+if TYPE_CHECKING:
+    from cpu_fallback.lane import Lane
+
+__all__ = ["mark_run", "until"]
+
+#: Values marked at once: a block of this many float64 stays in a core's second-level cache.
+_BLOCK = 48_000
+
+
+def until(lane: Lane, t: int, t1: int) -> int:
+    """The first bar in [t, t1] that needs the full step: a decision is due, a working order has a price, an event hits
+    a holding or an order, or a stopped scenario still has something to sell."""
+    later = lane.due_any[t:t1].argmax()
+    end = t + int(later) if lane.due_any[t + later] else t1
+    if lane.o is not None:
+        if not lane.keeps:
+            return t
+        waiting = np.logical_or.reduce(lane.o, axis=0)
+        assets = waiting.nonzero()[0] if lane.cols is None else lane.cols[waiting]
+        end = _first_price(lane, assets, t, end)
+    if lane.stop.any() and lane.h[lane.stop].any():
+        return t
+    start = lane.events.bar_start
+    assets = lane.events.assets[start[t] : start[end]]
+    if len(assets):
+        busy = np.zeros(lane.n, bool)
+        touched = np.logical_or.reduce(lane.h, axis=0)
+        if lane.o is not None:
+            touched |= waiting
+        busy[touched.nonzero()[0] if lane.cols is None else lane.cols[touched]] = True
+        hit = busy[assets]
+        if hit.any():
+            end = int(np.searchsorted(start, start[t] + int(hit.argmax()), side="right")) - 1
+    return end
+
+
+def _first_price(lane: Lane, assets: np.ndarray, t: int, end: int) -> int:
+    """The first bar in [t, end] at which one of the assets has an execution price; looked for in growing steps."""
+    step = 4
+    while t < end:
+        stop = min(end, t + step)
+        found = ~np.isnan(lane.field[t:stop, assets])
+        found = found.any(axis=1)
+        if found.any():
+            return t + int(found.argmax())
+        t, step = stop, step * 4
+    return end
+
+
+def mark_run(lane: Lane, t: int, end: int) -> int:
+    """Mark and record bars [t, end); stop before the first at which a status may change. Returns where it stopped."""
+    width = max(1, _BLOCK // max(1, lane.h.size))
+    while t < end:
+        stop = min(end, t + width)
+        done = _block(lane, t, stop)
+        if done < stop:
+            return done
+        t = stop
+    return t
+
+
+def _block(lane: Lane, t0: int, t1: int) -> int:
+    marks = lane.marks[t0:t1]
+    if lane.cols is not None:
+        marks = marks.take(lane.cols, axis=1)
+    magic = lane.p.magic if np.ndim(lane.p.magic) == 0 else lane.p.magic[:, :, None]
+    value = snap(lane.h[:, None, :] * marks[None], magic)  # [S5] (k, B, A)
+    long = value @ lane.ones
+    short = np.zeros_like(long)
+    if lane.margin:
+        size = np.abs(value, out=value) @ lane.ones
+        long, short = (size + long) * 0.5, (long - size) * 0.5 + 0.0
+    cash, financing, good = _cash(lane, t0, t1)
+    equity = cash + long + short
+    limit, magic_drawdown = _column(lane.limit), _column(lane.p.vector("max_drawdown"))
+    good &= (np.abs(cash) + (long - short) < limit) & (equity > 0)  # else [S5] tests or ends: the full step decides
+    peak = np.maximum.accumulate(np.concatenate((lane.peak[:, None], equity), axis=1), axis=1)[:, 1:]
+    if lane.watches_peak:
+        good &= ~((equity < (1 - magic_drawdown) * peak) & ~lane.stop[:, None])  # [S5d]
+    if lane.calls:
+        floor = _column(lane.p.vector("maintenance_margin"))
+        good &= ~((equity < floor * (long - short)) & ~lane.stop[:, None])  # [S5m]
+    ok = good.all(axis=0)
+    count = t1 - t0 if ok.all() else int(ok.argmin())
+    if count:
+        _write(lane, slice(t0, t0 + count), equity[:, :count], cash[:, :count], long[:, :count], short[:, :count],
+               financing[:, :count])  # fmt: skip
+        lane.cash = np.ascontiguousarray(cash[:, count - 1])
+        lane.peak = np.ascontiguousarray(peak[:, count - 1])
+    return t0 + count
+
+
+def _cash(lane: Lane, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[S1] (k, B) cash after financing, the financing, and where both stay inside the ledger."""
+    k, count = lane.k, t1 - t0
+    if not (lane.financed or lane.borrows):
+        return np.broadcast_to(lane.cash[:, None], (k, count)), np.zeros((k, count)), np.ones((k, count), bool)
+    fees = lane.borrow_fees(t0, t1) if lane.borrows else np.zeros((k, count))
+    cash, change = np.empty((k, count)), np.empty((k, count))
+    now, magic = lane.cash, lane.magic_vector()
+    credit, debit = lane.p.vector("cash_rate"), lane.p.vector("debit_rate")
+    for b in range(count):
+        rate = np.where(now >= 0, credit, debit)
+        change[:, b] = snap(now * (rate * (lane.days[t0 + b] / 360)), magic) - fees[:, b]
+        now = now + change[:, b]
+        cash[:, b] = now
+    return cash, change, (np.abs(cash) < _column(lane.limit)) & (fees < _column(lane.limit))
+
+
+def _column(x: float | np.ndarray) -> float | np.ndarray:
+    return x if np.ndim(x) == 0 else x[:, None]
+
+
+def _write(lane: Lane, bars: slice, equity: np.ndarray, cash: np.ndarray, long: np.ndarray, short: np.ndarray,
+           financing: np.ndarray) -> None:  # fmt: skip
+    record = lane.record
+    record.open_bars(bars.start, bars.stop)
+    record.money[bars, 0, record.alive] = equity.T
+    record.money[bars, 1, record.alive] = cash.T
+    record.put("long_value", bars, long.T)
+    record.put("short_value", bars, short.T)
+    record.put("financing", bars, financing.T)
+    if lane.o is not None:
+        waiting = np.count_nonzero(lane.o, axis=1)
+        record.counted("working", bars, waiting)
+        record.counted("no_price", bars, waiting)
+        if record.logging:
+            for t in range(bars.start, bars.stop):
+                record.bar = t
+                record.log_cut("NO_PRICE", lane.o != 0, lane.o, lane.unit[0], lane.names())
+    if record.positions is not None:
+        record.hold(bars, lane.spread(lane.h * lane.unit) + 0.0)

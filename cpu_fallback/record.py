@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""[S9] The record of a batch of scenarios: a row per bar, and on request every fill, cut and holding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpu_bt.spec import FILL, RunSpec
+from gpu_bt.step.layout import COUNTS, MONEY, ORDER_STATUS
+
+__all__ = ["CODE", "Record"]
+
+#: Order status -> code in FILL.status.
+CODE = {name: code for code, name in enumerate(ORDER_STATUS)}
+_COUNT = {name: i for i, name in enumerate(COUNTS)}
+_MONEY = {name: i for i, name in enumerate(MONEY)}
+
+
+class Record:
+    """Rows of K scenarios, bar-major, so that a bar's row is one block of memory; `alive` picks those still running."""
+
+    def __init__(self, spec: RunSpec, members: np.ndarray) -> None:
+        t_count, n = spec.market.shape
+        k = len(members)
+        self.members = members
+        self.full = spec.columns == "all"
+        self.money = np.full((t_count, len(MONEY) if self.full else 2, k), np.nan)
+        self.counts = np.zeros((t_count, len(COUNTS), k), np.int32) if self.full else None
+        self.positions = np.full((k, t_count, n), np.nan) if spec.positions else None
+        self.logging = spec.fills
+        self.fills: list[np.ndarray] = []
+        self.cuts: list[np.ndarray] = []
+        self.alive: slice | np.ndarray = slice(None)
+        self.bar = 0
+
+    def keep(self, mask: np.ndarray) -> None:
+        """Go on with the scenarios of the mask."""
+        self.alive = np.arange(self.money.shape[2])[self.alive][mask]
+
+    def row(self, t: int, equity: np.ndarray, cash: np.ndarray) -> None:
+        """Equity and cash of a bar."""
+        row = self.money[t]
+        row[0, self.alive] = equity
+        row[1, self.alive] = cash
+
+    def put(self, name: str, t: int | slice, values: np.ndarray) -> None:
+        """A money column of a bar, (k,), or of a run of bars, (B, k)."""
+        if self.full:
+            self.money[t, _MONEY[name], self.alive] = values + 0.0
+
+    def add(self, name: str, t: int, values: np.ndarray) -> None:
+        """Add to a money column of a bar."""
+        if self.full:
+            row = self.money[t, _MONEY[name]]
+            row[self.alive] += values
+
+    def open_bar(self, t: int) -> None:
+        """Columns that most bars leave at zero."""
+        self.bar = t
+        if self.full:
+            self.money[t, 2:, self.alive] = 0.0
+
+    def open_bars(self, t0: int, t1: int) -> None:
+        """The same for a run of bars."""
+        if self.full:
+            self.money[t0:t1, 2:, self.alive] = 0.0
+
+    def count(self, name: str, values: np.ndarray) -> None:
+        """Add (k,) to a count of the bar."""
+        if self.counts is not None:
+            row = self.counts[self.bar, _COUNT[name]]
+            row[self.alive] += values
+
+    def counted(self, name: str, t: slice, values: np.ndarray) -> None:
+        """A count of a run of bars at which nothing changes, (k,)."""
+        if self.counts is not None:
+            self.counts[t, _COUNT[name], self.alive] = values
+
+    def cut(self, status: str, where: np.ndarray, lots: np.ndarray, unit: np.ndarray, cols: np.ndarray) -> None:
+        """Count the orders (k, A) that lost `lots` for this reason; log them when fills are kept."""
+        if self.full:
+            self.count(status.lower(), np.count_nonzero(where, axis=1))
+        self.log_cut(status, where, lots, unit, cols)
+
+    def log_cut(self, status: str, where: np.ndarray, lots: np.ndarray, unit: np.ndarray, cols: np.ndarray) -> None:
+        """The same without counting."""
+        if self.logging and where.any():
+            k, a = np.nonzero(where)
+            chunk = self._chunk(k, cols[a])
+            chunk["status"] = CODE[status]
+            chunk["shares"] = np.broadcast_to(lots, where.shape)[k, a] * unit[a] + 0.0
+            self.cuts.append(chunk)
+
+    def fill(self, q: np.ndarray, status: np.ndarray, price: np.ndarray, adverse: np.ndarray, money: np.ndarray,
+             unit: np.ndarray, cols: np.ndarray) -> None:  # fmt: skip
+        """Log the fills q (k, A) in lots: price (A,) per share, adverse a, money (k, 3, A) = ref, drag, slippage."""
+        k, a = np.nonzero(q)
+        if not len(k):
+            return
+        chunk = self._chunk(k, cols[a])
+        p, sign = price[a], np.sign(q[k, a])
+        chunk["status"] = status[k, a]
+        chunk["shares"] = q[k, a] * unit[a]
+        chunk["price"] = p + sign * (p * np.broadcast_to(adverse, q.shape)[k, a])
+        chunk["reference_price"] = p
+        chunk["slippage"] = money[k, 2, a]
+        chunk["commission"] = money[k, 1, a] - money[k, 2, a]
+        self.fills.append(chunk)
+
+    def _chunk(self, k: np.ndarray, assets: np.ndarray) -> np.ndarray:
+        chunk = np.zeros(len(k), FILL)
+        chunk["scenario"] = self.members[self.alive][k]
+        chunk["bar"] = self.bar
+        chunk["asset"] = assets
+        return chunk
+
+    def hold(self, t: int | slice, shares: np.ndarray) -> None:
+        """Holdings (k, N) in shares after a bar, or after each bar of a run."""
+        if self.positions is not None:
+            if isinstance(t, slice):
+                self.positions[self.alive, t] = shares[:, None]
+            else:
+                self.positions[self.alive, t] = shares
+
+    def void(self, t: int, mask: np.ndarray) -> None:
+        """LEDGER_OVERFLOW: no row and no fills of this bar for the scenarios of the mask."""
+        dead = np.arange(self.money.shape[2])[self.alive][mask]
+        self.money[t, :, dead] = np.nan
+        if self.counts is not None:
+            self.counts[t, :, dead] = 0
+        if self.positions is not None:
+            self.positions[dead, t] = np.nan
+        gone = self.members[dead]
+        for log in (self.fills, self.cuts):
+            for i, chunk in enumerate(log):
+                if chunk["bar"][0] == t:
+                    log[i] = chunk[~np.isin(chunk["scenario"], gone)]
+            log[:] = [chunk for chunk in log if len(chunk)]

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-sectional portfolio simulation: one event is one timestamp, the same bits on every engine."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: Public name -> module. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
+_PUBLIC = {
+    "BacktestError": "gpu_bt.errors",
+    "BacktestWarning": "gpu_bt.errors",
+    "Config": "gpu_bt.config",
+    "ConfigError": "gpu_bt.errors",
+    "EngineUnavailable": "gpu_bt.errors",
+    "Panel": "gpu_bt.panel",
+    "PanelError": "gpu_bt.errors",
+    "Result": "gpu_bt.result",
+    "ResultError": "gpu_bt.errors",
+    "Weights": "gpu_bt.weights",
+    "WeightsError": "gpu_bt.errors",
+    "read_panel": "gpu_bt.frames",
+    "read_weights": "gpu_bt.frames",
+    "run": "gpu_bt.api",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gpu_bt' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_PUBLIC))

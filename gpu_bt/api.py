@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""run(): check -> RunSpec -> session -> Result."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.clock import schedule
+from gpu_bt.config import Config
+from gpu_bt.engine import resolve
+from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, WeightsError
+from gpu_bt.panel import Panel, as_host
+from gpu_bt.result import Result
+from gpu_bt.spec import Progress, RawResult, RunSpec
+from gpu_bt.step.layout import pack
+from gpu_bt.weights import Weights
+
+__all__ = ["run"]
+
+#: execution -> the panel field it fills at.
+_NEEDS = {"next_open": "open", "next_close": "close", "next_vwap": "vwap", "same_close": "close"}
+_RECORDS = ("bars", "fills", "positions")
+#: Rows of weights checked at once: a block stays in cache between the passes over it.
+_ROWS = 16
+_MAX_WEIGHT = 1000.0
+#: A holding without a target for this many decisions in a row is worth a warning.
+_FORGOTTEN = 20
+#: Below this many lots the rounding of the median target costs more than a few percent of it.
+_FEW_LOTS = 20
+
+
+def run(
+    panel: Panel,
+    weights: Any,
+    config: Config | None = None,
+    *,
+    engine: str = "auto",
+    record: str | Iterable[str] = "bars",
+    progress: Progress | None = None,
+) -> Result:
+    """Simulate target weights over a panel, bar by bar, as docs/semantics.md says.
+
+    weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
+    `read_weights` gave.   config: assumptions; default Config().
+    engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
+    record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run), "fills",
+    "positions", or several of them.   progress: called with (bars done, bars).
+
+    Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine.
+    Warns (BacktestWarning) of targets of few lots and of holdings that no decision mentions any more.
+    """
+    if not isinstance(panel, Panel):
+        raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
+    kept = _records(record)
+    check_fields(panel, config)
+    notes = dict(panel.notes)
+    if isinstance(weights, Weights):
+        notes.update({k: v for k in ("moved_rows", "unknown_rows", "dropped_rows") if (v := getattr(weights, k))})
+    values = check_weights(panel, weights, config.account)
+    bars = schedule_of(panel, config)
+    spec = RunSpec(
+        panel.market, pack([config]), (values,), bars[None], fills="fills" in kept, positions="positions" in kept
+    )
+    _warn_few_lots(panel, values, config, bars)
+    chosen = resolve(engine)
+    began = time.perf_counter()
+    raw = _simulate(chosen, spec, progress)
+    seconds = time.perf_counter() - began
+    _warn_forgotten(panel, values, config, bars, raw)
+
+    def replay(fills: bool, positions: bool) -> RawResult:
+        return _simulate(chosen, dataclasses.replace(spec, fills=fills, positions=positions), None)
+
+    return Result(
+        raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config, replay=replay,
+        notes=notes, wall_seconds=seconds,
+    )  # fmt: skip
+
+
+def _simulate(engine: Any, spec: RunSpec, progress: Progress | None) -> RawResult:
+    session = engine.open(spec)
+    bars = spec.market.shape[0]
+    step = bars if progress is None else max(1, bars // 100)
+    for t in range(0, bars, step):
+        session.advance(t, min(bars, t + step))
+        if progress is not None:
+            progress(min(bars, t + step), bars)
+    return session.result()
+
+
+def _records(record: str | Iterable[str]) -> set[str]:
+    names = {record} if isinstance(record, str) else set(record)
+    for name in names:
+        if name not in _RECORDS:
+            raise ConfigError(f"record is {name!r}: it must be one or more of {', '.join(map(repr, _RECORDS))}")
+    return names
+
+
+def schedule_of(panel: Panel, config: Config) -> np.ndarray:
+    """(T,) bool: the bars at which this config decides."""
+    following = None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))
+    rule = (config.rebalance, config.rebalance_every, config.rebalance_offset)
+    return schedule(panel.microseconds, panel.time_zone, following, *rule)
+
+
+def check_fields(panel: Panel, config: Config) -> None:
+    """Raise ConfigError where the config needs a field that the panel lacks."""
+    field = _NEEDS[config.execution]
+    if getattr(panel, field) is None:
+        other = "execution='next_close'" if config.execution == "next_open" else "another execution"
+        raise ConfigError(f"execution={config.execution!r} fills at the {field}: pass {field}= to the Panel, or {other}")
+    for name, off in (("participation", None), ("impact", 0.0)):
+        if getattr(config, name) != off and panel.volume is None:
+            raise ConfigError(f"{name} is {getattr(config, name)}: it needs volumes; pass volume= to the Panel")
+
+
+def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
+    """(T, N) float weights, or a WeightsError that names bar and asset."""
+    array = as_host("weights", weights, WeightsError)
+    if array.dtype.kind not in "iuf":
+        raise WeightsError(
+            f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers; tables and"
+            " files go through read_weights(source, panel)"
+        )
+    if array.shape != panel.shape:
+        raise WeightsError(
+            f"weights has shape {array.shape}: it must be (T, N) = {panel.shape}, a row per bar and a column per asset"
+        )
+    if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array, np.float64)
+    low = 0.0 if account == "cash" else -_MAX_WEIGHT
+    for t in range(0, len(array), _ROWS):
+        rows = array[t : t + _ROWS]
+        if not (np.fmin.reduce(rows, axis=None) < low or np.fmax.reduce(rows, axis=None) > _MAX_WEIGHT):
+            continue
+        bad = (rows < low) | (rows > _MAX_WEIGHT)
+        b, i = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        where, value = f"weights[{panel.label(t + b)}, {panel.assets[i]!r}] is {rows[b, i]}", abs(rows[b, i])
+        if value <= _MAX_WEIGHT:
+            raise WeightsError(f"{where}: a cash account is long-only; use Config(account='margin') for short positions")
+        raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
+    return array
+
+
+def _warn_few_lots(panel: Panel, weights: np.ndarray, config: Config, bars: np.ndarray) -> None:
+    """Whole lots are coarse where the median target is a handful of them; judged on up to 50 deciding bars."""
+    if config.lot == 0:
+        return
+    rows = np.flatnonzero(bars)
+    rows = rows[:: max(1, len(rows) // 50)]
+    with np.errstate(invalid="ignore"):
+        size = np.full(panel.shape[1], config.lot) if panel.lot is None else panel.lot
+        lots = config.initial_cash * np.abs(weights[rows].astype(np.float64)) / (panel.close[rows].astype(np.float64) * size)
+        lots = lots[np.isfinite(lots) & (lots > 0)]
+    if len(lots) and np.median(lots) < _FEW_LOTS:
+        warnings.warn(
+            f"the median target is {np.median(lots):.3g} lots, so rounding to whole lots shifts it by percents: use"
+            " lot=0 (fractional shares) or more initial_cash",
+            BacktestWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_forgotten(panel: Panel, weights: np.ndarray, config: Config, bars: np.ndarray, raw: RawResult) -> None:
+    """Holdings at the end whose target was NaN in each of the last decisions."""
+    rows = np.flatnonzero(bars) - config.signal_lag
+    rows = [t for t in rows[rows >= 0][::-1] if not np.isnan(weights[t]).all()][:_FORGOTTEN]
+    held = np.flatnonzero(raw.holdings[0])
+    if len(rows) < _FORGOTTEN or not len(held):
+        return
+    lost = held[np.isnan(weights[np.ix_(rows, held)]).all(axis=0)]
+    if len(lost):
+        names = ", ".join(panel.assets[i] for i in lost[:3]) + (", ..." if len(lost) > 3 else "")
+        warnings.warn(
+            f"{len(lost)} holdings had no target (NaN) in the last {_FORGOTTEN} decisions and are still held: {names};"
+            " NaN means hold, use 0 to close",
+            BacktestWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Timestamps and calendars: whatever a user has -> datetime64[us], and the bars at which a rebalance rule decides."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+__all__ = ["local_microseconds", "schedule", "timestamps_to_numpy"]
+
+_DAY = 86_400_000_000
+#: Zone offsets change at quarter hours of UTC, so one look-up serves all bars of a quarter hour.
+_QUARTER_HOUR = 900_000_000
+
+
+def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exception]) -> tuple[np.ndarray, str | None]:
+    """((T,) datetime64[us], time zone or None): UTC instants where there is a zone, else the naive timestamps.
+
+    values: datetime64 of any unit (finer than a microsecond is cut), dates, datetimes, ISO strings, a pandas
+    DatetimeIndex or Series, a Polars Series. `time_zone` says that naive values are UTC instants of that zone.
+    Raises `error` for integers, NaT, and naive and aware or differently zoned values mixed.
+    """
+    zone = time_zone
+    if hasattr(values, "dt") and hasattr(values, "to_numpy") and hasattr(getattr(values, "dtype", None), "tz"):
+        zone = str(values.dtype.tz)  # a pandas Series with a zone
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    if getattr(values, "tz", None) is not None:
+        zone, values = str(values.tz), values.tz_convert("UTC").tz_localize(None)
+    elif getattr(getattr(values, "dtype", None), "time_zone", None) is not None:
+        zone = values.dtype.time_zone
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    array = values if isinstance(values, np.ndarray) and values.dtype != object else None
+    if array is None:
+        array, found = _from_objects(list(values), error)
+        zone = zone or found
+    if array.dtype.kind == "U":
+        try:
+            array = array.astype("datetime64[us]")
+        except ValueError as exc:
+            raise error(f"timestamps cannot be read ({exc}): pass ISO dates, datetimes or datetime64") from None
+    if array.dtype.kind != "M" or array.ndim != 1:
+        raise error(
+            f"timestamps has dtype {array.dtype} and {array.ndim} dimensions: it must be (T,) dates or datetimes;"
+            " integers have no unit, convert them with numpy's datetime64"
+        )
+    if np.isnat(array).any():
+        raise error(f"timestamps[{int(np.argmax(np.isnat(array)))}] is NaT: every bar needs a timestamp; drop that row")
+    if zone is not None:
+        _zone(zone, error)
+    out = np.array(array.astype("datetime64[us]"), copy=True)
+    out.flags.writeable = False
+    return out, zone
+
+
+def _from_objects(values: list[Any], error: type[Exception]) -> tuple[np.ndarray, str | None]:
+    """Python datetimes, dates, strings, datetime64 or pandas Timestamps."""
+    zones = {getattr(v, "tzinfo", None) for v in values}
+    if zones == {None} or not zones:
+        try:
+            return np.array([np.datetime64(v, "us") for v in values], "datetime64[us]"), None
+        except (TypeError, ValueError) as exc:
+            raise error(f"timestamps cannot be read ({exc}): pass dates, datetimes or datetime64") from None
+    names = {_zone_name(z) for z in zones}
+    if len(names) > 1:
+        got = ", ".join(sorted(str(n) for n in names))
+        raise error(f"timestamps mix time zones ({got}): convert them to one zone, or drop the zone everywhere")
+    name = names.pop()
+    if name is None:
+        raise error("timestamps have a fixed offset: give them a named zone, such as 'America/New_York' or 'UTC'")
+    naive = [v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
+    return np.array([np.datetime64(v, "us") for v in naive], "datetime64[us]"), name
+
+
+def _zone_name(zone: dt.tzinfo | None) -> str | None:
+    if zone is None:
+        return "none"
+    if zone == dt.UTC:
+        return "UTC"
+    return getattr(zone, "key", None) or getattr(zone, "zone", None)
+
+
+def _zone(name: str, error: type[Exception] = ValueError) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise error(f"time zone {name!r} is unknown: pass an IANA name, such as 'America/New_York'") from None
+
+
+def local_microseconds(microseconds: np.ndarray, time_zone: str | None) -> np.ndarray:
+    """(T,) int64 wall-clock microseconds of UTC instants in a zone; unchanged without one."""
+    if time_zone is None or time_zone == "UTC":
+        return microseconds
+    zone = _zone(time_zone)
+    slots, inverse = np.unique(microseconds // _QUARTER_HOUR, return_inverse=True)
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    moments = [(epoch + dt.timedelta(microseconds=int(s) * _QUARTER_HOUR)).astimezone(zone) for s in slots]
+    offsets = np.array([m.utcoffset() // dt.timedelta(microseconds=1) for m in moments], np.int64)
+    return microseconds + offsets[inverse]
+
+
+def _period(local: np.ndarray, rebalance: str) -> np.ndarray:
+    """A number that changes where the day, week (from Monday), month, quarter or year changes."""
+    days = local // _DAY
+    if rebalance == "day":
+        return days
+    if rebalance == "week":
+        return (days + 3) // 7  # 1970-01-01 was a Thursday
+    months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return months // {"month": 1, "quarter": 3, "year": 12}[rebalance]
+
+
+def schedule(
+    microseconds: np.ndarray,
+    time_zone: str | None,
+    next_microsecond: int | None,
+    rebalance: str,
+    every: int,
+    offset: int,
+) -> np.ndarray:
+    """(T,) bool: the bars that decide (semantics.md, [S6])."""
+    if rebalance == "bar":
+        named = np.ones(len(microseconds), bool)
+    else:
+        stamps = microseconds if next_microsecond is None else np.append(microseconds, next_microsecond)
+        period = _period(local_microseconds(stamps, time_zone), rebalance)
+        named = np.zeros(len(microseconds), bool)
+        named[: len(stamps) - 1] = period[1:] != period[:-1]
+    number = np.cumsum(named) - 1
+    return named & (number >= offset) & ((number - offset) % every == 0)

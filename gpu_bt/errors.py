@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one hierarchy of errors and warnings. A message is one line: subject, rule, what was got, the way out."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BacktestError",
+    "BacktestWarning",
+    "ConfigError",
+    "EngineUnavailable",
+    "PanelError",
+    "ResultError",
+    "WeightsError",
+]
+
+
+class BacktestError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(BacktestError, ValueError):
+    """A field of `Config` that is unknown, of the wrong type, or impossible."""
+
+
+class PanelError(BacktestError, ValueError):
+    """Market data that breaks a rule of the panel."""
+
+
+class WeightsError(BacktestError, ValueError):
+    """Target weights that do not fit the panel or the account."""
+
+
+class EngineUnavailable(BacktestError, RuntimeError):
+    """An engine asked for by name that cannot run on this machine."""
+
+
+class ResultError(BacktestError, RuntimeError):
+    """A result that cannot give or write what it was asked for."""
+
+
+class BacktestWarning(UserWarning):
+    """Something legal that is probably not what was meant."""

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The narrow waist: what an engine is given (RunSpec) and what it gives back (RawResult). Arrays and structs only.
+
+Letters: T bars, N assets, K scenarios.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpu_bt.step.layout import COUNTS, MONEY
+
+__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session"]
+
+#: One fill (or, in RawResult.cuts, the part of an order that did not fill). `shares` is signed.
+FILL = np.dtype(
+    [
+        ("scenario", np.int32),
+        ("bar", np.int32),
+        ("asset", np.int32),
+        ("status", np.int32),  # index into ORDER_STATUS
+        ("shares", np.float64),
+        ("price", np.float64),
+        ("reference_price", np.float64),
+        ("commission", np.float64),
+        ("slippage", np.float64),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Market:
+    """A panel as engines see it: checked, C-contiguous, read-only.
+
+    Prices and `volume`, `half_spread`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or float32, or None;
+    `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
+    (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64 (-1 =
+    never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
+    `cache` belongs to the engines: what they derive from the panel alone, kept from one run to the next.
+    """
+
+    microseconds: np.ndarray
+    close: np.ndarray
+    open: np.ndarray | None = None
+    high: np.ndarray | None = None
+    low: np.ndarray | None = None
+    vwap: np.ndarray | None = None
+    volume: np.ndarray | None = None
+    half_spread: np.ndarray | None = None
+    dividend: np.ndarray | None = None
+    split: np.ndarray | None = None
+    borrow_rate: np.ndarray | None = None
+    can_buy: np.ndarray | None = None
+    can_sell: np.ndarray | None = None
+    delisted_at: np.ndarray | None = None
+    delisting_return: np.ndarray | None = None
+    lot: np.ndarray | None = None
+    tie: np.ndarray | None = None
+    cache: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        return self.close.shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunSpec:
+    """K scenarios over one market.
+
+    `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), picked by
+    params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
+    `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
+    """
+
+    market: Market
+    params: np.ndarray
+    weights: tuple[np.ndarray, ...]
+    schedules: np.ndarray
+    columns: str = "all"
+    fills: bool = False
+    positions: bool = False
+
+
+@dataclasses.dataclass(eq=False)
+class RawResult:
+    """What a session has recorded for bars [0, t).
+
+    `money` is (len(MONEY), K, T) float64 (the first two columns alone when columns="equity"), NaN from a scenario's end
+    on; `counts` is (len(COUNTS), K, T) int32 or None, 0 there. `state` is STATE[K]; `holdings` and `orders` (K, N) float64
+    in lots, as they stand after the last bar. `fills` and `cuts` are FILL arrays ordered by scenario, bar, asset, or None.
+    `positions` is (K, T, N) float64 in shares, or None.
+    """
+
+    engine: str
+    money: np.ndarray
+    counts: np.ndarray | None
+    state: np.ndarray
+    holdings: np.ndarray
+    orders: np.ndarray
+    fills: np.ndarray | None = None
+    cuts: np.ndarray | None = None
+    positions: np.ndarray | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        """(K, T) of one column of MONEY or COUNTS."""
+        if name in MONEY:
+            return self.money[MONEY.index(name)]
+        if self.counts is None:
+            raise KeyError(name)
+        return self.counts[COUNTS.index(name)]
+
+
+class Session(Protocol):
+    """A run in progress: explicit state, moved over a range of bars at a time."""
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Run bars t0..t1-1; t0 must be where the last call stopped. Any cutting gives the same bits."""
+
+    def result(self) -> RawResult:
+        """The record so far."""
+
+
+class Engine(Protocol):
+    """What the registry holds. `name` is what a result shows."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """None where the engine can run on this machine, else the reason, for a person."""
+
+    def open(self, spec: RunSpec) -> Session:
+        """A session at bar 0."""
+
+
+Progress = Callable[[int, int], None]

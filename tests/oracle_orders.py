@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The oracle's second half: [S4] fills, [S7] limits and [S8] orders, and the numbers that all steps share.
+
+`Trading` is a base class of `oracle.py`'s run, which holds the state: `cash`, `h`, `o`, `m`, `row`, `count`, ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpu_bt.config import Config
+
+if TYPE_CHECKING:
+    from oracle import Oracle, OraclePanel
+
+__all__ = ["Cost", "LedgerOverflow", "Trading", "at", "rint", "sgn", "trunc"]
+
+_WEIGHT_GRID = 2.0**-40
+_SHADE = 1.0 - 2.0**-40
+_EXECUTION_FIELD = {"next_open": "open", "next_close": "close", "next_vwap": "vwap", "same_close": "close"}
+
+
+@dataclasses.dataclass
+class Cost:
+    """The cost of one fill, [S4] 2."""
+
+    ref: float = 0.0
+    drag: float = 0.0
+    slip: float = 0.0
+    adverse: float = 0.0
+    scaled: float = 0.0  # this fill's term of B
+
+    @property
+    def total(self) -> float:
+        return self.ref + self.drag
+
+
+class LedgerOverflow(Exception):
+    """A sum that the law tests left the ledger's range."""
+
+
+def rint(x: float) -> float:
+    """The nearest whole number, half to even; what has no fraction (or is not finite) is itself."""
+    return float(round(x)) + 0.0 if abs(x) < 2.0**52 else x
+
+
+def trunc(x: float) -> float:
+    return float(math.trunc(x)) + 0.0 if abs(x) < 2.0**52 else x
+
+
+def sgn(x: float) -> float:
+    return 1.0 if x > 0.0 else -1.0 if x < 0.0 else 0.0
+
+
+def at(field: Any, t: int, i: int, absent: float) -> float:
+    """One cell of an optional panel; `absent` is what no panel or NaN means."""
+    x = absent if field is None else float(field[t][i])
+    return absent if x != x else x
+
+
+class Trading:
+    """The steps that trade; the fields are set by the run."""
+
+    panel: OraclePanel
+    config: Config
+    n: int
+    tick: float
+    lot: list[float]
+    unit: list[float]
+    tie: list[int]
+    cash: float
+    equity: float
+    h: list[float]
+    o: list[float]
+    m: list[float]
+    row: dict[str, float]
+    count: Counter[str]
+    bar_fills: list[tuple[int, int, float, float, float, float, float, str]]
+    first_bar: dict[str, int]
+    out: Oracle
+
+    # --- numbers ---
+
+    def money(self, x: float) -> float:
+        """R(x)"""
+        return rint(x / self.tick) * self.tick + 0.0
+
+    def test(self, *sums: float) -> None:
+        for x in sums:
+            if not abs(x) < 2.0**51 * self.tick:
+                raise LedgerOverflow
+
+    def price(self, name: str, t: int, i: int) -> float:
+        """The panel's price per share, NaN where there is none."""
+        return at(getattr(self.panel, name), t, i, math.nan)
+
+    def set_status(self, name: str, t: int) -> None:
+        if self.first_bar[name] < 0:
+            self.first_bar[name] = t
+
+    def stopped(self) -> bool:
+        return self.first_bar["DRAWDOWN_STOP"] >= 0
+
+    # --- [S4] fills ---
+
+    def fill(self, t: int) -> None:
+        """[S4] q: asset -> signed lots, status: asset -> the last cut that touched the order"""
+        q: dict[int, float] = {}
+        status: dict[int, str] = {}
+        for i in range(self.n):
+            if self.o[i] != 0.0:
+                x, name = self.match(t, i)
+                if x != 0.0:
+                    q[i], status[i] = x, name
+        if not q:
+            return
+        wanted = dict(q)
+        if self.config.account == "cash":
+            self.clip_to_cash(t, q)
+        elif self.config.max_leverage is not None:
+            self.clip_to_leverage(t, q)
+        clipped = "CASH_CLIPPED" if self.config.account == "cash" else "LEVERAGE_CLIPPED"
+        for i in q:
+            if abs(q[i]) < abs(wanted[i]):
+                status[i] = clipped
+                self.count[clipped.lower()] += 1
+                self.out.paths["clipped to none"] += q[i] == 0.0
+        self.settle(t, q, status)
+
+    def fill_price(self, t: int, i: int) -> float:
+        """F, per lot, or NaN"""
+        return self.price(_EXECUTION_FIELD[self.config.execution], t, i) * self.unit[i]
+
+    def match(self, t: int, i: int) -> tuple[float, str]:
+        """[S4] 1. The lots that could fill, and their status; what does not fill stays in `o`, or is cancelled."""
+        c, o = self.config, self.o[i]
+        mask = self.panel.can_buy if o > 0.0 else self.panel.can_sell
+        volume = at(self.panel.volume, t, i, 0.0)
+        reason = ""
+        if math.isnan(self.fill_price(t, i)):
+            reason = "no_price"
+        elif mask is not None and not bool(mask[t][i]):
+            reason = "restricted"
+        elif c.impact > 0.0 and volume == 0.0:
+            reason = "volume_clipped"
+        if reason:
+            self.count[reason] += 1
+            self.keep_or_cancel(i, o)
+            return 0.0, ""
+        q, status = o, "FILLED"
+        if c.account == "cash" and q < 0.0 and -q > self.h[i]:
+            q, status = -self.h[i] + 0.0, "CANCELLED"
+            self.count["cancelled"] += 1
+        held_back = 0.0
+        if c.participation is not None:
+            cap = c.participation * volume
+            if self.lot[i] != 0.0:
+                cap = trunc(cap / self.lot[i])
+            if abs(q) > cap:
+                held_back = q - sgn(q) * cap
+                q, status = sgn(q) * cap + 0.0, "VOLUME_CLIPPED"
+                self.count["volume_clipped"] += 1
+        self.keep_or_cancel(i, held_back)
+        return q, status
+
+    def keep_or_cancel(self, i: int, rest: float) -> None:
+        self.o[i] = rest
+        if rest != 0.0 and self.config.unfilled == "cancel":
+            self.o[i] = 0.0
+            self.count["cancelled"] += 1
+
+    def cost(self, t: int, i: int, q: float) -> Cost:
+        """[S4] 2."""
+        if q == 0.0:
+            return Cost()
+        c, sign, size = self.config, sgn(q), abs(q)
+        n = size * self.fill_price(t, i)
+        a = c.slippage + at(self.panel.half_spread, t, i, 0.0)
+        if c.impact > 0.0:
+            a = a + c.impact * (math.sqrt(size * self.unit[i]) * (1.0 / math.sqrt(at(self.panel.volume, t, i, 0.0))))
+        self.out.paths["adverse move capped"] += a > 0.95
+        a = min(a, 0.95)
+        v = n + sign * (n * a)
+        most = math.inf if c.max_commission_rate is None else c.max_commission_rate * n
+        variable = min((size * self.unit[i]) * c.commission_per_share + v * c.commission_rate, most)
+        fee = min(max(variable, c.min_commission), most)
+        self.out.paths["min_commission binds"] += variable < c.min_commission and fee > variable
+        self.out.paths["max_commission_rate binds"] += fee == most
+        if q < 0.0:
+            fee = fee + v * c.sell_tax
+        ref = self.money(n)
+        scaled = ref + self.money(n * a + max(variable - c.min_commission, 0.0))
+        return Cost(ref, self.money(n * a + fee), self.money(n * a), a, scaled)
+
+    def clip_to_cash(self, t: int, q: dict[int, float]) -> None:
+        """[S4] 3. One factor for all buys, then one lot back where it fits."""
+        buys = [i for i in q if q[i] > 0.0]
+        costs = {i: self.cost(t, i, q[i]) for i in q}
+        need = proceeds = 0.0
+        for i in q:
+            if q[i] > 0.0:
+                need += costs[i].total
+            else:
+                proceeds += costs[i].ref - costs[i].drag
+        available = self.cash + proceeds
+        self.test(need, proceeds, available)
+        if not (buys and need > available):
+            return
+        b = 0.0
+        for i in buys:
+            b += costs[i].scaled
+        factor = 0.0
+        if b != 0.0:
+            spendable = available - len(buys) * (self.config.min_commission + 4.0 * self.tick)
+            factor = max(0.0, spendable / b) * _SHADE
+        self.out.paths["cash clip"] += 1
+        self.out.paths["lambda = 0"] += factor == 0.0
+        self.out.paths["B = 0"] += b == 0.0
+        left, classes = available, {}
+        for i in buys:
+            exact = factor * q[i]
+            cut = exact if self.lot[i] == 0.0 else trunc(exact)
+            if self.lot[i] != 0.0 and cut < q[i]:
+                rank = 64 * int(trunc(8.0 * (exact - cut))) + self.tie[i]
+                classes.setdefault(rank, []).append(i)
+            q[i] = cut
+            left -= self.cost(t, i, cut).total
+        self.buy_back(t, q, classes, left)
+
+    def buy_back(self, t: int, q: dict[int, float], classes: dict[int, list[int]], left: float) -> None:
+        """[S4] 3. Remainders: whole classes, the highest first, until one does not fit."""
+        for rank in sorted(classes, reverse=True):
+            extra = 0.0
+            for i in classes[rank]:
+                extra += self.cost(t, i, q[i] + 1.0).total - self.cost(t, i, q[i]).total
+            if not extra <= left:
+                self.out.paths["buy-back ended by a class"] += 1
+                return
+            left -= extra
+            for i in classes[rank]:
+                q[i] += 1.0
+                self.out.paths["lot bought back"] += 1
+            self.out.paths["class of several bought back"] += len(classes[rank]) > 1
+
+    def clip_to_leverage(self, t: int, q: dict[int, float]) -> None:
+        """[S4m]"""
+        longs = shorts = after = increase = 0.0
+        reduce: dict[int, float] = {}
+        grow: dict[int, float] = {}
+        for i in range(self.n):
+            h, x = self.h[i], q.get(i, 0.0)
+            f = self.fill_price(t, i)
+            p = self.m[i] if math.isnan(f) else f
+            if h > 0.0:
+                longs += self.money(h * p)
+            elif h < 0.0:
+                shorts += self.money(-h * p)
+            reduce[i] = sgn(x) * min(abs(x), abs(h)) if sgn(x) * sgn(h) < 0.0 else 0.0
+            grow[i] = x - reduce[i]
+            if h + reduce[i] != 0.0:
+                after += self.money(abs(h + reduce[i]) * p)
+            if grow[i] != 0.0:
+                increase += self.money(abs(grow[i]) * f)
+        equity = self.cash + longs - shorts
+        self.test(longs, shorts, equity, after, increase)
+        limit = self.config.max_leverage * equity
+        if not (increase > 0.0 and after + increase > limit):
+            return
+        factor = max(0.0, (limit - after) / increase) * _SHADE
+        self.out.paths["leverage clip"] += 1
+        self.out.paths["leverage factor 0"] += factor == 0.0
+        for i in q:
+            size = abs(grow[i]) * factor
+            cut = size if self.lot[i] == 0.0 else trunc(size)
+            q[i] = reduce[i] + sgn(grow[i]) * cut + 0.0
+
+    def settle(self, t: int, q: dict[int, float], status: dict[int, str]) -> None:
+        """[S4] 3. and 4.: cash and holdings move, the record is written."""
+        row = self.row
+        for i in sorted(q):
+            if q[i] == 0.0:
+                continue
+            cost = self.cost(t, i, q[i])
+            row["buys" if q[i] > 0.0 else "sells"] += cost.ref
+            row["commission"] += cost.drag - cost.slip
+            row["slippage"] += cost.slip
+            self.cash += -(cost.ref + cost.drag) if q[i] > 0.0 else cost.ref - cost.drag
+            self.h[i] = self.h[i] + q[i] + 0.0
+            self.count["fills"] += 1
+            p = self.price(_EXECUTION_FIELD[self.config.execution], t, i)
+            executed = p + sgn(q[i]) * (p * cost.adverse)
+            self.bar_fills.append(
+                (t, i, q[i] * self.unit[i], executed, p, cost.drag - cost.slip + 0.0, cost.slip, status[i])
+            )
+            self.out.paths["fill " + status[i]] += 1
+        self.cash += 0.0
+        self.test(row["buys"], row["sells"], row["commission"], row["slippage"], self.cash)
+
+    # --- [S7] and [S8] ---
+
+    def limits(self, targets: dict[int, float]) -> set[int]:
+        """[S7] Changes `targets`; the assets inside the no-trade band."""
+        c, w = self.config, [0.0] * self.n
+        for i in range(self.n):
+            if self.h[i] != 0.0:
+                w[i] = self.money(self.h[i] * self.m[i]) * (1.0 / self.equity)
+        if c.max_weight is not None:
+            for i, x in targets.items():
+                targets[i] = max(-c.max_weight, min(x, c.max_weight)) + 0.0
+                self.out.paths["name cap"] += targets[i] != x
+        if c.max_gross is not None:
+            self.gross_cap(targets, w)
+        if c.max_turnover is not None:
+            self.turnover_cap(targets, w)
+        banded = set()
+        if c.band > 0.0:
+            banded = {i for i, x in targets.items() if abs(x - w[i]) <= c.band and x != 0.0}
+        self.out.paths["in the band"] += len(banded)
+        return banded
+
+    def weight_sum(self, terms: Sequence[float]) -> float:
+        total = 0.0
+        for x in terms:
+            total += rint(abs(x) / _WEIGHT_GRID) * _WEIGHT_GRID
+        return total
+
+    def test_weights(self, *sums: float) -> None:
+        for x in sums:
+            if not abs(x) < 2.0**51 * _WEIGHT_GRID:
+                raise LedgerOverflow
+
+    def gross_cap(self, targets: dict[int, float], w: list[float]) -> None:
+        """[S7]"""
+        held = self.weight_sum([w[i] for i in range(self.n) if i not in targets])
+        gross = held + self.weight_sum(list(targets.values()))
+        self.test_weights(held, gross)
+        most = self.config.max_gross
+        if gross > most:
+            f = max(0.0, (most - held) / (gross - held)) if gross - held != 0.0 else 0.0
+            self.out.paths["gross cap"] += 1
+            self.out.paths["gross cap, f = 0"] += f == 0.0
+            for i in targets:
+                targets[i] = targets[i] * f + 0.0
+
+    def turnover_cap(self, targets: dict[int, float], w: list[float]) -> None:
+        """[S7]"""
+        exits = self.weight_sum([w[i] for i, x in targets.items() if x == 0.0])
+        moves = self.weight_sum([x - w[i] for i, x in targets.items()])
+        self.test_weights(exits, moves)
+        x_half, tau = exits / 2.0, moves / 2.0
+        most = self.config.max_turnover
+        if tau > most:
+            f = max(0.0, (most - x_half) / (tau - x_half)) if tau - x_half != 0.0 else 0.0
+            self.out.paths["turnover cap"] += 1
+            self.out.paths["turnover cap, f = 0"] += f == 0.0
+            for i, x in targets.items():
+                if x != 0.0:
+                    targets[i] = w[i] + (x - w[i]) * f + 0.0
+
+    def orders(self, t: int, targets: dict[int, float], banded: set[int]) -> None:
+        """[S8] Every asset with a target gets its order replaced."""
+        c = self.config
+        for i, weight in targets.items():
+            if weight == 0.0:
+                self.o[i] = -self.h[i] + 0.0
+                continue
+            self.o[i] = 0.0
+            p = self.price("close", t, i) * self.unit[i]
+            if math.isnan(p):
+                self.count["no_price"] += 1
+                self.out.paths["target without a price, in the band"] += i in banded
+                continue
+            if i in banded:
+                continue
+            x = ((self.equity * (1.0 - c.cash_buffer)) * weight) * (1.0 / p) - self.h[i]
+            delta = x if self.lot[i] == 0.0 else self.rounded(x)
+            self.count["rounded_out"] += x != 0.0 and delta == 0.0
+            if abs(delta) * p < c.min_trade_value:
+                self.count["below_min"] += delta != 0.0
+                delta = 0.0
+            self.o[i] = delta + 0.0
+
+    def rounded(self, x: float) -> float:
+        near = rint(x)
+        if abs(x - near) <= 1e-6:
+            return near
+        return trunc(x) if self.config.rounding == "toward_zero" else sgn(x) * trunc(abs(x) + 0.5)
+
+    # --- [S9] ---
