@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, near_whole, snap, trunc_lots
+from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, all_of, any_of, count, near_whole, snap, trunc_lots
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["decide"]
 
 _WEIGHT_MAGIC = WEIGHT_TICK * (1.5 * 2.0**52)
-_LIMITS = ("max_weight", "max_gross", "max_turnover")
 
 
 def decide(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray) -> None:
@@ -23,29 +22,28 @@ def decide(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray) -> None:
     running = ~(lane.over | lane.broke)
     due = due & running & ~lane.stop
     stopped = lane.stop & running
-    if not (due.any() or stopped.any()):
+    if not any_of(due | stopped):
         return
     weights = _rows(lane, t, due)
-    wanted = (weights > 0).any(axis=0)
+    wanted = _some(weights > 0)
     if lane.margin:
-        wanted |= (weights < 0).any(axis=0)
+        wanted |= _some(weights < 0)
     lane.recolumn(wanted)
     if lane.cols is not None:
         weights = weights.take(lane.cols, axis=1)
     target = None  # (k, A) bool where some asset or scenario has no target; None = all have one
-    if not due.all() or np.isnan(np.minimum.reduce(weights, axis=None, initial=0.0)):
+    if not all_of(due) or np.isnan(np.minimum.reduce(weights, axis=None, initial=0.0)):
         target = due[:, None] & ~np.isnan(weights)
         weights = np.where(target, weights, 0.0)
-    limited = any(not np.all(np.isnan(getattr(lane.p, name))) for name in _LIMITS)
     held = None
-    if limited or lane.p.any("band"):
+    if lane.limited or lane.p.has.band:
         h = lane.h
         value = snap(h * lane.row(lane.marks, t), lane.p.magic)
         held = np.where(h != 0, value * (1 / equity)[:, None], 0.0)
-    if limited:
+    if lane.limited:
         has = np.broadcast_to(due[:, None], lane.h.shape) if target is None else target
         weights = _limit(lane, np.broadcast_to(weights, lane.h.shape), held, has)
-    if stopped.any():  # [S5d] a target of 0 for every asset, without the limits
+    if any_of(stopped):  # [S5d] a target of 0 for every asset, without the limits
         target = np.broadcast_to(due[:, None], lane.h.shape) if target is None else target
         target = target | stopped[:, None]
         weights = np.where(stopped[:, None], 0.0, weights)
@@ -55,11 +53,15 @@ def decide(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray) -> None:
 def _rows(lane: Lane, t: int, due: np.ndarray) -> np.ndarray:
     """[S6] (1 or k, N) float64 weights rows read at this bar; NaN from an asset's delisting on, counted."""
     spec, p = lane.spec, lane.p
-    off = lane.events.off_asset[: np.searchsorted(lane.events.off_bar, t, side="right")]
-    if np.ndim(p.weights) == 0 and np.ndim(p.signal_lag) == 0:
-        rows = spec.weights[p.weights][max(0, t - p.signal_lag)][None]
+    events = lane.events
+    off = events.off_asset
+    if len(off):
+        off = off[: np.searchsorted(events.off_bar, t, side="right")]
+    if lane.one_row:
+        read = max(0, t - p.signal_lag)
+        rows = spec.weights[p.weights][read : read + 1]
     else:
-        panel, lag = np.broadcast_arrays(p.vector("weights"), p.vector("signal_lag"))
+        panel, lag = np.broadcast_arrays(p.v.weights, p.v.signal_lag)
         rows = np.full((lane.k, lane.n), np.nan)
         for pair in set(zip(panel[due].tolist(), lag[due].tolist(), strict=True)):
             same = due & (panel == pair[0]) & (lag == pair[1])
@@ -67,9 +69,14 @@ def _rows(lane: Lane, t: int, due: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.float64, copy=len(off) > 0)
     if len(off):
         lost = np.where(due[:, None], ~np.isnan(rows[:, off]), False)
-        lane.record.cut("DELISTED", lost, np.zeros(1), lane.lots.unit[off], off)
+        lane.record.count("delisted", count(lost))
+        lane.record.log_cut(off, lane.lots.unit[None, off], "DELISTED", lost, np.zeros(1))
         rows[:, off] = np.nan
     return rows
+
+
+def _some(mask: np.ndarray) -> np.ndarray:
+    return mask[0] if len(mask) == 1 else mask.any(axis=0)
 
 
 def _test(lane: Lane, on: np.ndarray, value: np.ndarray) -> None:
@@ -84,8 +91,8 @@ def _limit(lane: Lane, w_new: np.ndarray, w: np.ndarray, has: np.ndarray) -> np.
     w_new = np.where(w_new > top, top, w_new)
     w_new = np.where(has & (w_new < -np.asarray(top)), -np.asarray(top), w_new)
     size = np.abs(w)
-    if not np.all(np.isnan(p.max_gross)):
-        most = np.broadcast_to(p.vector("max_gross"), acts.shape)
+    if p.has.max_gross:
+        most = np.broadcast_to(p.v.max_gross, acts.shape)
         others = snap(np.where(has, 0.0, size), _WEIGHT_MAGIC) @ ones
         gross = others + snap(np.where(has, np.abs(w_new), 0.0), _WEIGHT_MAGIC) @ ones
         on = acts & ~np.isnan(most)
@@ -93,8 +100,8 @@ def _limit(lane: Lane, w_new: np.ndarray, w: np.ndarray, has: np.ndarray) -> np.
         _test(lane, on, gross)
         factor = _factor(most - others, gross - others)
         w_new = np.where((on & (gross > most))[:, None], w_new * factor, w_new)
-    if not np.all(np.isnan(p.max_turnover)):
-        most = np.broadcast_to(p.vector("max_turnover"), acts.shape)
+    if p.has.max_turnover:
+        most = np.broadcast_to(p.v.max_turnover, acts.shape)
         exits = has & (w_new == 0)
         out2 = snap(np.where(exits, size, 0.0), _WEIGHT_MAGIC) @ ones
         all2 = snap(np.where(has, np.abs(w_new - w), 0.0), _WEIGHT_MAGIC) @ ones
@@ -118,27 +125,27 @@ def _order(lane: Lane, t: int, equity: np.ndarray, weights: np.ndarray, held: np
     """[S8] x = ((E*(1 - cash_buffer))*W)*u - h, in lots; every asset with a target has its order replaced."""
     p, h = lane.p, lane.h
     price = lane.row(lane.close.values, t)
-    x = (equity * (1 - p.vector("cash_buffer")))[:, None] * weights
+    x = (equity * (1 - p.v.cash_buffer))[:, None] * weights
     x = x * (1 / price)
     x -= h
     missing = np.isnan(price) if lane.close.gaps[t] else None
     if missing is not None:
         x = np.where(missing, 0.0, x)
     skip = None
-    if p.any("band"):
+    if p.has.band:
         skip = (np.abs(weights - held) <= p.band) & (weights != 0) & (np.asarray(p.band) > 0)
         x = np.where(skip, 0.0, x)
     delta = _to_lots(lane, x)
     if not lane.lots.none_whole:
         _count_zeroed(lane, "ROUNDED_OUT", x, delta, weights, target)
-    if p.any("min_trade_value"):
+    if p.has.min_trade_value:
         small = (np.abs(delta) * price < p.min_trade_value) & (weights != 0) & (delta != 0)
         after = np.where(small, 0.0, delta)
         _count_zeroed(lane, "BELOW_MIN", delta, after, weights, target)
         delta = after
     if missing is not None:
         lost = missing & (weights != 0) & (True if target is None else target)
-        lane.record.cut("NO_PRICE", np.broadcast_to(lost, h.shape), np.zeros(1), lane.unit[0], lane.names())
+        lane.record.cut(lane, "NO_PRICE", np.broadcast_to(lost, h.shape), np.zeros(1))
         delta = np.where(missing & (weights == 0), -h, delta)
     if target is not None:
         delta = np.where(target, delta, 0.0 if lane.o is None else lane.o)
@@ -164,7 +171,7 @@ def _count_zeroed(lane: Lane, status: str, before: np.ndarray, after: np.ndarray
     if not record.full and not record.logging:
         return
     if target is None and not record.logging:  # an exit is whole already, so it never becomes 0
-        record.count(status.lower(), np.count_nonzero(before, axis=1) - np.count_nonzero(after, axis=1))
+        record.count(status.lower(), count(before) - count(after))
         return
     lost = (before != 0) & (after == 0) & (weights != 0)
-    record.cut(status, lost if target is None else lost & target, before, lane.unit[0], lane.names())
+    record.cut(lane, status, lost if target is None else lost & target, before)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.ledger import SHAVE, snap, split_sums
+from cpu_fallback.ledger import SHAVE, all_of, any_of, count, snap, split_sums
 from cpu_fallback.record import CODE
 
 if TYPE_CHECKING:
@@ -31,14 +31,16 @@ def fill(lane: Lane, t: int) -> None:
     price, q = _tradable(lane, t, price)
     if not lane.margin:
         q = _cut_to_holding(lane, q, status)
-    if lane.market.volume is not None and (lane.p.any("impact") or not np.all(np.isnan(lane.p.participation))):
+    if lane.thin:
         q = _cut_to_volume(lane, t, q, status)
-    left = lane.o - q
-    if q.any():
-        _book(lane, t, price, q, status)
+    left = None if q is lane.o else lane.o - q
+    _book(lane, t, price, q, status)
+    if left is None:
+        lane.o = None
+        return
     if not lane.keeps:
         dropped = (left != 0) & ~lane.broke[:, None]  # a scenario that ended at the first mark takes no further step
-        lane.record.cut("CANCELLED", dropped, left, lane.unit[0], lane.names())
+        lane.record.cut(lane, "CANCELLED", dropped, left)
         left = np.where(dropped, 0.0, left)
     lane.o = left if left.any() else None
 
@@ -46,28 +48,28 @@ def fill(lane: Lane, t: int) -> None:
 def _tradable(lane: Lane, t: int, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(price with 0 for none, orders that have a price and no mask against their side)."""
     q = lane.o
-    if (lane.over | lane.broke).any():  # ended at the first mark of same_close: nothing trades
+    if any_of(lane.over | lane.broke):  # ended at the first mark of same_close: nothing trades
         q = np.where((lane.over | lane.broke)[:, None], 0.0, q)
     if lane.exec.gaps[t]:
         missing = np.isnan(price)
         price = np.where(missing, 0.0, price)
-        lane.record.cut("NO_PRICE", missing & (q != 0), q, lane.unit[0], lane.names())
+        lane.record.cut(lane, "NO_PRICE", missing & (q != 0), q)
         q = np.where(missing, 0.0, q)
     for side, mask in ((1, lane.market.can_buy), (-1, lane.market.can_sell)):
         if mask is not None:
             stopped = (np.sign(q) == side) & (lane.row(mask, t) == 0)
-            lane.record.cut("RESTRICTED", stopped, q, lane.unit[0], lane.names())
+            lane.record.cut(lane, "RESTRICTED", stopped, q)
             q = np.where(stopped, 0.0, q)
     return price, q
 
 
 def _cut_to_holding(lane: Lane, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
     """A sell in a cash account is cut to the holding, the excess cancelled."""
-    if not ((lane.h + q).min(initial=0.0) < 0):
+    if not np.minimum.reduce(lane.h + q, axis=None, initial=0.0) < 0:
         return q
     cut = np.where(q < 0, np.where(q > -lane.h, q, -lane.h), q) + 0.0
     excess = q != cut
-    lane.record.cut("CANCELLED", excess, q - cut, lane.unit[0], lane.names())
+    lane.record.cut(lane, "CANCELLED", excess, q - cut)
     lane.o = np.where(excess, cut, lane.o)
     if status is not None:
         status[excess] = CODE["CANCELLED"]
@@ -83,7 +85,7 @@ def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None)
     cut = np.where(cap < size, cap, size)
     cut = np.where((volume == 0) & (np.asarray(p.impact) > 0), 0.0, cut)
     less = cut < size
-    lane.record.cut("VOLUME_CLIPPED", less, np.sign(q) * (size - cut), lane.unit[0], lane.names())
+    lane.record.cut(lane, "VOLUME_CLIPPED", less, np.sign(q) * (size - cut))
     if status is not None:
         status[less] = CODE["VOLUME_CLIPPED"]
     return np.where(q < 0, -cut, cut) + 0.0
@@ -92,8 +94,8 @@ def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None)
 def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float | None:
     """[S4] 2. a = slippage + half_spread + impact*(sqrt(|q|*lot)*(1/sqrt(volume))), at most 0.95; None where it is 0."""
     p, market = lane.p, lane.market
-    impact = p.any("impact")
-    if market.half_spread is None and not impact and not p.any("slippage"):
+    impact = p.has.impact
+    if market.half_spread is None and not impact and not p.has.slippage:
         return None
     a = p.slippage
     if market.half_spread is not None:
@@ -119,25 +121,25 @@ def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.nda
         moved = np.multiply(n, a, out=money[:, 2])
         v = n + np.copysign(moved, q)
     variable = v * p.commission_rate
-    if p.any("commission_per_share"):
+    if p.has.commission_per_share:
         variable = (size * lane.unit) * p.commission_per_share + variable
-    capped = not np.all(np.isnan(p.max_commission_rate))
-    if capped:
+    if p.has.max_commission_rate:
         most = p.max_commission_rate * n
         variable = np.where(most < variable, most, variable)  # NaN = off
     fee = variable
-    if p.any("min_commission"):
+    if p.has.min_commission:
         fee = np.where(q != 0, np.maximum(variable, p.min_commission), 0.0)
-        if capped:
+        if p.has.max_commission_rate:
             fee = np.where(most < fee, most, fee)
-    if p.any("sell_tax"):
+    if p.has.sell_tax:
         fee = fee + np.where(q < 0, v * p.sell_tax, 0.0)
     if moved is None:
         money[:, 1] = fee
     else:
         np.add(moved, fee, out=money[:, 1])
-        moved = moved.copy()  # [S4] 3. needs it before rounding
-    snap(money, p.magic if np.ndim(p.magic) == 0 else p.magic[:, :, None])
+        if p.has.min_commission:
+            moved = moved.copy()  # [S4] 3. needs it before rounding
+    snap(money, p.magic3)
     return money, variable, moved
 
 
@@ -160,35 +162,35 @@ def _book(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarr
     buys, sells = _sums(money, q)
     cash = lane.cash
     bound = np.abs(cash) + buys[:, 0] + buys[:, 1] + sells[:, 0] + sells[:, 1]
-    trades = q.any(axis=1)
     if not lane.margin:
         need, proceeds = buys[:, 0] + buys[:, 1], sells[:, 0] - sells[:, 1]
         funds = cash + proceeds
-        if not (bound < lane.limit).all():
-            _test(lane, trades, need, proceeds, funds)
+        if not all_of(bound < lane.limit):
+            _test(lane, q, need, proceeds, funds)
         short = (need > funds) & ~lane.over
-        if short.any():
+        if any_of(short):
             short &= (q > 0).any(axis=1)
-        if short.any():
+        if any_of(short):
             q = _clip_to_cash(lane, t, price, q, short, (money, variable, moved), need, funds, status)
             money, variable, moved = charge(lane, t, q, price)
             buys, sells = _sums(money, q)
     lane.cash = cash + (sells[:, 0] - sells[:, 1]) - (buys[:, 0] + buys[:, 1])
     slippage = buys[:, 2] + sells[:, 2]
     commission = (buys[:, 1] + sells[:, 1]) - slippage
-    if not (bound < lane.limit).all():  # bounds all that [S4] tests
-        _test(lane, trades, buys[:, 0], sells[:, 0], commission, slippage, lane.cash)
-    lane.h = lane.h + q + 0.0
+    if not all_of(bound < lane.limit):  # bounds all that [S4] tests
+        _test(lane, q, buys[:, 0], sells[:, 0], commission, slippage, lane.cash)
+    lane.h = lane.h + q
     for name, values in (("buys", buys[:, 0]), ("sells", sells[:, 0]), ("commission", commission), ("slippage", slippage)):
         record.put(name, t, values)
-    record.count("fills", np.count_nonzero(q, axis=1))
+    record.count("fills", count(q))
     if status is not None:
         a = adverse_move(lane, t, np.abs(q))
-        record.fill(q, status, lane.row(lane.field, t)[0], 0.0 if a is None else a, money, lane.unit[0], lane.names())
+        record.fill(lane, q, status, lane.row(lane.field, t), 0.0 if a is None else a, money)
 
 
-def _test(lane: Lane, trades: np.ndarray, *values: np.ndarray) -> None:
-    """[S4] tests, only where some q != 0 before the cut."""
+def _test(lane: Lane, q: np.ndarray, *values: np.ndarray) -> None:
+    """[S4] tests, only where some q != 0."""
+    trades = q.any(axis=1)
     for value in values:
         lane.over |= ~(np.abs(value) < lane.limit) & trades
 
@@ -200,21 +202,21 @@ def _clip_to_cash(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, short: n
     buy = (q > 0) & short[:, None]
     size = np.where(buy, q, 0.0)
     base = need
-    if p.any("min_commission"):
+    if p.has.min_commission:
         money, variable, moved = costs
         extra = variable - p.min_commission
         extra = np.where(extra > 0, extra, 0.0)
         extra = snap(extra if moved is None else moved + extra, p.magic)
         base = np.where(buy, money[:, 0] + extra, 0.0) @ lane.ones
-    tick, minimum = p.vector("tick"), p.vector("min_commission")
-    room = funds - np.count_nonzero(buy, axis=1) * (minimum + 4 * tick)
+    tick, minimum = p.v.tick, p.v.min_commission
+    room = funds - count(buy) * (minimum + 4 * tick)
     factor = np.where(base == 0, 0.0, room / base)
     factor = np.where(factor > 0, factor, 0.0) * SHAVE
     scaled = factor[:, None] * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
     cut = _buy_back(lane, t, price, cut, scaled, buy & (cut < size) & lane.whole, funds)
     less = buy & (cut < size)
-    lane.record.cut("CASH_CLIPPED", less, size - cut, lane.unit[0], lane.names())
+    lane.record.cut(lane, "CASH_CLIPPED", less, size - cut)
     if status is not None:
         status[less] = CODE["CASH_CLIPPED"]
     return np.where(buy, cut, q)
@@ -230,7 +232,7 @@ def _buy_back(lane: Lane, t: int, price: np.ndarray, cut: np.ndarray, scaled: np
     one_more = charge(lane, t, cut + 1, price)[0]
     extra = one_more[:, 0] + one_more[:, 1] - now
     left = funds - now @ lane.ones
-    tie = lane.market.tie[lane.names()]
+    tie = lane.market.tie[lane.names]
     cut = cut.copy()
     for i in np.flatnonzero(cand.any(axis=1)):
         members = cand[i].nonzero()[0]
@@ -244,7 +246,7 @@ def _buy_back(lane: Lane, t: int, price: np.ndarray, cut: np.ndarray, scaled: np
 def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
     """[S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity."""
     p, h = lane.p, lane.h
-    if np.all(np.isnan(p.max_leverage)):
+    if not p.has.max_leverage:
         return q
     magic, trades = p.magic, q.any(axis=1)
     at = price
@@ -256,18 +258,18 @@ def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status
     equity = lane.cash + long + short
     gross = snap(np.abs(h + reduce) * at, magic) @ lane.ones
     more = snap(np.abs(grow) * price, magic) @ lane.ones
-    on = ~np.isnan(np.broadcast_to(p.vector("max_leverage"), trades.shape))
-    _test(lane, trades & on, long, short, equity, gross, more)
-    bound = p.vector("max_leverage") * equity
+    on = ~np.isnan(np.broadcast_to(p.v.max_leverage, trades.shape))
+    _test(lane, q * on[:, None], long, short, equity, gross, more)
+    bound = p.v.max_leverage * equity
     over = (more > 0) & (gross + more > bound) & trades & ~lane.over
-    if not over.any():
+    if not any_of(over):
         return q
     factor = (bound - gross) / more
     factor = np.where(factor > 0, factor, 0.0) * SHAVE
     scaled = factor[:, None] * grow
     cut = np.where(lane.whole, np.trunc(scaled), scaled) + 0.0
     less = over[:, None] & (np.abs(cut) < np.abs(grow))
-    lane.record.cut("LEVERAGE_CLIPPED", less, grow - cut, lane.unit[0], lane.names())
+    lane.record.cut(lane, "LEVERAGE_CLIPPED", less, grow - cut)
     if status is not None:
         status[less] = CODE["LEVERAGE_CLIPPED"]
     return np.where(over[:, None], reduce + cut, q)

@@ -13,7 +13,7 @@ import numpy as np
 from cpu_fallback import quiet
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill
-from cpu_fallback.ledger import LIMIT, Params, near_whole, snap, split_sums, whole
+from cpu_fallback.ledger import Params, all_of, any_of, count, near_whole, snap, split_sums, whole
 from cpu_fallback.prepare import PRICE_OF, events, lots, marks, prices, year_fractions
 from cpu_fallback.record import Record
 from gpu_bt.config import CHOICES
@@ -52,6 +52,7 @@ class Lane:
         self.events = events(self.market, int(first["delist_after"]))
         self.days = year_fractions(self.market)
         self.record = Record(spec, members)
+        self._ones, self._every = np.ones(self.n), np.arange(self.n)
         k = len(members)
         opening = np.rint(self.params["initial_cash"] / self.params["tick"]) * self.params["tick"]
         self.cash, self.peak = opening, opening.copy()
@@ -68,11 +69,14 @@ class Lane:
     def _bind(self) -> None:
         """What follows from the parameters of the scenarios that still run."""
         p = self.p
-        self.limit = LIMIT * p.vector("tick")
-        self.financed = p.any("cash_rate") or p.any("debit_rate")
-        self.borrows = self.margin and (self.market.borrow_rate is not None or p.any("borrow_rate"))
-        self.watches_peak = not bool(np.all(np.isnan(p.max_drawdown)))
-        self.calls = self.margin and p.any("maintenance_margin")
+        self.limit = p.limit
+        self.financed = p.has.cash_rate or p.has.debit_rate
+        self.borrows = self.margin and (self.market.borrow_rate is not None or p.has.borrow_rate)
+        self.watches_peak = p.has.max_drawdown
+        self.calls = self.margin and p.has.maintenance_margin
+        self.limited = p.has.max_weight or p.has.max_gross or p.has.max_turnover
+        self.thin = self.market.volume is not None and (p.has.impact or p.has.participation)
+        self.one_row = isinstance(p.v.weights, int) and isinstance(p.v.signal_lag, int)
         self.over = np.zeros(len(self.params), bool)
         self.broke = np.zeros(len(self.params), bool)
 
@@ -80,10 +84,29 @@ class Lane:
 
     def set_columns(self, cols: np.ndarray | None, h: np.ndarray, o: np.ndarray | None) -> None:
         self.cols, self.h, self.o = cols, h, o
-        width = h.shape[1]
-        self.ones = np.ones(width)
-        self.unit = self.lots.unit[None] if cols is None else self.lots.unit[None, cols]
-        self.whole = self.lots.whole[None] if cols is None else self.lots.whole[None, cols]
+        self.ones = self._ones[: h.shape[1]]
+        self._labels: tuple | None = None
+
+    def _label(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self._labels is None:
+            names = self._every if self.cols is None else self.cols
+            self._labels = names, self.lots.unit[None, names], self.lots.whole[None, names]
+        return self._labels
+
+    @property
+    def names(self) -> np.ndarray:
+        """(A,) asset numbers of the active columns."""
+        return self._label()[0]
+
+    @property
+    def unit(self) -> np.ndarray:
+        """(1, A) shares per lot."""
+        return self._label()[1]
+
+    @property
+    def whole(self) -> np.ndarray:
+        """(1, A) bool, True where holdings count whole lots."""
+        return self._label()[2]
 
     def row(self, panel: np.ndarray, t: int) -> np.ndarray:
         """(1, A) float64 of a bar of a panel."""
@@ -91,10 +114,6 @@ class Lane:
         if self.cols is not None:
             row = row.take(self.cols, axis=1)
         return row if row.dtype == np.float64 else row.astype(np.float64)
-
-    def names(self) -> np.ndarray:
-        """(A,) asset numbers of the active columns."""
-        return np.arange(self.n) if self.cols is None else self.cols
 
     def recolumn(self, wanted: np.ndarray) -> None:
         """Make the assets of the (N,) mask active, besides those that hold or wait."""
@@ -165,10 +184,10 @@ class Lane:
             decide(self, t, equity, due)
         record.row(t, equity, self.cash)
         if self.o is not None:
-            record.count("working", np.count_nonzero(self.o, axis=1))
+            record.count("working", count(self.o))
         if record.positions is not None:
             record.hold(t, self.spread(self.h * self.unit) + 0.0)
-        if self.over.any() or self.broke.any():
+        if any_of(self.over | self.broke):
             self.end(t, before)
 
     def set_status(self, name: str, t: int, mask: np.ndarray) -> None:
@@ -191,7 +210,7 @@ class Lane:
             self.long = self.value @ self.ones
             self.short = 0.0
             equity, size = self.cash + self.long, np.abs(self.cash) + self.long
-        if not (size < self.limit).all():  # |cash| + long + short bounds all that [S5] tests
+        if not all_of(size < self.limit):  # |cash| + long + short bounds all that [S5] tests
             self.test(self.long, self.short, equity)
         self.record.put("long_value", t, self.long)
         if self.margin:
@@ -200,27 +219,27 @@ class Lane:
 
     def mark_stop(self, t: int, equity: np.ndarray) -> None:
         """[S5] the end of a scenario, the peak, and [S5d] the drawdown stop."""
-        if not (equity > 0).all():
+        if not all_of(equity > 0):
             self.broke |= (equity <= 0) & ~self.over
         self.peak = np.maximum(self.peak, equity)
         if self.watches_peak:
             running = ~(self.over | self.broke)
-            falls = (equity < (1 - self.p.vector("max_drawdown")) * self.peak) & running & ~self.stop
-            if falls.any():
+            falls = (equity < (1 - self.p.v.max_drawdown) * self.peak) & running & ~self.stop
+            if any_of(falls):
                 self.stop = self.stop | falls
                 self.set_status("DRAWDOWN_STOP", t, falls)
 
     def margin_call(self, t: int, equity: np.ndarray) -> np.ndarray:
         """[S5m] (k,) bool: the scenarios called at this bar, their orders made."""
         gross = self.long - self.short
-        call = (equity > 0) & (equity < self.p.vector("maintenance_margin") * gross) & ~(self.stop | self.over | self.broke)
-        if not call.any():
+        call = (equity > 0) & (equity < self.p.v.maintenance_margin * gross) & ~(self.stop | self.over | self.broke)
+        if not any_of(call):
             return call
         self.set_status("MARGIN_CALL", t, call)
         old = np.zeros_like(self.h) if self.o is None else self.o
         here = call[:, None]
-        self.record.cut("CANCELLED", here & (old != 0), old, self.unit[0], self.names())
-        f = ((equity / self.p.vector("maintenance_margin")) / gross)[:, None]
+        self.record.cut(self, "CANCELLED", here & (old != 0), old)
+        f = ((equity / self.p.v.maintenance_margin) / gross)[:, None]
         size = np.abs(self.h) * (1 - f)
         size = np.minimum(np.abs(self.h), np.where(self.whole, np.ceil(size), size))
         self.o = np.where(here, -np.sign(self.h) * size + 0.0, old)
@@ -232,8 +251,8 @@ class Lane:
         """[S1] Interest on cash and the borrow fee of shorts."""
         days = self.days[t]
         p, cash = self.p, self.cash
-        rate = np.where(cash >= 0, p.vector("cash_rate"), p.vector("debit_rate"))
-        change = snap(cash * (rate * (days / 360)), self.magic_vector())
+        rate = np.where(cash >= 0, p.v.cash_rate, p.v.debit_rate)
+        change = snap(cash * (rate * (days / 360)), self.p.v.magic)
         if self.borrows:
             fee = self.borrow_fees(t, t + 1)[:, 0]
             self.test(fee)
@@ -241,9 +260,6 @@ class Lane:
         self.cash = cash + change
         self.test(self.cash)
         self.record.put("financing", t, change)
-
-    def magic_vector(self) -> float | np.ndarray:
-        return self.p.magic if np.ndim(self.p.magic) == 0 else self.p.magic[:, 0]
 
     def borrow_fees(self, t0: int, t1: int) -> np.ndarray:
         """[S1] (k, B) borrow fees of bars t0..t1-1 for the shorts as they stand, at the marks of the bars before."""
@@ -282,14 +298,14 @@ class Lane:
         hit = s != 1
         h = np.where(hit, self.h * s, self.h)
         lots_hit = hit & self.whole
-        count = np.where(lots_hit, whole(h), h)
-        left = np.where(lots_hit & ~near_whole(h), h - count, 0.0)
+        kept = np.where(lots_hit, whole(h), h)
+        left = np.where(lots_hit & ~near_whole(h), h - kept, 0.0)
         fractions = snap(left * self.carried(t), self.p.magic) @ self.ones
-        self.h = count + 0.0
+        self.h = kept + 0.0
         if self.o is not None:
             o = np.where(hit, self.o * s, self.o)
             o = np.where(lots_hit, whole(o), o)
-            self.record.cut("ROUNDED_OUT", (self.o != 0) & (o == 0), self.o, self.unit[0], self.names())
+            self.record.cut(self, "ROUNDED_OUT", (self.o != 0) & (o == 0), self.o)
             self.o = o
         self.cash = self.cash + fractions
         self.test(self.cash)
@@ -311,7 +327,7 @@ class Lane:
         self.record.add("settlements", t, paid)
         self.h = np.where(here, 0.0, self.h)
         if self.o is not None:
-            self.record.cut("DELISTED", here & (self.o != 0), self.o, self.unit[0], self.names())
+            self.record.cut(self, "DELISTED", here & (self.o != 0), self.o)
             self.o = np.where(here, 0.0, self.o)
 
     # ---- the end of scenarios

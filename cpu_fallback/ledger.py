@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-import math
+from types import SimpleNamespace
 
 import numpy as np
 
-__all__ = ["LIMIT", "WEIGHT_TICK", "Params", "near_whole", "snap", "split_sums", "trunc_lots", "whole"]
+from gpu_bt.config import OPTIONAL
+
+__all__ = [
+    "LIMIT", "SHAVE", "WEIGHT_TICK", "Params", "all_of", "any_of", "count", "near_whole", "snap", "split_sums",
+    "trunc_lots", "whole",
+]  # fmt: skip
 
 #: Sums, cash and equity stay below this many units of their grid, else LEDGER_OVERFLOW.
 LIMIT = 2.0**51
@@ -23,29 +28,42 @@ SHAVE = 1 - 2.0**-40
 
 
 class Params:
-    """PARAMS of k scenarios as operands: `p.slippage` is a float where all scenarios agree, else (k, 1).
+    """PARAMS of k scenarios as operands: `p.slippage` is a float where all scenarios agree, else (k, 1) for (k, A) work.
 
-    `p.vector(name)` is the same for (k,) arithmetic. `p.any(name)`: some scenario has it on (not 0, not NaN).
+    `p.v.slippage` is the same for (k,) work. `p.has.slippage`: some scenario has it on; limits are on unless NaN, other
+    numbers unless 0.
     """
 
     def __init__(self, params: np.ndarray) -> None:
-        self.packed = params
+        self.v, self.has = SimpleNamespace(), SimpleNamespace()
         for name in params.dtype.names:
             values = params[name]
-            uniform = len(values) == 1 or bool((values == values[0]).all()) or bool(np.isnan(values).all())
-            setattr(self, name, values[0].item() if uniform else values[:, None].astype(np.float64))
+            missing = np.isnan(values)
+            uniform = bool((values == values[0]).all()) or bool(missing.all())
+            vector = values[0].item() if uniform else values.astype(np.float64)
+            setattr(self.v, name, vector)
+            setattr(self, name, vector if uniform else vector[:, None])
+            setattr(self.has, name, not missing.all() if name in OPTIONAL else bool((values != 0).any()))
         #: Adding and subtracting it rounds to the tick, half to even, below LIMIT ticks.
+        self.v.magic = self.v.tick * (1.5 * 2.0**52)
         self.magic = self.tick * (1.5 * 2.0**52)
+        self.magic3 = self.magic if isinstance(self.magic, float) else self.magic[:, :, None]
+        self.limit = LIMIT * self.v.tick
 
-    def vector(self, name: str) -> float | np.ndarray:
-        value = getattr(self, name)
-        return value if np.ndim(value) == 0 else value[:, 0]
 
-    def any(self, name: str) -> bool:
-        value = getattr(self, name)
-        if np.ndim(value) == 0:
-            return value != 0 and not math.isnan(value)
-        return bool(((value != 0) & ~np.isnan(value)).any())
+def any_of(mask: np.ndarray) -> bool:
+    """mask.any() of (k,), cheap for one scenario."""
+    return mask.item() if mask.size == 1 else bool(mask.any())
+
+
+def all_of(mask: np.ndarray) -> bool:
+    """mask.all() of (k,), cheap for one scenario."""
+    return mask.item() if mask.size == 1 else bool(mask.all())
+
+
+def count(x: np.ndarray) -> np.ndarray | int:
+    """How many of (k, A) are not 0, per scenario."""
+    return np.count_nonzero(x) if len(x) == 1 else np.add.reduce(x != 0, axis=1)
 
 
 def snap(x: np.ndarray, magic: float | np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.ledger import snap
+from cpu_fallback.ledger import count, snap
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
@@ -74,8 +74,7 @@ def _block(lane: Lane, t0: int, t1: int) -> int:
     marks = lane.marks[t0:t1]
     if lane.cols is not None:
         marks = marks.take(lane.cols, axis=1)
-    magic = lane.p.magic if np.ndim(lane.p.magic) == 0 else lane.p.magic[:, :, None]
-    value = snap(lane.h[:, None, :] * marks[None], magic)  # [S5] (k, B, A)
+    value = snap(lane.h[:, None, :] * marks[None], lane.p.magic3)  # [S5] (k, B, A)
     long = value @ lane.ones
     short = np.zeros_like(long)
     if lane.margin:
@@ -83,34 +82,34 @@ def _block(lane: Lane, t0: int, t1: int) -> int:
         long, short = (size + long) * 0.5, (long - size) * 0.5 + 0.0
     cash, financing, good = _cash(lane, t0, t1)
     equity = cash + long + short
-    limit, magic_drawdown = _column(lane.limit), _column(lane.p.vector("max_drawdown"))
+    limit, magic_drawdown = _column(lane.limit), _column(lane.p.v.max_drawdown)
     good &= (np.abs(cash) + (long - short) < limit) & (equity > 0)  # else [S5] tests or ends: the full step decides
     peak = np.maximum.accumulate(np.concatenate((lane.peak[:, None], equity), axis=1), axis=1)[:, 1:]
     if lane.watches_peak:
         good &= ~((equity < (1 - magic_drawdown) * peak) & ~lane.stop[:, None])  # [S5d]
     if lane.calls:
-        floor = _column(lane.p.vector("maintenance_margin"))
+        floor = _column(lane.p.v.maintenance_margin)
         good &= ~((equity < floor * (long - short)) & ~lane.stop[:, None])  # [S5m]
     ok = good.all(axis=0)
-    count = t1 - t0 if ok.all() else int(ok.argmin())
-    if count:
-        _write(lane, slice(t0, t0 + count), equity[:, :count], cash[:, :count], long[:, :count], short[:, :count],
-               financing[:, :count])  # fmt: skip
-        lane.cash = np.ascontiguousarray(cash[:, count - 1])
-        lane.peak = np.ascontiguousarray(peak[:, count - 1])
-    return t0 + count
+    done = t1 - t0 if ok.all() else int(ok.argmin())
+    if done:
+        _write(lane, slice(t0, t0 + done), equity[:, :done], cash[:, :done], long[:, :done], short[:, :done],
+               financing[:, :done])  # fmt: skip
+        lane.cash = np.ascontiguousarray(cash[:, done - 1])
+        lane.peak = np.ascontiguousarray(peak[:, done - 1])
+    return t0 + done
 
 
 def _cash(lane: Lane, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[S1] (k, B) cash after financing, the financing, and where both stay inside the ledger."""
-    k, count = lane.k, t1 - t0
+    k, width = lane.k, t1 - t0
     if not (lane.financed or lane.borrows):
-        return np.broadcast_to(lane.cash[:, None], (k, count)), np.zeros((k, count)), np.ones((k, count), bool)
-    fees = lane.borrow_fees(t0, t1) if lane.borrows else np.zeros((k, count))
-    cash, change = np.empty((k, count)), np.empty((k, count))
-    now, magic = lane.cash, lane.magic_vector()
-    credit, debit = lane.p.vector("cash_rate"), lane.p.vector("debit_rate")
-    for b in range(count):
+        return np.broadcast_to(lane.cash[:, None], (k, width)), np.zeros((k, width)), np.ones((k, width), bool)
+    fees = lane.borrow_fees(t0, t1) if lane.borrows else np.zeros((k, width))
+    cash, change = np.empty((k, width)), np.empty((k, width))
+    now, magic = lane.cash, lane.p.v.magic
+    credit, debit = lane.p.v.cash_rate, lane.p.v.debit_rate
+    for b in range(width):
         rate = np.where(now >= 0, credit, debit)
         change[:, b] = snap(now * (rate * (lane.days[t0 + b] / 360)), magic) - fees[:, b]
         now = now + change[:, b]
@@ -132,12 +131,12 @@ def _write(lane: Lane, bars: slice, equity: np.ndarray, cash: np.ndarray, long: 
     record.put("short_value", bars, short.T)
     record.put("financing", bars, financing.T)
     if lane.o is not None:
-        waiting = np.count_nonzero(lane.o, axis=1)
+        waiting = count(lane.o)
         record.counted("working", bars, waiting)
         record.counted("no_price", bars, waiting)
         if record.logging:
             for t in range(bars.start, bars.stop):
                 record.bar = t
-                record.log_cut("NO_PRICE", lane.o != 0, lane.o, lane.unit[0], lane.names())
+                record.log_cut(lane.names, lane.unit, "NO_PRICE", lane.o != 0, lane.o)
     if record.positions is not None:
         record.hold(bars, lane.spread(lane.h * lane.unit) + 0.0)

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from cpu_fallback.ledger import count
 from gpu_bt.spec import FILL, RunSpec
 from gpu_bt.step.layout import COUNTS, MONEY, ORDER_STATUS
+
+if TYPE_CHECKING:
+    from cpu_fallback.lane import Lane
 
 __all__ = ["CODE", "Record"]
 
@@ -46,7 +52,7 @@ class Record:
     def put(self, name: str, t: int | slice, values: np.ndarray) -> None:
         """A money column of a bar, (k,), or of a run of bars, (B, k)."""
         if self.full:
-            self.money[t, _MONEY[name], self.alive] = values + 0.0
+            self.money[t, _MONEY[name], self.alive] = values
 
     def add(self, name: str, t: int, values: np.ndarray) -> None:
         """Add to a money column of a bar."""
@@ -76,31 +82,31 @@ class Record:
         if self.counts is not None:
             self.counts[t, _COUNT[name], self.alive] = values
 
-    def cut(self, status: str, where: np.ndarray, lots: np.ndarray, unit: np.ndarray, cols: np.ndarray) -> None:
+    def cut(self, lane: Lane, status: str, where: np.ndarray, lots: np.ndarray) -> None:
         """Count the orders (k, A) that lost `lots` for this reason; log them when fills are kept."""
         if self.full:
-            self.count(status.lower(), np.count_nonzero(where, axis=1))
-        self.log_cut(status, where, lots, unit, cols)
+            self.count(status.lower(), count(where))
+        self.log_cut(lane.names, lane.unit, status, where, lots)
 
-    def log_cut(self, status: str, where: np.ndarray, lots: np.ndarray, unit: np.ndarray, cols: np.ndarray) -> None:
-        """The same without counting."""
+    def log_cut(self, names: np.ndarray, unit: np.ndarray, status: str, where: np.ndarray, lots: np.ndarray) -> None:
+        """The same without counting; names (A,), unit (1, A)."""
         if self.logging and where.any():
             k, a = np.nonzero(where)
-            chunk = self._chunk(k, cols[a])
+            chunk = self._chunk(k, names[a])
             chunk["status"] = CODE[status]
-            chunk["shares"] = np.broadcast_to(lots, where.shape)[k, a] * unit[a] + 0.0
+            chunk["shares"] = np.broadcast_to(lots, where.shape)[k, a] * unit[0, a] + 0.0
             self.cuts.append(chunk)
 
-    def fill(self, q: np.ndarray, status: np.ndarray, price: np.ndarray, adverse: np.ndarray, money: np.ndarray,
-             unit: np.ndarray, cols: np.ndarray) -> None:  # fmt: skip
-        """Log the fills q (k, A) in lots: price (A,) per share, adverse a, money (k, 3, A) = ref, drag, slippage."""
+    def fill(self, lane: Lane, q: np.ndarray, status: np.ndarray, price: np.ndarray, adverse: np.ndarray | float,
+             money: np.ndarray) -> None:  # fmt: skip
+        """Log the fills q (k, A) in lots: price (1, A) per share, adverse a, money (k, 3, A) = ref, drag, slippage."""
         k, a = np.nonzero(q)
         if not len(k):
             return
-        chunk = self._chunk(k, cols[a])
-        p, sign = price[a], np.sign(q[k, a])
+        chunk = self._chunk(k, lane.names[a])
+        p, sign = price[0, a], np.sign(q[k, a])
         chunk["status"] = status[k, a]
-        chunk["shares"] = q[k, a] * unit[a]
+        chunk["shares"] = q[k, a] * lane.unit[0, a]
         chunk["price"] = p + sign * (p * np.broadcast_to(adverse, q.shape)[k, a])
         chunk["reference_price"] = p
         chunk["slippage"] = money[k, 2, a]

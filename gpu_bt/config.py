@@ -11,7 +11,7 @@ from typing import Any
 
 from gpu_bt.errors import ConfigError
 
-__all__ = ["CHOICES", "RANGES", "Config"]
+__all__ = ["CHOICES", "OPTIONAL", "RANGES", "Config"]
 
 #: The values of the fields that name a rule; a position in the tuple is the field's code in PARAMS.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -54,7 +54,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "money_tick": (2.0**-80, 2.0**60),
     "bars_per_year": (1e-3, 1e9),
 }
-_OPTIONAL = frozenset(
+#: Fields that may be None: a limit that is off, or a value that is inferred.
+OPTIONAL = frozenset(
     "max_leverage maintenance_margin max_commission_rate participation max_weight max_gross max_turnover"
     " max_drawdown money_tick bars_per_year".split()
 )
@@ -185,10 +186,10 @@ def check_names(values: Mapping[str, Any]) -> None:
 
 def _checked(name: str, value: Any) -> float | int | None:
     """The value as a Python number inside the range of its field, or a ConfigError that names the field."""
-    if value is None and name in _OPTIONAL:
+    if value is None and name in OPTIONAL:
         return None
     low, high = RANGES[name]
-    none = ", or None" if name in _OPTIONAL else ""
+    none = ", or None" if name in OPTIONAL else ""
     kind = "a whole number" if name in _WHOLE else "a number"
     rule = f"it must be {kind} in [{low:g}, {high:g}]{none}"
     if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):

@@ -50,9 +50,8 @@ def read_panel(
     fields: the fields to read, or {field: column}, as in {"close": "adj close"}; None = all that are there. Columns
         that are not read are named in `notes["ignored_columns"]`.
     duplicates: of (timestamp, asset): "error", or "first" or "last" in the order of the rows (`notes["duplicates"]`).
-    dtype: float64 or float32, of the (T, N) fields.
+    dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
     time_zone: naive timestamps are wall-clock times of it, aware ones are shown in it; None = naive, or the table's.
-    prices, bad_prices, next_timestamp: as in `Panel`.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, integer timestamps, time zones that mix, duplicates; and whatever `Panel` refuses.
@@ -80,11 +79,8 @@ def read_panel(
         values[name] = _scatter(rows, flat, rows.data.pop(name), np.dtype(bool if name in MASKS else dtype))
     for name in list(rows.data):
         values[name] = _constant(rows, name, zone)
-    stamps = rows.times.view("datetime64[us]")
-    return Panel(
-        values.pop("close"), **values, timestamps=stamps, assets=rows.assets, prices=prices, bad_prices=bad_prices,
-        next_timestamp=next_timestamp, time_zone=zone, notes=rows.notes,
-    )  # fmt: skip
+    values |= dict(timestamps=rows.times.view("datetime64[us]"), assets=rows.assets, time_zone=zone, notes=rows.notes)
+    return Panel(**values, prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp)
 
 
 def read_weights(

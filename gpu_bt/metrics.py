@@ -8,6 +8,7 @@ r returns, A bars per year.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -119,20 +120,23 @@ def equity_metrics(
     out = {name: np.full(scenarios, np.nan) for name in names}
     out["bars"] = _bars(equity)
     out["longest_drawdown"] = np.zeros(scenarios, np.int64)
-    for n in np.unique(out["bars"]):
-        if n == 0:
-            continue
-        group = np.flatnonzero(out["bars"] == n)
-        step = max(1, _BLOCK // int(n))
-        for start in range(0, len(group), step):
-            rows = group[start : start + step]
-            values = np.ascontiguousarray(equity[rows, :n])
-            found = _of_equity(values, cash[rows], float(bars_per_year))
-            sums = {name: sum(_sum(part, rows, n) for part in parts) for name, parts in flows.items()}
-            found |= _of_flows(sums, values.sum(axis=1) / n, bars_per_year / n)
-            for name, column in found.items():
-                out[name][rows] = column
+    for rows, n in _blocks(out["bars"]):
+        values = np.ascontiguousarray(equity[rows, :n])
+        sums = {name: sum(_sum(part, rows, n) for part in parts) for name, parts in flows.items()}
+        found = _of_equity(values, cash[rows], float(bars_per_year))
+        found |= _of_flows(sums, values.sum(axis=1) / n, bars_per_year / n)
+        for name, column in found.items():
+            out[name][rows] = column
     return out
+
+
+def _blocks(bars: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows that end at the same bar n > 0, and n; few enough at a time for a block."""
+    for n in np.unique(bars[bars > 0]).tolist():
+        group = np.flatnonzero(bars == n)
+        step = max(1, _BLOCK // n)
+        for start in range(0, len(group), step):
+            yield group[start : start + step], n
 
 
 def _sum(part: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

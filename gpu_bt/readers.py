@@ -239,7 +239,7 @@ def floats(s: pl.Series, column: str, source: Source) -> np.ndarray:
     if s.dtype == pl.String and source.text:
         cells = s.str.strip_chars()
         out = cells.cast(pl.Float64, strict=False)
-        bad = out.is_null() & cells.is_not_null() & ~cells.str.to_lowercase().is_in(_EMPTY).fill_null(True)
+        bad = out.is_null() & ~cells.str.to_lowercase().is_in(_EMPTY).fill_null(True)
         if bad.any():
             row = bad.arg_max()
             source.fail(column, row, s[row], rule)

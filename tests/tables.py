@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables for the tests of read_panel and read_weights, and what they are compared with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gpu_bt.errors import PanelError
+from gpu_bt.frames import read_panel
+from gpu_bt.panel import Panel
+
+__all__ = [
+    "DAYS",
+    "FIELDS",
+    "assert_same_panel",
+    "book",
+    "long_table",
+    "loop_reference",
+    "minimal",
+    "refused",
+    "same_bits",
+]
+
+DAYS = [dt.date(2024, 1, 2) + dt.timedelta(days=i) for i in range(40)]
+FIELDS = ("open", "high", "low", "close", "volume", "vwap", "half_spread")
+
+
+def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    """Equal dtype, shape and bytes, so that NaN equals NaN and 0.0 differs from -0.0."""
+    if a is None or b is None:
+        return a is b
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def long_table(seed: int, *, assets: int = 7, holes: float = 0.2, stamps: list | None = None) -> pl.DataFrame:
+    """Seeded rows in random order: missing rows, and missing closes and volumes in rows that are there."""
+    rng = np.random.default_rng(seed)
+    stamps = DAYS if stamps is None else stamps
+    names = [f"X{i:03d}" for i in range(assets)]
+    keys = [(t, a) for t in stamps for a in names if rng.random() > holes]
+    rng.shuffle(keys)
+    columns: dict[str, list] = {"timestamp": [k[0] for k in keys], "asset": [k[1] for k in keys]}
+    for field in FIELDS:
+        columns[field] = list(rng.lognormal(0, 3, len(keys)))
+    gone = rng.random(len(keys)) < 0.1
+    for field in ("high", "low", "close", "vwap", "volume"):
+        columns[field] = [None if g else v for g, v in zip(gone, columns[field], strict=True)]
+    return pl.DataFrame(columns)
+
+
+def loop_reference(table: pl.DataFrame, field: str) -> np.ndarray:
+    """The (T, N) array by a plain loop over rows."""
+    stamps, names = sorted(set(table["timestamp"])), sorted(set(table["asset"]))
+    out = np.full((len(stamps), len(names)), np.nan)
+    for row in table.iter_rows(named=True):
+        if row[field] is not None:
+            out[stamps.index(row["timestamp"]), names.index(row["asset"])] = row[field]
+    return out
+
+
+def assert_same_panel(a: Panel, b: Panel) -> None:
+    assert a.assets == b.assets and a.time_zone == b.time_zone
+    assert same_bits(a.microseconds, b.microseconds)
+    for field in (*FIELDS, "dividend", "split", "borrow_rate", "can_buy", "can_sell", "delisted_at", "lot"):
+        assert same_bits(getattr(a, field), getattr(b, field)), field
+
+
+def minimal(**changes: object) -> pl.DataFrame:
+    columns = {"timestamp": [DAYS[0], DAYS[0], DAYS[1]], "asset": ["A", "B", "A"], "close": [1.0, 2.0, 3.0]}
+    columns.update(changes)  # type: ignore[arg-type]
+    return pl.DataFrame({k: v for k, v in columns.items() if v is not None}, strict=False)
+
+
+def refused(
+    match: str,
+    *args: Any,
+    error: type[Exception] = PanelError,
+    reader: Callable[..., Any] = read_panel,
+    **options: Any,
+) -> None:
+    """The reader raises `error`, in one line, that holds `match`."""
+    with pytest.raises(error) as caught:
+        reader(*args, **options)
+    message = str(caught.value)
+    assert match in message, message
+    assert "\n" not in message
+
+
+def book(rows: list[tuple[object, str, object]]) -> pl.DataFrame:
+    columns = zip(*rows, strict=True)
+    return pl.DataFrame(dict(zip(("timestamp", "asset", "weight"), map(list, columns), strict=True)), strict=False)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables -> Weights: books, bars between bars, unknown assets, refusals."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from tables import book, long_table, minimal, refused, same_bits
+
+from gpu_bt.errors import WeightsError
+from gpu_bt.frames import read_panel, read_weights
+from gpu_bt.panel import Panel
+from gpu_bt.weights import Weights
+
+
+@pytest.fixture
+def panel() -> Panel:
+    close = np.full((4, 3), 10.0)
+    stamps = np.array(["2024-01-02", "2024-01-03", "2024-01-05", "2024-01-08"], "datetime64[us]")
+    return Panel(close, timestamps=stamps, assets=["C", "A", "B"])
+
+
+def day(n: int) -> dt.date:
+    return dt.date(2024, 1, n)
+
+
+NAN = float("nan")
+BOOK = [(day(5), "A", 0.5), (day(2), "B", 0.25), (day(5), "C", None), (day(2), "A", NAN)]
+
+
+def test_long_weights(panel: Panel, tmp_path: Path) -> None:
+    closing = np.array([[0, NAN, 0.25], [NAN] * 3, [NAN, 0.5, 0], [NAN] * 3])
+    holding = np.array([[NAN, NAN, 0.25], [NAN] * 3, [NAN, 0.5, NAN], [NAN] * 3])
+    table = book(BOOK)
+    pandas = table.to_pandas()
+    pandas["timestamp"] = pd.to_datetime(pandas["timestamp"])
+    table.write_csv(tmp_path / "w.csv")
+    table.write_ipc(tmp_path / "w.arrow")
+    named = table.rename({"weight": "w", "asset": "Ticker", "timestamp": "Date"}).with_columns(score=pl.lit("x"))
+    for source in (table, pandas, table.to_arrow(), table.lazy(), tmp_path / "w.csv", str(tmp_path / "w.arrow")):
+        assert same_bits(read_weights(source, panel).values, closing)
+        assert same_bits(read_weights(source, panel, missing="hold").values, holding)
+    assert same_bits(read_weights(named, panel, weight="w").values, closing)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("missing", ["close", "hold"])
+def test_weights_equal_a_plain_loop(seed: int, missing: str) -> None:
+    prices = long_table(seed, assets=9)
+    panel = read_panel(prices)
+    rng = np.random.default_rng(seed)
+    stamps, names = sorted(set(prices["timestamp"])), sorted(set(prices["asset"]))
+    keys = [(t, a) for t in stamps[::3] for a in names if rng.random() < 0.4]
+    rows = [(*key, None if rng.random() < 0.1 else rng.normal()) for key in keys]
+    rng.shuffle(rows)
+    expected = np.full(panel.shape, np.nan)
+    if missing == "close":
+        for t, _, _ in rows:
+            expected[stamps.index(t)] = 0.0
+    for t, a, w in rows:
+        expected[stamps.index(t), names.index(a)] = np.nan if w is None else w
+    assert same_bits(read_weights(book(rows), panel, missing=missing).values, expected)
+
+
+def test_wide_weights(panel: Panel, tmp_path: Path) -> None:
+    wide = pl.DataFrame(
+        {"timestamp": [day(3), day(2), day(8)], "B": [None, 0.5, 0.25], "A": [None, None, 0.75]},
+        schema_overrides={"B": pl.Float64},
+    )
+    closing = np.array([[0, 0, 0.5], [NAN] * 3, [NAN] * 3, [0, 0.75, 0.25]])
+    holding = np.array([[NAN, NAN, 0.5], [NAN] * 3, [NAN] * 3, [NAN, 0.75, 0.25]])
+    pandas = wide.to_pandas().set_index("timestamp")
+    pandas.index = pd.DatetimeIndex(pandas.index)
+    wide.write_csv(tmp_path / "w.csv")
+    for source in (wide, wide.fill_null(NAN), pandas, tmp_path / "w.csv"):
+        assert same_bits(read_weights(source, panel).values, closing)
+        assert same_bits(read_weights(source, panel, missing="hold").values, holding)
+    refused_w("(2024-01-03, 'B') appears twice", pl.concat([wide, wide[:1]]), panel)
+
+
+def refused_w(match: str, *args: object, **options: object) -> None:
+    refused(match, *args, error=WeightsError, reader=read_weights, **options)
+
+
+def test_weights_between_bars(panel: Panel) -> None:
+    rows = [
+        (day(3), "A", 0.1),
+        (day(4), "A", 0.2), (day(4), "B", 0.3),  # moved onto the 5th, where a later book stands
+        (day(5), "C", 0.4),
+        (day(6), "A", 0.5),  # moved onto the 8th, and so is the next, which wins
+        (day(7), "B", 0.6), (day(7), "C", 0.7), (day(7), "Z", 0.7),
+        (day(9), "A", 0.8),  # after the last bar
+    ]  # fmt: skip
+    for match in ("timestamp 2024-01-04 is no bar of the panel (4 of 6 are none)", "align='next'"):
+        refused_w(match, book(rows), panel, unknown_assets="ignore")
+    weights = read_weights(book(rows), panel, align="next", unknown_assets="ignore")
+    expected = np.array([[NAN] * 3, [0, 0.1, 0], [0.4, 0, 0], [0.7, 0, 0.6]])
+    assert same_bits(weights.values, expected)
+    assert (weights.moved_rows, weights.unknown_rows, weights.dropped_rows) == (2, 1, 4)
+    early = read_weights(book([(dt.date(1999, 1, 1), "A", 1.0)]), panel, align="next")
+    assert early[0].tolist() == [0.0, 1.0, 0.0] and early.moved_rows == 1
+
+
+def test_unknown_assets(panel: Panel) -> None:
+    rows = [(day(2), "A", 0.1), *((day(2), f"Z{i}", 0.1) for i in range(5))]
+    refused_w("the panel has no asset 'Z0', 'Z1', 'Z2' and 2 more: correct the names", book(rows), panel)
+    weights = read_weights(book(rows), panel, unknown_assets="ignore")
+    assert weights.unknown_rows == 5 and weights[0].tolist() == [0.0, 0.1, 0.0]
+
+
+def test_weights_that_are_refused(panel: Panel, tmp_path: Path) -> None:
+    for value in (np.inf, -np.inf, 1000.5, -2000.0):
+        refused_w(f"weight[2024-01-05, 'A'] is {value}", book([(day(2), "A", NAN), (day(5), "A", value)]), panel)
+    assert read_weights(book([(day(2), "A", -1000.0)]), panel)[0, 1] == -1000.0
+    refused_w("(2024-01-02, 'A') appears twice", book([(day(2), "A", 0.5)] * 2), panel)
+    refused_w("weight, row 0, is 'x'", book([(day(2), "A", "x")]), panel)
+    refused_w("has no column 'weight'", book(BOOK).rename({"weight": "target"}), panel)
+    refused_w("has no asset column among", book(BOOK).drop("asset"), panel)
+    refused_w("has no rows", book(BOOK)[:0], panel)
+    refused_w("does not exist", tmp_path / "w.parquet", panel)
+    refused_w("timestamp, row 0, is 5", book([(5, "A", 0.5)]), panel)
+    refused_w("a ndarray cannot be read", np.ones((4, 3)), panel)
+    for option in ("missing", "align", "unknown_assets", "layout"):
+        refused_w(f"{option} is 'x': it must be", book(BOOK), panel, **{option: "x"})
+
+
+def test_weights_and_time_zones(panel: Panel) -> None:
+    bars = [dt.datetime(2024, 7, d, h) for d in (1, 2) for h in (0, 16)]
+    zoned = read_panel(minimal(timestamp=bars, asset=["A"] * 4, close=[1.0] * 4), time_zone="America/New_York")
+    naive = book([(bars[1], "A", 0.5)])
+    refused_w("timestamp has no time zone but the panel is in America/New_York", naive, zoned)
+    refused_w("time_zone='America/New_York'", naive, zoned)
+    expected = [[NAN], [0.5], [NAN], [NAN]]
+    tokyo = naive.with_columns(
+        pl.col("timestamp").dt.replace_time_zone("America/New_York").dt.convert_time_zone("Asia/Tokyo")
+    )
+    for weights in (read_weights(naive, zoned, time_zone="America/New_York"), read_weights(tokyo, zoned)):
+        assert same_bits(weights.values, np.array(expected))
+    refused_w("timestamp is in Asia/Tokyo but the panel has no time zone", tokyo, panel)
+    refused_w("time_zone is 'UTC' but the panel has no time zone", naive, panel, time_zone="UTC")
+    dates = read_weights(book([(dt.date(2024, 7, 2), "A", 0.5)]), zoned)  # midnight of the panel's zone
+    assert same_bits(dates.values, np.array([[NAN], [NAN], [0.5], [NAN]]))
+
+
+def test_dates_against_an_intraday_panel() -> None:
+    bars = [dt.datetime(2024, 7, d, h) for d in (1, 2) for h in (10, 16)]
+    intraday = read_panel(minimal(timestamp=bars, asset=["A"] * 4, close=[1.0] * 4))
+    rows = book([(dt.date(2024, 7, 2), "A", 0.5)])
+    refused_w("timestamp 2024-07-02 is no bar of the panel (1 of 1 are none)", rows, intraday)
+    moved = read_weights(rows, intraday, align="next")
+    assert same_bits(moved.values, np.array([[NAN], [NAN], [0.5], [NAN]])) and moved.moved_rows == 1
+
+
+def test_weights_stand_for_an_array(panel: Panel) -> None:
+    weights = read_weights(book(BOOK), panel)
+    assert weights.shape == (4, 3) and weights.dtype == np.float64 and len(weights) == 4 and weights.ndim == 2
+    assert np.asarray(weights) is weights.values
+    assert same_bits(np.asarray(weights, np.float32), weights.values.astype(np.float32))
+    assert np.array(weights).flags.writeable and not weights.values.flags.writeable
+    assert weights[2, 1] == 0.5
+    assert "4 bars x 3 assets, 2 bars with targets" in repr(weights)
+    with pytest.raises(ValueError, match="needs a copy"):
+        weights.__array__(np.float32, copy=False)
+    with pytest.raises(ValueError, match="must be \\(T, N\\)"):
+        Weights(np.ones(3))
+    with pytest.raises(AttributeError):
+        weights.values = weights.values  # type: ignore[misc]
+    mine = np.ones((2, 2))
+    kept = Weights(mine)
+    mine[0, 0] = 5.0
+    assert kept[0, 0] == 1.0

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Result writes: whole files or none, and a config that reads back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from test_result import STAMPS, Replay, changed, make, make_raw, one_line
+
+from gpu_bt.config import Config
+from gpu_bt.errors import ConfigError, ResultError
+from gpu_bt.result import read_config, write_beside
+
+
+def test_write_round_trip(tmp_path: Path):
+    result = make()
+    paths = result.write(tmp_path / "new" / "out")
+    assert [path.name for path in paths] == ["equity.parquet", "fills.parquet", "config.toml", "metrics.json"]
+    assert {path.name for path in paths} == set(os.listdir(tmp_path / "new" / "out"))
+    assert pl.read_parquet(paths[0]).equals(result.equity) and pl.read_parquet(paths[1]).equals(result.fills)
+    tables = tomllib.loads(paths[2].read_text("utf-8"))
+    assert Config.from_dict(tables["config"]) == result.config == read_config(paths[2])
+    run = tables["run"]
+    assert run["engine"] == "numpy" and run["status"] == "OK" and (run["bars"], run["assets"]) == (4, 2)
+    assert (run["start"], run["end"]) == ("2020-01-02", "2020-01-07") and run["notes"] == {"moved": "3"}
+    assert run["versions"]["numpy"] == np.__version__ and run["versions"]["polars"] == pl.__version__
+    assert json.loads(paths[3].read_text("utf-8")) == result.metrics
+
+
+def test_write_gives_the_same_bytes_twice(tmp_path: Path):
+    first = [path.read_bytes() for path in make().write(tmp_path, csv=True)]
+    assert [path.read_bytes() for path in make().write(tmp_path, csv=True)] == first
+
+
+def test_write_csv(tmp_path: Path):
+    paths = make(make_raw(end=2)).write(tmp_path, csv=True)
+    assert [path.name for path in paths[4:]] == ["equity.csv", "fills.csv"]
+    table = pl.read_csv(paths[4], try_parse_dates=True)
+    assert table["equity"].to_list()[:2] == [1024.0, 1021.0] and math.isnan(table["equity"][3])
+    assert table["timestamp"].to_list() == STAMPS.tolist() and table["fills"].to_list() == [0, 1, None, None]
+
+
+def test_metrics_file_is_strict_json(tmp_path: Path):
+    path = make(make_raw(end=0, LEDGER_OVERFLOW=0)).write(tmp_path)[3]
+    read = json.loads(path.read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
+    assert read["sharpe"] is None and read["status"] == "LEDGER_OVERFLOW"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(initial_cash=1e15, money_tick=2.0**-20, commission_rate=0.1 + 0.2, lot=1e-8),
+        Config(account="margin", max_leverage=None, maintenance_margin=None),
+        Config(participation=0.1, max_weight=0.05, max_drawdown=None, bars_per_year=252.0, rebalance="month"),
+    ],
+)
+def test_config_file_round_trip(config: Config, tmp_path: Path):
+    path = make(config=config).write(tmp_path)[2]
+    assert read_config(path) == config
+
+
+def test_read_config_of_a_plain_file(tmp_path: Path):
+    path = tmp_path / "c.toml"
+    path.write_text('lot = 0\nmax_leverage = "none"\n')
+    assert read_config(path) == Config(lot=0.0, max_leverage=None)
+    for text, message in {"lot = ": "cannot be read", "slipage = 0.1": "did you mean 'slippage'"}.items():
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message) as error:
+            read_config(path)
+        one_line(error)
+    with pytest.raises(ConfigError, match=r"missing.toml cannot be read"):
+        read_config(tmp_path / "missing.toml")
+
+
+def test_overwrite_false_writes_nothing(tmp_path: Path):
+    (tmp_path / "metrics.json").write_text("mine")
+    with pytest.raises(ResultError, match=r"metrics.json exists: pass overwrite=True") as error:
+        make().write(tmp_path, overwrite=False)
+    one_line(error)
+    assert os.listdir(tmp_path) == ["metrics.json"] and (tmp_path / "metrics.json").read_text() == "mine"
+    assert len(make().write(tmp_path)) == 4 and (tmp_path / "metrics.json").read_text() != "mine"
+
+
+def test_changed_weights_write_nothing(tmp_path: Path):
+    result = make(make_raw(recorded=""), replay=Replay(**changed("money", (0, 0, 0), 1.0)))
+    with pytest.raises(ResultError, match="changed since the run"):
+        result.write(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "error"),
+    [
+        (os, "replace", OSError(28, "No space left on device")),
+        (Path, "write_text", OSError(28, "No space left on device")),
+        (pl.DataFrame, "write_csv", PermissionError(13, "Permission denied")),
+        (pl.DataFrame, "write_parquet", pl.exceptions.ComputeError("parquet: No space left on device\nmore")),
+    ],
+)
+def test_full_disk_leaves_the_old_files(
+    owner: object, name: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    old = {path.name: path.read_bytes() for path in make().write(tmp_path, csv=True)}
+    original = getattr(owner, name)
+
+    def full(*args: object, **kwargs: object) -> None:
+        if name != "replace":  # a part is written before the disk is full
+            Path(args[1]).write_bytes(b"part")
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(ResultError, match=r"was not written: .*make room") as raised:
+        patch.setattr(owner, name, full)
+        make(make_raw(end=2)).write(tmp_path, csv=True)
+    assert getattr(owner, name) is original
+    one_line(raised)
+    new = {path: (tmp_path / path).read_bytes() for path in os.listdir(tmp_path)}
+    assert new.keys() == old.keys()  # no temporary file is left
+    failed = {"replace": "equity.parquet", "write_parquet": "equity.parquet", "write_text": "config.toml"}
+    assert new[failed.get(name, "equity.csv")] == old[failed.get(name, "equity.csv")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("name", ["write_parquet", "write_csv"])
+def test_a_device_that_is_full(name: str, tmp_path: Path):
+    def write(path: Path) -> None:
+        path.symlink_to("/dev/full")
+        getattr(make().equity, name)(path)
+
+    with pytest.raises(ResultError, match=r"x.table was not written: .*make room") as error:
+        write_beside(tmp_path / "x.table", write)
+    one_line(error)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ResultError, match=r"equity.parquet was not written") as error:
+        make().write(tmp_path / "out")
+    one_line(error)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path):
+    def write(path: Path) -> None:
+        path.write_text("part")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_beside(tmp_path / "x", write)
+    assert os.listdir(tmp_path) == []
