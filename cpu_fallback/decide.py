@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, all_of, any_of, count, near_whole, snap, trunc_lots
+from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, any_of, count, near_whole, snap, trunc_lots
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
@@ -17,12 +17,16 @@ __all__ = ["decide"]
 _WEIGHT_MAGIC = WEIGHT_TICK * (1.5 * 2.0**52)
 
 
-def decide(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray) -> None:
-    """Replace the orders of the scenarios whose decision is due, and of those that a drawdown has stopped."""
-    running = ~(lane.over | lane.broke)
-    due = due & running & ~lane.stop
-    stopped = lane.stop & running
-    if not any_of(due | stopped):
+def decide(lane: Lane, t: int, equity: np.ndarray, called: np.ndarray | None) -> None:
+    """Replace the orders of the scenarios whose decision is due, and of those that a drawdown has stopped; a margin
+    call (`called`, (k,) bool) takes the place of the decision."""
+    due, all_due, stopped = lane.due[t], lane.due_all[t], None
+    if lane.ending or lane.stopped or called is not None:
+        skip = lane.over | lane.broke | lane.stop
+        due = due & ~(skip if called is None else skip | called)
+        all_due = due.all()
+        stopped = lane.stop & ~(lane.over | lane.broke) if lane.stopped else None
+    if not (all_due or due.any() or (stopped is not None and stopped.any())):
         return
     weights = _rows(lane, t, due)
     wanted = _some(weights > 0)
@@ -32,7 +36,7 @@ def decide(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray) -> None:
     if lane.cols is not None:
         weights = weights.take(lane.cols, axis=1)
     target = None  # (k, A) bool where some asset or scenario has no target; None = all have one
-    if not all_of(due) or np.isnan(np.minimum.reduce(weights, axis=None, initial=0.0)):
+    if not all_due or np.isnan(weights @ lane.ones).any():
         target = due[:, None] & ~np.isnan(weights)
         weights = np.where(target, weights, 0.0)
     held = None
@@ -43,7 +47,7 @@ def decide(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray) -> None:
     if lane.limited:
         has = np.broadcast_to(due[:, None], lane.h.shape) if target is None else target
         weights = _limit(lane, np.broadcast_to(weights, lane.h.shape), held, has)
-    if any_of(stopped):  # [S5d] a target of 0 for every asset, without the limits
+    if stopped is not None:  # [S5d] a target of 0 for every asset, without the limits
         target = np.broadcast_to(due[:, None], lane.h.shape) if target is None else target
         target = target | stopped[:, None]
         weights = np.where(stopped[:, None], 0.0, weights)
@@ -80,7 +84,7 @@ def _some(mask: np.ndarray) -> np.ndarray:
 
 
 def _test(lane: Lane, on: np.ndarray, value: np.ndarray) -> None:
-    lane.over |= on & ~(np.abs(value) < LIMIT * WEIGHT_TICK)
+    lane.overflow(on & ~(np.abs(value) < LIMIT * WEIGHT_TICK))
 
 
 def _limit(lane: Lane, w_new: np.ndarray, w: np.ndarray, has: np.ndarray) -> np.ndarray:
@@ -126,7 +130,7 @@ def _order(lane: Lane, t: int, equity: np.ndarray, weights: np.ndarray, held: np
     p, h = lane.p, lane.h
     price = lane.row(lane.close.values, t)
     x = (equity * (1 - p.v.cash_buffer))[:, None] * weights
-    x = x * (1 / price)
+    x *= 1 / price
     x -= h
     missing = np.isnan(price) if lane.close.gaps[t] else None
     if missing is not None:
@@ -136,16 +140,21 @@ def _order(lane: Lane, t: int, equity: np.ndarray, weights: np.ndarray, held: np
         skip = (np.abs(weights - held) <= p.band) & (weights != 0) & (np.asarray(p.band) > 0)
         x = np.where(skip, 0.0, x)
     delta = _to_lots(lane, x)
-    if not lane.lots.none_whole:
-        _count_zeroed(lane, "ROUNDED_OUT", x, delta, weights, target)
+    plain = target is None and missing is None and not p.has.min_trade_value and not lane.record.logging
+    if plain:  # an exit is whole already, so only other targets are rounded to 0
+        lane.waiting = count(delta)
+        if not lane.lots.none_whole:
+            lane.record.count("rounded_out", count(x) - lane.waiting)
+        lane.o = delta if any_of(np.asarray(lane.waiting)) else None
+        return
+    live = weights != 0 if target is None else (weights != 0) & target
+    lane.record.cut(lane, "ROUNDED_OUT", (x != 0) & (delta == 0) & live, x)
     if p.has.min_trade_value:
-        small = (np.abs(delta) * price < p.min_trade_value) & (weights != 0) & (delta != 0)
-        after = np.where(small, 0.0, delta)
-        _count_zeroed(lane, "BELOW_MIN", delta, after, weights, target)
-        delta = after
+        small = (np.abs(delta) * price < p.min_trade_value) & live & (delta != 0)
+        lane.record.cut(lane, "BELOW_MIN", small, delta)
+        delta = np.where(small, 0.0, delta)
     if missing is not None:
-        lost = missing & (weights != 0) & (True if target is None else target)
-        lane.record.cut(lane, "NO_PRICE", np.broadcast_to(lost, h.shape), np.zeros(1))
+        lane.record.cut(lane, "NO_PRICE", missing & live, np.zeros(1))
         delta = np.where(missing & (weights == 0), -h, delta)
     if target is not None:
         delta = np.where(target, delta, 0.0 if lane.o is None else lane.o)
@@ -162,16 +171,3 @@ def _to_lots(lane: Lane, x: np.ndarray) -> np.ndarray:
     else:
         lots = trunc_lots(x)
     return lots if lane.lots.all_whole else np.where(lane.whole, lots, x)
-
-
-def _count_zeroed(lane: Lane, status: str, before: np.ndarray, after: np.ndarray, weights: np.ndarray,
-                  target: np.ndarray | None) -> None:  # fmt: skip
-    """Count (and log) the orders that became 0, where the target is not an exit."""
-    record = lane.record
-    if not record.full and not record.logging:
-        return
-    if target is None and not record.logging:  # an exit is whole already, so it never becomes 0
-        record.count(status.lower(), count(before) - count(after))
-        return
-    lost = (before != 0) & (after == 0) & (weights != 0)
-    record.cut(lane, status, lost if target is None else lost & target, before)

@@ -65,7 +65,8 @@ class NumpySession:
         state, holdings, orders = np.zeros(k, STATE), np.empty((k, n)), np.empty((k, n))
         for lane in self.lanes:
             members = lane.record.members
-            money[:, members] = lane.record.money.transpose(1, 2, 0)
+            money[:, members] = lane.record.columns()
+            money[:, members, self.t :] = np.nan
             if counts is not None:
                 counts[:, members] = lane.record.counts.transpose(1, 2, 0)
             if positions is not None:

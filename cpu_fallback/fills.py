@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """[S4] Fills: the orders of the last decision meet a bar's prices, all assets at once.
 
-Shapes: k scenarios, A active assets; `q` (k, A) signed lots, `F` (1, A) price per lot, money (k, 3, A) = ref, drag, slippage.
+Shapes: k scenarios, A active assets; `q` (k, A) signed lots, `price` (1, A) per lot, `money` (k, 3, A) = ref, drag and
+slippage of each fill.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def fill(lane: Lane, t: int) -> None:
     """Fill what can fill at bar t, book it, and leave working or cancel the rest."""
     if lane.o is None:
         return
+    lane.waiting = None
     price = lane.row(lane.exec.values, t)
     status = np.zeros(lane.o.shape, np.int32) if lane.record.logging else None
     price, q = _tradable(lane, t, price)
@@ -33,11 +35,12 @@ def fill(lane: Lane, t: int) -> None:
         q = _cut_to_holding(lane, q, status)
     if lane.thin:
         q = _cut_to_volume(lane, t, q, status)
-    left = None if q is lane.o else lane.o - q
+    whole_order = q is lane.o
     _book(lane, t, price, q, status)
-    if left is None:
+    if whole_order:
         lane.o = None
         return
+    left = lane.o - q
     if not lane.keeps:
         dropped = (left != 0) & ~lane.broke[:, None]  # a scenario that ended at the first mark takes no further step
         lane.record.cut(lane, "CANCELLED", dropped, left)
@@ -48,7 +51,7 @@ def fill(lane: Lane, t: int) -> None:
 def _tradable(lane: Lane, t: int, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(price with 0 for none, orders that have a price and no mask against their side)."""
     q = lane.o
-    if any_of(lane.over | lane.broke):  # ended at the first mark of same_close: nothing trades
+    if lane.ending:  # ended at the first mark of same_close: nothing trades
         q = np.where((lane.over | lane.broke)[:, None], 0.0, q)
     if lane.exec.gaps[t]:
         missing = np.isnan(price)
@@ -91,20 +94,19 @@ def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None)
     return np.where(q < 0, -cut, cut) + 0.0
 
 
-def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float | None:
-    """[S4] 2. a = slippage + half_spread + impact*(sqrt(|q|*lot)*(1/sqrt(volume))), at most 0.95; None where it is 0."""
+def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float:
+    """[S4] 2. a = slippage + half_spread + impact*(sqrt(|q|*lot)*(1/sqrt(volume))), at most 0.95."""
     p, market = lane.p, lane.market
-    impact = p.has.impact
-    if market.half_spread is None and not impact and not p.has.slippage:
-        return None
+    if market.half_spread is None and not p.has.impact:
+        return p.slippage if isinstance(p.slippage, float) and p.slippage < _WORST else np.minimum(p.slippage, _WORST)
     a = p.slippage
     if market.half_spread is not None:
         a = a + lane.row(market.half_spread, t)
-    if impact:
+    if p.has.impact:
         volume = lane.row(market.volume, t)
         inverse = np.where(volume > 0, 1 / np.sqrt(volume), 0.0)  # without volume nothing fills where impact is on
         a = a + p.impact * (np.sqrt(size * lane.unit) * inverse)
-    return np.where(a < _WORST, a, _WORST) if np.ndim(a) else min(a, _WORST)
+    return np.where(a < _WORST, a, _WORST)
 
 
 def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -112,14 +114,12 @@ def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.nda
     p, size = lane.p, np.abs(q)
     money = np.empty((len(q), 3, q.shape[1]))
     n = np.multiply(size, price, out=money[:, 0])
-    a = adverse_move(lane, t, size)
-    v = n
-    if a is None:
-        money[:, 2] = 0.0
-        moved = None
-    else:
-        moved = np.multiply(n, a, out=money[:, 2])
+    v, moved = n, None
+    if lane.moves:
+        moved = np.multiply(n, adverse_move(lane, t, size), out=money[:, 2])
         v = n + np.copysign(moved, q)
+    else:
+        money[:, 2] = 0.0
     variable = v * p.commission_rate
     if p.has.commission_per_share:
         variable = (size * lane.unit) * p.commission_per_share + variable
@@ -143,62 +143,65 @@ def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.nda
     return money, variable, moved
 
 
-def _sums(money: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (k, 3) of ref, drag and slippage over buys and over sells: a product with signs, exact because sums are."""
-    signs = np.empty((len(q), 2, q.shape[1]))
-    signs[:, 0] = 1.0
-    np.sign(q, out=signs[:, 1])
-    both = money @ signs.transpose(0, 2, 1)
-    total, net = both[:, :, 0], both[:, :, 1]
-    return (total + net) * 0.5, (total - net) * 0.5
+def _sums(lane: Lane, money: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """(k, 3, 2) sums of ref, drag and slippage: of all fills, and of buys less sells. A product with signs, exact in any
+    order because every partial sum is."""
+    signs = lane.signs[: len(q), : q.shape[1]]  # (k, A, 2), the first column 1
+    np.sign(q, out=signs[:, :, 1])
+    return money @ signs
 
 
 def _book(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> None:
     """[S4] 2. to 4.: costs, the cash or leverage limit, cash and holdings, the record."""
-    record = lane.record
     if lane.margin:
         q = _limit_leverage(lane, t, price, q, status)
     money, variable, moved = charge(lane, t, q, price)
-    buys, sells = _sums(money, q)
-    cash = lane.cash
-    bound = np.abs(cash) + buys[:, 0] + buys[:, 1] + sells[:, 0] + sells[:, 1]
-    if not lane.margin:
-        need, proceeds = buys[:, 0] + buys[:, 1], sells[:, 0] - sells[:, 1]
-        funds = cash + proceeds
-        if not all_of(bound < lane.limit):
-            _test(lane, q, need, proceeds, funds)
-        short = (need > funds) & ~lane.over
-        if any_of(short):
-            short &= (q > 0).any(axis=1)
-        if any_of(short):
-            q = _clip_to_cash(lane, t, price, q, short, (money, variable, moved), need, funds, status)
-            money, variable, moved = charge(lane, t, q, price)
-            buys, sells = _sums(money, q)
-    lane.cash = cash + (sells[:, 0] - sells[:, 1]) - (buys[:, 0] + buys[:, 1])
-    slippage = buys[:, 2] + sells[:, 2]
-    commission = (buys[:, 1] + sells[:, 1]) - slippage
-    if not all_of(bound < lane.limit):  # bounds all that [S4] tests
-        _test(lane, q, buys[:, 0], sells[:, 0], commission, slippage, lane.cash)
+    sums = _sums(lane, money, q)
+    cash = lane.cash - sums[:, 0, 1] - sums[:, 1, 0]  # buys take ref + drag, sells add ref - drag
+    inside = all_of(np.abs(lane.cash) + sums[:, 0, 0] + sums[:, 1, 0] < lane.limit)  # bounds all that [S4] tests
+    if not inside and not lane.margin:
+        _test(lane, q, *_needs(lane, sums))
+    if not lane.margin and not all_of(cash >= 0):  # need > A, and NaN
+        clipped = _clip_to_cash(lane, t, price, q, (money, variable, moved), sums, status)
+        if clipped is not q:
+            q = clipped
+            money = charge(lane, t, q, price)[0]
+            sums = _sums(lane, money, q)
+            cash = lane.cash - sums[:, 0, 1] - sums[:, 1, 0]
+    if not inside:
+        buys, sells = (sums[:, 0, 0] + sums[:, 0, 1]) * 0.5, (sums[:, 0, 0] - sums[:, 0, 1]) * 0.5
+        _test(lane, q, buys, sells, sums[:, 1, 0] - sums[:, 2, 0], sums[:, 2, 0], cash)
+    lane.cash = cash
     lane.h = lane.h + q
-    for name, values in (("buys", buys[:, 0]), ("sells", sells[:, 0]), ("commission", commission), ("slippage", slippage)):
-        record.put(name, t, values)
-    record.count("fills", count(q))
+    lane.record.flow(t, sums)
+    lane.record.note("fills", count(q))
     if status is not None:
-        a = adverse_move(lane, t, np.abs(q))
-        record.fill(lane, q, status, lane.row(lane.field, t), 0.0 if a is None else a, money)
+        a = adverse_move(lane, t, np.abs(q)) if lane.moves else 0.0
+        lane.record.fill(lane, q, status, lane.row(lane.field, t), a, money)
+
+
+def _needs(lane: Lane, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[S4] 3. (need of the buys, proceeds of the sells, A = cash + proceeds)."""
+    buys, sells = (sums[:, :, 0] + sums[:, :, 1]) * 0.5, (sums[:, :, 0] - sums[:, :, 1]) * 0.5
+    proceeds = sells[:, 0] - sells[:, 1]
+    return buys[:, 0] + buys[:, 1], proceeds, lane.cash + proceeds
 
 
 def _test(lane: Lane, q: np.ndarray, *values: np.ndarray) -> None:
     """[S4] tests, only where some q != 0."""
     trades = q.any(axis=1)
     for value in values:
-        lane.over |= ~(np.abs(value) < lane.limit) & trades
+        lane.overflow(~(np.abs(value) < lane.limit) & trades)
 
 
-def _clip_to_cash(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, short: np.ndarray, costs: tuple,
-                  need: np.ndarray, funds: np.ndarray, status: np.ndarray | None) -> np.ndarray:  # fmt: skip
-    """[S4] 3. One factor for all buys of a scenario that cannot pay them, cut to lots; then the remainders bought back."""
+def _clip_to_cash(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, costs: tuple, sums: np.ndarray,
+                  status: np.ndarray | None) -> np.ndarray:  # fmt: skip
+    """[S4] 3. One factor for all buys of a scenario that cannot pay them, cut to lots; then remainders bought back."""
     p = lane.p
+    need, _, funds = _needs(lane, sums)
+    short = (need > funds) & (q > 0).any(axis=1) & ~lane.over
+    if not any_of(short):
+        return q
     buy = (q > 0) & short[:, None]
     size = np.where(buy, q, 0.0)
     base = need

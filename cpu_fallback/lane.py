@@ -53,6 +53,8 @@ class Lane:
         self.days = year_fractions(self.market)
         self.record = Record(spec, members)
         self._ones, self._every = np.ones(self.n), np.arange(self.n)
+        self._full = np.zeros((len(members), self.n))  # scratch of `_moved`, zero between calls
+        self.signs = np.ones((len(members), self.n, 2))
         k = len(members)
         opening = np.rint(self.params["initial_cash"] / self.params["tick"]) * self.params["tick"]
         self.cash, self.peak = opening, opening.copy()
@@ -79,6 +81,10 @@ class Lane:
         self.one_row = isinstance(p.v.weights, int) and isinstance(p.v.signal_lag, int)
         self.over = np.zeros(len(self.params), bool)
         self.broke = np.zeros(len(self.params), bool)
+        self.ending = False  # over or broke has a member
+        self.stopped = bool(self.stop.any())
+        self.due_all = self.due.all(axis=1)
+        self.moves = p.has.slippage or p.has.impact or self.market.half_spread is not None
 
     # ---- columns
 
@@ -127,18 +133,22 @@ class Lane:
         self.set_columns(cols, self._moved(self.h, cols), None if self.o is None else self._moved(self.o, cols))
 
     def _moved(self, x: np.ndarray, cols: np.ndarray | None) -> np.ndarray:
-        full = x if self.cols is None else self.spread(x)
-        return full if cols is None else full.take(cols, axis=1)
+        """x (k, A) on other columns."""
+        if self.cols is None or cols is None:
+            full = self.spread(x)
+            return full if cols is None else full.take(cols, axis=1)
+        full = self._full[: len(x)]
+        _put(full, self.cols, x)
+        moved = full.take(cols, axis=1)
+        _put(full, self.cols, 0.0)
+        return moved
 
     def spread(self, x: np.ndarray) -> np.ndarray:
         """(k, N) of a (k, A) array."""
         if self.cols is None:
             return x
         full = np.zeros((len(x), self.n))
-        if len(x) == 1:
-            full[0][self.cols] = x[0]
-        else:
-            full[:, self.cols] = x
+        _put(full, self.cols, x)
         return full
 
     # ---- moving through the bars
@@ -159,7 +169,8 @@ class Lane:
     def bar(self, t: int) -> None:
         """One bar of the law, [S1] to [S9]."""
         record, before = self.record, (self.cols, self.h)
-        record.open_bar(t)
+        self.waiting = None  # how many orders wait, where [S8] has counted them last
+        record.bar = t
         if t and (self.financed or self.borrows):
             self.finance(t)
         if self.events.bar_start[t] != self.events.bar_start[t + 1]:
@@ -168,7 +179,7 @@ class Lane:
         if self.same_close:
             equity = self.mark(t)
             self.mark_stop(t, equity)
-            decide(self, t, equity, self.due[t])
+            decide(self, t, equity, None)
             fill(self, t)
             equity = self.mark(t)
             self.mark_stop(t, equity)
@@ -178,16 +189,13 @@ class Lane:
             fill(self, t)
             equity = self.mark(t)
             self.mark_stop(t, equity)
-            due = self.due[t]
-            if self.calls:
-                due = due & ~self.margin_call(t, equity)
-            decide(self, t, equity, due)
+            decide(self, t, equity, self.margin_call(t, equity) if self.calls else None)
         record.row(t, equity, self.cash)
         if self.o is not None:
-            record.count("working", count(self.o))
+            record.note("working", self.waiting if self.waiting is not None else count(self.o))
         if record.positions is not None:
             record.hold(t, self.spread(self.h * self.unit) + 0.0)
-        if any_of(self.over | self.broke):
+        if self.ending:
             self.end(t, before)
 
     def set_status(self, name: str, t: int, mask: np.ndarray) -> None:
@@ -197,7 +205,13 @@ class Lane:
     def test(self, *values: np.ndarray) -> None:
         """LEDGER_OVERFLOW where a sum, cash or equity reaches LIMIT units; written so that NaN fails."""
         for value in values:
-            self.over |= ~(np.abs(value) < self.limit)
+            self.overflow(~(np.abs(value) < self.limit))
+
+    def overflow(self, mask: np.ndarray) -> None:
+        """These scenarios end at this bar; their rows go on computing until it is over, and are then voided."""
+        if mask.any():
+            self.over |= mask
+            self.ending = True
 
     def mark(self, t: int) -> np.ndarray:
         """[S5] Equity at the marks of the bar."""
@@ -221,12 +235,14 @@ class Lane:
         """[S5] the end of a scenario, the peak, and [S5d] the drawdown stop."""
         if not all_of(equity > 0):
             self.broke |= (equity <= 0) & ~self.over
+            self.ending = True
         self.peak = np.maximum(self.peak, equity)
         if self.watches_peak:
             running = ~(self.over | self.broke)
             falls = (equity < (1 - self.p.v.max_drawdown) * self.peak) & running & ~self.stop
             if any_of(falls):
                 self.stop = self.stop | falls
+                self.stopped = True
                 self.set_status("DRAWDOWN_STOP", t, falls)
 
     def margin_call(self, t: int, equity: np.ndarray) -> np.ndarray:
@@ -236,6 +252,7 @@ class Lane:
         if not any_of(call):
             return call
         self.set_status("MARGIN_CALL", t, call)
+        self.waiting = None
         old = np.zeros_like(self.h) if self.o is None else self.o
         here = call[:, None]
         self.record.cut(self, "CANCELLED", here & (old != 0), old)
@@ -350,7 +367,7 @@ class Lane:
                 earlier[i] if self.over[i] else held[i], orders[i],
             )  # fmt: skip
         going = ~(self.over | self.broke)
-        self.record.keep(going)
+        self.record.keep(t, going)
         self.members, self.params, self.due = self.members[going], self.params[going], self.due[:, going]
         self.cash, self.peak, self.stop = self.cash[going], self.peak[going], self.stop[going]
         self.first_bar = self.first_bar[going]
@@ -367,3 +384,11 @@ class Lane:
         for i, member in enumerate(self.members):
             out[int(member)] = (self.cash[i], self.peak[i], self.first_bar[i], 0, held[i], orders[i])
         return out
+
+
+def _put(full: np.ndarray, cols: np.ndarray, x: np.ndarray | float) -> None:
+    """full[:, cols] = x; NumPy is faster over one row by itself."""
+    if len(full) == 1:
+        full[0][cols] = x if np.ndim(x) == 0 else x[0]
+    else:
+        full[:, cols] = x

@@ -29,7 +29,7 @@ def until(lane: Lane, t: int, t1: int) -> int:
         waiting = np.logical_or.reduce(lane.o, axis=0)
         assets = waiting.nonzero()[0] if lane.cols is None else lane.cols[waiting]
         end = _first_price(lane, assets, t, end)
-    if lane.stop.any() and lane.h[lane.stop].any():
+    if lane.stopped and lane.h[lane.stop].any():
         return t
     start = lane.events.bar_start
     assets = lane.events.assets[start[t] : start[end]]
@@ -124,7 +124,6 @@ def _column(x: float | np.ndarray) -> float | np.ndarray:
 def _write(lane: Lane, bars: slice, equity: np.ndarray, cash: np.ndarray, long: np.ndarray, short: np.ndarray,
            financing: np.ndarray) -> None:  # fmt: skip
     record = lane.record
-    record.open_bars(bars.start, bars.stop)
     record.money[bars, 0, record.alive] = equity.T
     record.money[bars, 1, record.alive] = cash.T
     record.put("long_value", bars, long.T)

@@ -30,7 +30,9 @@ class Record:
         k = len(members)
         self.members = members
         self.full = spec.columns == "all"
-        self.money = np.full((t_count, len(MONEY) if self.full else 2, k), np.nan)
+        self.money = np.zeros((t_count, len(MONEY) if self.full else 2, k))
+        #: Sums of ref, drag and slippage of a bar's fills: (T, K, 3, 2), all fills and buys less sells.
+        self.flows = np.zeros((t_count, k, 3, 2)) if self.full else None
         self.counts = np.zeros((t_count, len(COUNTS), k), np.int32) if self.full else None
         self.positions = np.full((k, t_count, n), np.nan) if spec.positions else None
         self.logging = spec.fills
@@ -39,9 +41,11 @@ class Record:
         self.alive: slice | np.ndarray = slice(None)
         self.bar = 0
 
-    def keep(self, mask: np.ndarray) -> None:
-        """Go on with the scenarios of the mask."""
-        self.alive = np.arange(self.money.shape[2])[self.alive][mask]
+    def keep(self, t: int, mask: np.ndarray) -> None:
+        """Go on with the scenarios of the mask; the others have no row after bar t."""
+        running = np.arange(self.money.shape[2])[self.alive]
+        self.money[t + 1 :, :, running[~mask]] = np.nan
+        self.alive = running[mask]
 
     def row(self, t: int, equity: np.ndarray, cash: np.ndarray) -> None:
         """Equity and cash of a bar."""
@@ -54,28 +58,36 @@ class Record:
         if self.full:
             self.money[t, _MONEY[name], self.alive] = values
 
+    def flow(self, t: int, sums: np.ndarray) -> None:
+        """The sums (k, 3, 2) of a bar's fills; `columns` turns them into money columns."""
+        if self.full:
+            self.flows[t, self.alive] = sums
+
+    def columns(self) -> np.ndarray:
+        """(C, K, T): buys, sells, commission and slippage follow from the flows; every sum is exact, so in any order."""
+        out = np.ascontiguousarray(self.money.transpose(1, 2, 0))
+        if self.full:
+            total, net = self.flows[..., 0].transpose(2, 1, 0), self.flows[..., 1].transpose(2, 1, 0)
+            out[_MONEY["buys"]] += (total[0] + net[0]) * 0.5
+            out[_MONEY["sells"]] += (total[0] - net[0]) * 0.5
+            out[_MONEY["commission"]] += total[1] - total[2]
+            out[_MONEY["slippage"]] += total[2]
+        return out
+
     def add(self, name: str, t: int, values: np.ndarray) -> None:
         """Add to a money column of a bar."""
         if self.full:
-            row = self.money[t, _MONEY[name]]
-            row[self.alive] += values
-
-    def open_bar(self, t: int) -> None:
-        """Columns that most bars leave at zero."""
-        self.bar = t
-        if self.full:
-            self.money[t, 2:, self.alive] = 0.0
-
-    def open_bars(self, t0: int, t1: int) -> None:
-        """The same for a run of bars."""
-        if self.full:
-            self.money[t0:t1, 2:, self.alive] = 0.0
+            self.money[t, _MONEY[name], self.alive] += values
 
     def count(self, name: str, values: np.ndarray) -> None:
         """Add (k,) to a count of the bar."""
         if self.counts is not None:
-            row = self.counts[self.bar, _COUNT[name]]
-            row[self.alive] += values
+            self.counts[self.bar, _COUNT[name], self.alive] += values
+
+    def note(self, name: str, values: np.ndarray | int) -> None:
+        """Set a count of the bar that has one source."""
+        if self.counts is not None:
+            self.counts[self.bar, _COUNT[name], self.alive] = values
 
     def counted(self, name: str, t: slice, values: np.ndarray) -> None:
         """A count of a run of bars at which nothing changes, (k,)."""
