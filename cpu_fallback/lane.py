@@ -53,7 +53,8 @@ class Lane:
         self.days = year_fractions(self.market)
         self.record = Record(spec, members)
         self._ones, self._every = np.ones(self.n), np.arange(self.n)
-        self._full = np.zeros((len(members), self.n))  # scratch of `_moved`, zero between calls
+        self._full = np.zeros((2, len(members), self.n))  # scratch of `recolumn`, zero between calls
+        self.block = np.empty(0)  # scratch of quiet.mark_run
         self.signs = np.ones((len(members), self.n, 2))
         k = len(members)
         opening = np.rint(self.params["initial_cash"] / self.params["tick"]) * self.params["tick"]
@@ -125,23 +126,25 @@ class Lane:
         """Make the assets of the (N,) mask active, besides those that hold or wait."""
         if self.cols is None and np.count_nonzero(wanted) > _DENSE * self.n:
             return
-        busy = np.logical_or.reduce(self.h, axis=0)
-        if self.o is not None:
-            busy |= np.logical_or.reduce(self.o, axis=0)
-        wanted[busy if self.cols is None else self.cols[busy]] = True
-        cols = None if np.count_nonzero(wanted) > _DENSE * self.n else wanted.nonzero()[0]
-        self.set_columns(cols, self._moved(self.h, cols), None if self.o is None else self._moved(self.o, cols))
+        h, o = self._whole_row(self.h, 0), None if self.o is None else self._whole_row(self.o, 1)
+        for x in (h,) if o is None else (h, o):
+            wanted |= x[0] != 0 if len(x) == 1 else (x != 0).any(axis=0)
+        old, cols = self.cols, wanted.nonzero()[0]
+        if len(cols) > _DENSE * self.n:
+            self.set_columns(None, h.copy(), None if o is None else o.copy())
+        else:
+            self.set_columns(cols, h.take(cols, axis=1), None if o is None else o.take(cols, axis=1))
+        if old is not None:
+            for x in (h,) if o is None else (h, o):
+                _put(x, old, 0.0)
 
-    def _moved(self, x: np.ndarray, cols: np.ndarray | None) -> np.ndarray:
-        """x (k, A) on other columns."""
-        if self.cols is None or cols is None:
-            full = self.spread(x)
-            return full if cols is None else full.take(cols, axis=1)
-        full = self._full[: len(x)]
+    def _whole_row(self, x: np.ndarray, slot: int) -> np.ndarray:
+        """(k, N) of a (k, A) array, on scratch that the caller clears; `spread` gives one to keep."""
+        if self.cols is None:
+            return x
+        full = self._full[slot, : len(x)]
         _put(full, self.cols, x)
-        moved = full.take(cols, axis=1)
-        _put(full, self.cols, 0.0)
-        return moved
+        return full
 
     def spread(self, x: np.ndarray) -> np.ndarray:
         """(k, N) of a (k, A) array."""

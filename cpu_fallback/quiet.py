@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["mark_run", "until"]
 
 #: Values marked at once: a block of this many float64 stays in a core's second-level cache.
-_BLOCK = 48_000
+_BLOCK = 32_768
+#: A run longer than this repays dropping idle columns first.
+_WORTH = 4
 
 
 def until(lane: Lane, t: int, t1: int) -> int:
@@ -24,7 +26,7 @@ def until(lane: Lane, t: int, t1: int) -> int:
     later = lane.due_any[t:t1].argmax()
     end = t + int(later) if lane.due_any[t + later] else t1
     if lane.o is not None:
-        if not lane.keeps:
+        if not lane.keeps or not lane.exec.gaps[t]:
             return t
         waiting = np.logical_or.reduce(lane.o, axis=0)
         assets = waiting.nonzero()[0] if lane.cols is None else lane.cols[waiting]
@@ -60,6 +62,8 @@ def _first_price(lane: Lane, assets: np.ndarray, t: int, end: int) -> int:
 
 def mark_run(lane: Lane, t: int, end: int) -> int:
     """Mark and record bars [t, end); stop before the first at which a status may change. Returns where it stopped."""
+    if lane.cols is not None and end - t > _WORTH:
+        lane.recolumn(np.zeros(lane.n, bool))  # what was sold need not be marked
     width = max(1, _BLOCK // max(1, lane.h.size))
     while t < end:
         stop = min(end, t + width)
@@ -74,43 +78,47 @@ def _block(lane: Lane, t0: int, t1: int) -> int:
     marks = lane.marks[t0:t1]
     if lane.cols is not None:
         marks = marks.take(lane.cols, axis=1)
-    value = snap(lane.h[:, None, :] * marks[None], lane.p.magic3)  # [S5] (k, B, A)
-    long = value @ lane.ones
-    short = np.zeros_like(long)
+    (k, a), b = lane.h.shape, t1 - t0
+    if lane.block.size < k * b * a:  # kept, because a fresh one this large costs more than the sums
+        lane.block = np.empty(k * b * a)
+    value = lane.block[: k * b * a].reshape(k, b, a)
+    value = snap(np.multiply(lane.h[:, None, :], marks[None], out=value), lane.p.magic3)  # [S5]
+    long, short = value @ lane.ones, None
     if lane.margin:
         size = np.abs(value, out=value) @ lane.ones
         long, short = (size + long) * 0.5, (long - size) * 0.5 + 0.0
-    cash, financing, good = _cash(lane, t0, t1)
-    equity = cash + long + short
-    limit, magic_drawdown = _column(lane.limit), _column(lane.p.v.max_drawdown)
-    good &= (np.abs(cash) + (long - short) < limit) & (equity > 0)  # else [S5] tests or ends: the full step decides
-    peak = np.maximum.accumulate(np.concatenate((lane.peak[:, None], equity), axis=1), axis=1)[:, 1:]
+    gross = long if short is None else long - short
+    cash, financing = lane.cash[:, None], None
+    good = True
+    if lane.financed or lane.borrows:
+        cash, financing, good = _finance(lane, t0, t1)
+    equity = cash + long if short is None else cash + long + short
+    good &= (np.abs(cash) + gross < _column(lane.limit)) & (equity > 0)  # else [S5] tests or ends it: the full step
+    peak = np.maximum.accumulate(np.maximum(equity, lane.peak[:, None]), axis=1)
     if lane.watches_peak:
-        good &= ~((equity < (1 - magic_drawdown) * peak) & ~lane.stop[:, None])  # [S5d]
+        good &= ~(equity < (1 - _column(lane.p.v.max_drawdown)) * peak) | lane.stop[:, None]  # [S5d]
     if lane.calls:
-        floor = _column(lane.p.v.maintenance_margin)
-        good &= ~((equity < floor * (long - short)) & ~lane.stop[:, None])  # [S5m]
-    ok = good.all(axis=0)
-    done = t1 - t0 if ok.all() else int(ok.argmin())
+        good &= ~(equity < _column(lane.p.v.maintenance_margin) * gross) | lane.stop[:, None]  # [S5m]
+    done = b
+    if not good.all():
+        done = int(good.all(axis=0).argmin())
     if done:
-        _write(lane, slice(t0, t0 + done), equity[:, :done], cash[:, :done], long[:, :done], short[:, :done],
-               financing[:, :done])  # fmt: skip
-        lane.cash = np.ascontiguousarray(cash[:, done - 1])
+        _write(lane, t0, done, {"equity": equity, "cash": np.broadcast_to(cash, (k, b)), "long_value": long,
+                                "short_value": short, "financing": financing})  # fmt: skip
+        if financing is not None:
+            lane.cash = np.ascontiguousarray(cash[:, done - 1])
         lane.peak = np.ascontiguousarray(peak[:, done - 1])
     return t0 + done
 
 
-def _cash(lane: Lane, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _finance(lane: Lane, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[S1] (k, B) cash after financing, the financing, and where both stay inside the ledger."""
     k, width = lane.k, t1 - t0
-    if not (lane.financed or lane.borrows):
-        return np.broadcast_to(lane.cash[:, None], (k, width)), np.zeros((k, width)), np.ones((k, width), bool)
     fees = lane.borrow_fees(t0, t1) if lane.borrows else np.zeros((k, width))
     cash, change = np.empty((k, width)), np.empty((k, width))
     now, magic = lane.cash, lane.p.v.magic
-    credit, debit = lane.p.v.cash_rate, lane.p.v.debit_rate
     for b in range(width):
-        rate = np.where(now >= 0, credit, debit)
+        rate = np.where(now >= 0, lane.p.v.cash_rate, lane.p.v.debit_rate)
         change[:, b] = snap(now * (rate * (lane.days[t0 + b] / 360)), magic) - fees[:, b]
         now = now + change[:, b]
         cash[:, b] = now
@@ -121,14 +129,11 @@ def _column(x: float | np.ndarray) -> float | np.ndarray:
     return x if np.ndim(x) == 0 else x[:, None]
 
 
-def _write(lane: Lane, bars: slice, equity: np.ndarray, cash: np.ndarray, long: np.ndarray, short: np.ndarray,
-           financing: np.ndarray) -> None:  # fmt: skip
-    record = lane.record
-    record.money[bars, 0, record.alive] = equity.T
-    record.money[bars, 1, record.alive] = cash.T
-    record.put("long_value", bars, long.T)
-    record.put("short_value", bars, short.T)
-    record.put("financing", bars, financing.T)
+def _write(lane: Lane, t0: int, width: int, columns: dict[str, np.ndarray | None]) -> None:
+    record, bars = lane.record, slice(t0, t0 + width)
+    for name, values in columns.items():
+        if values is not None:
+            record.put(name, bars, values[:, :width].T)
     if lane.o is not None:
         waiting = count(lane.o)
         record.counted("working", bars, waiting)

@@ -55,7 +55,7 @@ class Record:
 
     def put(self, name: str, t: int | slice, values: np.ndarray) -> None:
         """A money column of a bar, (k,), or of a run of bars, (B, k)."""
-        if self.full:
+        if self.full or _MONEY[name] < 2:
             self.money[t, _MONEY[name], self.alive] = values
 
     def flow(self, t: int, sums: np.ndarray) -> None:

@@ -152,11 +152,11 @@ def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
 
 
 def _warn_few_lots(panel: Panel, weights: np.ndarray, config: Config, bars: np.ndarray) -> None:
-    """Whole lots are coarse where the median target is a handful of them; judged on up to 50 deciding bars."""
+    """Whole lots are coarse where the median target is a handful of them; judged on a few deciding bars."""
     if config.lot == 0:
         return
     rows = np.flatnonzero(bars)
-    rows = rows[:: max(1, len(rows) // 50)]
+    rows = rows[:: max(1, len(rows) // 8)]
     with np.errstate(invalid="ignore"):
         size = np.full(panel.shape[1], config.lot) if panel.lot is None else panel.lot
         lots = config.initial_cash * np.abs(weights[rows].astype(np.float64)) / (panel.close[rows].astype(np.float64) * size)

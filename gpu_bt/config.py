@@ -158,9 +158,13 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """A Config from a mapping such as a parsed TOML file; fields left out keep their defaults."""
+        """A Config from a mapping such as a parsed TOML file; fields left out keep their defaults.
+
+        The text "none" is None where a field may be None: TOML has no null.
+        """
         check_names(values)
-        return cls(**values)
+        off = {name: None for name in OPTIONAL & values.keys() if str(values[name]) == "none"}
+        return cls(**{**values, **off})
 
     def to_dict(self) -> dict[str, Any]:
         """Field -> value in the order of declaration; `Config.from_dict(c.to_dict()) == c`."""

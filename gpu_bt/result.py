@@ -298,8 +298,10 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; pass a TOML file with the fields of Config") from error
-    values = values.get("config", values)
-    return Config.from_dict({name: None if value == "none" else value for name, value in values.items()})
+    table = values.get("config")
+    if isinstance(table, dict):  # what stands above the table counts, too: nothing given is passed over
+        values = {name: value for name, value in values.items() if not isinstance(value, dict)} | table
+    return Config.from_dict(values)
 
 
 def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
