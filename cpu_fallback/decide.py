@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, any_of, count, near_whole, snap, trunc_lots
+from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, all_of, any_of, count, near_whole, snap, trunc_lots
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
@@ -36,7 +36,7 @@ def decide(lane: Lane, t: int, equity: np.ndarray, called: np.ndarray | None) ->
     if lane.cols is not None:
         weights = weights.take(lane.cols, axis=1)
     target = None  # (k, A) bool where some asset or scenario has no target; None = all have one
-    if not all_due or np.isnan(weights @ lane.ones).any():
+    if not all_due or not all_of(np.abs(weights @ lane.ones) < np.inf):
         target = due[:, None] & ~np.isnan(weights)
         weights = np.where(target, weights, 0.0)
     held = None

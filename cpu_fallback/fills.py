@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpu_fallback.holdings import carried
 from cpu_fallback.ledger import SHAVE, all_of, any_of, count, snap, split_sums
 from cpu_fallback.record import CODE
 
@@ -144,8 +145,8 @@ def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.nda
 
 
 def _sums(lane: Lane, money: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """(k, 3, 2) sums of ref, drag and slippage: of all fills, and of buys less sells. A product with signs, exact in any
-    order because every partial sum is."""
+    """(k, 3, 2) sums of ref, drag and slippage: of all fills, and of buys less sells. A product with signs, exact in
+    any order because every partial sum is."""
     signs = lane.signs[: len(q), : q.shape[1]]  # (k, A, 2), the first column 1
     np.sign(q, out=signs[:, :, 1])
     return money @ signs
@@ -254,7 +255,7 @@ def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status
     magic, trades = p.magic, q.any(axis=1)
     at = price
     if lane.exec.gaps[t]:  # with same_close the bar has been marked already
-        at = np.where(price > 0, price, lane.row(lane.marks, t) if lane.same_close else lane.carried(t))
+        at = np.where(price > 0, price, lane.row(lane.marks, t) if lane.same_close else carried(lane, t))
     reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
     grow = q - reduce
     long, short = split_sums(snap(h * at, magic), lane.ones)

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch of scenarios moving through the bars together: the state, and one bar of the law in order.
 
-Letters: k scenarios of the batch still running, A active assets, N all assets. Per-asset arrays are (k, A) on the active
-columns `cols` (None = all N), rows of a panel (1, A), per-scenario numbers (k,). An asset with no holding, no order and
-no target contributes exact zeros to every sum, so leaving it out changes no bit.
+Letters: k scenarios of the batch still running, A active assets, N all assets. Per-asset arrays are (k, A) on the
+active columns `cols` (None = all N), rows of a panel (1, A), per-scenario numbers (k,). An asset with no holding, no
+order and no target contributes exact zeros to every sum, so leaving it out changes no bit.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback import quiet
+from cpu_fallback import holdings, quiet
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill
-from cpu_fallback.ledger import Params, all_of, any_of, count, near_whole, snap, split_sums, whole
-from cpu_fallback.prepare import PRICE_OF, events, lots, marks, prices, year_fractions
+from cpu_fallback.ledger import Params, all_of, any_of, count, snap, split_sums
+from cpu_fallback.prepare import PRICE_OF, days_between, events, lots, marks, prices
 from cpu_fallback.record import Record
 from gpu_bt.config import CHOICES
 from gpu_bt.spec import RunSpec
@@ -50,7 +50,7 @@ class Lane:
         self.field = getattr(self.market, PRICE_OF[first["execution"]])
         self.marks = marks(self.market, self.lot)
         self.events = events(self.market, int(first["delist_after"]))
-        self.days = year_fractions(self.market)
+        self.days = days_between(self.market)
         self.record = Record(spec, members)
         self._ones, self._every = np.ones(self.n), np.arange(self.n)
         self._full = np.zeros((2, len(members), self.n))  # scratch of `recolumn`, zero between calls
@@ -175,10 +175,10 @@ class Lane:
         self.waiting = None  # how many orders wait, where [S8] has counted them last
         record.bar = t
         if t and (self.financed or self.borrows):
-            self.finance(t)
+            holdings.finance(self, t)
         if self.events.bar_start[t] != self.events.bar_start[t + 1]:
-            self.corporate(t)
-            self.settle(t)
+            holdings.corporate(self, t)
+            holdings.settle(self, t)
         if self.same_close:
             equity = self.mark(t)
             self.mark_stop(t, equity)
@@ -264,91 +264,6 @@ class Lane:
         size = np.minimum(np.abs(self.h), np.where(self.whole, np.ceil(size), size))
         self.o = np.where(here, -np.sign(self.h) * size + 0.0, old)
         return call
-
-    # ---- what happens to holdings without a trade
-
-    def finance(self, t: int) -> None:
-        """[S1] Interest on cash and the borrow fee of shorts."""
-        days = self.days[t]
-        p, cash = self.p, self.cash
-        rate = np.where(cash >= 0, p.v.cash_rate, p.v.debit_rate)
-        change = snap(cash * (rate * (days / 360)), self.p.v.magic)
-        if self.borrows:
-            fee = self.borrow_fees(t, t + 1)[:, 0]
-            self.test(fee)
-            change = change - fee
-        self.cash = cash + change
-        self.test(self.cash)
-        self.record.put("financing", t, change)
-
-    def borrow_fees(self, t0: int, t1: int) -> np.ndarray:
-        """[S1] (k, B) borrow fees of bars t0..t1-1 for the shorts as they stand, at the marks of the bars before."""
-        out = np.zeros((self.k, t1 - t0))
-        shorts = np.minimum(self.h, 0.0)
-        if not shorts.any():
-            return out
-        for b, t in enumerate(range(t0, t1)):
-            if t:
-                rate = self.p.borrow_rate if self.market.borrow_rate is None else self.row(self.market.borrow_rate, t)
-                fees = (-shorts * self.row(self.marks, t - 1)) * (rate * (self.days[t] / 365))
-                out[:, b] = snap(fees, self.p.magic) @ self.ones
-        return out
-
-    def carried(self, t: int) -> np.ndarray:
-        """(1, A) the mark before [S5] of bar t: the last one, divided by a split of this bar."""
-        if t == 0:
-            return np.zeros_like(self.unit)
-        m = self.row(self.marks, t - 1)
-        if self.events.split[t]:
-            s = self.row(self.market.split, t)
-            m = np.where(s != 1, m / s, m)
-        return m
-
-    def corporate(self, t: int) -> None:
-        """[S2] Cash dividends, then splits with the fractions they leave paid out."""
-        if self.events.dividend[t]:
-            paid = snap(self.h * (self.row(self.market.dividend, t) * self.unit), self.p.magic)
-            received, owed = split_sums(paid, self.ones)
-            self.cash = self.cash + received + owed
-            self.test(received, owed, self.cash)
-            self.record.put("dividends", t, received + owed)
-        if not self.events.split[t]:
-            return
-        s = self.row(self.market.split, t)
-        hit = s != 1
-        h = np.where(hit, self.h * s, self.h)
-        lots_hit = hit & self.whole
-        kept = np.where(lots_hit, whole(h), h)
-        left = np.where(lots_hit & ~near_whole(h), h - kept, 0.0)
-        fractions = snap(left * self.carried(t), self.p.magic) @ self.ones
-        self.h = kept + 0.0
-        if self.o is not None:
-            o = np.where(hit, self.o * s, self.o)
-            o = np.where(lots_hit, whole(o), o)
-            self.record.cut(self, "ROUNDED_OUT", (self.o != 0) & (o == 0), self.o)
-            self.o = o
-        self.cash = self.cash + fractions
-        self.test(self.cash)
-        self.record.add("settlements", t, fractions)
-
-    def settle(self, t: int) -> None:
-        """[S3] Holdings of assets delisted at this bar are paid out at their mark."""
-        gone = self.events.settled.get(t)
-        if gone is None:
-            return
-        here = np.zeros(self.n, bool)
-        here[gone] = True
-        here = here[None] if self.cols is None else here[None, self.cols]
-        back = self.market.delisting_return[None] if self.market.delisting_return is not None else np.zeros((1, self.n))
-        back = back if self.cols is None else back.take(self.cols, axis=1)
-        paid = snap(np.where(here, self.h * (self.carried(t) * (1 + back)), 0.0), self.p.magic) @ self.ones
-        self.cash = self.cash + paid
-        self.test(self.cash)
-        self.record.add("settlements", t, paid)
-        self.h = np.where(here, 0.0, self.h)
-        if self.o is not None:
-            self.record.cut(self, "DELISTED", here & (self.o != 0), self.o)
-            self.o = np.where(here, 0.0, self.o)
 
     # ---- the end of scenarios
 

@@ -28,10 +28,10 @@ SHAVE = 1 - 2.0**-40
 
 
 class Params:
-    """PARAMS of k scenarios as operands: `p.slippage` is a float where all scenarios agree, else (k, 1) for (k, A) work.
+    """PARAMS of k scenarios as operands: `p.slippage` is a number where all agree, else (k, 1) for (k, A) work.
 
-    `p.v.slippage` is the same for (k,) work. `p.has.slippage`: some scenario has it on; limits are on unless NaN, other
-    numbers unless 0.
+    `p.v.slippage` is the same for (k,) work. `p.has.slippage`: some scenario has it on; limits are on unless NaN,
+    other numbers unless 0.
     """
 
     def __init__(self, params: np.ndarray) -> None:
@@ -90,7 +90,7 @@ def whole(x: np.ndarray) -> np.ndarray:
 
 
 def trunc_lots(x: np.ndarray) -> np.ndarray:
-    """`whole` in five plain operations: x - trunc(x) is exact, and only its last SNAP moves to the next whole number."""
+    """`whole` in five plain operations: x - trunc(x) is exact, and only its last SNAP moves to the next number."""
     t = np.trunc(x)
     f = x - t
     f /= EDGE

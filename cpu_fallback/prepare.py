@@ -13,7 +13,7 @@ import numpy as np
 
 from gpu_bt.spec import Market
 
-__all__ = ["PRICE_OF", "Events", "Lots", "Prices", "events", "lots", "marks", "prices", "year_fractions"]
+__all__ = ["PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "lots", "marks", "prices"]
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
 PRICE_OF = ("open", "close", "vwap", "close")
@@ -137,7 +137,7 @@ def events(market: Market, delist_after: int) -> Events:
     return market.cache[key]
 
 
-def year_fractions(market: Market) -> np.ndarray:
+def days_between(market: Market) -> np.ndarray:
     """[S1] (T,) days since the previous bar, 0 at the first."""
     return np.concatenate(([0.0], np.diff(market.microseconds).astype(np.float64) / 8.64e10))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpu_fallback.holdings import borrow_fees
 from cpu_fallback.ledger import count, snap
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _block(lane: Lane, t0: int, t1: int) -> int:
 def _finance(lane: Lane, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[S1] (k, B) cash after financing, the financing, and where both stay inside the ledger."""
     k, width = lane.k, t1 - t0
-    fees = lane.borrow_fees(t0, t1) if lane.borrows else np.zeros((k, width))
+    fees = borrow_fees(lane, t0, t1) if lane.borrows else np.zeros((k, width))
     cash, change = np.empty((k, width)), np.empty((k, width))
     now, magic = lane.cash, lane.p.v.magic
     for b in range(width):

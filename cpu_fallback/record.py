@@ -64,7 +64,7 @@ class Record:
             self.flows[t, self.alive] = sums
 
     def columns(self) -> np.ndarray:
-        """(C, K, T): buys, sells, commission and slippage follow from the flows; every sum is exact, so in any order."""
+        """(C, K, T): buys, sells, commission and slippage follow from the flows; exact sums may be split again."""
         out = np.ascontiguousarray(self.money.transpose(1, 2, 0))
         if self.full:
             total, net = self.flows[..., 0].transpose(2, 1, 0), self.flows[..., 1].transpose(2, 1, 0)
