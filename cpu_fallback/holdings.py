@@ -72,6 +72,8 @@ def split(lane: Lane, t: int) -> None:
     """[S2] Holdings and orders times the ratio, fractions of a lot paid out at the new mark."""
     s = lane.row(lane.market.split, t)
     hit = s != 1
+    if not hit.any():
+        return
     h = np.where(hit, lane.h * s, lane.h)
     lots_hit = hit & lane.whole
     kept = np.where(lots_hit, whole(h), h)
@@ -95,6 +97,8 @@ def settle(lane: Lane, t: int) -> None:
     here = np.zeros(lane.n, bool)
     here[gone] = True
     here = here[None] if lane.cols is None else here[None, lane.cols]
+    if not here.any():
+        return
     back = lane.market.delisting_return[None] if lane.market.delisting_return is not None else np.zeros((1, lane.n))
     back = back if lane.cols is None else back.take(lane.cols, axis=1)
     paid = snap(np.where(here, lane.h * (carried(lane, t) * (1 + back)), 0.0), lane.p.magic) @ lane.ones

@@ -67,6 +67,7 @@ class Lane:
 
     @property
     def k(self) -> int:
+        """Scenarios still running."""
         return len(self.cash)
 
     def _bind(self) -> None:
@@ -90,6 +91,7 @@ class Lane:
     # ---- columns
 
     def set_columns(self, cols: np.ndarray | None, h: np.ndarray, o: np.ndarray | None) -> None:
+        """Go on with these active columns and the holdings and orders on them."""
         self.cols, self.h, self.o = cols, h, o
         self.ones = self._ones[: h.shape[1]]
         self._labels: tuple | None = None
@@ -202,6 +204,7 @@ class Lane:
             self.end(t, before)
 
     def set_status(self, name: str, t: int, mask: np.ndarray) -> None:
+        """Keep the first bar of a status."""
         seen = self.first_bar[:, _CODE[name]]
         seen[mask & (seen == NEVER)] = t
 

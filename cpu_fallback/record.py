@@ -96,8 +96,11 @@ class Record:
 
     def cut(self, lane: Lane, status: str, where: np.ndarray, lots: np.ndarray) -> None:
         """Count the orders (k, A) that lost `lots` for this reason; log them when fills are kept."""
+        lost = count(where)
+        if not np.any(lost):
+            return
         if self.full:
-            self.count(status.lower(), count(where))
+            self.count(status.lower(), lost)
         self.log_cut(lane.names, lane.unit, status, where, lots)
 
     def log_cut(self, names: np.ndarray, unit: np.ndarray, status: str, where: np.ndarray, lots: np.ndarray) -> None:

@@ -49,8 +49,8 @@ def run(
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
     `read_weights` gave.   config: assumptions; default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
-    record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run), "fills",
-    "positions", or several of them.   progress: called with (bars done, bars).
+    record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
+    "fills", "positions", or several of them.   progress: called with (bars done, bars).
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine.
     Warns (BacktestWarning) of targets of few lots and of holdings that no decision mentions any more.
@@ -82,7 +82,7 @@ def run(
 
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config, replay=replay,
-        notes=notes, wall_seconds=seconds,
+        notes=notes, lots=panel.lot, wall_seconds=seconds,
     )  # fmt: skip
 
 
@@ -117,7 +117,9 @@ def check_fields(panel: Panel, config: Config) -> None:
     field = _NEEDS[config.execution]
     if getattr(panel, field) is None:
         other = "execution='next_close'" if config.execution == "next_open" else "another execution"
-        raise ConfigError(f"execution={config.execution!r} fills at the {field}: pass {field}= to the Panel, or {other}")
+        raise ConfigError(
+            f"execution={config.execution!r} fills at the {field}: pass {field}= to the Panel, or {other}"
+        )
     for name, off in (("participation", None), ("impact", 0.0)):
         if getattr(config, name) != off and panel.volume is None:
             raise ConfigError(f"{name} is {getattr(config, name)}: it needs volumes; pass volume= to the Panel")
@@ -126,7 +128,7 @@ def check_fields(panel: Panel, config: Config) -> None:
 def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
     """(T, N) float weights, or a WeightsError that names bar and asset."""
     array = as_host("weights", weights, WeightsError)
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iuf" or hasattr(weights, "columns"):  # a table's columns may be in any order
         raise WeightsError(
             f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers; tables and"
             " files go through read_weights(source, panel)"
@@ -146,7 +148,9 @@ def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
         b, i = np.unravel_index(int(np.argmax(bad)), bad.shape)
         where, value = f"weights[{panel.label(t + b)}, {panel.assets[i]!r}] is {rows[b, i]}", abs(rows[b, i])
         if value <= _MAX_WEIGHT:
-            raise WeightsError(f"{where}: a cash account is long-only; use Config(account='margin') for short positions")
+            raise WeightsError(
+                f"{where}: a cash account is long-only; use Config(account='margin') for short positions"
+            )
         raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
     return array
 
@@ -157,9 +161,13 @@ def _warn_few_lots(panel: Panel, weights: np.ndarray, config: Config, bars: np.n
         return
     rows = np.flatnonzero(bars)
     rows = rows[:: max(1, len(rows) // 8)]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         size = np.full(panel.shape[1], config.lot) if panel.lot is None else panel.lot
-        lots = config.initial_cash * np.abs(weights[rows].astype(np.float64)) / (panel.close[rows].astype(np.float64) * size)
+        lots = (
+            config.initial_cash
+            * np.abs(weights[rows].astype(np.float64))
+            / (panel.close[rows].astype(np.float64) * size)
+        )
         lots = lots[np.isfinite(lots) & (lots > 0)]
     if len(lots) and np.median(lots) < _FEW_LOTS:
         warnings.warn(

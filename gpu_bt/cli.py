@@ -312,12 +312,16 @@ def _progress() -> Iterator[Callable[..., None]]:
         TextColumn("{task.fields[note]}", markup=False), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not shown, transient=True, expand=True) as progress:
-        task = progress.add_task("", total=None, note="")
 
         def show(what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
-            if done == 0:
-                progress.reset(task, total=total, description=what, note=note)
-            progress.update(task, description=what, completed=done, total=total, note=note)
+            task = progress.tasks[-1] if progress.tasks else None
+            if task is None or (task.description, task.total) != (what, total):
+                for old in progress.task_ids:
+                    progress.remove_task(old)
+                progress.add_task(what, total=total, completed=done, note=note)
+                progress.refresh()  # a stage is seen however short it is
+            else:
+                progress.update(task.id, completed=done, note=note)
 
         yield show
 

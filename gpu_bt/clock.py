@@ -24,7 +24,7 @@ def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exceptio
     Raises `error` for integers, NaT, and naive and aware or differently zoned values mixed.
     """
     zone = time_zone
-    if hasattr(values, "dt") and hasattr(values, "to_numpy") and hasattr(getattr(values, "dtype", None), "tz"):
+    if hasattr(values, "dt") and hasattr(getattr(values, "dtype", None), "tz"):
         zone = str(values.dtype.tz)  # a pandas Series with a zone
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     if getattr(values, "tz", None) is not None:
@@ -33,15 +33,11 @@ def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exceptio
         zone = values.dtype.time_zone
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
-    array = values if isinstance(values, np.ndarray) and values.dtype != object else None
-    if array is None:
-        array, found = _from_objects(list(values), error)
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
+        array = values
+    else:
+        array, found = _from_objects(values, error)
         zone = zone or found
-    if array.dtype.kind == "U":
-        try:
-            array = array.astype("datetime64[us]")
-        except ValueError as exc:
-            raise error(f"timestamps cannot be read ({exc}): pass ISO dates, datetimes or datetime64") from None
     if array.dtype.kind != "M" or array.ndim != 1:
         raise error(
             f"timestamps has dtype {array.dtype} and {array.ndim} dimensions: it must be (T,) dates or datetimes;"
@@ -56,14 +52,14 @@ def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exceptio
     return out, zone
 
 
-def _from_objects(values: list[Any], error: type[Exception]) -> tuple[np.ndarray, str | None]:
-    """Python datetimes, dates, strings, datetime64 or pandas Timestamps."""
-    zones = {getattr(v, "tzinfo", None) for v in values}
-    if zones == {None} or not zones:
-        try:
-            return np.array([np.datetime64(v, "us") for v in values], "datetime64[us]"), None
-        except (TypeError, ValueError) as exc:
-            raise error(f"timestamps cannot be read ({exc}): pass dates, datetimes or datetime64") from None
+def _from_objects(values: Any, error: type[Exception]) -> tuple[np.ndarray, str | None]:
+    """Python datetimes, dates, ISO strings, datetime64 or pandas Timestamps."""
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise error(f"timestamps is {values!r}: it must be a sequence of (T,) dates or datetimes")
+    moments = [_moment(i, value, error) for i, value in enumerate(values)]
+    zones = {getattr(v, "tzinfo", None) for v in moments}
+    if not zones or zones == {None}:
+        return np.array([np.datetime64(v, "us") for v in moments], "datetime64[us]"), None
     names = {_zone_name(z) for z in zones}
     if len(names) > 1:
         got = ", ".join(sorted(str(n) for n in names))
@@ -71,8 +67,26 @@ def _from_objects(values: list[Any], error: type[Exception]) -> tuple[np.ndarray
     name = names.pop()
     if name is None:
         raise error("timestamps have a fixed offset: give them a named zone, such as 'America/New_York' or 'UTC'")
-    naive = [v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
+    naive = [v.astimezone(dt.UTC).replace(tzinfo=None) for v in moments]
     return np.array([np.datetime64(v, "us") for v in naive], "datetime64[us]"), name
+
+
+def _moment(i: int, value: Any, error: type[Exception]) -> Any:
+    """One timestamp of a list, or an error that names it."""
+    try:
+        if isinstance(value, str) and value != "NaT":
+            return dt.datetime.fromisoformat(value)
+        if value is None or value == "NaT" or value != value:  # NaT and nan differ from themselves
+            raise error(f"timestamps[{i}] is NaT: every bar needs a timestamp; drop that row")
+        if isinstance(value, (int, float, np.number)):
+            raise TypeError("a number has no unit")
+        np.datetime64(value.replace(tzinfo=None) if getattr(value, "tzinfo", None) is not None else value, "us")
+    except (TypeError, ValueError, AttributeError) as exc:
+        if isinstance(exc, error):
+            raise
+        reason = f"timestamps cannot be read (timestamps[{i}] is {value!r}: {exc})"
+        raise error(f"{reason}: pass ISO dates, datetimes or datetime64") from None
+    return value
 
 
 def _zone_name(zone: dt.tzinfo | None) -> str | None:

@@ -29,9 +29,9 @@ LOT_RANGE = (1e-8, 1e9)
 class Panel:
     """Prices and what goes with them, T bars by N assets, checked once and then immutable.
 
-    Arrays are (T, N): NumPy, CuPy, or anything with DLPack. A writeable array is copied, a read-only one is taken as it
-    is. Prices are float64 or float32 (all other numbers are computed in float64), per share, in [1e-10, 1e12]; NaN =
-    the asset does not trade at that bar.
+    Arrays are (T, N): NumPy, CuPy, or anything with DLPack. An array is copied unless it is read-only and so is the
+    memory under it, because only then nobody can change it later. Prices are float64 or float32 (all other numbers are
+    computed in float64), per share, in [1e-10, 1e12]; NaN = the asset does not trade at that bar.
 
     close: required.   open, high, low, vwap: prices of the same bar; a vwap, high or low needs a close or an open.
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
@@ -73,8 +73,9 @@ class Panel:
         time_zone: str | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
-        given = dict(close=close, open=open, high=high, low=low, vwap=vwap, volume=volume, half_spread=half_spread,
-                     dividend=dividend, split=split, borrow_rate=borrow_rate, can_buy=can_buy, can_sell=can_sell)  # fmt: skip
+        given = dict(zip(PRICES, (close, open, high, low, vwap), strict=True))
+        given |= zip(RATES, (volume, half_spread, dividend, split, borrow_rate), strict=True)
+        given |= zip(MASKS, (can_buy, can_sell), strict=True)
         self.notes: dict[str, Any] = dict(notes or {})
         if prices not in ("adjusted", "raw"):
             raise PanelError(f"prices is {prices!r}: it must be 'adjusted' or 'raw'")
@@ -89,12 +90,11 @@ class Panel:
         self.timestamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
         self.time_zone = zone
         self.assets = _asset_names(assets)
-        self._labels = (self.timestamps, self.assets)
         fields = {name: self._field(name, value, bad_prices) for name, value in given.items() if value is not None}
         self._check_timestamps(next_timestamp)
         self._check_intrabar(fields)
         n = len(self.assets)
-        self.group = None if group is None else _per_asset("group", group, n)
+        self.group = None if group is None else _frozen(_per_asset("group", group, n))
         self.market = Market(
             microseconds=_frozen(self.timestamps.view(np.int64)),
             **fields,
@@ -148,8 +148,8 @@ class Panel:
         array = as_host(name, value, PanelError)
         if array.shape != self.shape or array.ndim != 2 or 0 in array.shape:
             raise PanelError(
-                f"{name} has shape {array.shape}: it must be (T, N) = {self.shape}, one row per timestamp and one column"
-                " per asset, both at least one"
+                f"{name} has shape {array.shape}: it must be (T, N) = {self.shape}, one row per timestamp and one"
+                " column per asset, both at least one"
             )
         if name in MASKS:
             return self._mask(name, array)
@@ -240,7 +240,9 @@ class Panel:
         good = (out == 0) | ((out >= LOT_RANGE[0]) & (out <= LOT_RANGE[1]))
         if not good.all():
             i = int(np.argmin(good))
-            raise PanelError(f"lot[{self.assets[i]!r}] is {out[i]}: it must be 0 (fractional) or in [1e-08, 1e+09] shares")
+            raise PanelError(
+                f"lot[{self.assets[i]!r}] is {out[i]}: it must be 0 (fractional) or in [1e-08, 1e+09] shares"
+            )
         return _frozen(out + 0.0)
 
     def _warn_splits(self, close: np.ndarray, split: np.ndarray) -> None:
@@ -255,8 +257,8 @@ class Panel:
             bar, asset = int(t[k]) + 1, int(i[k])
             warnings.warn(
                 f"split[{self.label(bar)}, {self.assets[asset]!r}] is {split[bar, asset]:g} but the close moved from"
-                f" {close[bar - 1, asset]:g} to {close[bar, asset]:g} ({int(hidden.sum())} splits like it): if the prices"
-                " are already adjusted, leave split out",
+                f" {close[bar - 1, asset]:g} to {close[bar, asset]:g} ({int(hidden.sum())} splits like it): if the"
+                " prices are already adjusted, leave split out",
                 BacktestWarning,
                 stacklevel=3,
             )
@@ -264,6 +266,8 @@ class Panel:
 
 def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:
     """The value as a NumPy array, a copy only where it has to be one. CuPy arrays are fetched; DLPack is honoured."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise error(f"{name} is a masked array: fill it first, with NaN where nothing is known, as in x.filled(np.nan)")
     if isinstance(value, np.ndarray):
         return value
     try:
@@ -294,8 +298,11 @@ def _as_float(name: str, array: np.ndarray, error: type[Exception]) -> np.ndarra
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
-    """C-contiguous and read-only: a writeable array is copied, so that nobody can change it under the panel."""
-    if array.flags.writeable or not array.flags.c_contiguous:
+    """C-contiguous and read-only: copied unless nobody can write to its memory, so that it cannot change later."""
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if array.flags.writeable or owner.flags.writeable or owner.base is not None or not array.flags.c_contiguous:
         array = np.array(array, order="C", copy=True)
     array.flags.writeable = False
     return array

@@ -38,8 +38,8 @@ class Market:
 
     Prices and `volume`, `half_spread`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or float32, or None;
     `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
-    (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64 (-1 =
-    never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
+    (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64
+    (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
     `cache` belongs to the engines: what they derive from the panel alone, kept from one run to the next.
     """
 
@@ -91,9 +91,9 @@ class RawResult:
     """What a session has recorded for bars [0, t).
 
     `money` is (len(MONEY), K, T) float64 (the first two columns alone when columns="equity"), NaN from a scenario's end
-    on; `counts` is (len(COUNTS), K, T) int32 or None, 0 there. `state` is STATE[K]; `holdings` and `orders` (K, N) float64
-    in lots, as they stand after the last bar. `fills` and `cuts` are FILL arrays ordered by scenario, bar, asset, or None.
-    `positions` is (K, T, N) float64 in shares, or None.
+    on; `counts` is (len(COUNTS), K, T) int32 or None, 0 there. `state` is STATE[K]; `holdings` and `orders` (K, N)
+    float64 in lots, as they stand after the last bar. `fills` and `cuts` are FILL arrays ordered by scenario, bar,
+    asset, or None. `positions` is (K, T, N) float64 in shares, or None.
     """
 
     engine: str

@@ -40,7 +40,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         **_COSTS, account="margin", gross=1.8, max_leverage=1.5, borrow_rate=0.03, debit_rate=0.06, impact=0.05
     ),
     "margin calls": dict(**_COSTS, account="margin", gross=4.0, max_leverage=None, maintenance_margin=0.3),
-    "bankruptcy": dict(account="margin", gross=40.0, max_leverage=None, maintenance_margin=None),
+    "bankruptcy": dict(account="margin", gross=200.0, max_leverage=None, maintenance_margin=None),
     "drawdown stop": dict(**_COSTS, max_drawdown=0.08),
 }
 
@@ -76,10 +76,9 @@ def _run(engine: str, seed: int, settings: dict[str, Any]) -> Result:
     settings = dict(settings)
     gross, dtype = settings.pop("gross", 1.0), settings.pop("dtype", np.float64)
     panel = synthetic_universe(_BARS, _ASSETS, seed=seed, dtype=dtype)
-    weights = random_weights(panel, 0.5, seed=seed, gross=gross)
+    weights = gross * random_weights(panel, 0.5, seed=seed)
     if settings.get("account") == "margin":
         weights[:, ::2] *= -1.0
-        weights += 0.0  # no negative zero
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BacktestWarning)
         return run(panel, weights, Config(**settings), engine=engine, record=("fills", "positions"))

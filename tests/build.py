@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
 import numpy as np
-
 from draw import to_public
+from oracle import OraclePanel
+
 from gpu_bt.api import schedule_of
 from gpu_bt.config import Config
 from gpu_bt.errors import BacktestWarning
 from gpu_bt.panel import Panel
 from gpu_bt.spec import Engine, RawResult, RunSpec
 from gpu_bt.step.layout import pack
-from oracle import OraclePanel
 
 __all__ = ["panel_of", "simulate_spec", "spec_of"]
 
@@ -38,6 +39,6 @@ def simulate_spec(engine: Engine, spec: RunSpec, cuts: tuple[int, ...] = ()) -> 
     """The whole run, in one piece or cut at the bars given."""
     session = engine.open(spec)
     edges = [0, *sorted({c for c in cuts if 0 < c < spec.market.shape[0]}), spec.market.shape[0]]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         session.advance(a, b)
     return session.result()

@@ -15,7 +15,7 @@ __all__ = ["assert_bits", "assert_same_as_oracle", "assert_same_raw"]
 
 
 def assert_bits(name: str, got: Any, want: Any) -> None:
-    """Same shape, same dtype kind and the same bits; any NaN equals any NaN, 0.0 and -0.0 differ, and so does one ulp."""
+    """Same shape, dtype kind and bits; any NaN equals any NaN, 0.0 and -0.0 differ, and so does one ulp."""
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape, f"{name}: shape {got.shape}, wanted {want.shape}"
     assert got.dtype.kind == want.dtype.kind, f"{name}: dtype {got.dtype}, wanted {want.dtype}"

@@ -9,7 +9,9 @@ from gpu_bt.engine import reasons
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--require-gpu", action="store_true", help="fail, instead of leaving it out, where cuda cannot run")
+    parser.addoption(
+        "--require-gpu", action="store_true", help="fail, instead of leaving it out, where cuda cannot run"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

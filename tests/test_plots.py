@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
-from test_result import BOOK, NAN, STAMPS, make, make_raw, one_line
+from test_result import BOOK, STAMPS, make, make_raw, one_line
 
 from gpu_bt.errors import ResultError
 from gpu_bt.result import Result
@@ -53,7 +51,7 @@ def test_plot_panels():
     equity, exposure, turnover, costs = (figure.axes[i] for i in (0, 2, 3, 4))
     assert equity.lines[0].get_ydata().tolist() == BOOK["equity"]
     assert figure.axes[1].lines[0].get_ydata().tolist() == [0.0, 1021 / 1024 - 1, 0.0, 1136.5 / 1157 - 1]
-    assert labels(exposure) == ["Gross = net (no shorts)"]
+    assert labels(exposure) == ["Long"]
     assert [bar.get_height() for bar in turnover.patches] == [0.0, 256 / 1021, 0.0, 160 / 1136.5]
     assert labels(costs) == ["Commission", "Slippage", "Financing", "Total"]
     assert costs.lines[-1].get_ydata().tolist() == [0.0, 3.0, 3.0, 3.5]
@@ -65,19 +63,19 @@ def test_plot_log_scale_and_shorts():
     figure = grown(factor=10.5).plot()
     assert figure.axes[0].get_yscale() == "log" and titles(figure)[0] == "Equity, log scale"
     assert labels(figure.axes[2]) == ["Long", "Short", "Gross", "Net"]
-    gross, net = figure.axes[2].lines[1:3]
+    gross, net = figure.axes[2].lines
     assert set(gross.get_ydata()) == {1.5} and set(net.get_ydata()) == {0.5}
 
 
 @pytest.mark.parametrize(
-    ("bars", "period"), [(1, "bar"), (150, "bar"), (151, "month"), (2520, "month"), (6000, "quarter")]
+    ("bars", "period"), [(1, "bar"), (120, "bar"), (121, "2 bars"), (2520, "21 bars"), (6001, "51 bars")]
 )
 def test_plot_turnover_period(bars: int, period: str):
     result = grown(bars)
     figure = result.plot()
     assert titles(figure)[3] == f"Turnover per {period}, one-way, of equity"
     heights = [bar.get_height() for bar in figure.axes[3].patches]
-    assert sum(heights) == bars / 128 and len(heights) <= 150  # each bar buys 1/64 of equity
+    assert sum(heights) == bars / 128 and len(heights) <= 120  # each bar buys 1/64 of equity
 
 
 def test_plot_statuses():
@@ -103,27 +101,14 @@ def test_plot_of_runs_of_every_length(tmp_path: Path):
     assert make(make_raw(end=0, LEDGER_OVERFLOW=0)).plot(tmp_path / "dead.png").exists()
 
 
-def test_plot_benchmark():
-    line = make().plot(benchmark=[NAN, 50.0, 100.0, 25.0]).axes[0].lines[0]
-    assert line.get_label() == "Benchmark, scaled"
-    np.testing.assert_array_equal(line.get_ydata(), [NAN, 1024.0, 2048.0, 512.0])
-    assert len(make().plot(benchmark=pl.Series([1.0, 2.0, 3.0, 4.0])).axes) == 5
-
-
-@pytest.mark.parametrize(
-    ("benchmark", "text"),
-    [
-        ([1.0, 2.0], "has shape (2,), the result has 4 bars"),
-        ([1.0, 2.0, 0.0, 1.0], "finite levels > 0"),
-        ([1.0, 2.0, math.inf, 1.0], "finite levels > 0"),
-        ([NAN] * 4, "finite levels > 0"),
-        (["a"] * 4, "not an array of numbers"),
-    ],
-)
-def test_plot_benchmark_that_does_not_fit(benchmark: list[float], text: str):
-    with pytest.raises(ResultError) as error:
-        make().plot(benchmark=benchmark)
-    assert text in one_line(error)
+def test_plot_without_costs_and_with_one():
+    raw = make_raw()
+    for name in ("commission", "slippage", "financing"):
+        raw.money[MONEY.index(name)] = 0.0
+    assert labels(make(raw).plot().axes[4]) == ["Total"]
+    raw.money[MONEY.index("financing"), 0, 1] = 2.0
+    ax = make(raw).plot().axes[4]
+    assert labels(ax) == ["Financing"] and ax.lines[0].get_ydata().tolist() == [0.0, -2.0, -2.0, -2.0]
 
 
 def test_plot_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -181,9 +181,14 @@ def test_final_positions():
     assert make(make_raw(end=0)).final_positions.shape == (0, 2)
 
 
-def test_final_positions_of_known_lots_need_no_replay():
-    result = make(make_raw(recorded=""), lots=np.array([10.0, 1.0]))
-    assert result.final_positions.to_dict(as_series=False) == {"asset": ["A"], "shares": [20.0]}
+@pytest.mark.parametrize(
+    ("lot", "lots", "shares"),
+    [(1.0, None, 2.0), (5.0, None, 10.0), (5.0, [10.0, 1.0], 20.0), (5.0, [0.0, 1.0], 2.0), (0.0, [10.0, 1.0], 2.0)],
+)
+def test_final_positions_are_shares_and_need_no_replay(lot: float, lots: list[float] | None, shares: float):
+    lots = None if lots is None else np.array(lots)
+    result = make(make_raw(recorded=""), config=Config(lot=lot), lots=lots)
+    assert result.final_positions.to_dict(as_series=False) == {"asset": ["A"], "shares": [shares]}
 
 
 # Replay
@@ -195,7 +200,7 @@ def test_replay_is_asked_once_for_what_is_needed():
     assert str(result) and result.metrics and replay.asked == []
     assert result.fills.equals(make().fills) and result.cuts.equals(make().cuts) and result.fills is result.fills
     assert replay.asked == [(True, False)]
-    assert result.positions.tolist() == POSITIONS and result.final_positions.height == 1
+    assert result.positions.tolist() == POSITIONS
     assert replay.asked == [(True, False), (False, True)]
 
 
@@ -214,26 +219,22 @@ def changed(field: str, place: tuple[int, ...], value: float) -> dict[str, np.nd
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (
-            changed("money", (0, 0, 2), np.nextafter(1157.0, 2000)),
-            "equity[2020-01-06] is 1157.0000000000002, was 1157.0;",
-        ),
-        (changed("money", (10, 0, 1), -0.0), "settlements[2020-01-03] is -0.0, was 0.0;"),
-        (changed("money", (1, 0, 3), NAN), "cash[2020-01-07] is nan, was 836.5;"),
-        (changed("counts", (1, 0, 0), 0), "working[2020-01-02] is 0, was 1;"),
-        (changed("holdings", (0, 1), 1.0), "ends with another 'B';"),
-        ({"counts": None}, "has other counts;"),
-        ({"money": make_raw().money[:, :, :3]}, "has other money;"),
-        ({"money": make_raw().money.astype(np.float32)}, "is 1024.0, was 1024.0;"),
+        (changed("money", (0, 0, 2), np.nextafter(1157.0, 2000)), "other money at 2020-01-06:"),
+        (changed("money", (10, 0, 1), -0.0), "other money at 2020-01-03:"),
+        (changed("money", (1, 0, 3), NAN), "other money at 2020-01-07:"),
+        (changed("counts", (1, 0, 0), 0), "other counts at 2020-01-02:"),
+        (changed("holdings", (0, 1), 1.0), "other holdings at 'B':"),
     ],
 )
-@pytest.mark.parametrize("name", ["fills", "cuts", "positions", "final_positions"])
+@pytest.mark.parametrize("name", ["fills", "cuts", "positions"])
 def test_replay_that_differs_is_refused(change: dict[str, np.ndarray], text: str, name: str):
     result = make(make_raw(recorded=""), replay=Replay(**change))
-    with pytest.raises(ResultError) as error:
-        getattr(result, name)
-    message = one_line(error)
-    assert text in message and "the weights or the panel changed since the run" in message and "record=" in message
+    for _ in range(2):  # a replay that was refused leaves nothing behind
+        with pytest.raises(ResultError) as error:
+            getattr(result, name)
+        message = one_line(error)
+        assert message.startswith(f"{name} cannot be replayed") and text in message
+        assert "weights or panel have changed; run again with record=" in message
 
 
 def test_replay_of_an_ended_run_has_equal_nan():
@@ -248,8 +249,6 @@ def test_without_record_and_replay(name: str, record: str):
     with pytest.raises(ResultError, match=f'{name} were not recorded .* run again with record="{record}"') as error:
         getattr(make(make_raw(recorded="")), name)
     one_line(error)
-    with pytest.raises(ResultError, match=f"engine 'numpy' replayed the run and gave no {name}"):
-        getattr(make(make_raw(recorded=""), replay=lambda fills, positions: make_raw(recorded="")), name)
 
 
 # Statistics
@@ -297,8 +296,7 @@ def test_status_is_the_most_severe():
 
 
 SUMMARY = """\
-period         2020-01-02 to 2020-01-07
-bars           4; 252 a year
+period         2020-01-02 to 2020-01-07, 4 of 4 bars
 assets         2
 engine         numpy, 0.25 s
 status         OK
@@ -308,23 +306,25 @@ annual return  71017.66%, volatility 111.87%
 sharpe         6.34, sortino 49.75, calmar 40081.67
 max drawdown   -1.77%, longest 1 bars
 turnover       24.16 times a year, one-way
-costs          4.00 (23.23% a year): commission 3.00, slippage 1.00
-financing      0.50, dividends 8.00, settlements 0.00
+costs          4.00, 23.23% a year
+commission     3.00
+slippage       1.00
+financing      0.50
+dividends      8.00
+settlements    0.00
 fills          2, 1 orders working at the end
 orders cut     NO_PRICE 3
 note           moved: 3"""
 
 
 def test_summary():
-    assert make().summary() == SUMMARY
-    assert str(make()) == SUMMARY
-    assert repr(make()) == "<Result OK: 4 bars, 2 assets, engine 'numpy', final equity 1,136.50>"
+    assert make().summary() == str(make()) == repr(make()) == SUMMARY
 
 
 def test_summary_of_an_ended_run():
     text = str(make(make_raw(end=3, BANKRUPT=2, MARGIN_CALL=1)))
     assert "status         BANKRUPT since 2020-01-06; MARGIN_CALL since 2020-01-03\n" in text
-    assert "bars           4, of which 1 after the end; 252 a year\n" in text
+    assert "2020-01-07, 3 of 4 bars\n" in text
     assert "NO_PRICE 1\n" in text
     dead = str(make(make_raw(end=0, LEDGER_OVERFLOW=0)))
-    assert "total return   n/a\n" in dead and "nan" not in dead.replace("financing", "")
+    assert "0 of 4 bars\n" in dead and "total return   nan%\n" in dead and "fills          0, 0 orders" in dead

@@ -28,8 +28,7 @@ def test_write_round_trip(tmp_path: Path):
     tables = tomllib.loads(paths[2].read_text("utf-8"))
     assert Config.from_dict(tables["config"]) == result.config == read_config(paths[2])
     run = tables["run"]
-    assert run["engine"] == "numpy" and run["status"] == "OK" and (run["bars"], run["assets"]) == (4, 2)
-    assert (run["start"], run["end"]) == ("2020-01-02", "2020-01-07") and run["notes"] == {"moved": "3"}
+    assert run["engine"] == "numpy" and run["statuses"] == {} and run["notes"] == {"moved": "3"}
     assert run["versions"]["numpy"] == np.__version__ and run["versions"]["polars"] == pl.__version__
     assert json.loads(paths[3].read_text("utf-8")) == result.metrics
 
@@ -41,15 +40,17 @@ def test_write_gives_the_same_bytes_twice(tmp_path: Path):
 
 def test_write_csv(tmp_path: Path):
     paths = make(make_raw(end=2)).write(tmp_path, csv=True)
-    assert [path.name for path in paths[4:]] == ["equity.csv", "fills.csv"]
-    table = pl.read_csv(paths[4], try_parse_dates=True)
+    assert {"equity.csv", "fills.csv"} < {path.name for path in paths} == set(os.listdir(tmp_path))
+    table = pl.read_csv(tmp_path / "equity.csv", try_parse_dates=True)
     assert table["equity"].to_list()[:2] == [1024.0, 1021.0] and math.isnan(table["equity"][3])
     assert table["timestamp"].to_list() == STAMPS.tolist() and table["fills"].to_list() == [0, 1, None, None]
 
 
 def test_metrics_file_is_strict_json(tmp_path: Path):
-    path = make(make_raw(end=0, LEDGER_OVERFLOW=0)).write(tmp_path)[3]
+    config, path = make(make_raw(end=0, LEDGER_OVERFLOW=0)).write(tmp_path)[2:]
     read = json.loads(path.read_text("utf-8"), parse_constant=lambda text: pytest.fail(text))
+    run = tomllib.loads(config.read_text("utf-8"))["run"]
+    assert run["statuses"] == {"LEDGER_OVERFLOW": "2020-01-02"}
     assert read["sharpe"] is None and read["status"] == "LEDGER_OVERFLOW"
 
 
@@ -70,7 +71,14 @@ def test_read_config_of_a_plain_file(tmp_path: Path):
     path = tmp_path / "c.toml"
     path.write_text('lot = 0\nmax_leverage = "none"\n')
     assert read_config(path) == Config(lot=0.0, max_leverage=None)
-    for text, message in {"lot = ": "cannot be read", "slipage = 0.1": "did you mean 'slippage'"}.items():
+    path.write_text("lot = 0\nband = 0.1\n[config]\nband = 0.2\n[run]\nx = 1\n")
+    assert read_config(path) == Config(lot=0.0, band=0.2)
+    refused = {
+        "lot = ": "cannot be read",
+        "slipage = 0.1": "did you mean 'slippage'",
+        "config = 1": "'config' is not a field",
+    }
+    for text, message in refused.items():
         path.write_text(text)
         with pytest.raises(ConfigError, match=message) as error:
             read_config(path)
@@ -79,18 +87,9 @@ def test_read_config_of_a_plain_file(tmp_path: Path):
         read_config(tmp_path / "missing.toml")
 
 
-def test_overwrite_false_writes_nothing(tmp_path: Path):
-    (tmp_path / "metrics.json").write_text("mine")
-    with pytest.raises(ResultError, match=r"metrics.json exists: pass overwrite=True") as error:
-        make().write(tmp_path, overwrite=False)
-    one_line(error)
-    assert os.listdir(tmp_path) == ["metrics.json"] and (tmp_path / "metrics.json").read_text() == "mine"
-    assert len(make().write(tmp_path)) == 4 and (tmp_path / "metrics.json").read_text() != "mine"
-
-
 def test_changed_weights_write_nothing(tmp_path: Path):
     result = make(make_raw(recorded=""), replay=Replay(**changed("money", (0, 0, 0), 1.0)))
-    with pytest.raises(ResultError, match="changed since the run"):
+    with pytest.raises(ResultError, match="weights or panel have changed"):
         result.write(tmp_path)
     assert os.listdir(tmp_path) == []
 

@@ -108,7 +108,13 @@ def pack(configs: Iterable[Config], schedule: Any = 0, weights: Any = 0) -> np.n
 def render_c() -> str:
     """The structs and codes as C, with a static_assert on the size and on every offset."""
     lines = ["/* Rendered by gpu_bt/step/layout.py. */", "#pragma once", "#include <stddef.h>", "#include <stdint.h>"]
-    for prefix, names in (("STATUS_", SCENARIO_STATUS), ("ORDER_", ORDER_STATUS), ("MONEY_", MONEY), ("COUNT_", COUNTS)):
+    lines += ["#ifndef __cplusplus", "#include <assert.h>", "#endif"]
+    for prefix, names in (
+        ("STATUS_", SCENARIO_STATUS),
+        ("ORDER_", ORDER_STATUS),
+        ("MONEY_", MONEY),
+        ("COUNT_", COUNTS),
+    ):
         lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate(names)]
     for field, names in CHOICES.items():
         lines += [f"#define {field.upper()}_{name.upper()} {code}" for code, name in enumerate(names)]

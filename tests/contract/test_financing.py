@@ -73,6 +73,14 @@ def test_financing_is_charged_before_the_bar_trades(engine):
     assert column(result, "financing") == [0.0, -128.0] and column(result, "cash") == [1536.0, 896.0]
 
 
+def test_interest_is_the_same_at_a_bar_that_trades(engine):
+    # 256 bought at bar 0 leave 768, which earn an eighth, 96, before the purchase of bar 1.
+    market = panel([16, 16], days=[0, 360])
+    assert column(run(engine, market, [0.25, 0.75], cash_rate=0.125), "financing") == [0.0, 96.0]
+    rates = dict(cash_rate=0.125, debit_rate=0.25)
+    assert column(run(engine, market, [2, 1.5], **MARGIN, **rates), "financing") == [0.0, -256.0]
+
+
 def test_interest_and_fee_are_rounded_to_the_tick_half_to_even(engine):
     # Tick 1. Interest 1024*(2.5/1024) = 2.5 -> 2 and 1024*(3.5/1024) = 3.5 -> 4.
     market = panel([16, 16], days=[0, 360])

@@ -29,7 +29,9 @@ from cpu_fallback.engine import ENGINE
 )
 def test_unequal_values_are_told_apart(got, want):
     with pytest.raises(AssertionError):
-        assert_bits("x", np.array([0.5, got]), np.array([0.5, want]) if isinstance(want, float) else np.array([0, want]))
+        assert_bits(
+            "x", np.array([0.5, got]), np.array([0.5, want]) if isinstance(want, float) else np.array([0, want])
+        )
 
 
 def test_unequal_shapes_are_told_apart():

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target makes the environment that it needs: .venv, from $(PYTHON), renewed when pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# One worker per processor; JOBS=0 runs the tests in one process.
+JOBS ?= auto
+# Options of benchmarks.run, such as BENCH=--quick.
+BENCH ?=
+# The -v takes back the -q of pyproject.toml: the usual header and closing line. -rs names what was skipped, and why.
+PYTEST := $(BIN)/python -m pytest -v -rs -n $(JOBS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench gpu-check clean
+
+help:
+	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
+	@echo "make test       all tests"
+	@echo "make check      lint, format, engines against each other, all tests"
+	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md"
+	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
+	@echo "make clean      remove what was made, $(VENV) aside"
+	@echo
+	@echo "They need Python 3.11 or newer (PYTHON=$(PYTHON)) and, the first time, the network."
+
+demo: $(VENV)/.data
+	$(BIN)/python examples/real_momentum.py
+	@echo
+	$(BIN)/python examples/large_universe.py
+
+test: $(VENV)/.data
+	$(PYTEST)
+
+check: $(VENV)/.data
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/gpu-bt verify
+	$(PYTEST)
+
+bench: $(VENV)/.data
+	$(BIN)/python -m benchmarks.run $(BENCH)
+	$(BIN)/python -m benchmarks.tables
+
+gpu-check:
+	@echo "gpu-check: this version has no CUDA engine, so there is nothing to check on a GPU" >&2
+	@exit 1
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is no Python 3.11 or newer: pass another, as in make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ".[dev]"
+	@touch $@
+
+# Real prices for the demo and for one test. Only a data file of the package is read, so its dependencies are left out.
+$(VENV)/.data: $(VENV)/.installed
+	$(PIP) --no-deps "skfolio>=0.9"
+	@touch $@

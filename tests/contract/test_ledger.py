@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger's grid: rounding of every amount before it is summed, and what happens at its edge (Numbers)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from kit import NAN, book, column, panel, run, shares
+
+from gpu_bt.step.layout import COUNTS, MONEY
+
+FREE = dict(account="margin", max_leverage=None, maintenance_margin=None)
+
+
+@pytest.mark.parametrize(("cash", "opening"), [(1000.0, 1000.0), (2.5, 2.0), (3.5, 4.0), (0.75, 1.0)])
+def test_the_ledger_opens_with_cash_on_the_grid(engine, cash, opening):
+    result = run(engine, panel([16]), [NAN], initial_cash=cash, money_tick=1.0)
+    assert column(result, "cash") == [opening] and column(result, "equity") == [opening]
+
+
+def test_the_default_tick_is_that_of_the_power_of_two_below_the_cash(engine):
+    # 1000 lies above 2^9, so the tick is 2^-27: interest of 1000*(2^-28*1.5) rounds to a multiple of it.
+    market = panel([16, 16], days=[0, 360])
+    interest = column(run(engine, market, [NAN, NAN], initial_cash=1000.0, cash_rate=2.0**-36), "financing")[1]
+    exact = 1000 * 2.0**-36  # 1.95 ticks of 2^-27
+    assert exact / 2.0**-27 == 1.953125 and interest == 2 * 2.0**-27
+    # At 1024 the tick is twice that, and 1024*2^-36 is one of 2^-26.
+    interest = column(run(engine, market, [NAN, NAN], cash_rate=2.0**-37), "financing")[1]
+    assert interest == 0.0  # half a tick, to even
+
+
+def test_every_holding_is_rounded_before_the_sum(engine):
+    # Tick 1. Half a share each at 3, 5 and 7: 1.5, 2.5 and 3.5 are 2, 2 and 4.
+    market = panel([[1, 1, 1], [3, 5, 7]])
+    rows = [[0.5 / 1024] * 3, [NAN] * 3]
+    result = run(engine, market, rows, lot=0, money_tick=1.0)
+    assert book(result)[1] == [0.5] * 3 and column(result, "long_value") == [0.0, 8.0]
+    # Bought for R(0.5) = 0 each.
+    assert column(result, "cash") == [1024.0, 1024.0] and column(result, "fills") == [3, 0]
+
+
+def test_long_and_short_value_are_rounded_apart(engine):
+    market = panel([[1, 1], [3, 5]])
+    result = run(engine, market, [[0.5 / 1024, -0.5 / 1024], [NAN, NAN]], lot=0, money_tick=1.0, **FREE)
+    assert column(result, "long_value")[1] == 2.0 and column(result, "short_value")[1] == -2.0
+
+
+def test_a_coarse_tick_sums_exactly(engine):
+    result = run(engine, panel([[3, 5]]), [[0.25, 0.25]], money_tick=8.0)
+    # 256/3 and 256/5 are 85 and 51 shares, 255 each, on a tick of 8: 256 each.
+    assert column(result, "buys") == [512.0] and column(result, "cash") == [512.0]
+
+
+def test_an_overflow_ends_the_run_before_the_bar(engine):
+    # With a tick of 2^-40, 1024 are 2^50 ticks; doubled they are 2^51, one too many. The bar's row is NaN, and what is
+    # held at the end is what was held before it.
+    result = run(engine, panel([16, 32, 32]), [1, 0.5, NAN], money_tick=2.0**-40)
+    assert result.status == "LEDGER_OVERFLOW" and result.statuses == {"LEDGER_OVERFLOW": result.timestamps[1]}
+    for name in MONEY:
+        assert not math.isnan(column(result, name)[0]), name
+        assert np.isnan(column(result, name)[1:]).all(), name
+    for name in COUNTS:
+        assert column(result, name)[1:] == [None, None], name
+    assert shares(result)[0] == 64.0 and np.isnan(shares(result)[1:]).all()
+    assert result.final_positions.rows() == [("A0", 64.0)]
+
+
+def test_holdings_are_those_before_an_overflowing_bars_split(engine):
+    # A0 splits two for one at bar 1, at which A1's 32 shares at 128 are 4096 and overflow: A0's 32 stay 32.
+    market = panel([[16, 16], [8, 128]], split=[[1, 1], [2, 1]])
+    result = run(engine, market, [[0.5, 0.5], [NAN, NAN]], money_tick=2.0**-40)
+    assert result.status == "LEDGER_OVERFLOW" and result.final_positions.rows() == [("A0", 32.0), ("A1", 32.0)]
+
+
+def test_one_tick_below_the_edge_is_no_overflow(engine):
+    top = 2048 - 2.0**-12
+    assert column(run(engine, panel([1, 1, 1]), [NAN] * 3, initial_cash=top, money_tick=2.0**-40), "cash") == [top] * 3
+    edge = run(engine, panel([1]), [NAN], initial_cash=2048.0, money_tick=2.0**-40)
+    assert edge.status == "LEDGER_OVERFLOW" and edge.final_positions.rows() == []
+
+
+def test_the_first_bar_can_overflow(engine):
+    result = run(engine, panel([16, 16]), [1, 1], money_tick=2.0**-41)
+    assert result.status == "LEDGER_OVERFLOW" and np.isnan(column(result, "equity")).all()
+
+
+def test_an_overflow_outranks_a_drawdown_stop(engine):
+    # At bar 1 the stop is set; A1 has no price, so it is still held when it overflows at bar 2.
+    market = panel([[16, 16], [1, NAN], [1, 128]])
+    rows = [[0.75, 0.25], [NAN, NAN], [NAN, NAN]]
+    result = run(engine, market, rows, money_tick=2.0**-40, max_drawdown=0.25)
+    # 48 shares fall by 720; A1's 16 at 128 are 2048.
+    assert list(result.statuses) == ["DRAWDOWN_STOP", "LEDGER_OVERFLOW"] and result.status == "LEDGER_OVERFLOW"
+
+
+def test_cap_sums_are_tested_only_when_the_cap_is_on(engine):
+    # Weights of 2100 in sum exceed 2^51 units of 2^-40 (2048).
+    rows = [[900.0, 900.0, 300.0]]
+    assert run(engine, panel([[16] * 3]), rows, **FREE).status == "OK"
+    assert run(engine, panel([[16] * 3]), rows, **FREE, max_gross=2.0).status == "LEDGER_OVERFLOW"
+    assert run(engine, panel([[16] * 3]), rows, **FREE, max_turnover=2.0).status == "LEDGER_OVERFLOW"
+
+
+def test_there_is_no_negative_zero(engine):
+    market = panel([16, 16, 16], dividend=[0, 0, 0])
+    result = run(engine, market, [-0.5, 0, 0], **FREE, borrow_rate=0.0)
+    for name in MONEY:
+        values = np.array(column(result, name))
+        assert not np.signbit(values[values == 0]).any(), name
+    assert not np.signbit(result.positions[result.positions == 0]).any()

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the house: who may import whom, who may print, how long things may be, what is documented.
+
+The checkers take a folder, so that they are tried on small packages that break a rule before they judge this one.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cpu_fallback
+import gpu_bt
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("gpu_bt", "cpu_fallback")
+#: What an engine of cpu_fallback may import of gpu_bt.
+WAIST = ("gpu_bt.spec", "gpu_bt.step", "gpu_bt.config")
+#: Third-party library -> the modules that may import it; a name ends with a dot where a whole package may.
+ONLY = {
+    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.rows", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep"),
+    "narwhals": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.rows"),
+    "pandas": ("gpu_bt.result",),
+    "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
+    "cupy": ("gpu_bt.cuda.",),
+    "typer": ("gpu_bt.cli",),
+    "rich": ("gpu_bt.cli",),
+}
+#: Imports point down: a module may import those of its own floor or below.
+FLOORS = [
+    ("gpu_bt.errors",),
+    ("gpu_bt.config", "gpu_bt.clock"),
+    ("gpu_bt.step",),
+    ("gpu_bt.spec", "gpu_bt.metrics"),
+    ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
+    ("gpu_bt.readers", "gpu_bt.rows", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots"),
+    ("gpu_bt.api", "gpu_bt.sweep"),
+    ("gpu_bt.verify",),
+    ("gpu_bt.cli",),
+]
+TAGS = [f"[{tag}]" for tag in "S1 S2 S3 S4 S4m S5 S5d S5m S6 S7 S8 S9".split()]
+
+
+def modules(root: Path) -> dict[str, ast.Module]:
+    """Dotted name -> syntax tree of every module of the packages under a folder."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+def imports(name: str, tree: ast.Module, known: set[str]) -> Iterator[str]:
+    """Every module imported anywhere in a module: at the top, lazily, for types, or by a literal import_module()."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = name.split(".")[: len(name.split(".")) - node.level]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value)
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(package.rstrip(".") + ".")
+
+
+def floor(name: str) -> int | None:
+    return next((i for i, names in enumerate(FLOORS) if any(inside(name, n) for n in names)), None)
+
+
+def broken_imports(root: Path) -> list[str]:
+    """Every import that breaks a rule, as 'module imports module: rule'."""
+    trees, out = modules(root), []
+    for name, tree in trees.items():
+        for target in sorted(set(imports(name, tree, set(trees)))):
+            rule = broken_rule(name, target)
+            if rule:
+                out.append(f"{name} imports {target}: {rule}")
+    return out
+
+
+def broken_rule(name: str, target: str) -> str | None:
+    for library, allowed in ONLY.items():
+        if inside(target, library) and not any(inside(name, a) for a in allowed):
+            return f"{library} belongs to {', '.join(allowed)}"
+    if inside(name, "cpu_fallback"):
+        if inside(target, "gpu_bt") and name != "cpu_fallback" and not any(inside(target, w) for w in WAIST):
+            return "an engine knows only the waist"
+        if inside(target, "gpu_bt.cuda"):
+            return "the engines never meet"
+        return None
+    if inside(target, "cpu_fallback"):
+        return "engines are found by name, not imported"
+    if inside(target, "gpu_bt.cuda") and not inside(name, "gpu_bt.cuda"):
+        return "engines are found by name, not imported"
+    if inside(name, "gpu_bt.cuda") and inside(target, "gpu_bt"):
+        allowed = (*WAIST, "gpu_bt.cuda", "gpu_bt.errors")
+        return None if any(inside(target, w) for w in allowed) else "an engine knows only the waist"
+    if name != "gpu_bt" and target != "gpu_bt" and inside(target, "gpu_bt"):
+        if floor(name) is None:
+            return "it has no floor; give it one in FLOORS"
+        if floor(target) is None or floor(target) > floor(name):
+            return "imports point down"
+    return None
+
+
+def prints(root: Path) -> list[str]:
+    """Modules other than the command line that print."""
+    out = []
+    for name, tree in modules(root).items():
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        if name != "gpu_bt.cli" and calls & {"print", "sys.stdout.write", "sys.stderr.write"}:
+            out.append(name)
+    return out
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+    """(qualified name, function, public) of every function, nested ones too."""
+
+    def visit(node: ast.AST, prefix: str, public: bool) -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield prefix + child.name, child, public and not child.name.startswith("_")
+                yield from visit(child, f"{prefix}{child.name}.", False)
+            elif isinstance(child, ast.ClassDef):
+                yield from visit(child, f"{prefix}{child.name}.", public and not child.name.startswith("_"))
+            else:
+                yield from visit(child, prefix, public)
+
+    yield from visit(tree, "", True)
+
+
+def undocumented(root: Path) -> list[str]:
+    """Public functions and classes without a docstring, and public functions without every annotation."""
+    out = []
+    for module, tree in modules(root).items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+                out.append(f"{module}.{node.name}: docstring")
+        for name, node, public in functions(tree):
+            if not public or any("overload" in ast.unparse(d) for d in node.decorator_list):
+                continue
+            if not ast.get_docstring(node):
+                out.append(f"{module}.{name}: docstring")
+            arguments = [
+                *node.args.posonlyargs,
+                *node.args.args,
+                *node.args.kwonlyargs,
+                node.args.vararg,
+                node.args.kwarg,
+            ]
+            bare = [a.arg for a in arguments if a is not None and a.annotation is None and a.arg not in ("self", "cls")]
+            if bare or node.returns is None:
+                out.append(f"{module}.{name}: annotations")
+    return out
+
+
+def sources(root: Path) -> list[Path]:
+    """Product code in every language."""
+    endings = (".py", ".cu", ".cuh", ".h", ".hpp", ".cpp", ".c")
+    return [p for package in PACKAGES for p in sorted((root / package).rglob("*")) if p.suffix in endings]
+
+
+def too_long(root: Path) -> list[str]:
+    """Files of 400 lines or more, functions of 60 or more."""
+    out = [f"{p.name}: {n} lines" for p in sources(root) if (n := len(p.read_text("utf-8").splitlines())) >= 400]
+    for module, tree in modules(root).items():
+        out += [f"{module}.{name}: {n} lines" for name, node, _ in functions(tree)
+                if (n := node.end_lineno - node.lineno + 1) >= 60]  # fmt: skip
+    return out
+
+
+def missing_tags(text: str) -> list[str]:
+    return [tag for tag in TAGS if tag not in text]
+
+
+# --- the checkers can fail ---
+
+
+def package(folder: Path, files: dict[str, str]) -> Path:
+    """A tree with the two packages, each empty but for the files given (path without its ending -> text)."""
+    for name, text in ({f"{p}/__init__": "" for p in PACKAGES} | files).items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "rule"),
+    [
+        ("cpu_fallback/lane", "from gpu_bt.panel import Panel", "an engine knows only the waist"),
+        ("cpu_fallback/lane", "import gpu_bt", "an engine knows only the waist"),
+        ("cpu_fallback/lane", "def f():\n    from gpu_bt.api import run", "an engine knows only the waist"),
+        ("cpu_fallback/lane", "import gpu_bt.errors", "an engine knows"),
+        ("cpu_fallback/__init__", "import gpu_bt.cuda.engine", "the engines never meet"),
+        ("gpu_bt/cuda/engine", "import cpu_fallback.engine", "engines are found by name"),
+        ("gpu_bt/cuda/engine", "from gpu_bt.panel import Panel", "an engine knows only the waist"),
+        ("gpu_bt/cuda/engine", "from ..panel import Panel", "an engine knows only the waist"),
+        ("gpu_bt/api", "import cpu_fallback.engine", "engines are found by name"),
+        ("gpu_bt/api", "from gpu_bt.cuda import engine", "engines are found by name"),
+        ("gpu_bt/api", "import importlib\nimportlib.import_module('cpu_fallback.engine')", "engines are found by name"),
+        ("gpu_bt/api", "import polars as pl", "polars belongs to"),
+        ("gpu_bt/panel", "from polars.exceptions import PolarsError", "polars belongs to"),
+        ("gpu_bt/panel", "if TYPE_CHECKING:\n    import cupy", "cupy belongs to"),
+        (
+            "gpu_bt/metrics",
+            "try:\n    import matplotlib.pyplot\nexcept ImportError:\n    pass",
+            "matplotlib belongs to",
+        ),
+        ("gpu_bt/config", "from gpu_bt.panel import Panel", "imports point down"),
+        ("gpu_bt/panel", "from .api import run", "imports point down"),
+        ("gpu_bt/panel", "from . import api", "imports point down"),
+        ("gpu_bt/novelty", "from gpu_bt.panel import Panel", "it has no floor"),
+    ],
+)
+def test_a_broken_import_is_found(tmp_path, module, text, rule):
+    others = {
+        m: "" for m in ("gpu_bt/api", "gpu_bt/panel", "gpu_bt/cuda/__init__", "gpu_bt/cuda/engine") if m != module
+    }
+    found = broken_imports(package(tmp_path, {**others, module: text}))
+    assert len(found) == 1 and rule in found[0], found
+
+
+def test_a_permitted_import_is_not_reported(tmp_path):
+    root = package(
+        tmp_path,
+        {
+            "cpu_fallback/lane": "import numpy\nfrom gpu_bt.step.layout import PARAMS\nfrom gpu_bt.spec import RunSpec",
+            "cpu_fallback/fills": "from cpu_fallback.lane import x\nfrom .lane import y\nfrom . import lane",
+            "cpu_fallback/__init__": "import gpu_bt",
+            "gpu_bt/cuda/engine": "import cupy\nfrom gpu_bt.spec import RunSpec\nfrom .launch import x",
+            "gpu_bt/api": "from gpu_bt.panel import Panel\nfrom gpu_bt import panel",
+            "gpu_bt/panel": "import numpy",
+            "gpu_bt/result": "import polars\ndef f():\n    import pandas",
+        },
+    )
+    assert broken_imports(root) == []
+
+
+def test_the_other_checkers_find_what_they_look_for(tmp_path):
+    root = package(
+        tmp_path,
+        {
+            "gpu_bt/api": 'def run(a) -> None:\n    """Doc."""\n    print(a)\n\ndef _hidden(a): ...',
+            "gpu_bt/panel": "class Panel:\n    def f(self, a: int) -> int:\n        return a",
+            "gpu_bt/cli": 'def main() -> None:\n    """Doc."""\n    print(1)',
+            "gpu_bt/clock": "def f() -> None:\n    '''Doc.'''\n" + "    x = 1\n" * 58,
+            "gpu_bt/spec": "x = 1\n" * 400,
+            "gpu_bt/weights": "def f() -> None:\n    '''Doc.'''\n" + "    x = 1\n" * 57 + "x = 1\n" * 340,
+        },
+    )
+    assert prints(root) == ["gpu_bt.api"]
+    assert undocumented(root) == [
+        "gpu_bt.api.run: annotations", "gpu_bt.panel.Panel: docstring", "gpu_bt.panel.Panel.f: docstring",
+    ]  # fmt: skip
+    assert too_long(root) == ["spec.py: 400 lines", "gpu_bt.clock.f: 60 lines"]
+    assert missing_tags("[S1] [S2] [S3] [S4] [S5] [S5d] [S6] [S7] [S8] [S9] S4m") == ["[S4m]", "[S5m]"]
+
+
+# --- the house ---
+
+
+def test_imports():
+    assert broken_imports(ROOT) == []
+
+
+def test_only_the_command_line_prints():
+    assert prints(ROOT) == []
+
+
+def test_public_functions_are_documented_and_typed():
+    assert undocumented(ROOT) == []
+
+
+def test_budgets():
+    assert too_long(ROOT) == []
+    total = sum(len(p.read_text("utf-8").splitlines()) for p in sources(ROOT))
+    assert 1000 < total < 6000
+
+
+def test_every_file_opens_with_its_licence():
+    files = [
+        *sources(ROOT),
+        *ROOT.glob("tests/**/*.py"),
+        *ROOT.glob("benchmarks/**/*.py"),
+        *ROOT.glob("examples/**/*.py"),
+    ]
+    bare = [str(p.relative_to(ROOT)) for p in files
+            if "SPDX-License-Identifier: Apache-2.0" not in "".join(p.read_text("utf-8").splitlines()[:1])]  # fmt: skip
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "patterns"),
+    [
+        ("numpy", ["cpu_fallback/*.py"]),
+        ("native", ["cpu_fallback/*.cpp", "gpu_bt/step/*.h"]),
+        ("cuda", ["gpu_bt/cuda/*.cu", "gpu_bt/step/*.h"]),
+    ],
+)
+def test_every_engine_holds_every_step_of_the_law(engine, patterns):
+    if not list(ROOT.glob(patterns[0])):
+        pytest.skip(f"there is no engine {engine!r} in this version")
+    text = "".join(p.read_text("utf-8") for pattern in patterns for p in ROOT.glob(pattern))
+    assert missing_tags(text) == []
+    law = (ROOT / "docs" / "semantics.md").read_text("utf-8")
+    assert missing_tags(law) == []
+
+
+def test_both_packages_export_the_same_names_and_objects():
+    assert sorted(cpu_fallback.__all__) == sorted(gpu_bt.__all__)
+    own = [name for name in gpu_bt.__all__ if getattr(cpu_fallback, name) is not getattr(gpu_bt, name)]
+    assert set(own) <= {"run", "sweep"} and "run" in own
+    for name in ("xyzzy", "Lane"):
+        for module in (gpu_bt, cpu_fallback):
+            with pytest.raises(AttributeError, match=name):
+                getattr(module, name)
+
+
+@pytest.mark.parametrize("module", PACKAGES)
+def test_importing_a_package_needs_no_heavy_library(module):
+    heavy = ("polars", "cupy", "cudf", "matplotlib", "pandas", "pyarrow", "typer", "rich")
+    code = f"import sys, {module}; print(*sorted(set(sys.modules) & set({heavy!r})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_panel_and_a_config_need_no_tables():
+    code = (
+        "import sys, numpy as np, gpu_bt as bt\n"
+        "bt.Panel(np.ones((1, 1)), timestamps=['2020-01-01'], assets=['A']); bt.Config()\n"
+        "print(*sorted(set(sys.modules) & {'polars', 'cupy', 'matplotlib', 'pandas'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

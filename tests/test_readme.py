@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's first example, run as a newcomer would: it prints what the page says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def without_seconds(text: str) -> list[str]:
+    """The lines, without the engine and its wall time, which differ from machine to machine."""
+    return [line.rstrip() for line in text.strip().splitlines() if not line.startswith("engine")]
+
+
+def test_the_first_example_prints_what_the_page_shows():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", blocks("python")[0]], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert without_seconds(done.stdout) == without_seconds(blocks("text")[0])
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+        assert target.startswith("http") or (README.parent / target).exists(), target
