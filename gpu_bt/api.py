@@ -98,7 +98,7 @@ def _simulate(engine: Any, spec: RunSpec, progress: Progress | None) -> RawResul
 
 
 def _records(record: str | Iterable[str]) -> set[str]:
-    names = {record} if isinstance(record, str) else set(record)
+    names = {record} if isinstance(record, str) or not isinstance(record, Iterable) else set(record)
     for name in names:
         if name not in _RECORDS:
             raise ConfigError(f"record is {name!r}: it must be one or more of {', '.join(map(repr, _RECORDS))}")

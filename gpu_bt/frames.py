@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables, long or wide, -> Panel and Weights. Letters: T bars, N assets, R rows of a table.
+"""Tables, long or wide, -> Panel and Weights. Letters: T bars, N assets, R rows of a long table.
 
 Long: a row per (timestamp, asset). Wide: the first column (or the pandas index) is the timestamp, the others assets.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import polars as pl
+import polars.selectors as cs
 
 from gpu_bt.errors import PanelError, WeightsError
-from gpu_bt.panel import MASKS, Panel
-from gpu_bt.readers import NO_TIME, localise, open_sources, to_polars
-from gpu_bt.rows import FIELDS, GRIDS, Rows, drop_duplicates, is_wide, label, long_rows, wide_rows
+from gpu_bt.panel import ASSET_FIELDS, MASKS, PRICES, RATES, Panel
+from gpu_bt.readers import Source, open_sources, to_polars
 from gpu_bt.weights import Weights
 
 __all__ = ["read_panel", "read_weights", "to_polars"]
 
-_LAYOUTS = ("auto", "long", "wide")
+_FIELDS = (*PRICES, *RATES, *MASKS, *ASSET_FIELDS)
+#: Our columns that are not numbers -> their type, see `Source.read`.
+_TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
+#: Looked for when the caller left timestamp= and asset= at their defaults.
+_ALIASES = {"timestamp": ("date", "datetime", "time"), "asset": ("symbol", "ticker", "sid", "instrument")}
 
 
 def read_panel(
@@ -41,9 +47,9 @@ def read_panel(
     Long tables may hold every field of `Panel`; column names are matched without regard to case, blanks and hyphens.
     T is the sorted distinct timestamps, N the distinct assets sorted by name; a (timestamp, asset) that has no row is
     NaN (can_buy, can_sell: True). `delisting_return`, `lot`, `group` and `delisted_at` must be constant per asset,
-    empty cells aside; `delisted_at` is the timestamp of the bar, empty = never, after the last bar = never (counted in
-    `notes["delisted_after_end"]`); an empty group is "". Wide tables hold closes only and keep the order of their
-    columns; rows are sorted by time.
+    empty cells aside; `delisted_at` is a timestamp, the first bar that is not before it settles, empty = never; an
+    empty group is "". Wide tables hold closes only and keep the order of their columns; rows are sorted by time.
+    Timestamps are cut to whole microseconds. A column that only some of several files have is empty in the others.
 
     timestamp, asset: column names; at their defaults also date, datetime, time, and symbol, ticker, sid, instrument.
     layout: "long", "wide", or "auto" = long where there is an asset column.
@@ -56,31 +62,24 @@ def read_panel(
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, integer timestamps, time zones that mix, duplicates; and whatever `Panel` refuses.
     """
-    _one_of("layout", layout, _LAYOUTS, PanelError)
-    _one_of("duplicates", duplicates, ("error", "first", "last"), PanelError)
-    if dtype not in (np.float64, np.float32, "float64", "float32"):
-        raise PanelError(f"dtype is {dtype!r}: it must be float64 or float32")
-    sources = open_sources(source, PanelError)
-    if is_wide(sources[0], layout, asset, ("close", "adj_close")):
-        if fields is not None:
-            raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
-        rows = wide_rows(sources, timestamp, "close")
-    else:
-        rows = long_rows(sources, timestamp, asset, FIELDS, fields, "close")
-    zone = None if rows.kind in ("date", "naive") else rows.kind
-    if time_zone is not None:
-        if zone is None:
-            rows.times = localise(rows.times, time_zone, "timestamp", PanelError)
-        zone = time_zone
-    drop_duplicates(rows, duplicates, PanelError)
-    values: dict[str, Any] = {}
-    flat = _flat_index(rows)
-    for name in [n for n in rows.data if n in GRIDS or n in MASKS]:
-        values[name] = _scatter(rows, flat, rows.data.pop(name), np.dtype(bool if name in MASKS else dtype))
-    for name in list(rows.data):
-        values[name] = _constant(rows, name, zone)
-    values |= dict(timestamps=rows.times.view("datetime64[us]"), assets=rows.assets, time_zone=zone, notes=rows.notes)
-    return Panel(**values, prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp)
+    dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
+    _check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
+    table = _read(source, timestamp, asset, layout, _FIELDS, fields, "close")
+    if table.wide and fields is not None:
+        raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
+    _drop_duplicates(table, duplicates)
+    zone = time_zone or _zone(table.times)
+    times = _clock(table.times, zone, zone, "timestamp")
+    values: dict[str, Any] = {"timestamps": times.view("datetime64[us]"), "assets": table.assets, "time_zone": zone}
+    per_asset = [name for name in ASSET_FIELDS if name in table.frame.columns]
+    values |= {name: _per_asset(table, name, times, zone) for name in per_asset}
+    table.frame = table.frame.drop("timestamp", "asset", *per_asset, strict=False)
+    float_type = pl.Float32 if dtype == "float32" else pl.Float64
+    for name in table.frame.columns:  # dropped one by one: a large table does not fit twice
+        column = table.frame.drop_in_place(name)
+        column = column.cast(pl.Boolean).fill_null(True) if name in MASKS else column.cast(float_type)
+        values[name] = _grid(column, table)
+    return Panel(**values, prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes)
 
 
 def read_weights(
@@ -111,141 +110,241 @@ def read_weights(
     time_zone: naive timestamps are wall-clock times of it; dates are those of the panel's zone.
 
     Raises WeightsError: an unknown timestamp or asset, duplicates, naive timestamps against a panel with a time zone
-    (or the reverse), a weight that is infinite or beyond 1000 in size, and whatever makes a file or column unreadable.
+    (or the reverse), and whatever makes a file or column unreadable. The size of a weight is checked by `run`.
     """
-    _one_of("layout", layout, _LAYOUTS, WeightsError)
-    _one_of("missing", missing, ("close", "hold"), WeightsError)
-    _one_of("align", align, ("exact", "next"), WeightsError)
-    _one_of("unknown_assets", unknown_assets, ("error", "ignore"), WeightsError)
-    if time_zone is not None and panel.time_zone is None:
-        raise WeightsError(f"time_zone is {time_zone!r} but the panel has no time zone: leave it out")
-    sources = open_sources(source, WeightsError)
-    if is_wide(sources[0], layout, asset, (weight,)):
-        rows = wide_rows(sources, timestamp, "weight")
-        drop_duplicates(rows, "error", WeightsError)
-        keep = np.flatnonzero(~np.isnan(rows.data["weight"]))
-        rows.bar, rows.code = rows.bar[keep], rows.code[keep]
-        rows.data["weight"] = rows.data["weight"][keep]
+    try:
+        _check_options(missing=(missing, "close", "hold"), align=(align, "exact", "next"))
+        _check_options(unknown_assets=(unknown_assets, "error", "ignore"))
+        table = _read(source, timestamp, asset, layout, ("weight",), {"weight": weight}, "weight")
+        _drop_duplicates(table, "error")
+        times = _clock(table.times, panel.time_zone, time_zone, "timestamp")
+    except PanelError as exc:
+        raise WeightsError(str(exc)) from None
+    return _placed(table, times, panel, missing, align, unknown_assets)
+
+
+@dataclasses.dataclass(eq=False)
+class _Table:
+    """The fields of a long table, or of a wide one made long, and where its rows belong: `cell` (R,) is t*N + n."""
+
+    frame: pl.DataFrame
+    wide: bool
+    times: pl.Series
+    assets: list[str]
+    cell: np.ndarray
+    notes: dict[str, Any]
+
+
+def _read(
+    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str
+) -> _Table:
+    """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there."""
+    _check_options(layout=(layout, "auto", "long", "wide"))
+    sources = open_sources(source)
+    chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
+    if main not in chosen or not set(chosen) <= set(known):
+        raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
+    wanted = {"timestamp": timestamp, "asset": asset, **chosen}
+    required = tuple(wanted) if fields else ("timestamp", "asset", main)
+    wide = layout == "wide" or (layout == "auto" and _looks_wide(sources[0], asset, chosen[main]))
+    frames, ignored = [], {}
+    for s in sources:
+        if wide:
+            stamp = _find(s, timestamp) or s.names[0]
+            columns = {"timestamp": stamp, **{name: name for name in s.names if name != stamp}}
+        else:
+            columns = _long_columns(s, wanted, required)
+        frames.append(s.read(columns, {"timestamp": "time"} if wide else _TYPES))
+        ignored |= dict.fromkeys(name for name in s.names if name not in columns.values())
+    frame = _joined(sources, frames)
+    del frames
+    times = frame["timestamp"].unique().sort()
+    if wide:
+        assets = frame.columns[1:]
+        if not assets:
+            raise PanelError(f"{sources[0].label} has one column: a wide table has timestamps and assets")
+        bar = frame.select(_code("timestamp", times)).to_series().to_numpy()
+        cell = np.add.outer(bar * len(assets), np.arange(len(assets))).ravel()
+        frame = pl.DataFrame({main: frame.drop("timestamp").cast(pl.Float64).to_numpy(order="c").ravel()})
     else:
-        rows = long_rows(sources, timestamp, asset, ("weight",), {"weight": weight}, "weight")
-        drop_duplicates(rows, "error", WeightsError)
-    rows.times = _panel_times(rows.times, rows.kind, panel.time_zone, time_zone, "timestamp", WeightsError)
-    values = rows.data["weight"]
-    bad = ~((np.abs(values) <= 1000) | np.isnan(values))
-    if bad.any():
-        i = int(np.argmax(bad))
-        where = f"weight[{label(rows.times[rows.bar[i]])}, {rows.assets[rows.code[i]]!r}]"
-        raise WeightsError(f"{where} is {values[i]}: a weight is a fraction of equity, 0.05 is 5 %; |weight| <= 1000")
-    return _place(rows, panel, missing, align, unknown_assets)
+        assets = frame["asset"].unique().sort().to_list()
+        if len(times) * len(assets) > max(10**8, 1000 * len(frame)):
+            raise PanelError(
+                f"{len(times)} timestamps x {len(assets)} assets for {len(frame)} rows: timestamps must be bars shared"
+                " by assets; round ticks to bars, or read fewer assets"
+            )
+        code = _code("timestamp", times) * len(assets) + _code("asset", pl.Series(assets))
+        cell = frame.select(code).to_series().to_numpy()
+    return _Table(frame, wide, times, assets, cell, {"ignored_columns": tuple(ignored)} if ignored else {})
 
 
-def _place(rows: Rows, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
+def _code(column: str, distinct: pl.Series) -> pl.Expr:
+    """The position of each value among the distinct ones."""
+    return pl.col(column).replace_strict(distinct, pl.int_range(len(distinct), eager=True), return_dtype=pl.Int64)
+
+
+def _plain(name: str) -> str:
+    """'Half-Spread ' -> 'half_spread'."""
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _find(source: Source, wanted: str) -> str | None:
+    """The column of that name: as it stands, else without regard to case, blanks and hyphens, else by an alias."""
+    if wanted in source.names:
+        return wanted
+    for names in ((wanted,), _ALIASES.get(wanted, ())):
+        found = [name for name in source.names if _plain(name) in map(_plain, names)]
+        if len(found) > 1:
+            a, b = found[:2]
+            raise PanelError(f"{source.label}: columns {a!r} and {b!r} both may be {wanted!r}: rename one")
+        if found:
+            return found[0]
+    return None
+
+
+def _looks_wide(source: Source, asset: str, main: str) -> bool:
+    """A table without an asset column, unless a column is named as only a long table's would be."""
+    return _find(source, asset) is None and {_plain(main), "adj_close"}.isdisjoint(map(_plain, source.names))
+
+
+def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, ...]) -> dict[str, str]:
+    """{our name: the source's name}."""
+    columns = {name: _find(source, column) for name, column in wanted.items()}
+    for name in required:
+        if columns[name] is None:
+            shown = ", ".join(map(repr, source.names[:12])) + (", ..." if len(source.names) > 12 else "")
+            way_out = f"{name}=" if name in ("timestamp", "asset", "weight") else f"fields={{{name!r}: 'its name'}}"
+            raise PanelError(
+                f"{source.label} has no {name} column {wanted[name]!r} among {shown}: rename one, name it with"
+                f" {way_out}, or pass layout='wide' where every column is an asset"
+            )
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """One below the other. A column that one of them lacks is empty there. Dates and naive datetimes go together."""
+    filled = [(source.label, frame) for source, frame in zip(sources, frames, strict=True) if len(frame)]
+    if not filled:
+        raise PanelError(f"{sources[0].label} has no rows: there is nothing to read")
+    for name in ("timestamp", "delisted_at"):
+        zones = {_zone(frame[name]): label for label, frame in filled if name in frame.columns and frame[name].count()}
+        if len(zones) > 1:
+            shown = ", ".join(f"{label} is {zone or 'naive'}" for zone, label in zones.items())
+            raise PanelError(f"{name} mixes time zones: {shown}: convert the files to one zone")
+    return pl.concat([frame for _, frame in filled], how="diagonal_relaxed")
+
+
+def _drop_duplicates(table: _Table, duplicates: str) -> None:
+    """Keep one row per (timestamp, asset), in place: "error", "first" or "last". Raises for the first repeated row."""
+    seen = np.zeros(len(table.times) * len(table.assets), bool)
+    seen[table.cell] = True
+    repeats = len(table.cell) - np.count_nonzero(seen)
+    if not repeats:
+        return
+    cell = pl.Series(table.cell)
+    keep = cell.is_last_distinct() if duplicates == "last" else cell.is_first_distinct()
+    if duplicates == "error":
+        bar, code = divmod(cell[keep.arg_min()], len(table.assets))
+        raise PanelError(
+            f"({table.times[bar]}, {table.assets[code]!r}) appears twice ({repeats} rows repeat another, in whole"
+            " microseconds): keep one row per timestamp and asset (read_panel can: duplicates='first' or 'last')"
+        )
+    table.frame, table.cell, table.notes["duplicates"] = table.frame.filter(keep), table.cell[keep], repeats
+
+
+def _grid(column: pl.Series, table: _Table) -> np.ndarray:
+    """(T, N) of a column; where there is no row: NaN, or True for a flag."""
+    shape = len(table.times), len(table.assets)
+    complete = len(column) == shape[0] * shape[1] and (table.cell[1:] > table.cell[:-1]).all()
+    values = column.to_numpy(writable=bool(complete))  # writable: never the memory of the caller's table
+    if not complete:
+        out = np.full(shape, True if values.dtype == bool else np.nan, values.dtype)
+        out.reshape(-1)[table.cell] = values
+        values = out
+    values.flags.writeable = False
+    return values.reshape(shape)
+
+
+def _per_asset(table: _Table, name: str, times: np.ndarray, zone: str | None) -> np.ndarray:
+    """(N,) of a column that says the same in all rows of an asset, empty cells aside; `delisted_at` as bars."""
+    said = table.frame.select("asset", name).with_columns(cs.float().fill_nan(None)).drop_nulls()
+    said = said.unique(maintain_order=True)
+    for asset in said.filter(pl.col("asset").is_duplicated())["asset"]:
+        a, b = said.filter(asset=asset)[name][:2]
+        raise PanelError(f"{name}[{asset!r}] is {a} and {b}: it must be one value per asset")
+    column = pl.DataFrame({"asset": table.assets}).join(said, on="asset", how="left", maintain_order="left")[name]
+    if name == "group":
+        return column.cast(pl.String).fill_null("").to_numpy().astype(str)
+    if name != "delisted_at":
+        return column.cast(pl.Float64).to_numpy()
+    bar = np.full(len(column), -1)
+    bar[column.is_not_null()] = np.searchsorted(times, _clock(column.drop_nulls(), zone, zone, name))
+    return np.where(bar < len(times), bar, -1)
+
+
+def _placed(table: _Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
     """Rows -> (T, N): which column each asset has, which bar each book has, then one scatter."""
-    column = np.array([panel.index.get(a, -1) for a in rows.assets], np.int64)
-    if (column < 0).any() and unknown_assets == "error":
-        strangers = [a for a, c in zip(rows.assets, column, strict=True) if c < 0]
-        shown = ", ".join(map(repr, strangers[:3])) + (f" and {len(strangers) - 3} more" if len(strangers) > 3 else "")
-        raise WeightsError(f"the panel has no asset {shown}: correct the names, or pass unknown_assets='ignore'")
-    bars = panel.microseconds
-    used = np.zeros(len(rows.times), bool)
-    used[rows.bar] = True
-    target = np.searchsorted(bars, rows.times)
-    inside = target < len(bars)
-    exact = inside & (bars[np.minimum(target, len(bars) - 1)] == rows.times)
-    if align == "exact" and (used & ~exact).any():
-        wrong = rows.times[used & ~exact]
+    values = table.frame["weight"].cast(pl.Float64).to_numpy()
+    given = ~np.isnan(values) if table.wide else slice(None)
+    values = values[given]
+    row, code = np.divmod(table.cell[given], len(table.assets))
+    column = np.array([panel.index.get(name, -1) for name in table.assets])
+    strangers = [name for name, c in zip(table.assets, column, strict=True) if c < 0]
+    if strangers and unknown_assets == "error":
         raise WeightsError(
-            f"timestamp {label(wrong[0])} is no bar of the panel ({len(wrong)} of {int(used.sum())} are none):"
+            f"asset {strangers[0]!r} is not in the panel ({len(strangers)} of {len(column)} are not): correct the"
+            " names, or pass unknown_assets='ignore'"
+        )
+    book = np.flatnonzero(np.bincount(row, minlength=len(times)))  # the times that hold a weight
+    bar = np.searchsorted(panel.microseconds, times)  # the first that is not before it; T after the last
+    exact = np.isin(times, panel.microseconds)
+    wrong = book[~exact[book]]
+    if align == "exact" and len(wrong):
+        raise WeightsError(
+            f"timestamp {table.times[int(wrong[0])]} is no bar of the panel ({len(wrong)} of {len(book)} are none):"
             " correct the timestamps, or pass align='next' to move each to the next bar"
         )
-    books = np.flatnonzero(used & inside)
-    kept = np.zeros(len(rows.times), bool)
-    kept[books[np.diff(target[books], append=-1) != 0]] = True  # times are sorted: the last book of a bar
-    known = column[rows.code] >= 0
-    placed = known & kept[rows.bar]
-    moved = placed & ~exact[rows.bar]
+    kept = np.zeros(len(times), bool)
+    kept[book] = (bar[book] < panel.shape[0]) & (np.diff(bar[book], append=-1) != 0)  # the last book on a bar
+    known = column[code] >= 0
+    placed = known & kept[row]
     out = np.full(panel.shape, np.nan)
     if missing == "close":
-        out[target[kept]] = 0.0
-    out[target[rows.bar[placed]], column[rows.code[placed]]] = rows.data["weight"][placed] + 0.0
+        out[bar[kept]] = 0.0
+    out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
-    return Weights(out, int(moved.sum()), int((~known).sum()), int((known & ~placed).sum()))
+    return Weights(out, int((placed & ~exact[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))
 
 
-def _one_of(name: str, value: Any, options: tuple[str, ...], error: type[Exception]) -> None:
-    if value not in options:
-        raise error(f"{name} is {value!r}: it must be one of {', '.join(map(repr, options))}")
+def _zone(times: pl.Series) -> str | None:
+    return getattr(times.dtype, "time_zone", None)
 
 
-def _flat_index(rows: Rows) -> np.ndarray | None:
-    """t*N + n of every row, or None where the rows are the grid itself, complete and in order."""
-    flat = rows.bar * len(rows.assets) + rows.code
-    size = len(rows.times) * len(rows.assets)
-    return None if len(flat) == size and (flat[1:] > flat[:-1]).all() else flat
+def _clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
+    """int64 microseconds on the clock of a panel: dates are midnights of its zone; naive and aware do not mix.
 
-
-def _scatter(rows: Rows, flat: np.ndarray | None, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    shape = (len(rows.times), len(rows.assets))
-    if flat is None:
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which Panel refuses
-            out = np.array(values, dtype).reshape(shape)  # a copy: the values may be those of the caller's table
-    else:
-        out = np.full(shape, True if dtype.kind == "b" else np.nan, dtype)
-        with np.errstate(over="ignore"):
-            out.reshape(-1)[flat] = values
-    out.flags.writeable = False
-    return out
-
-
-def _panel_times(
-    times: np.ndarray, kind: str, panel_zone: str | None, time_zone: str | None, what: str, error: type[Exception]
-) -> np.ndarray:
-    """Instants of some kind on the clock of a panel: dates are midnights of its zone; naive and aware do not mix."""
-    if kind not in ("date", "naive"):
-        if panel_zone is None:
-            raise error(f"{what} is in {kind} but the panel has no time zone: drop the zone, or give the panel one")
-        return times
-    zone = panel_zone if kind == "date" else time_zone
-    if panel_zone is None:
-        return times
+    Naive datetimes are wall-clock times of `time_zone`. Raises for hours that daylight saving skips or repeats.
+    """
+    zone = _zone(times)
+    if panel_zone is None and (zone or time_zone):
+        raise PanelError(f"{what} is in {zone or time_zone} but the panel has no time zone: give it to both or none")
+    wall = times.cast(pl.Datetime("us", zone))
+    if panel_zone is None or zone is not None:
+        return wall.to_physical().to_numpy()
+    zone = panel_zone if times.dtype == pl.Date else time_zone
     if zone is None:
-        raise error(
+        raise PanelError(
             f"{what} has no time zone but the panel is in {panel_zone}: pass time_zone={panel_zone!r}, or convert it"
         )
-    return localise(times, zone, what, error)
+    try:
+        return wall.dt.replace_time_zone(zone).to_physical().to_numpy()
+    except pl.exceptions.PolarsError as exc:  # an unknown zone, or an hour that daylight saving skips or repeats
+        reason = str(exc).splitlines()[0].split(". ")[0]
+        raise PanelError(f"{what} in {zone!r}: {reason}; pass a known zone, UTC, or times with an offset") from None
 
 
-def _constant(rows: Rows, name: str, zone: str | None) -> np.ndarray:
-    """(N,) of a column that says the same in all rows of an asset, empty cells aside."""
-    values = rows.data.pop(name)
-    values, kind = values if name == "delisted_at" else (values, "")
-    given = values != NO_TIME if kind else values != "" if name == "group" else ~np.isnan(values)
-    code, values = rows.code[given], values[given]
-    empty = {"delisted_at": NO_TIME, "lot": np.nan, "group": "", "delisting_return": np.nan}[name]
-    out = np.full(len(rows.assets), empty, dtype=values.dtype)
-    out[code] = values
-    bad = out[code] != values
-    if bad.any():
-        i = int(np.argmax(bad))
-        a, b = (label(v) if kind else repr(v) for v in (values[i], out[code[i]]))
-        raise PanelError(f"{name}[{rows.assets[code[i]]!r}] is {a} and {b}: it must be one value per asset")
-    return _delisting_bars(rows, out, kind, zone) if kind else out.astype(str) if name == "group" else out
-
-
-def _delisting_bars(rows: Rows, moments: np.ndarray, kind: str, zone: str | None) -> np.ndarray:
-    given = moments != NO_TIME
-    if kind == "mixed":
-        raise PanelError("delisted_at mixes time zones: convert it to one zone")
-    moments[given] = _panel_times(moments[given], kind, zone, zone, "delisted_at", PanelError)
-    bar = np.searchsorted(rows.times, moments)
-    after = given & (bar == len(rows.times))
-    wrong = given & ~after & (rows.times[np.minimum(bar, len(rows.times) - 1)] != moments)
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        raise PanelError(
-            f"delisted_at[{rows.assets[i]!r}] is {label(moments[i])}, no bar of the panel: give the bar that settles"
-            f" it, such as {label(rows.times[bar[i]])}"
-        )
-    if after.any():
-        rows.notes["delisted_after_end"] = int(after.sum())
-    return np.where(given & ~after, bar, -1)
+def _check_options(**given: tuple[Any, ...]) -> None:
+    """name = (value, *what it may be)."""
+    for name, (value, *options) in given.items():
+        if value not in options:
+            raise PanelError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, options))}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -137,15 +138,18 @@ class Panel:
         return time_label(self.timestamps[bar])
 
     def __getstate__(self) -> dict[str, Any]:
-        import dataclasses
-
         return {**self.__dict__, "market": dataclasses.replace(self.market, cache={})}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        for array in (self.timestamps, self.group, *vars(self.market).values()):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False  # which pickling forgets
 
     def _field(self, name: str, value: Any, bad_prices: str) -> np.ndarray:
         array = as_host(name, value, PanelError)
+        if hasattr(value, "columns") and tuple(map(str, value.columns)) != self.assets:
+            raise PanelError(f"{name} is a table whose columns are not the assets in order: use read_panel")
         if array.shape != self.shape or array.ndim != 2 or 0 in array.shape:
             raise PanelError(
                 f"{name} has shape {array.shape}: it must be (T, N) = {self.shape}, one row per timestamp and one"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from compare import assert_bits
 
 from gpu_bt.errors import PanelError
 from gpu_bt.frames import read_panel
@@ -24,18 +25,10 @@ __all__ = [
     "loop_reference",
     "minimal",
     "refused",
-    "same_bits",
 ]
 
 DAYS = [dt.date(2024, 1, 2) + dt.timedelta(days=i) for i in range(40)]
 FIELDS = ("open", "high", "low", "close", "volume", "vwap", "half_spread")
-
-
-def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    """Equal dtype, shape and bytes, so that NaN equals NaN and 0.0 differs from -0.0."""
-    if a is None or b is None:
-        return a is b
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def long_table(seed: int, *, assets: int = 7, holes: float = 0.2, stamps: list | None = None) -> pl.DataFrame:
@@ -66,9 +59,12 @@ def loop_reference(table: pl.DataFrame, field: str) -> np.ndarray:
 
 def assert_same_panel(a: Panel, b: Panel) -> None:
     assert a.assets == b.assets and a.time_zone == b.time_zone
-    assert same_bits(a.microseconds, b.microseconds)
+    assert_bits("microseconds", a.microseconds, b.microseconds)
     for field in (*FIELDS, "dividend", "split", "borrow_rate", "can_buy", "can_sell", "delisted_at", "lot"):
-        assert same_bits(getattr(a, field), getattr(b, field)), field
+        one, other = getattr(a, field), getattr(b, field)
+        assert (one is None) == (other is None), field
+        if one is not None:
+            assert_bits(field, one, other)
 
 
 def minimal(**changes: object) -> pl.DataFrame:

@@ -314,3 +314,9 @@ def test_a_good_run_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run()
+
+
+@pytest.mark.parametrize("record", [5, None, ["fills", 5], "all"])
+def test_what_cannot_be_recorded_is_refused(record):
+    with pytest.raises(bt.ConfigError, match=r"^record is .*: it must be one or more of 'bars', 'fills', 'positions'$"):
+        bt.run(panel(), weights_with(0.5), bt.Config(execution="same_close"), record=record)

@@ -19,41 +19,43 @@ def test_columns_per_asset_are_refused_where_they_differ(tmp_path: Path) -> None
     refused("group['A'] is", minimal(group=["x", "y", "z"]))
     refused("delisted_at['A'] is", minimal(delisted_at=[DAYS[0], None, DAYS[1]]))
     refused("lot['B'] is nan", minimal(lot=[100, None, 100]))
-    gap = minimal(timestamp=[DAYS[0], DAYS[0], DAYS[3]], delisted_at=[DAYS[1], None, None])
-    refused("delisted_at['A'] is 2024-01-03, no bar of the panel", gap)
-    refused("such as 2024-01-05", gap)
     aware = pl.Series([dt.datetime(2024, 1, 2)] * 3).dt.replace_time_zone("UTC")
     refused("delisted_at is in UTC but the panel has no time zone", minimal(delisted_at=aware))
     minimal(delisted_at=aware).write_parquet(tmp_path / "a.parquet")
     minimal(delisted_at=[DAYS[1]] * 3).write_parquet(tmp_path / "b.parquet")
-    refused("delisted_at mixes", tmp_path / "*.parquet", duplicates="first")
+    refused("delisted_at mixes time zones: ", tmp_path / "*.parquet", duplicates="first")
 
 
 def test_timestamps_that_are_refused(tmp_path: Path) -> None:
     naive, utc = dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 2, tzinfo=dt.UTC)
     offset = utc.astimezone(dt.timezone(dt.timedelta(hours=1)))
-    for bad in ([utc, naive], [naive, DAYS[0]], [utc, offset]):
+    for bad in ([utc, naive], [naive, DAYS[0]], [DAYS[0], naive], [utc, offset]):
         frame = pd.DataFrame({"timestamp": pd.Series(bad, dtype=object), "asset": ["A", "B"], "close": 1.0})
-        refused("timestamp mixes time zones", frame)
+        refused("column 'timestamp' mixes ", frame)
+        refused("convert it, or drop it", frame)
     refused("timestamp, row 0, is 20240102: it must be a date", minimal(timestamp=[20240102] * 3))
     refused("numbers have no unit", minimal(timestamp=[1.7e9] * 3))
     refused("timestamp, row 1, is '02.01.2024'", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
     refused("is '1712011012000'", minimal(timestamp=["1712011012000"] * 3))
-    refused("is '2024-01-02T00:00:00.000000001'", minimal(timestamp=["2024-01-02T00:00:00.000000001"] * 3))
-    refused("row 1, is None: every row needs a timestamp", minimal(timestamp=[DAYS[0], None, DAYS[1]]))
+    refused("timestamp, row 1, is None: it must be a date", minimal(timestamp=[DAYS[0], None, DAYS[1]]))
+    refused("in every row", minimal(timestamp=[DAYS[0], None, DAYS[1]]))
     offsets = minimal(timestamp=["2024-01-02", "2024-01-02T00:00Z", "2024-01-03"])
-    refused("give all of them a UTC offset, or none", offsets)
-    refused("whole microseconds", minimal(timestamp=pl.Series([0, 1, 1000]).cast(pl.Datetime("ns"))))
-    skipped = minimal(timestamp=[dt.datetime(2024, 3, 10, 2, 30)] * 3)
-    refused("does not exist, or exists twice, in America/New_York", skipped, time_zone="America/New_York")
-    refused("time_zone is 'Mars/Base'", skipped, time_zone="Mars/Base")
+    refused("timestamp, row 0, is '2024-01-02'", offsets)
+    refused("all with a UTC offset or none", offsets)
+    skipped = minimal(timestamp=[dt.datetime(2024, 3, 10, 2, 30)] * 3, asset=["A", "B", "C"])
+    refused("'2024-03-10 02:30:00' is non-existent in time zone", skipped, time_zone="America/New_York")
+    repeated = minimal(timestamp=[dt.datetime(2024, 11, 3, 1, 30)] * 3, asset=["A", "B", "C"])
+    refused("'2024-11-03 01:30:00' is ambiguous in time zone", repeated, time_zone="America/New_York")
+    refused("timestamp in 'Mars/Base'", skipped, time_zone="Mars/Base")
+    refused("pass a known zone, UTC, or times with an offset", skipped, time_zone="Mars/Base")
     frame = pd.DataFrame({"timestamp": pd.to_datetime(["2024-01-02T00:00+05:30"]), "asset": ["A"], "close": [1.0]})
     refused("+05:30", frame)
     a, b, c = (tmp_path / f"{n}.parquet" for n in "abc")
     minimal(timestamp=[utc] * 3).write_parquet(a)
     minimal(timestamp=[naive] * 3).write_parquet(b)
     minimal(timestamp=pl.Series([naive] * 3).dt.replace_time_zone("Asia/Tokyo")).write_parquet(c)
-    refused("time zones mix: ", [a, b])
+    refused("timestamp mixes time zones: ", [a, b])
+    refused(f"{b} is naive: convert the files to one zone", [a, b])
     refused(f"{c} is Asia/Tokyo", [a, c])
 
 
@@ -64,8 +66,13 @@ def test_cells_that_are_refused(tmp_path: Path) -> None:
     refused("close, row 1, is 'x'", minimal(close=[None, "x", "1"]))
     refused("close, row 0, is True", minimal(close=[True, True, True]))
     refused("close, row 0, is datetime.date(2024, 1, 2)", minimal(close=DAYS[:3]))
-    refused("close, row 2, is 'x'", minimal().to_pandas().assign(close=pd.Series([1.0, None, "x"], dtype=object)))
-    refused("asset, row 1, is None: every row needs a name", minimal(asset=["A", None, "B"]))
+    frame = minimal().to_pandas().assign(close=pd.Series([1.0, None, "x"], dtype=object))
+    refused("column 'close' mixes numbers (1.0) and str (x); convert it, or drop it", frame)
+    refused("asset, row 1, is None: it must be text or a whole number, in every row", minimal(asset=["A", None, "B"]))
+    refused("close, row 0, is '1.0'", minimal(close=["1.0", "2.0", "3.0"]))
+    refused("the column is String", minimal(close=["1.0", "2.0", "3.0"]))
+    objects = minimal().with_columns(close=pl.Series([object()] * 3, dtype=pl.Object))
+    refused("close, row 0, is ", objects)
     refused("asset, row 2, is ''", minimal(asset=["A", "B", ""]))
     refused("asset, row 0, is 1.5: it must be text", minimal(asset=[1.5, 2.5, 3.5]))
     refused("close[2024-01-02, 'B'] is inf", minimal(close=[1.0, np.inf, 3.0]))
@@ -78,19 +85,20 @@ def test_cells_that_are_refused(tmp_path: Path) -> None:
 
 def test_columns_that_are_refused() -> None:
     refused("table has no timestamp column 'timestamp'", minimal(timestamp=None))
-    refused("table has no asset column among 'timestamp', 'close'", minimal(asset=None))
+    refused("table has no asset column 'asset' among 'timestamp', 'close'", minimal(asset=None))
+    refused("asset=, or pass layout='wide'", minimal(asset=None))
     refused("no asset column", minimal(asset=None).rename({"close": "Adj Close"}))
-    refused("table has no column 'close' among", minimal().rename({"close": "adj close"}))
+    refused("table has no close column 'close' among", minimal().rename({"close": "adj close"}))
     refused("fields={'close': 'its name'}", minimal().rename({"close": "adj close"}))
-    refused("has no column 'open' for open", minimal(), fields=["close", "open"])
-    refused("fields names 'price'", minimal(), fields={"close": "close", "price": "close"})
-    refused("it must name 'close'", minimal(open=[1.0] * 3), fields=["open"])
+    refused("has no open column 'open' among", minimal(), fields=["close", "open"])
+    refused("fields names close, price: it must", minimal(), fields={"close": "close", "price": "close"})
+    refused("it must name close", minimal(open=[1.0] * 3), fields=["open"])
     refused("columns 'Close' and 'CLOSE' both may be 'close'", minimal(CLOSE=[1.0] * 3).rename({"close": "Close"}))
     both = minimal().rename({"timestamp": "Date"}).with_columns(Time=pl.lit("x"))
     refused("columns 'Date' and 'Time' both may be 'timestamp'", both)
     refused("no timestamp column 'when'", minimal(), timestamp="when")
     frame = minimal().to_pandas()
-    refused("column 'close' twice", pd.concat([frame, frame[["close"]]], axis=1))
+    refused("'close' 2 times", pd.concat([frame, frame[["close"]]], axis=1))
     refused("several levels", frame.pivot(index="timestamp", columns="asset"))
     refused("fields names fields of a long table", minimal().pivot("asset", index="timestamp"), fields=["close"])
     for option in ("layout", "duplicates", "bad_prices", "prices"):
@@ -114,9 +122,9 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         return tmp_path / name
 
     for path, match in [
-        (tmp_path / "none.parquet", "does not exist"),
-        (tmp_path / "none*.parquet", "matches no file"),
-        (tmp_path, "is a folder"),
+        (tmp_path / "none.parquet", "does not exist as a file, or as a pattern that matches one: pass a Parquet"),
+        (tmp_path / "none*.parquet", "does not exist as a file, or as a pattern"),
+        (tmp_path, "a glob such as 'prices/*.parquet'"),
         (file("prices.xlsx", b"x"), "unknown ending '.xlsx'"),
         (file("empty.parquet", b""), "is empty"),
         (file("empty.csv", b""), "is empty"),
@@ -132,9 +140,10 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         refused(str(path), path)
     minimal()[:0].write_parquet(tmp_path / "norows.parquet")
     refused("has no rows", tmp_path / "norows.parquet")
-    minimal(open=[1.0] * 3).write_parquet(tmp_path / "odd.parquet")
     minimal().write_parquet(tmp_path / "even.parquet")
-    refused("has 'open': choose with fields=", [tmp_path / "odd.parquet", tmp_path / "even.parquet"])
+    minimal(close=None, open=[1.0] * 3).write_parquet(tmp_path / "odd.parquet")
+    refused(f"{tmp_path / 'odd.parquet'} has no close column", [tmp_path / "even.parquet", tmp_path / "odd.parquet"])
+    refused("appears twice (3 rows", [tmp_path / "even.parquet"] * 2)
     refused("a list of sources must hold paths", [minimal()])
     refused("a list of sources must hold paths", [])
 

@@ -127,3 +127,16 @@ def test_masked_values_are_missing_or_refused():
     except bt.PanelError:
         return
     assert np.isnan(got.close[1, 1])
+
+
+def test_a_pickled_panel_is_as_immutable_as_the_first():
+    got = pickle.loads(pickle.dumps(panel(open=np.full((3, 2), 16.0), group=["x", "y"])))
+    for array in (got.close, got.open, got.timestamps, got.group, got.microseconds):
+        assert not array.flags.writeable
+    assert got.assets == ("A", "B") and got.index == {"A": 0, "B": 1}
+
+
+def test_a_table_is_taken_only_with_the_assets_as_its_columns():
+    assert panel(pd.DataFrame(np.full((3, 2), 16.0), columns=["A", "B"])).close[0, 0] == 16.0
+    with pytest.raises(bt.PanelError, match=r"^close is a table whose columns are not the assets in order"):
+        panel(pd.DataFrame(np.full((3, 2), 16.0), columns=["B", "A"]))
