@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 JOBS ?= auto
 # Options of benchmarks.run, such as BENCH=--quick.
 BENCH ?=
-# The -v takes back the -q of pyproject.toml: the usual header and closing line. -rs names what was skipped, and why.
-PYTEST := $(BIN)/python -m pytest -v -rs -n $(JOBS)
+# -rs names what was skipped, and why.
+PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench gpu-check clean

@@ -70,16 +70,18 @@ def read_panel(
     _drop_duplicates(table, duplicates)
     zone = time_zone or _zone(table.times)
     times = _clock(table.times, zone, zone, "timestamp")
-    values: dict[str, Any] = {"timestamps": times.view("datetime64[us]"), "assets": table.assets, "time_zone": zone}
-    per_asset = [name for name in ASSET_FIELDS if name in table.frame.columns]
-    values |= {name: _per_asset(table, name, times, zone) for name in per_asset}
+    per_asset = {name: _per_asset(table, name, times, zone) for name in ASSET_FIELDS if name in table.frame.columns}
     table.frame = table.frame.drop("timestamp", "asset", *per_asset, strict=False)
     float_type = pl.Float32 if dtype == "float32" else pl.Float64
-    for name in table.frame.columns:  # dropped one by one: a large table does not fit twice
-        column = table.frame.drop_in_place(name)
+    grids = {}
+    for name in table.frame.columns:
+        column = table.frame.drop_in_place(name)  # one by one: a large table does not fit twice
         column = column.cast(pl.Boolean).fill_null(True) if name in MASKS else column.cast(float_type)
-        values[name] = _grid(column, table)
-    return Panel(**values, prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes)
+        grids[name] = _grid(column, table)
+    return Panel(
+        **grids, **per_asset, timestamps=times.view("datetime64[us]"), assets=table.assets, time_zone=zone,
+        prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes,
+    )  # fmt: skip
 
 
 def read_weights(
@@ -146,7 +148,9 @@ def _read(
         raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
     wanted = {"timestamp": timestamp, "asset": asset, **chosen}
     required = tuple(wanted) if fields else ("timestamp", "asset", main)
-    wide = layout == "wide" or (layout == "auto" and _looks_wide(sources[0], asset, chosen[main]))
+    # A wide table has no asset column; one that lacks it, but has what only a long table would have, is refused as long.
+    looks_long = {_plain(chosen[main]), "adj_close"} & set(map(_plain, sources[0].names)) or _find(sources[0], asset)
+    wide = layout == "wide" or (layout == "auto" and not looks_long)
     frames, ignored = [], {}
     for s in sources:
         if wide:
@@ -195,16 +199,10 @@ def _find(source: Source, wanted: str) -> str | None:
     for names in ((wanted,), _ALIASES.get(wanted, ())):
         found = [name for name in source.names if _plain(name) in map(_plain, names)]
         if len(found) > 1:
-            a, b = found[:2]
-            raise PanelError(f"{source.label}: columns {a!r} and {b!r} both may be {wanted!r}: rename one")
+            raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: rename some")
         if found:
             return found[0]
     return None
-
-
-def _looks_wide(source: Source, asset: str, main: str) -> bool:
-    """A table without an asset column, unless a column is named as only a long table's would be."""
-    return _find(source, asset) is None and {_plain(main), "adj_close"}.isdisjoint(map(_plain, source.names))
 
 
 def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, ...]) -> dict[str, str]:

@@ -66,8 +66,7 @@ def to_polars(table: Any) -> pl.DataFrame:
         return table
     try:
         frame = nw.from_native(_with_index(table), pass_through=True)
-        if isinstance(frame, nw.LazyFrame):
-            frame = frame.collect()
+        frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
         if isinstance(frame, nw.DataFrame):
             return pl.DataFrame([_column(frame[name]) for name in frame.columns])
     except (ImportError, TypeError, ValueError, *_READ_ERRORS) as exc:
@@ -199,8 +198,8 @@ class Source:
             bad |= out == ""
         if bad.any():
             row = bad.arg_max()
-            rule += "" if nullable else ", in every row"
-            raise PanelError(f"{self.label}: {column}, row {row}, is {s[row]!r}: it must be {rule}; the column is {s.dtype}")
+            cell = f"{self.label}: {column}, row {row}, is {s[row]!r}"
+            raise PanelError(f"{cell}: it must be {rule}; the column is {s.dtype}")
         return out.alias(column)
 
 
@@ -228,8 +227,8 @@ def _moments(s: pl.Series) -> pl.Series:
     if any(m and m.tzinfo for m in moments):
         values = pl.Series([m.astimezone(dt.UTC) if m and m.tzinfo else None for m in moments])
     else:
-        values = pl.Series(moments, dtype=pl.Datetime("us"))
-        values = values.cast(pl.Date) if max(map(len, texts)) <= 10 else values
+        own_type = pl.Date if max(map(len, texts)) <= 10 else pl.Datetime("us")
+        values = pl.Series(moments, dtype=pl.Datetime("us")).cast(own_type)
     return s.replace_strict(texts, values, return_dtype=values.dtype)
 
 
