@@ -148,8 +148,10 @@ def _read(
         raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
     wanted = {"timestamp": timestamp, "asset": asset, **chosen}
     required = tuple(wanted) if fields else ("timestamp", "asset", main)
-    # A wide table has no asset column; one that lacks it, but has what only a long table would have, is refused as long.
-    looks_long = {_plain(chosen[main]), "adj_close"} & set(map(_plain, sources[0].names)) or _find(sources[0], asset)
+    # No asset column: wide. But a table that has a column as only long ones do is long, and refused for the lack.
+    # A column of prices may be called SID: in other letters an asset's alias proves nothing.
+    looks_long = {_plain(chosen[main]), "adj_close"} & set(map(_plain, sources[0].names))
+    looks_long |= {asset, *_ALIASES["asset"]} & set(sources[0].names)
     wide = layout == "wide" or (layout == "auto" and not looks_long)
     frames, ignored = [], {}
     for s in sources:
@@ -161,7 +163,6 @@ def _read(
         frames.append(s.read(columns, {"timestamp": "time"} if wide else _TYPES))
         ignored |= dict.fromkeys(name for name in s.names if name not in columns.values())
     frame = _joined(sources, frames)
-    del frames
     times = frame["timestamp"].unique().sort()
     if wide:
         assets = frame.columns[1:]
@@ -198,6 +199,7 @@ def _find(source: Source, wanted: str) -> str | None:
         return wanted
     for names in ((wanted,), _ALIASES.get(wanted, ())):
         found = [name for name in source.names if _plain(name) in map(_plain, names)]
+        found = [name for name in found if name in names] or found  # 'date' rather than the ticker TIME
         if len(found) > 1:
             raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: rename some")
         if found:
@@ -253,14 +255,14 @@ def _drop_duplicates(table: _Table, duplicates: str) -> None:
 def _grid(column: pl.Series, table: _Table) -> np.ndarray:
     """(T, N) of a column; where there is no row: NaN, or True for a flag."""
     shape = len(table.times), len(table.assets)
-    complete = len(column) == shape[0] * shape[1] and (table.cell[1:] > table.cell[:-1]).all()
-    values = column.to_numpy(writable=bool(complete))  # writable: never the memory of the caller's table
-    if not complete:
+    if len(column) == shape[0] * shape[1] and (table.cell[1:] > table.cell[:-1]).all():  # complete and in order
+        out = np.concatenate([chunk.to_numpy() for chunk in column.get_chunks()])
+    else:
+        values = column.to_numpy()
         out = np.full(shape, True if values.dtype == bool else np.nan, values.dtype)
         out.reshape(-1)[table.cell] = values
-        values = out
-    values.flags.writeable = False
-    return values.reshape(shape)
+    out.flags.writeable = False  # read-only and owned by NumPy: a Panel takes it without another copy
+    return out.reshape(shape)
 
 
 def _per_asset(table: _Table, name: str, times: np.ndarray, zone: str | None) -> np.ndarray:
@@ -337,8 +339,7 @@ def _clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what
     try:
         return wall.dt.replace_time_zone(zone).to_physical().to_numpy()
     except pl.exceptions.PolarsError as exc:  # an unknown zone, or an hour that daylight saving skips or repeats
-        reason = str(exc).splitlines()[0].split(". ")[0]
-        raise PanelError(f"{what} in {zone!r}: {reason}; pass a known zone, UTC, or times with an offset") from None
+        raise PanelError(f"{what} in {zone!r}: {str(exc).split('. ')[0]}; pass a known zone, or UTC times") from None
 
 
 def _check_options(**given: tuple[Any, ...]) -> None:

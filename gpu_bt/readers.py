@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files and dataframes of any kind -> Polars columns of checked types.
 
-With `frames` the only module that knows dataframes. Row numbers in messages count from 0, headers and blank lines of a
-CSV left out.
+With `frames` the only module that knows dataframes. Rows in messages count from 0, without headers and blank lines.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _KINDS = {
     "float": (pl.Float64, "a number, or empty where there is none"),
     "flag": (pl.Boolean, "true or false (1 or 0)"),
     "name": (pl.String, "text or a whole number"),
-    "time": (pl.Date, "a date, a datetime or ISO 8601 text, all with a UTC offset or none; numbers have no unit"),
+    "time": (pl.Date, "a date, datetime or ISO text, all with UTC offset or none; numbers have no unit, convert them"),
 }
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 #: fromisoformat takes any character between date and time, so that it would read epoch numbers.
@@ -85,7 +84,7 @@ def _with_index(table: Any) -> Any:
         raise ValueError("its columns have several levels; make it long with .stack(), one column per field")
     table = table.rename(columns=str)
     names = list(table.index.names)
-    if names == [None] and table.index.dtype.kind in "iuf":
+    if all(name in table.columns for name in names) or (names == [None] and table.index.dtype.kind in "iuf"):
         return table.reset_index(drop=True)
     names = [("timestamp", "asset")[i > 0] if name is None else name for i, name in enumerate(names)]
     return table.rename_axis(index=names).reset_index()
@@ -184,8 +183,7 @@ class Source:
     def _checked(self, s: pl.Series, column: str, kind: str) -> pl.Series:
         nullable, kind = kind.endswith("?"), kind.removesuffix("?")
         s = s.alias("")  # some methods of a Series, too, would take the name "^x$" for a pattern
-        if s.dtype in (pl.Categorical, pl.Enum):
-            s = s.cast(pl.String)
+        s = s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s
         if s.dtype == pl.String and self.kind == "CSV" and kind == "float":
             s = s.str.strip_chars()
             s = s.set(s.str.to_lowercase().is_in(_EMPTY), None)
@@ -198,8 +196,8 @@ class Source:
             bad |= out == ""
         if bad.any():
             row = bad.arg_max()
-            cell = f"{self.label}: {column}, row {row}, is {s[row]!r}"
-            raise PanelError(f"{cell}: it must be {rule}; the column is {s.dtype}")
+            [value] = s.slice(row, 1).to_list()
+            raise PanelError(f"{self.label}: {column}, row {row}, is {value!r} ({s.dtype}): it must be {rule}")
         return out.alias(column)
 
 
@@ -210,7 +208,7 @@ def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
             return s.cast(pl.Float64, strict=False)
         if kind == "name" and s.dtype.is_integer():
             return s.cast(pl.String)
-        if kind == "flag":
+        if kind == "flag" and (s.dtype.is_numeric() or s.dtype == pl.String):
             texts = s.cast(pl.String).str.strip_chars().str.to_lowercase()
             return texts.replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
         if kind == "time" and s.dtype == pl.String:

@@ -23,8 +23,8 @@ PACKAGES = ("gpu_bt", "cpu_fallback")
 WAIST = ("gpu_bt.spec", "gpu_bt.step", "gpu_bt.config")
 #: Third-party library -> the modules that may import it; a name ends with a dot where a whole package may.
 ONLY = {
-    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.rows", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep"),
-    "narwhals": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.rows"),
+    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep"),
+    "narwhals": ("gpu_bt.frames", "gpu_bt.readers"),
     "pandas": ("gpu_bt.result",),
     "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
     "cupy": ("gpu_bt.cuda.",),
@@ -38,7 +38,7 @@ FLOORS = [
     ("gpu_bt.step",),
     ("gpu_bt.spec", "gpu_bt.metrics"),
     ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
-    ("gpu_bt.readers", "gpu_bt.rows", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots"),
+    ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots"),
     ("gpu_bt.api", "gpu_bt.sweep"),
     ("gpu_bt.verify",),
     ("gpu_bt.cli",),

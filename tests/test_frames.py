@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from compare import assert_bits
 from tables import DAYS, FIELDS, assert_same_panel, long_table, loop_reference, minimal, refused
@@ -40,9 +41,12 @@ def test_sorted_complete_rows_take_the_short_way_to_the_same_bits() -> None:
 
 
 def test_the_panel_does_not_share_memory_with_the_callers_table() -> None:
-    frame = minimal(timestamp=[DAYS[0]] * 3, asset=["A", "B", "C"]).to_pandas()
-    panel = read_panel(frame)
-    frame.loc[0, "close"] = 99.0
+    close = np.array([1.0, 2.0, 3.0])
+    columns = minimal(timestamp=[DAYS[0]] * 3, asset=["A", "B", "C"]).to_arrow()
+    table = columns.set_column(2, "close", pa.array(close))  # Arrow takes the array as it is
+    panel = read_panel(table)
+    close[0] = 99.0
+    assert table["close"].to_pylist()[0] == 99.0
     assert panel.close.tolist() == [[1.0, 2.0, 3.0]]
 
 
@@ -81,6 +85,7 @@ def test_tables_of_every_library_give_the_same_bits() -> None:
         table.to_arrow(),
         pandas,
         pandas.set_index("timestamp"),
+        pandas.set_index("timestamp", drop=False),
         pandas.set_index(["timestamp", "asset"]),
         pandas.astype({"asset": object}),
         pandas.astype({"asset": "category", "timestamp": "datetime64[ns]"}),
@@ -288,6 +293,13 @@ def test_wide_keeps_the_order_of_columns_and_odd_names() -> None:
     panel = read_panel(wide)
     assert panel.assets == ("^Z$", "*", "LOW", "DATE")
     assert panel.close.tolist() == [[1.0, 3.0, 5.0, 7.0], [2.0, 4.0, 6.0, 8.0]]
-    refused("A, row 0, is 'x'", pl.DataFrame({"timestamp": DAYS[:1], "A": ["x"]}))
+    refused("^A$, row 1, is 'x'", pl.DataFrame({"timestamp": DAYS[:2], "^A$": [None, "x"]}))
     refused("has one column", wide.select("timestamp"))
     refused("(2024-01-02, '^Z$') appears twice", pl.concat([wide, wide[:1]]))
+
+
+def test_tickers_that_read_like_the_names_of_columns():
+    # Time Inc. traded as TIME, and SID is a ticker too: in a wide table they are assets.
+    table = pl.DataFrame({"TIME": [16.0, 17.0], "SID": [8.0, 9.0], "date": ["2020-01-02", "2020-01-03"]})
+    panel = read_panel(table)
+    assert panel.assets == ("TIME", "SID") and panel.close.tolist() == [[16.0, 8.0], [17.0, 9.0]]

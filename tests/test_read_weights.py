@@ -16,6 +16,7 @@ from tables import book, long_table, minimal, refused
 from gpu_bt.errors import WeightsError
 from gpu_bt.frames import read_panel, read_weights
 from gpu_bt.panel import Panel
+from gpu_bt.weights import Weights
 
 
 @pytest.fixture
@@ -46,6 +47,10 @@ def test_long_weights(panel: Panel, tmp_path: Path) -> None:
         assert_bits("weights", read_weights(source, panel).values, closing)
         assert_bits("weights", read_weights(source, panel, missing="hold").values, holding)
     assert_bits("weights", read_weights(named, panel, weight="w").values, closing)
+
+
+def test_there_is_no_negative_zero(panel: Panel) -> None:
+    assert_bits("weights", read_weights(book([(day(2), "A", -0.0)]), panel).values[0], np.zeros(3))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -166,3 +171,9 @@ def test_weights_stand_for_an_array(panel: Panel) -> None:
     assert repr(weights) == "Weights(moved_rows=0, unknown_rows=0, dropped_rows=0)"
     with pytest.raises(AttributeError):
         weights.values = weights.values  # type: ignore[misc]
+
+
+def test_weights_can_be_looked_at_like_an_array():
+    weights = Weights(np.array([[0.5, np.nan]]))
+    assert weights.shape == (1, 2) and len(weights) == 1 and weights.dtype == np.float64
+    assert weights[0, 0] == 0.5 and np.asarray(weights) is weights.values
