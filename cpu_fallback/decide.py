@@ -42,7 +42,7 @@ def decide(lane: Lane, t: int, equity: np.ndarray, called: np.ndarray | None) ->
     held = None
     if lane.limited or lane.p.has.band:
         h = lane.h
-        value = snap(h * lane.row(lane.marks, t), lane.p.magic)
+        value = snap(lane.worth(h, lane.row(lane.marks, t)), lane.p.magic)
         held = np.where(h != 0, value * (1 / equity)[:, None], 0.0)
     if lane.limited:
         has = np.broadcast_to(due[:, None], lane.h.shape) if target is None else target

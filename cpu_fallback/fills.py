@@ -250,21 +250,18 @@ def _buy_back(lane: Lane, t: int, price: np.ndarray, cut: np.ndarray, scaled: np
 def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
     """[S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity."""
     p, h = lane.p, lane.h
-    if not p.has.max_leverage:
-        return q
     magic, trades = p.magic, q.any(axis=1)
     at = price
     if lane.exec.gaps[t]:  # with same_close the bar has been marked already
         at = np.where(price > 0, price, lane.row(lane.marks, t) if lane.same_close else carried(lane, t))
     reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
     grow = q - reduce
-    long, short = split_sums(snap(h * at, magic), lane.ones)
+    long, short = split_sums(snap(lane.worth(h, at), magic), lane.ones)
     equity = lane.cash + long + short
-    gross = snap(np.abs(h + reduce) * at, magic) @ lane.ones
+    gross = snap(lane.worth(np.abs(h + reduce), at), magic) @ lane.ones
     more = snap(np.abs(grow) * price, magic) @ lane.ones
-    on = ~np.isnan(np.broadcast_to(p.v.max_leverage, trades.shape))
-    _test(lane, q * on[:, None], long, short, equity, gross, more)
-    bound = p.v.max_leverage * equity
+    _test(lane, q, long, short, equity, gross, more)
+    bound = p.v.max_leverage * equity  # NaN where there is no limit
     over = (more > 0) & (gross + more > bound) & trades & ~lane.over
     if not any_of(over):
         return q

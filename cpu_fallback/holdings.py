@@ -39,7 +39,7 @@ def borrow_fees(lane: Lane, t0: int, t1: int) -> np.ndarray:
     for b, t in enumerate(range(t0, t1)):
         if t:
             rate = lane.p.borrow_rate if lane.market.borrow_rate is None else lane.row(lane.market.borrow_rate, t)
-            fees = (-shorts * lane.row(lane.marks, t - 1)) * (rate * (lane.days[t] / 365))
+            fees = -lane.worth(shorts, lane.row(lane.marks, t - 1)) * (rate * (lane.days[t] / 365))
             out[:, b] = snap(fees, lane.p.magic) @ lane.ones
     return out
 
@@ -58,7 +58,8 @@ def carried(lane: Lane, t: int) -> np.ndarray:
 def corporate(lane: Lane, t: int) -> None:
     """[S2] Cash dividends, then splits with the fractions they leave paid out."""
     if lane.events.dividend[t]:
-        paid = snap(lane.h * (lane.row(lane.market.dividend, t) * lane.unit), lane.p.magic)
+        paid = np.where(lane.h != 0, lane.h * (lane.row(lane.market.dividend, t) * lane.unit), 0.0)
+        paid = snap(paid, lane.p.magic)
         received, owed = split_sums(paid, lane.ones)
         lane.cash = lane.cash + received + owed
         lane.test(received, owed)
@@ -78,12 +79,12 @@ def split(lane: Lane, t: int) -> None:
     lots_hit = hit & lane.whole
     kept = np.where(lots_hit, whole(h), h)
     left = np.where(lots_hit & ~near_whole(h), h - kept, 0.0)
-    fractions = snap(left * carried(lane, t), lane.p.magic) @ lane.ones
+    fractions = snap(np.where(left != 0, left * carried(lane, t), 0.0), lane.p.magic) @ lane.ones
     lane.h = kept + 0.0
     if lane.o is not None:
-        o = np.where(hit, lane.o * s, lane.o)
-        o = np.where(lots_hit, whole(o), o)
-        lane.record.cut(lane, "ROUNDED_OUT", (lane.o != 0) & (o == 0), lane.o)
+        scaled = np.where(hit, lane.o * s, lane.o)
+        o = np.where(lots_hit, whole(scaled), scaled)
+        lane.record.cut(lane, "ROUNDED_OUT", (lane.o != 0) & (o == 0), scaled)
         lane.o = o
     lane.cash = lane.cash + fractions
     lane.record.add("settlements", t, fractions)
@@ -101,10 +102,11 @@ def settle(lane: Lane, t: int) -> None:
         return
     back = lane.market.delisting_return[None] if lane.market.delisting_return is not None else np.zeros((1, lane.n))
     back = back if lane.cols is None else back.take(lane.cols, axis=1)
-    paid = snap(np.where(here, lane.h * (carried(lane, t) * (1 + back)), 0.0), lane.p.magic) @ lane.ones
-    lane.cash = lane.cash + paid
-    lane.test(lane.cash)
-    lane.record.add("settlements", t, paid)
+    paid = np.where(here & (lane.h != 0), lane.h * (carried(lane, t) * (1 + back)), 0.0)
+    received, owed = split_sums(snap(paid, lane.p.magic), lane.ones)
+    lane.cash = lane.cash + received + owed
+    lane.test(received, owed, lane.cash)
+    lane.record.add("settlements", t, received + owed)
     lane.h = np.where(here, 0.0, lane.h)
     if lane.o is not None:
         lane.record.cut(lane, "DELISTED", here & (lane.o != 0), lane.o)

@@ -49,6 +49,7 @@ class Lane:
         self.exec = prices(self.market, PRICE_OF[first["execution"]], self.lot)
         self.field = getattr(self.market, PRICE_OF[first["execution"]])
         self.marks = marks(self.market, self.lot)
+        self.finite = self.market.split is None or bool(np.isfinite(self.marks).all())
         self.events = events(self.market, int(first["delist_after"]))
         self.days = days_between(self.market)
         self.record = Record(spec, members)
@@ -219,9 +220,13 @@ class Lane:
             self.over |= mask
             self.ending = True
 
+    def worth(self, h: np.ndarray, price: np.ndarray) -> np.ndarray:
+        """h*price, 0 where h is 0: a split of an absurd ratio may make a mark infinite, and 0 times that NaN."""
+        return h * price if self.finite else np.where(h != 0, h * price, 0.0)
+
     def mark(self, t: int) -> np.ndarray:
         """[S5] Equity at the marks of the bar."""
-        self.value = snap(self.h * self.row(self.marks, t), self.p.magic)
+        self.value = snap(self.worth(self.h, self.row(self.marks, t)), self.p.magic)
         if self.margin:
             self.long, self.short = split_sums(self.value, self.ones)
             equity = self.cash + self.long + self.short

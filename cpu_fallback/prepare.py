@@ -98,7 +98,8 @@ def marks(market: Market, lot: float) -> np.ndarray:
     for t in range(len(out)):
         if close.gaps[t] or (market.split is not None):
             if market.split is not None:
-                last = np.where(market.split[t] != 1, last / market.split[t], last)
+                with np.errstate(over="ignore", invalid="ignore"):  # a ratio may be absurd: see Lane.worth
+                    last = np.where(market.split[t] != 1, last / market.split[t], last)
             row = out[t]
             if first is not None:
                 np.copyto(row, first[t], where=np.isnan(row))

@@ -83,7 +83,10 @@ def _block(lane: Lane, t0: int, t1: int) -> int:
     if lane.block.size < k * b * a:  # kept, because a fresh one this large costs more than the sums
         lane.block = np.empty(k * b * a)
     value = lane.block[: k * b * a].reshape(k, b, a)
-    value = snap(np.multiply(lane.h[:, None, :], marks[None], out=value), lane.p.magic3)  # [S5]
+    np.multiply(lane.h[:, None, :], marks[None], out=value)
+    if not lane.finite:
+        value[:] = lane.worth(lane.h[:, None, :], marks[None])
+    snap(value, lane.p.magic3)  # [S5]
     long, short = value @ lane.ones, None
     if lane.margin:
         size = np.abs(value, out=value) @ lane.ones

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.clock import timestamps_to_numpy
+from gpu_bt.clock import local_microseconds, timestamps_to_numpy
 from gpu_bt.errors import BacktestWarning, PanelError
 from gpu_bt.spec import Market
 
@@ -99,7 +99,7 @@ class Panel:
         self.market = Market(
             microseconds=_frozen(self.timestamps.view(np.int64)),
             **fields,
-            delisted_at=_delisted_at(delisted_at, n),
+            delisted_at=_delisted_at(delisted_at, self.assets),
             delisting_return=self._delisting_return(delisting_return),
             lot=self._lots(lot),
             tie=_frozen(np.array([_tie(a) for a in self.assets], np.uint8)),
@@ -134,8 +134,9 @@ class Panel:
         return f"Panel({t} bars x {n} assets, {span}, {', '.join(names)}, {self.prices} prices)"
 
     def label(self, bar: int) -> str:
-        """The timestamp of a bar as a person writes it: the date alone where it is midnight."""
-        return time_label(self.timestamps[bar])
+        """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""
+        moment = self.timestamps[bar : bar + 1] if bar >= 0 else self.timestamps[bar:][:1]
+        return time_label(local_microseconds(moment.view(np.int64), self.time_zone).view("datetime64[us]")[0])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "market": dataclasses.replace(self.market, cache={})}
@@ -315,7 +316,11 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 def _asset_names(assets: Sequence[Any]) -> tuple[str, ...]:
     if assets is None or isinstance(assets, str):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
-    names = tuple(str(a) for a in (assets.tolist() if hasattr(assets, "tolist") else assets))
+    ids = assets.tolist() if hasattr(assets, "tolist") else list(assets)
+    for i, name in enumerate(ids):
+        if name is None or name != name or not str(name).isprintable() or not str(name).strip():
+            raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")
+    names = tuple(map(str, ids))
     if len(set(names)) != len(names):
         seen: set[str] = set()
         twice = next(a for a in names if a in seen or seen.add(a))  # type: ignore[func-returns-value]
@@ -335,12 +340,14 @@ def _per_asset(name: str, value: Any, n: int) -> np.ndarray:
     return array
 
 
-def _delisted_at(value: Any, n: int) -> np.ndarray:
+def _delisted_at(value: Any, assets: Sequence[str]) -> np.ndarray:
+    n = len(assets)
     if value is None:
         return _frozen(np.full(n, -1, np.int64))
     array = _per_asset("delisted_at", value, n)
     if array.dtype.kind not in "iu" and not (array.dtype.kind == "f" and (array == np.rint(array)).all()):
         raise PanelError(f"delisted_at has dtype {array.dtype}: it must hold bar numbers, -1 for none")
     if (array < -1).any():
-        raise PanelError(f"delisted_at holds {int(array.min())}: it must be a bar number >= 0, or -1 for none")
+        i = int(np.argmax(array < -1))
+        raise PanelError(f"delisted_at[{assets[i]!r}] is {int(array[i])}: it must be a bar number >= 0, or -1 for none")
     return _frozen(array.astype(np.int64))

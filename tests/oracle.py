@@ -247,6 +247,7 @@ class _Run(Trading):
 
     def delistings(self, t: int) -> None:
         """[S3]"""
+        received = paid = 0.0
         for i in range(self.n):
             if any(not math.isnan(self.price(name, t, i)) for name in ("close", "open")):
                 self.gap[i] = 0
@@ -262,11 +263,12 @@ class _Run(Trading):
                 cash = self.money(self.h[i] * (self.m[i] * (1.0 + back)))
                 self.cash = self.cash + cash + 0.0
                 self.row["settlements"] += cash
+                received, paid = received + max(cash, 0.0), paid + max(-cash, 0.0)
                 self.out.paths["settled, delisted_at" if explicit else "settled, delist_after"] += 1
             self.count["delisted"] += self.o[i] != 0.0
             self.out.paths["order removed by settlement"] += self.o[i] != 0.0
             self.h[i] = self.o[i] = 0.0
-        self.test(self.cash)
+        self.test(received, paid, self.cash)
 
     # --- [S5] ---
 

@@ -121,7 +121,7 @@ class Trading:
         wanted = dict(q)
         if self.config.account == "cash":
             self.clip_to_cash(t, q)
-        elif self.config.max_leverage is not None:
+        else:
             self.clip_to_leverage(t, q)
         clipped = "CASH_CLIPPED" if self.config.account == "cash" else "LEVERAGE_CLIPPED"
         for i in q:
@@ -267,6 +267,8 @@ class Trading:
                 increase += self.money(abs(grow[i]) * f)
         equity = self.cash + longs - shorts
         self.test(longs, shorts, equity, after, increase)
+        if self.config.max_leverage is None:
+            return
         limit = self.config.max_leverage * equity
         if not (increase > 0.0 and after + increase > limit):
             return

@@ -110,3 +110,22 @@ def test_there_is_no_negative_zero(engine):
         values = np.array(column(result, name))
         assert not np.signbit(values[values == 0]).any(), name
     assert not np.signbit(result.positions[result.positions == 0]).any()
+
+
+def test_settlements_of_longs_and_shorts_are_tested_apart(engine):
+    # Tick 2^-31, so the edge is 2^20 = 1048576. Long and short 500000 each are settled at 2.4 times their mark: the
+    # cash does not move, but each side pays 1200000.
+    market = panel([[100, 100]] * 4, delisted_at=[2, 2], delisting_return=[1.4, 1.4])
+    rows = [[0.5, -0.5]] + [[NAN, NAN]] * 3
+    result = run(engine, market, rows, initial_cash=1e6, cash_buffer=0, money_tick=2.0**-31, **FREE)
+    assert result.status == "LEDGER_OVERFLOW" and math.isnan(column(result, "equity")[2])
+    assert column(result, "equity")[1] == 1e6
+
+
+def test_what_is_not_held_has_no_value_however_absurd_its_split(engine):
+    # The split of 1e-320 makes the mark infinite at a bar without a price. An order waits there, but nothing is held.
+    close = [[16], [NAN], [NAN]]
+    market = panel(close, open=close, split=[[1], [1e-320], [1]])
+    result = run(engine, market, [[0.5], [NAN], [NAN]], execution="next_open")
+    assert result.status == "OK" and column(result, "equity") == [1024.0] * 3
+    assert column(result, "working") == [1, 0, 0] and column(result, "rounded_out") == [0, 1, 0]
