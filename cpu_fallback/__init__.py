@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import gpu_bt
@@ -31,8 +32,11 @@ def _on_cpu(function: Any) -> Any:
     def call(*args: Any, engine: str = "cpu", **kwargs: Any) -> Any:
         return function(*args, engine=engine, **kwargs)
 
+    shown = inspect.signature(function)
+    engine = shown.parameters["engine"].replace(default="cpu")
+    call.__signature__ = shown.replace(parameters={**shown.parameters, "engine": engine}.values())
     return call
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

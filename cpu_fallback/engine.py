@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from gpu_bt.spec import FILL, RawResult, RunSpec
+from gpu_bt.spec import FILL, RawResult, RunSpec, rows_with_targets
 from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
 
 __all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
@@ -84,7 +84,7 @@ class NumpySession:
 def _due(spec: RunSpec) -> np.ndarray:
     """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target."""
     t_count = spec.market.shape[0]
-    has = [_has_target(w) for w in spec.weights]
+    has = [rows_with_targets(w) for w in spec.weights]
     due = np.empty((t_count, len(spec.params)), bool)
     for i, p in enumerate(spec.params):
         lag = int(p["signal_lag"])
@@ -92,14 +92,6 @@ def _due(spec: RunSpec) -> np.ndarray:
         due[:lag, i] = False
         due[lag:, i] &= has[p["weights"]][: max(0, t_count - lag)]
     return due
-
-
-def _has_target(weights: np.ndarray) -> np.ndarray:
-    """(T,) bool: the row is not all NaN. Rows that begin with a target are settled by their first cell."""
-    has = ~np.isnan(weights[:, 0])
-    for t in np.flatnonzero(~has):
-        has[t] = not np.isnan(weights[t]).all()
-    return has
 
 
 def _ordered(chunks: list[np.ndarray]) -> np.ndarray:

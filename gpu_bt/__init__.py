@@ -21,6 +21,7 @@ _PUBLIC = {
     "ResultError": "gpu_bt.errors",
     "Weights": "gpu_bt.weights",
     "WeightsError": "gpu_bt.errors",
+    "read_config": "gpu_bt.result",
     "read_panel": "gpu_bt.frames",
     "read_weights": "gpu_bt.frames",
     "run": "gpu_bt.api",
@@ -38,4 +39,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_PUBLIC))
+    return sorted(__all__)

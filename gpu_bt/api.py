@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import warnings
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.advice import advice
 from gpu_bt.clock import schedule
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve
@@ -29,10 +31,6 @@ _RECORDS = ("bars", "fills", "positions")
 #: Rows of weights checked at once: a block stays in cache between the passes over it.
 _ROWS = 16
 _MAX_WEIGHT = 1000.0
-#: A holding without a target for this many decisions in a row is worth a warning.
-_FORGOTTEN = 20
-#: Below this many lots the rounding of the median target costs more than a few percent of it.
-_FEW_LOTS = 20
 
 
 def run(
@@ -53,7 +51,7 @@ def run(
     "fills", "positions", or several of them.   progress: called with (bars done, bars).
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine.
-    Warns (BacktestWarning) of targets of few lots and of holdings that no decision mentions any more.
+    Warns (BacktestWarning) of what is legal but probably not meant: see gpu_bt.advice.
     """
     if not isinstance(panel, Panel):
         raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
@@ -70,20 +68,21 @@ def run(
     spec = RunSpec(
         panel.market, pack([config]), (values,), bars[None], fills="fills" in kept, positions="positions" in kept
     )
-    _warn_few_lots(panel, values, config, bars)
     chosen = resolve(engine)
     began = time.perf_counter()
     raw = _simulate(chosen, spec, progress)
     seconds = time.perf_counter() - began
-    _warn_forgotten(panel, values, config, bars, raw)
-
-    def replay(fills: bool, positions: bool) -> RawResult:
-        return _simulate(chosen, dataclasses.replace(spec, fills=fills, positions=positions), None)
-
+    for warning in advice(panel, values, config, bars, raw):
+        warnings.warn(warning, BacktestWarning, stacklevel=2)
     return Result(
-        raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config, replay=replay,
-        notes=notes, lots=panel.lot, wall_seconds=seconds,
+        raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
+        replay=functools.partial(_again, chosen.name, spec), notes=notes, lots=panel.lot, wall_seconds=seconds,
     )  # fmt: skip
+
+
+def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResult:
+    """The same run with more of it recorded; a function of the module, so that a Result can be pickled."""
+    return _simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions), None)
 
 
 def _simulate(engine: Any, spec: RunSpec, progress: Progress | None) -> RawResult:
@@ -153,44 +152,3 @@ def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
             )
         raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
     return array
-
-
-def _warn_few_lots(panel: Panel, weights: np.ndarray, config: Config, bars: np.ndarray) -> None:
-    """Whole lots are coarse where the median target is a handful of them; judged on a few deciding bars."""
-    if config.lot == 0:
-        return
-    rows = np.flatnonzero(bars)
-    rows = rows[:: max(1, len(rows) // 8)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.full(panel.shape[1], config.lot) if panel.lot is None else panel.lot
-        lots = (
-            config.initial_cash
-            * np.abs(weights[rows].astype(np.float64))
-            / (panel.close[rows].astype(np.float64) * size)
-        )
-        lots = lots[np.isfinite(lots) & (lots > 0)]
-    if len(lots) and np.median(lots) < _FEW_LOTS:
-        warnings.warn(
-            f"the median target is {np.median(lots):.3g} lots, so rounding to whole lots shifts it by percents: use"
-            " lot=0 (fractional shares) or more initial_cash",
-            BacktestWarning,
-            stacklevel=3,
-        )
-
-
-def _warn_forgotten(panel: Panel, weights: np.ndarray, config: Config, bars: np.ndarray, raw: RawResult) -> None:
-    """Holdings at the end whose target was NaN in each of the last decisions."""
-    rows = np.flatnonzero(bars) - config.signal_lag
-    rows = [t for t in rows[rows >= 0][::-1] if not np.isnan(weights[t]).all()][:_FORGOTTEN]
-    held = np.flatnonzero(raw.holdings[0])
-    if len(rows) < _FORGOTTEN or not len(held):
-        return
-    lost = held[np.isnan(weights[np.ix_(rows, held)]).all(axis=0)]
-    if len(lost):
-        names = ", ".join(panel.assets[i] for i in lost[:3]) + (", ..." if len(lost) > 3 else "")
-        warnings.warn(
-            f"{len(lost)} holdings had no target (NaN) in the last {_FORGOTTEN} decisions and are still held: {names};"
-            " NaN means hold, use 0 to close",
-            BacktestWarning,
-            stacklevel=3,
-        )

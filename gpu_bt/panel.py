@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -78,23 +77,22 @@ class Panel:
         given |= zip(RATES, (volume, half_spread, dividend, split, borrow_rate), strict=True)
         given |= zip(MASKS, (can_buy, can_sell), strict=True)
         self.notes: dict[str, Any] = dict(notes or {})
-        if prices not in ("adjusted", "raw"):
-            raise PanelError(f"prices is {prices!r}: it must be 'adjusted' or 'raw'")
-        if bad_prices not in ("error", "nan"):
-            raise PanelError(f"bad_prices is {bad_prices!r}: it must be 'error' or 'nan'")
+        _check_choice("prices", prices, "adjusted", "raw")
+        _check_choice("bad_prices", bad_prices, "error", "nan")
         if close is None:
             raise PanelError("close is missing: a panel needs (T, N) closing prices; pass close=")
         for name in ("dividend", "split"):
             if given[name] is not None and prices != "raw":
                 raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")
         self.prices = prices
-        self.timestamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
-        self.time_zone = zone
+        self.timestamps, self.time_zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
         self.assets = _asset_names(assets)
         fields = {name: self._field(name, value, bad_prices) for name, value in given.items() if value is not None}
         self._check_timestamps(next_timestamp)
         self._check_intrabar(fields)
         n = len(self.assets)
+        for name, value in zip(ASSET_FIELDS, (delisted_at, delisting_return, lot, group), strict=True):
+            self._check_labels(name, value)
         self.group = None if group is None else _frozen(_per_asset("group", group, n))
         self.market = Market(
             microseconds=_frozen(self.timestamps.view(np.int64)),
@@ -138,19 +136,15 @@ class Panel:
         moment = self.timestamps[bar : bar + 1] if bar >= 0 else self.timestamps[bar:][:1]
         return time_label(local_microseconds(moment.view(np.int64), self.time_zone).view("datetime64[us]")[0])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "market": dataclasses.replace(self.market, cache={})}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        for array in (self.timestamps, self.group, *vars(self.market).values()):
+        for array in (self.timestamps, self.group):
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False  # which pickling forgets
 
     def _field(self, name: str, value: Any, bad_prices: str) -> np.ndarray:
         array = as_host(name, value, PanelError)
-        if hasattr(value, "columns") and tuple(map(str, value.columns)) != self.assets:
-            raise PanelError(f"{name} is a table whose columns are not the assets in order: use read_panel")
+        self._check_labels(name, value)
         if array.shape != self.shape or array.ndim != 2 or 0 in array.shape:
             raise PanelError(
                 f"{name} has shape {array.shape}: it must be (T, N) = {self.shape}, one row per timestamp and one"
@@ -169,6 +163,24 @@ class Panel:
         if np.isnan(array).any():
             array = np.where(np.isnan(array), array.dtype.type(RATES[name]), array)
         return _frozen(array)
+
+    def _check_labels(self, name: str, value: Any) -> None:
+        """A table or a pandas Series is taken by position, so its labels must be the panel's, in the panel's order."""
+        if hasattr(value, "columns") and tuple(map(str, value.columns)) != self.assets:
+            raise PanelError(f"{name} is a table whose columns are not the assets in order: use read_panel")
+        index = getattr(value, "index", None)
+        if not hasattr(value, "iloc") or type(index).__name__ == "RangeIndex":
+            return
+        if name in ASSET_FIELDS:
+            if tuple(map(str, index)) != self.assets:
+                raise PanelError(f"{name} is a Series whose index is not the assets in order: reindex it to the assets")
+            return
+        try:
+            same = np.array_equal(timestamps_to_numpy(index, None, PanelError)[0], self.timestamps)
+        except PanelError:
+            same = False
+        if not same:
+            raise PanelError(f"{name} is a table whose index is not the timestamps: reindex it to the timestamps")
 
     def _price(self, name: str, array: np.ndarray, bad_prices: str) -> np.ndarray:
         low, high = float(np.fmin.reduce(array, axis=None)), float(np.fmax.reduce(array, axis=None))
@@ -284,6 +296,11 @@ def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:
     except (TypeError, ValueError, BufferError, RuntimeError) as exc:
         reason = str(exc).split("\n")[0]
         raise error(f"{name} is a {type(value).__name__} that is no array ({reason}): pass a (T, N) array") from None
+
+
+def _check_choice(name: str, value: Any, first: str, second: str) -> None:
+    if value not in (first, second):
+        raise PanelError(f"{name} is {value!r}: it must be {first!r} or {second!r}")
 
 
 def time_label(timestamp: np.datetime64) -> str:

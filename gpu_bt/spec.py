@@ -14,7 +14,7 @@ import numpy as np
 
 from gpu_bt.step.layout import COUNTS, MONEY
 
-__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session"]
+__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session", "rows_with_targets"]
 
 #: One fill (or, in RawResult.cuts, the part of an order that did not fill). `shares` is signed.
 FILL = np.dtype(
@@ -66,6 +66,23 @@ class Market:
     def shape(self) -> tuple[int, int]:
         """(T, N)."""
         return self.close.shape
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "cache": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False  # which pickling forgets
+            object.__setattr__(self, name, value)
+
+
+def rows_with_targets(weights: np.ndarray) -> np.ndarray:
+    """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
+    has = ~np.isnan(weights[:, 0])
+    for t in np.flatnonzero(~has):
+        has[t] = not np.isnan(weights[t]).all()
+    return has
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -39,11 +39,11 @@ def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any =
 
 
 def run(engine: str, market: bt.Panel, weights: Any, **settings: Any) -> bt.Result:
-    """bt.run with everything recorded; the warning about few lots is no subject here."""
+    """bt.run with everything recorded; the warnings of gpu_bt.advice are no subject here."""
     rows = np.array(weights, np.float64)
     config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the median target", bt.BacktestWarning)
+        warnings.simplefilter("ignore", bt.BacktestWarning)
         result = bt.run(
             market, rows[:, None] if rows.ndim == 1 else rows, config, engine=engine, record=("fills", "positions")
         )
