@@ -95,28 +95,21 @@ class Lane:
         """Go on with these active columns and the holdings and orders on them."""
         self.cols, self.h, self.o = cols, h, o
         self.ones = self._ones[: h.shape[1]]
-        self._labels: tuple | None = None
-
-    def _label(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if self._labels is None:
-            names = self._every if self.cols is None else self.cols
-            self._labels = names, self.lots.unit[None, names], self.lots.whole[None, names]
-        return self._labels
 
     @property
     def names(self) -> np.ndarray:
         """(A,) asset numbers of the active columns."""
-        return self._label()[0]
+        return self._every if self.cols is None else self.cols
 
     @property
     def unit(self) -> np.ndarray:
         """(1, A) shares per lot."""
-        return self._label()[1]
+        return self.lots.unit[None, self.names]
 
     @property
-    def whole(self) -> np.ndarray:
-        """(1, A) bool, True where holdings count whole lots."""
-        return self._label()[2]
+    def whole(self) -> np.ndarray | bool:
+        """(1, A) bool, True where holdings count whole lots; one bool where all do or none."""
+        return self.lots.whole[None, self.names] if self.lots.mixed else self.lots.all_whole
 
     def row(self, panel: np.ndarray, t: int) -> np.ndarray:
         """(1, A) float64 of a bar of a panel."""

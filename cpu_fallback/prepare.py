@@ -31,6 +31,11 @@ class Lots:
     none_whole: bool
     all_one: bool
 
+    @property
+    def mixed(self) -> bool:
+        """Some assets are fractional and some are not."""
+        return not (self.all_whole or self.none_whole)
+
 
 @dataclasses.dataclass(frozen=True)
 class Prices:

@@ -101,7 +101,8 @@ class Record:
             return
         if self.full:
             self.count(status.lower(), lost)
-        self.log_cut(lane.names, lane.unit, status, where, lots)
+        if self.logging:
+            self.log_cut(lane.names, lane.unit, status, where, lots)
 
     def log_cut(self, names: np.ndarray, unit: np.ndarray, status: str, where: np.ndarray, lots: np.ndarray) -> None:
         """The same without counting; names (A,), unit (1, A)."""
