@@ -8,19 +8,20 @@ by the commands that need it.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpu_bt import __version__
-from gpu_bt.errors import BacktestError, BacktestWarning, ConfigError
+from gpu_bt import __version__, words
+from gpu_bt.errors import BacktestError, BacktestWarning
 
 if TYPE_CHECKING:
     from gpu_bt.config import Config
@@ -34,13 +35,20 @@ app = typer.Typer(
     help="Cross-sectional portfolio simulator: target weights over a panel of prices, the same bits on every engine.",
 )  # fmt: skip
 
+Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
 Engine = Annotated[str, typer.Option(help="auto, cpu, or the name of an engine (see info).")]
 Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw report.png.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Write equity.csv and fills.csv as well.")]
 
+#: The files of this run that are on the disk, for the message after Ctrl-C.
+_WRITTEN: list[Path] = []
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status. arguments: those after the program's name; None = the process's own."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the shell closed it, as with >&-
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    _WRITTEN.clear()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
@@ -58,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             return _refused(error)
     if status == 130:
-        print("interrupted", file=sys.stderr)
+        print(f"interrupted: wrote {', '.join(map(str, _WRITTEN)) or 'nothing'}", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 
@@ -74,7 +82,7 @@ def _refused(error: Exception) -> int:
     elif isinstance(error, OSError):
         _say("error", f"{error.filename}: {error.strerror}" if error.filename else error)
     elif isinstance(error, BacktestError):
-        _say("error", error)
+        _say("error", words.typed(str(error), inspect.signature(run).parameters))
     else:
         raise error
     return 2
@@ -95,10 +103,11 @@ def _program(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(
     prices: Annotated[list[str], typer.Option(help="Parquet, CSV or Arrow IPC, long or wide; may be given again.")],
     weights: Annotated[list[str], typer.Option(help="Target weights, files of the same kinds.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Out,
     config: Annotated[Path | None, typer.Option(help="TOML file with the fields of Config.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One field of Config (see info --config).")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A field of Config (see info --config); may be repeated."),
     ] = None,
     engine: Engine = "auto",
     missing: Annotated[str, typer.Option(metavar="close|hold", help="Assets that a book does not list.")] = "close",
@@ -108,7 +117,14 @@ def run(
     ] = "error",
     bad_prices: Annotated[str, typer.Option(metavar="error|nan", help="Prices that are 0 or negative.")] = "error",
     duplicates: Annotated[str, typer.Option(metavar="error|first|last", help="Rows that are there twice.")] = "error",
-    raw_prices: Annotated[bool, typer.Option("--raw-prices", help="Prices show splits and dividends.")] = False,
+    raw_prices: Annotated[
+        bool, typer.Option("--raw-prices", help="Prices are unadjusted; dividend and split columns are applied.")
+    ] = False,
+    layout: Annotated[str, typer.Option(metavar="auto|long|wide", help="Of the prices.")] = "auto",
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=COLUMN", help="A field of the prices to read, and no others; may be repeated."),
+    ] = None,
     time_zone: Annotated[
         str | None, typer.Option(help="Zone of timestamps without one, such as America/New_York.")
     ] = None,
@@ -119,7 +135,7 @@ def run(
     plot: Plot = True,
 ) -> None:
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
-    settings = _config(config, set_ or [])
+    settings, folder = words.config(config, set_ or []), words.folder(out)
     with _progress() as show:
         show("reading prices")
         from gpu_bt.frames import read_panel, read_weights
@@ -127,22 +143,20 @@ def run(
         same: dict[str, Any] = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
         panel = read_panel(
             _sources(prices), prices="raw" if raw_prices else "adjusted", bad_prices=bad_prices, duplicates=duplicates,
-            **same,
+            layout=layout, fields=words.mapping(fields), **same,
         )  # fmt: skip
         show("reading weights")
         book = read_weights(
             _sources(weights), panel, weight=weight_column, missing=missing, align=align, unknown_assets=unknown_assets,
             **same,
         )  # fmt: skip
-        out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be is refused before the run, not after
         result = _simulate(panel, book, settings, engine, show)
-        written = _write(result, out, csv, plot, show)
-    _report(result, written)
+    _report(result, folder, csv, plot)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/demo"),
+    out: Out = "out/demo",
     large: Annotated[
         bool, typer.Option("--large", help="5,000 assets over 2,520 bars instead of 500 over 1,260.")
     ] = False,
@@ -151,6 +165,7 @@ def demo(
     plot: Plot = True,
 ) -> None:
     """A monthly momentum book on a made-up universe of stocks: mechanics, not skill."""
+    folder = words.folder(out)
     with _progress() as show:
         show("making the universe")
         from gpu_bt.config import Config
@@ -161,10 +176,8 @@ def demo(
         config = Config(
             initial_cash=1e8 if large else 1e7, commission_rate=2e-4, slippage=5e-4, participation=0.1, impact=0.02
         )
-        out.mkdir(parents=True, exist_ok=True)
         result = _simulate(panel, weights, config, engine, show)
-        written = _write(result, out, csv, plot, show)
-    _report(result, written)
+    _report(result, folder, csv, plot)
 
 
 @app.command()
@@ -234,38 +247,6 @@ def _sources(paths: list[str]) -> str | list[str]:
     return paths[0] if len(paths) == 1 else paths
 
 
-def _config(path: Path | None, settings: list[str]) -> Config:
-    """The file's fields, then those of --set."""
-    from gpu_bt.config import Config, check_names
-
-    values: dict[str, Any] = {}
-    if path is not None:
-        from gpu_bt.result import read_config
-
-        values = read_config(path).to_dict()
-    for setting in settings:
-        name, equals, text = (part.strip() for part in setting.partition("="))
-        if not equals:
-            raise ConfigError(f"--set {setting}: it must be NAME=VALUE, such as --set commission_rate=5e-4")
-        check_names([name])
-        values[name] = _scalar(text)
-    return Config.from_dict(values)
-
-
-def _scalar(text: str) -> Any:
-    """A number where the text is one, true or false as in TOML (which no field takes), else the text itself."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    text = text[1:-1] if quoted else text
-    return "none" if text.lower() == "none" else text
-
-
 def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None]) -> Result:
     from gpu_bt.api import run
 
@@ -279,24 +260,26 @@ def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Cal
     return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar)
 
 
-def _write(result: Result, out: Path, csv: bool, plot: bool, show: Callable[..., None]) -> list[Path]:
+def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
+    """Print the summary, then write: a disk that is full does not hide what the run gave."""
     from importlib.util import find_spec
 
-    show("writing")
-    written = result.write(out, csv=csv)
-    if plot and find_spec("matplotlib") is None:
-        _say("note", "no picture, matplotlib is not installed: pip install gpu-bt[plot]")
-    elif plot:
-        show("drawing")
-        written.append(Path(result.plot(out / "report.png")))
-    return written
-
-
-def _report(result: Result, written: Iterable[Path]) -> None:
     _table([tuple(part.strip() for part in line.split("  ", 1)) for line in result.summary().splitlines()])
-    print()
-    for path in written:
-        print(f"wrote {path}")
+    print(flush=True)
+
+    def write(what: str, job: Callable[[], list[Path]]) -> None:
+        with _progress() as show:
+            show(what)
+            paths = job()
+        _WRITTEN.extend(paths)
+        for path in paths:
+            print(f"wrote {path}")
+
+    write("writing", lambda: result.write(out, csv=csv))
+    if plot and find_spec("matplotlib") is None:
+        _say("note", "no picture, matplotlib is not installed: pip install matplotlib")
+    elif plot:
+        write("drawing", lambda: [Path(result.plot(out / "report.png"))])
 
 
 @contextmanager
@@ -339,10 +322,10 @@ def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*head, show_header=bool(head), box=ROUNDED, border_style="dim")
-    if not head:
-        for style in ("bold", *("" for _ in rows[0][1:])):
-            table.add_column(style=style)
+    table = Table(show_header=bool(head), box=ROUNDED, border_style="dim")
+    for i, name in enumerate(head or rows[0]):
+        style = "" if head or i else "bold"
+        table.add_column(name if head else "", style=style, overflow="fold")  # a narrow terminal cuts no name
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

@@ -67,9 +67,9 @@ def read_panel(
     table = _read(source, timestamp, asset, layout, _FIELDS, fields, "close")
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
-    _drop_duplicates(table, duplicates)
+    _drop_duplicates(table, duplicates, ", or pass duplicates='first' or duplicates='last'")
     zone = time_zone or _zone(table.times)
-    times = _clock(table.times, zone, zone, "timestamp")
+    times = _clock(table.times, zone, zone, f"{table.place}timestamp")
     per_asset = {name: _per_asset(table, name, times, zone) for name in ASSET_FIELDS if name in table.frame.columns}
     table.frame = table.frame.drop("timestamp", "asset", *per_asset, strict=False)
     float_type = pl.Float32 if dtype == "float32" else pl.Float64
@@ -112,14 +112,17 @@ def read_weights(
     time_zone: naive timestamps are wall-clock times of it; dates are those of the panel's zone.
 
     Raises WeightsError: an unknown timestamp or asset, duplicates, naive timestamps against a panel with a time zone
-    (or the reverse), and whatever makes a file or column unreadable. The size of a weight is checked by `run`.
+    (or the reverse), a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight
+    is checked by `run`.
     """
+    if not isinstance(panel, Panel):
+        raise WeightsError(f"panel is of type {type(panel).__name__}: pass a Panel, such as read_panel gives")
     try:
         _check_options(missing=(missing, "close", "hold"), align=(align, "exact", "next"))
         _check_options(unknown_assets=(unknown_assets, "error", "ignore"))
         table = _read(source, timestamp, asset, layout, ("weight",), {"weight": weight}, "weight")
         _drop_duplicates(table, "error")
-        times = _clock(table.times, panel.time_zone, time_zone, "timestamp")
+        times = _clock(table.times, panel.time_zone, time_zone, f"{table.place}timestamp")
     except PanelError as exc:
         raise WeightsError(str(exc)) from None
     return _placed(table, times, panel, missing, align, unknown_assets)
@@ -127,7 +130,10 @@ def read_weights(
 
 @dataclasses.dataclass(eq=False)
 class _Table:
-    """The fields of a long table, or of a wide one made long, and where its rows belong: `cell` (R,) is t*N + n."""
+    """The fields of a long table, or of a wide one made long, and where its rows belong: `cell` (R,) is t*N + n.
+
+    place: what messages begin with: "FILE: ", or nothing for a table in memory.
+    """
 
     frame: pl.DataFrame
     wide: bool
@@ -135,6 +141,7 @@ class _Table:
     assets: list[str]
     cell: np.ndarray
     notes: dict[str, Any]
+    place: str
 
 
 def _read(
@@ -180,7 +187,13 @@ def _read(
             )
         code = _code("timestamp", times) * len(assets) + _code("asset", pl.Series(assets))
         cell = frame.select(code).to_series().to_numpy()
-    return _Table(frame, wide, times, assets, cell, {"ignored_columns": tuple(ignored)} if ignored else {})
+    notes = {"ignored_columns": tuple(ignored)} if ignored else {}
+    return _Table(frame, wide, times, assets, cell, notes, _place(sources))
+
+
+def _place(sources: list[Source]) -> str:
+    others = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return f"{sources[0].label}{others}: " if sources[0].is_file else ""
 
 
 def _code(column: str, distinct: pl.Series) -> pl.Expr:
@@ -234,7 +247,7 @@ def _joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([frame for _, frame in filled], how="diagonal_relaxed")
 
 
-def _drop_duplicates(table: _Table, duplicates: str) -> None:
+def _drop_duplicates(table: _Table, duplicates: str, way_out: str = "") -> None:
     """Keep one row per (timestamp, asset), in place: "error", "first" or "last". Raises for the first repeated row."""
     seen = np.zeros(len(table.times) * len(table.assets), bool)
     seen[table.cell] = True
@@ -246,8 +259,8 @@ def _drop_duplicates(table: _Table, duplicates: str) -> None:
     if duplicates == "error":
         bar, code = divmod(cell[keep.arg_min()], len(table.assets))
         raise PanelError(
-            f"({table.times[bar]}, {table.assets[code]!r}) appears twice ({repeats} rows repeat another, in whole"
-            " microseconds): keep one row per timestamp and asset (read_panel can: duplicates='first' or 'last')"
+            f"{table.place}({table.times[bar]}, {table.assets[code]!r}) appears twice ({repeats} rows repeat another,"
+            f" in whole microseconds): keep one row per timestamp and asset{way_out}"
         )
     table.frame, table.cell, table.notes["duplicates"] = table.frame.filter(keep), table.cell[keep], repeats
 
@@ -292,8 +305,8 @@ def _placed(table: _Table, times: np.ndarray, panel: Panel, missing: str, align:
     strangers = [name for name, c in zip(table.assets, column, strict=True) if c < 0]
     if strangers and unknown_assets == "error":
         raise WeightsError(
-            f"asset {strangers[0]!r} is not in the panel ({len(strangers)} of {len(column)} are not): correct the"
-            " names, or pass unknown_assets='ignore'"
+            f"{table.place}asset {strangers[0]!r} is not in the panel ({len(strangers)} of {len(column)} are not):"
+            " correct the names, or pass unknown_assets='ignore'"
         )
     book = np.flatnonzero(np.bincount(row, minlength=len(times)))  # the times that hold a weight
     bar = np.searchsorted(panel.microseconds, times)  # the first that is not before it; T after the last
@@ -301,8 +314,8 @@ def _placed(table: _Table, times: np.ndarray, panel: Panel, missing: str, align:
     wrong = book[~exact[book]]
     if align == "exact" and len(wrong):
         raise WeightsError(
-            f"timestamp {table.times[int(wrong[0])]} is no bar of the panel ({len(wrong)} of {len(book)} are none):"
-            " correct the timestamps, or pass align='next' to move each to the next bar"
+            f"{table.place}timestamp {table.times[int(wrong[0])]} is no bar of the panel ({len(wrong)} of {len(book)}"
+            " are none): correct the timestamps, or pass align='next' to move each to the next bar"
         )
     kept = np.zeros(len(times), bool)
     kept[book] = (bar[book] < panel.shape[0]) & (np.diff(bar[book], append=-1) != 0)  # the last book on a bar

@@ -46,7 +46,7 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ResultError("plot() needs matplotlib, which is missing: pip install gpu-bt[plot]") from None
+        raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
     figure = Figure(figsize=(11, 12.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
     table = {name: result.equity[name].to_numpy() for name in result.equity.columns}
@@ -113,10 +113,17 @@ def _costs(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -
     parts = {"Commission": table["commission"], "Slippage": table["slippage"], "Financing": -table["financing"]}
     colours = dict(zip(parts, (_BLUE, _ORANGE, _PURPLE), strict=True))
     paid = {name: np.cumsum(values) for name, values in parts.items() if np.nan_to_num(values).any()}
+    above, below = np.zeros(len(when)), np.zeros(len(when))  # where the next area begins: what was earned hangs from 0
     for name, values in paid.items():
-        _line(ax, when, values, colours[name], name)
-    if len(paid) != 1:
-        _line(ax, when, np.cumsum(sum(parts.values())), "black", "Total")
+        start = np.where(values < 0, below, above)
+        ax.fill_between(when, start, start + values, color=colours[name], alpha=0.5, linewidth=0, label=name)
+        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+    total = np.cumsum(sum(parts.values()))
+    _line(ax, when, total, "black", "Total" if len(paid) != 1 else None)
+    if not paid:
+        ax.set_ylim(0, 1)
+    elif not (below < 0).any():
+        ax.set_ylim(bottom=0)
     _name(ax, "Costs, cumulative", "{x:,.10g}")
 
 

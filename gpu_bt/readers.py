@@ -52,7 +52,7 @@ def open_sources(source: Any) -> list[Source]:
     if items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
     table = source if isinstance(source, pl.LazyFrame) else to_polars(source).lazy()
-    return [Source("table", "a lazy table", lambda _: table)]
+    return [Source("table", "a lazy table", lambda _: table, is_file=False)]
 
 
 def to_polars(table: Any) -> pl.DataFrame:
@@ -147,6 +147,7 @@ class Source:
     label: str
     kind: str
     scan: Callable[[list[str]], pl.LazyFrame]
+    is_file: bool = True
 
     @cached_property
     def names(self) -> list[str]:
@@ -155,6 +156,8 @@ class Source:
             names = self.scan([]).collect_schema().names()
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}") from None
+        if self.kind == "CSV" and len(names) == 1 and ";" in names[0]:
+            raise PanelError(f"{self.label} has one column {names[0]!r}: separated by ';'? pass a comma-separated file")
         twice = [name.removesuffix("_duplicated_0") for name in names if name.endswith("_duplicated_0")]
         if twice and self.kind == "CSV":  # what Polars makes of a repeated header
             raise PanelError(f"{self.label} has column {twice[0]!r} twice: rename or drop one of them")

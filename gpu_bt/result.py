@@ -10,6 +10,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "read_config", "stamp", "write_beside"]
+__all__ = ["Result", "read_config", "stamp", "write_beside", "write_together"]
 
 
 class Result:
@@ -152,7 +153,7 @@ class Result:
     def write(self, folder: str | os.PathLike[str], *, csv: bool = False) -> list[Path]:
         """Write equity.parquet, fills.parquet, config.toml and metrics.json into a folder, made where it is missing.
 
-        csv: equity.csv and fills.csv as well. A file appears whole or not at all, in the place of an older one. In
+        csv: equity.csv and fills.csv as well. All files appear whole, in the place of older ones, or none does. In
         metrics.json a number that is not finite is null. config.toml has the tables [config], for `read_config`, and
         [run]. Gives the paths.
 
@@ -174,9 +175,9 @@ class Result:
         for name, table in {"equity": self.equity, "fills": self.fills}.items():
             jobs |= {f"{name}.parquet": table.write_parquet} | ({f"{name}.csv": table.write_csv} if csv else {})
         jobs |= {name: lambda path, text=text: path.write_text(text, "utf-8") for name, text in texts.items()}
-        for name, job in jobs.items():
-            write_beside(Path(folder) / name, job)
-        return [Path(folder) / name for name in jobs]
+        files = {Path(folder) / name: job for name, job in jobs.items()}
+        write_together(files)
+        return list(files)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
         """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.plots.plot`."""
@@ -224,13 +225,18 @@ class Result:
 def read_config(path: str | os.PathLike[str]) -> Config:
     """A Config from a TOML file: its table [config] and what stands above it, or without one the whole file.
 
-    Fields left out keep their defaults; "none" stands for None, which TOML lacks. Tables beside [config] are not read.
-    Raises ConfigError where the file cannot be read, is no TOML, or has a field or value that Config refuses.
+    Fields left out keep their defaults; "none" stands for None, which TOML lacks. The table [run] is passed over.
+    Raises ConfigError where the file cannot be read, is no TOML, has another table, or a field or value that Config
+    refuses.
     """
     try:
-        values = tomllib.loads(Path(path).read_text("utf-8"))
+        values = tomllib.loads(Path(path).read_text("utf-8-sig"))  # some editors put a byte order mark first
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; pass a TOML file with the fields of Config") from error
+    for name in values:
+        if isinstance(values[name], dict) and name not in ("config", "run"):
+            raise ConfigError(f"{path} has the table [{name}]: put fields into [config]; beside it [run] may stand")
+    values = {name: value for name, value in values.items() if name != "run" or not isinstance(value, dict)}
     table = values.get("config")
     if isinstance(table, dict):  # what stands above the table counts, too: nothing given is passed over
         values = {name: value for name, value in values.items() if not isinstance(value, dict)} | table
@@ -238,21 +244,68 @@ def read_config(path: str | os.PathLike[str]) -> Config:
 
 
 def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with a temporary path beside `path`, then rename: `path` is the old file or the whole new one.
+    """`write_together` of one file."""
+    write_together({path: write})
 
-    Folders that are missing are made. Raises ResultError where the system refuses; the temporary file is removed.
+
+def write_together(jobs: Mapping[Path, Callable[[Path], Any]]) -> None:
+    """Call each job with a temporary path beside its own, then rename all: the old files, or the whole new ones.
+
+    Folders that are missing are made. Raises ResultError where the system refuses. After any failure, an interrupt
+    included, the old files are as they were and no temporary file is left.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    mark = secrets.token_hex(4)
+    new = {path: path.with_name(f".{path.name}.{mark}.tmp") for path in jobs}
+    old = {path: path.with_name(f".{path.name}.{mark}.old") for path in jobs if os.path.lexists(path)}
+    placed, path = False, Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(beside)
-        os.replace(beside, path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise ResultError(f"{path} was not written: {reason}; make room or choose another folder") from error
-    finally:
-        with suppress(OSError):  # there is none after the rename
-            beside.unlink()
+        try:
+            for path, write in jobs.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(new[path])
+            for path, copy in old.items():
+                _keep(path, copy)
+            for path, beside in new.items():
+                os.replace(beside, path)
+            placed = True
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ResultError(f"{path} was not written: {_refusal(error, path, new[path])}") from error
+        finally:
+            _tidy(new, old, placed)
+    finally:  # again: Polars raises a second KeyboardInterrupt after the first, which may have cut the tidying short
+        _tidy(new, old, placed)
+
+
+def _keep(path: Path, copy: Path) -> None:
+    """A second name for an old file, so that it can be put back; a copy where the disk knows no links."""
+    try:
+        os.link(path, copy, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        shutil.copy2(path, copy)
+
+
+def _tidy(new: Mapping[Path, Path], old: Mapping[Path, Path], placed: bool) -> None:
+    """Put the old files back unless all new ones are `placed`, and remove what is temporary. May be called twice."""
+    for path, beside in new.items():
+        if placed or beside.exists():  # a copy of the old file may be a part of it while the new one waits
+            continue
+        with suppress(OSError):
+            os.replace(old[path], path) if path in old else path.unlink()
+    for temporary in (*old.values(), *new.values()):  # in this order: see above
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _refusal(error: Exception, path: Path, beside: Path) -> str:
+    """Why a file was not written, and the way out. Errors of Polars have no errno, and name the temporary file."""
+    reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    reason = reason.replace(str(beside), str(path)).replace(beside.name, path.name)
+    # The third is what Polars says where a disk is full at the end of a Parquet file.
+    if any(text in reason.lower() for text in ("no space left", "quota exceeded", "transport error")):
+        return f"{reason}; make room or choose another folder"
+    if any(text in reason.lower() for text in ("permission denied", "not permitted", "read-only")):
+        return "permission denied; choose another folder"
+    return f"{reason}; choose another folder"
 
 
 def stamp(bar: datetime) -> str:

@@ -40,7 +40,7 @@ FLOORS = [
     ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
     ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.advice"),
     ("gpu_bt.api", "gpu_bt.sweep"),
-    ("gpu_bt.verify",),
+    ("gpu_bt.verify", "gpu_bt.words"),
     ("gpu_bt.cli",),
 ]
 TAGS = [f"[{tag}]" for tag in "S1 S2 S3 S4 S4m S5 S5d S5m S6 S7 S8 S9".split()]

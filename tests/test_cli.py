@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import polars as pl
 import pytest
 
 import gpu_bt as bt
-from gpu_bt import api, cli
+from gpu_bt import api, cli, words
 from gpu_bt.config import OPTIONAL
 from gpu_bt.engine import reasons
 from gpu_bt.result import read_config
@@ -75,7 +76,7 @@ def test_run_writes_what_the_library_gives(files: list[str], tmp_path: Path, cap
 
 def test_config_file_then_set(files: list[str], tmp_path: Path):
     file, out = tmp_path / "c.toml", tmp_path / "out"
-    file.write_text('slippage = 0.01\n[config]\nlot = 0\nrebalance = "week"\nmax_weight = 0.3\n[other]\nx = 1\n')
+    file.write_text('slippage = 0.01\n[config]\nlot = 0\nrebalance = "week"\nmax_weight = 0.3\n[run]\nx = 1\n')
     settings = ["--set", "max_weight=none", "--set", " execution = 'next_close'", "--set", "lot=2"]
     assert cli.main(["run", *files, "--out", str(out), "--config", str(file), *settings, "--no-plot"]) == 0
     want = bt.Config(slippage=0.01, lot=2, rebalance="week", execution="next_close")
@@ -138,8 +139,15 @@ def test_options_of_the_weights_reach_the_reader(files: list[str], tmp_path: Pat
         (["--time-zone", "Mars/Base"], "Mars/Base"),
         (["--prices", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--weights", "nowhere.csv"], "nowhere.csv does not exist"),
-        (["--out", "file"], "file: File exists"),
-        (["--out", "file/below"], "Not a directory"),
+        (["--config", "other.toml"], "has the table [other]"),
+        (["--out", "file"], "--out file cannot be made: file is no folder"),
+        (["--out", "file/below"], "--out file/below cannot be made: file is no folder"),
+        (["--out", ""], "--out is empty"),
+        (["--set", "zzz=1"], "see gpu-bt info --config"),
+        (["--layout", "x"], "layout is 'x'"),
+        (["--fields", "close=px"], "name it with --fields close=NAME, or pass --layout wide"),
+        (["--fields", "open"], "fields names open: it must name close"),
+        (["--asset-column", "who"], "name it with --asset-column, or pass --layout wide"),
         (["--no-such-option"], "--no-such-option (see gpu-bt run --help)"),
     ],
 )
@@ -155,13 +163,14 @@ def test_refusals_of_run(
     Path("file").write_text("")
     Path("unknown.toml").write_text("slipage = 0.1")
     Path("broken.toml").write_text("slippage = ")
+    Path("other.toml").write_text("[other]\nx = 1\n")
     Path("number.toml").write_text("config = 3")
     option = arguments[0]
     given = [*files, "--out", "out"]
     if option in given and option != "--prices":
         del given[given.index(option) : given.index(option) + 2]
     refused(["run", *given, *arguments], text, capsys)
-    assert not (Path("out") / "equity.parquet").exists()
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +194,8 @@ def test_wrong_words(arguments: list[str], text: str, capsys: pytest.CaptureFixt
         (MemoryError("Unable to allocate 9 GiB"), "error: not enough memory: Unable to allocate 9 GiB\n"),
         (bt.ResultError("two\nlines"), "error: two lines\n"),
         (bt.EngineUnavailable("engine 'x' cannot run"), "error: engine 'x' cannot run\n"),
-        (KeyboardInterrupt(), "interrupted\n"),
+        (bt.WeightsError("pass align='next'"), "error: pass --align next\n"),
+        (KeyboardInterrupt(), "interrupted: wrote nothing\n"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -204,6 +214,57 @@ def test_what_goes_wrong_in_a_run(
     status = cli.main(["run", *files, "--out", str(tmp_path)])
     assert status == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert capsys.readouterr() == ("", line)
+
+
+def test_a_failed_write_comes_after_the_summary(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert cli.main(["run", *files, "--out", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert "final equity" in out and "wrote" not in out
+    assert "No space left on device; make room" in err and err.count("\n") == 1
+
+
+def test_an_interrupt_while_drawing(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bt.Result, "plot", interrupt)
+    assert cli.main(["run", *files, "--out", str(tmp_path)]) == 130
+    err = capsys.readouterr().err
+    names = ("equity.parquet", "fills.parquet", "config.toml", "metrics.json")
+    assert err == f"interrupted: wrote {', '.join(str(tmp_path / name) for name in names)}\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    tmp_path.chmod(0o500)
+    refused(["run", *files, "--out", str(tmp_path / "a" / "b")], f"permission denied in {tmp_path}", capsys)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_streams_that_are_closed(closed: str, files: list[str], tmp_path: Path):
+    line = shlex.join([*PROGRAM, "run", *files, "--out", str(tmp_path / "out"), "--no-plot"])
+    done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pl.read_parquet(tmp_path / "out" / "equity.parquet").height == 60
+
+
+def test_fields_and_layout(files: list[str], tmp_path: Path):
+    prices = tmp_path / "p.csv"
+    prices.write_text(Path(files[1]).read_text().replace(",close,", ",px,", 1))
+    given = ["--prices", str(prices), *files[2:], "--out", str(tmp_path / "out"), "--no-plot", "--layout", "long"]
+    assert cli.main(["run", *given, "--fields", "close=px", "--fields", "open"]) == 0
+    panel = bt.read_panel(prices, fields={"close": "px", "open": "open"})
+    want = bt.run(panel, bt.read_weights(files[3], panel), bt.Config())
+    assert pl.read_parquet(tmp_path / "out" / "equity.parquet").equals(want.equity)
 
 
 def test_a_bug_keeps_its_traceback(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -228,20 +289,8 @@ def test_without_matplotlib(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "matplotlib" else find(name, *a))
     assert cli.main(["run", *files, "--out", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert err == "note: no picture, matplotlib is not installed: pip install gpu-bt[plot]\n"
+    assert err == "note: no picture, matplotlib is not installed: pip install matplotlib\n"
     assert "equity.parquet" in out and not list(tmp_path.glob("*.png"))
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("5", 5), ("5e-4", 5e-4), (".5", 0.5), ("-1", -1), ("1_000", 1000), ("none", "none"), ("None", "none"),
-        ("week", "week"), ('"week"', "week"), ("'none'", "none"), ("true", True), ("", ""), ("a=b", "a=b"),
-    ],
-)  # fmt: skip
-def test_values_of_set(text: str, value: object):
-    found = cli._scalar(text)
-    assert (type(found), found) == (type(value), value)
 
 
 def test_info_lists_engines_and_fields(capsys: pytest.CaptureFixture[str]):
@@ -252,7 +301,7 @@ def test_info_lists_engines_and_fields(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["info", "--config"]) == 0
     rows = [line.split(None, 2) for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == list(bt.Config().to_dict())
-    assert cli._config(None, [f"{name}={default}" for name, default, _ in rows]) == bt.Config()
+    assert words.config(None, [f"{name}={default}" for name, default, _ in rows]) == bt.Config()
     assert all(row[2].endswith(", none") == (row[0] in OPTIONAL) for row in rows)
 
 
@@ -298,7 +347,18 @@ def test_in_a_terminal(columns: int, files: list[str], tmp_path: Path):
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     table = [line for line in shown.splitlines() if line.startswith(("│", "╭", "╰"))]
     assert len(table) > 10 and {len(line) for line in table} == {len(table[0])} and len(table[0]) <= columns
-    assert text.rindex("\x1b[2K") < text.index("╭")  # the last line of progress was erased before the table came
+    before, after = text.split("╭", 1)
+    for part, last in ((before, "simulating"), (after.split("wrote ")[0], "writing")):
+        assert part.rindex(last) < part.rindex("\x1b[2K")  # the last line of progress was erased before what follows
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the system has no pty")
+def test_names_fold_in_a_narrow_terminal():
+    status, text = in_terminal([*PROGRAM, "info", "--config"], 44)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    cells = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    assert status == 0 and "…" not in shown
+    assert all(name in "".join(cells) for name in bt.Config().to_dict())
 
 
 def in_terminal(command: list[str], columns: int) -> tuple[int, str]:

@@ -133,6 +133,10 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         (file("bad.arrow", b"no arrow at all, but long enough"), "cannot be read as Arrow IPC"),
         (file("ragged.csv", b"timestamp,asset,close\n2024-01-02,A,1,5,6\n"), "cannot be read as CSV"),
         (file("bytes.csv", b"timestamp,asset,close\n2024-01-02,\xff\xfe,1\n"), "cannot be read as CSV"),
+        (
+            file("semi.csv", b"timestamp;asset;close\n2024-01-02;A;1,5\n"),
+            "separated by ';'? pass a comma-separated file",
+        ),
         (file("head.csv", b"timestamp,asset,close\n"), "has no rows"),
         (file("twice.csv", b"timestamp,asset,close,close\n2024-01-02,A,1,2\n"), "has column 'close' twice"),
     ]:
@@ -144,6 +148,8 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     minimal(close=None, open=[1.0] * 3).write_parquet(tmp_path / "odd.parquet")
     refused(f"{tmp_path / 'odd.parquet'} has no close column", [tmp_path / "even.parquet", tmp_path / "odd.parquet"])
     refused("appears twice (3 rows", [tmp_path / "even.parquet"] * 2)
+    refused("pass duplicates='first' or duplicates='last'", [tmp_path / "even.parquet"] * 2)
+    refused("even.parquet and 1 more: (2024", [tmp_path / "even.parquet"] * 2)
     refused("a list of sources must hold paths", [minimal()])
     refused("a list of sources must hold paths", [])
 

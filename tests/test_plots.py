@@ -105,10 +105,26 @@ def test_plot_without_costs_and_with_one():
     raw = make_raw()
     for name in ("commission", "slippage", "financing"):
         raw.money[MONEY.index(name)] = 0.0
-    assert labels(make(raw).plot().axes[4]) == ["Total"]
+    ax = make(raw).plot().axes[4]
+    assert labels(ax) == ["Total"] and ax.get_ylim() == (0.0, 1.0)
     raw.money[MONEY.index("financing"), 0, 1] = 2.0
     ax = make(raw).plot().axes[4]
     assert labels(ax) == ["Financing"] and ax.lines[0].get_ydata().tolist() == [0.0, -2.0, -2.0, -2.0]
+
+
+def test_equal_costs_are_both_seen():
+    raw = make_raw()
+    for name, values in {"commission": 2.0, "slippage": 2.0, "financing": 0.0}.items():
+        raw.money[MONEY.index(name)] = values
+    ax = make(raw).plot().axes[4]
+    tops = [area.get_paths()[0].get_extents() for area in ax.collections]
+    assert [(box.y0, box.y1) for box in tops] == [(0.0, 8.0), (2.0, 16.0)]  # the second begins where the first ends
+    assert labels(ax) == ["Commission", "Slippage", "Total"] and ax.get_ylim()[0] == 0
+    assert ax.lines[-1].get_ydata().tolist() == [4.0, 8.0, 12.0, 16.0]
+    raw.money[MONEY.index("financing")] = 1.0  # earned: it hangs from 0
+    ax = make(raw).plot().axes[4]
+    box = ax.collections[2].get_paths()[0].get_extents()
+    assert (box.y0, box.y1) == (-4.0, 0.0) and ax.get_ylim()[0] < -4
 
 
 def test_plot_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -122,7 +138,7 @@ def test_plot_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     one_line(error)
     assert os.listdir(tmp_path) == ["x.png"] and (tmp_path / "x.png").read_text() == "mine"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ResultError, match=r"pip install gpu-bt\[plot\]") as error:
+    with pytest.raises(ResultError, match=r"pip install matplotlib$") as error:
         make().plot()
     one_line(error)
 

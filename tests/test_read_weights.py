@@ -127,8 +127,31 @@ def test_weights_that_are_refused(panel: Panel, tmp_path: Path) -> None:
     refused_w("does not exist", tmp_path / "w.parquet", panel)
     refused_w("timestamp, row 0, is 5", book([(5, "A", 0.5)]), panel)
     refused_w("a ndarray cannot be read", np.ones((4, 3)), panel)
+    for nothing in (None, np.ones((4, 3))):
+        refused_w(f"panel is of type {type(nothing).__name__}: pass a Panel", book(BOOK), nothing)
     for option in ("missing", "align", "unknown_assets", "layout"):
         refused_w(f"{option} is 'x': it must be", book(BOOK), panel, **{option: "x"})
+
+
+def test_messages_begin_with_the_file(panel: Panel, tmp_path: Path) -> None:
+    def file(rows: list[tuple[object, str, object]]) -> Path:
+        book(rows).write_csv(tmp_path / "w.csv")
+        return tmp_path / "w.csv"
+
+    def message(source: object, **options: object) -> str:
+        with pytest.raises(WeightsError) as error:
+            read_weights(source, panel, **options)
+        return str(error.value)
+
+    start = f"{tmp_path / 'w.csv'}: "
+    assert message(file([(day(4), "A", 0.5)])).startswith(f"{start}timestamp 2024-01-04 is no bar")
+    assert message(file([(day(2), "Z", 0.5)])).startswith(f"{start}asset 'Z' is not in the panel")
+    assert message(file([(day(2), "A", 0.5)]), time_zone="UTC").startswith(f"{start}timestamp is in UTC but")
+    twice = message(file([(day(2), "A", 0.5)] * 2))
+    assert twice.startswith(f"{start}(2024-01-02, 'A') appears twice")
+    assert twice.endswith("keep one row per timestamp and asset")  # read_weights has no option for it
+    both = message([tmp_path / "w.csv"] * 2)
+    assert both.startswith(f"{tmp_path / 'w.csv'} and 1 more: (")
 
 
 def test_weights_and_time_zones(panel: Panel) -> None:
