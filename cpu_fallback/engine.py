@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from gpu_bt.spec import FILL, RawResult, RunSpec, rows_with_targets
+from gpu_bt.spec import FILL, RawResult, RunSpec
 from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
 
 __all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
@@ -84,7 +84,7 @@ class NumpySession:
 def _due(spec: RunSpec) -> np.ndarray:
     """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target."""
     t_count = spec.market.shape[0]
-    has = [rows_with_targets(w) for w in spec.weights]
+    has = spec.with_targets
     due = np.empty((t_count, len(spec.params)), bool)
     for i, p in enumerate(spec.params):
         lag = int(p["signal_lag"])

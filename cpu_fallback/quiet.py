@@ -23,7 +23,7 @@ _WORTH = 4
 
 def until(lane: Lane, t: int, t1: int) -> int:
     """The first bar in [t, t1] that needs the full step: a decision is due, a working order has a price, an event hits
-    a holding or an order, or a stopped scenario still has something to sell."""
+    a holding or an order, or a stopped scenario still has something to sell or an order to take back."""
     later = lane.due_any[t:t1].argmax()
     end = t + int(later) if lane.due_any[t + later] else t1
     if lane.o is not None:
@@ -32,7 +32,7 @@ def until(lane: Lane, t: int, t1: int) -> int:
         waiting = np.logical_or.reduce(lane.o, axis=0)
         assets = waiting.nonzero()[0] if lane.cols is None else lane.cols[waiting]
         end = _first_price(lane, assets, t, end)
-    if lane.stopped and lane.h[lane.stop].any():
+    if lane.stopped and (lane.h[lane.stop].any() or (lane.o is not None and lane.o[lane.stop].any())):
         return t
     start = lane.events.bar_start
     assets = lane.events.assets[start[t] : start[end]]

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpu_bt.config import Config
 from gpu_bt.panel import Panel
-from gpu_bt.spec import RawResult, rows_with_targets
+from gpu_bt.spec import RawResult, RunSpec
 
 __all__ = ["advice"]
 
@@ -26,13 +26,13 @@ _GROSS = 3.0
 _SAMPLE = 8
 
 
-def advice(panel: Panel, weights: np.ndarray, config: Config, bars: np.ndarray, raw: RawResult) -> Iterator[str]:
-    """Sentences about weights (T, N) read at the scheduled `bars` (T,), and about the run's final holdings.
+def advice(panel: Panel, config: Config, spec: RunSpec, raw: RawResult) -> Iterator[str]:
+    """Sentences about the weights of a run of one scenario, and about its final holdings.
 
     Books that no decision reads; targets of few lots; books in percent; holdings that no decision mentions any more.
     """
-    books = rows_with_targets(weights)
-    read = np.flatnonzero(bars) - config.signal_lag
+    weights, books = spec.weights[0], spec.with_targets[0]
+    read = np.flatnonzero(spec.schedules[0]) - config.signal_lag
     read = read[read >= 0]
     read = read[books[read]]
     unread = int(books.sum()) - len(read)

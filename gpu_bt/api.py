@@ -72,7 +72,7 @@ def run(
     began = time.perf_counter()
     raw = _simulate(chosen, spec, progress)
     seconds = time.perf_counter() - began
-    for warning in advice(panel, values, config, bars, raw):
+    for warning in advice(panel, config, spec, raw):
         warnings.warn(warning, BacktestWarning, stacklevel=2)
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,

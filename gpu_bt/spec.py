@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
 from gpu_bt.step.layout import COUNTS, MONEY
 
-__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session", "rows_with_targets"]
+__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session"]
 
 #: One fill (or, in RawResult.cuts, the part of an order that did not fill). `shares` is signed.
 FILL = np.dtype(
@@ -77,7 +78,7 @@ class Market:
             object.__setattr__(self, name, value)
 
 
-def rows_with_targets(weights: np.ndarray) -> np.ndarray:
+def _rows_with_targets(weights: np.ndarray) -> np.ndarray:
     """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
     has = ~np.isnan(weights[:, 0])
     for t in np.flatnonzero(~has):
@@ -101,6 +102,11 @@ class RunSpec:
     columns: str = "all"
     fills: bool = False
     positions: bool = False
+
+    @cached_property
+    def with_targets(self) -> tuple[np.ndarray, ...]:
+        """For each panel of `weights`, (T,) bool: the rows that are not all NaN."""
+        return tuple(map(_rows_with_targets, self.weights))
 
 
 @dataclasses.dataclass(eq=False)

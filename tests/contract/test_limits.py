@@ -170,3 +170,18 @@ def test_a_stopped_margin_account_is_not_called_any_more(engine):
 def test_the_stop_buys_shorts_back_for_good(engine):
     result = run(engine, panel([16, 24, 16, 16]), [-1, -1, -1, 1], max_drawdown=0.25, **FREE)
     assert shares(result) == [-64.0, 0.0, 0.0, 0.0]
+
+
+def test_a_stop_after_the_fills_takes_back_an_order_that_waits(engine):
+    # Selling A at a half spread of 1/2 loses half of the equity: the second mark of bar 1 stops the book. B's order
+    # could not be filled there; at bar 2 its target is 0, although B has no price and no row decides.
+    market = panel(
+        [[16, 16], [16, 16], [16, NAN], [16, NAN]],
+        half_spread=[[0, 0], [0.5, 0], [0, 0], [0, 0]],
+        can_buy=[[True, True], [True, False], [True, True], [True, True]],
+    )
+    rows = [[1.0, 0.0], [0.0, 0.5], [NAN, NAN], [NAN, NAN]]
+    result = run(engine, market, rows, max_drawdown=0.25)
+    assert result.status == "DRAWDOWN_STOP" and column(result, "equity") == [1024.0, 512.0, 512.0, 512.0]
+    assert column(result, "restricted") == [0, 1, 0, 0] and column(result, "working") == [0, 1, 0, 0]
+    assert column(result, "no_price") == [0, 0, 0, 0]
