@@ -52,7 +52,7 @@ def main(out: str | Path = "out/real_momentum") -> bt.Result:
     out = Path(out)
     result.write(out)
     result.plot(out / "report.png")
-    print("\nAll 20 stocks are large today, so the height of both returns is hindsight; only their difference says something.")
+    print("\nAll 20 stocks are large today: the height of both returns is hindsight, their difference is less so.")
     print(f"written to {out}")
     return result
 
