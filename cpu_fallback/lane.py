@@ -219,13 +219,13 @@ class Lane:
 
     def mark(self, t: int) -> np.ndarray:
         """[S5] Equity at the marks of the bar."""
-        self.value = snap(self.worth(self.h, self.row(self.marks, t)), self.p.magic)
+        value = snap(self.worth(self.h, self.row(self.marks, t)), self.p.magic)
         if self.margin:
-            self.long, self.short = split_sums(self.value, self.ones)
+            self.long, self.short = split_sums(value, self.ones)
             equity = self.cash + self.long + self.short
             size = np.abs(self.cash) + (self.long - self.short)
         else:
-            self.long = self.value @ self.ones
+            self.long = value @ self.ones
             self.short = 0.0
             equity, size = self.cash + self.long, np.abs(self.cash) + self.long
         if not all_of(size < self.limit):  # |cash| + long + short bounds all that [S5] tests

@@ -49,8 +49,8 @@ class Prices:
 class Events:
     """Bars at which something happens to a holding without a trade.
 
-    dividend, split: (T,) bool, the bar has one. settled: bar -> assets delisted there [S3]. listed_off: (bar, asset)
-    pairs of `delisted_at`, ordered by bar. bar_start (T+1,) and assets: all assets with an event, bar by bar.
+    dividend, split: (T,) bool, the bar has one. settled: bar -> assets delisted there [S3]. off_bar, off_asset:
+    `delisted_at` as pairs, ordered by bar. bar_start (T+1,) and assets: all assets with an event, bar by bar.
     """
 
     dividend: np.ndarray

@@ -280,7 +280,7 @@ def _keep(path: Path, copy: Path) -> None:
     """A second name for an old file, so that it can be put back; a copy where the disk knows no links."""
     try:
         os.link(path, copy, follow_symlinks=False)
-    except (OSError, NotImplementedError):
+    except (OSError, NotImplementedError):  # the second where links cannot be made without following them
         shutil.copy2(path, copy)
 
 
