@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from gpu_bt.spec import FILL, RawResult, RunSpec
+from gpu_bt.spec import RawResult, RunSpec, ordered
 from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
 
 __all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
@@ -35,7 +35,7 @@ class NumpySession:
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
         self.t = 0
-        due = _due(spec)
+        due = spec.due()
         size = max(1, _BATCH // spec.market.shape[1])
         groups: dict[tuple, list[int]] = {}
         for i, row in enumerate(spec.params[list(STRUCTURAL)].tolist()):
@@ -76,27 +76,9 @@ class NumpySession:
                 holdings[i], orders[i] = h, o
         fills = cuts = None
         if spec.fills:
-            fills = _ordered([c for lane in self.lanes for c in lane.record.fills])
-            cuts = _ordered([c for lane in self.lanes for c in lane.record.cuts])
+            fills = ordered([c for lane in self.lanes for c in lane.record.fills])
+            cuts = ordered([c for lane in self.lanes for c in lane.record.cuts])
         return RawResult("numpy", money, counts, state, holdings, orders, fills, cuts, positions)
-
-
-def _due(spec: RunSpec) -> np.ndarray:
-    """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target."""
-    t_count = spec.market.shape[0]
-    has = spec.with_targets
-    due = np.empty((t_count, len(spec.params)), bool)
-    for i, p in enumerate(spec.params):
-        lag = int(p["signal_lag"])
-        due[:, i] = spec.schedules[p["schedule"]]
-        due[:lag, i] = False
-        due[lag:, i] &= has[p["weights"]][: max(0, t_count - lag)]
-    return due
-
-
-def _ordered(chunks: list[np.ndarray]) -> np.ndarray:
-    log = np.concatenate(chunks) if chunks else np.zeros(0, FILL)
-    return log[np.lexsort((log["asset"], log["bar"], log["scenario"]))]
 
 
 ENGINE = NumpyEngine()

@@ -14,11 +14,11 @@ from cpu_fallback import holdings, quiet
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill
 from cpu_fallback.ledger import Params, all_of, any_of, count, snap, split_sums
-from cpu_fallback.prepare import PRICE_OF, days_between, events, lots, marks, prices
 from cpu_fallback.record import Record
 from gpu_bt.config import CHOICES
 from gpu_bt.spec import RunSpec
 from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
+from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, prices
 
 __all__ = ["Lane"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from gpu_bt.step.layout import COUNTS, MONEY
 
-__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session"]
+__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session", "ordered"]
 
 #: One fill (or, in RawResult.cuts, the part of an order that did not fill). `shares` is signed.
 FILL = np.dtype(
@@ -108,6 +108,17 @@ class RunSpec:
         """For each panel of `weights`, (T,) bool: the rows that are not all NaN."""
         return tuple(map(_rows_with_targets, self.weights))
 
+    def due(self) -> np.ndarray:
+        """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target."""
+        t_count = self.market.shape[0]
+        out = np.empty((t_count, len(self.params)), bool)
+        for i, p in enumerate(self.params):
+            lag = int(p["signal_lag"])
+            out[:, i] = self.schedules[p["schedule"]]
+            out[:lag, i] = False
+            out[lag:, i] &= self.with_targets[p["weights"]][: max(0, t_count - lag)]
+        return out
+
 
 @dataclasses.dataclass(eq=False)
 class RawResult:
@@ -136,6 +147,12 @@ class RawResult:
         if self.counts is None:
             raise KeyError(name)
         return self.counts[COUNTS.index(name)]
+
+
+def ordered(chunks: list[np.ndarray]) -> np.ndarray:
+    """One FILL log of several, by scenario, bar, asset; entries of one asset and bar keep their order."""
+    log = np.concatenate(chunks) if chunks else np.zeros(0, FILL)
+    return log[np.lexsort((log["asset"], log["bar"], log["scenario"]))]
 
 
 class Session(Protocol):
