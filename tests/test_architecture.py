@@ -184,7 +184,7 @@ def sources(root: Path) -> list[Path]:
 
 
 def code_lines(path: Path) -> int:
-    """Lines that hold code: comments, docstrings and blank lines are documentation, which no budget should discourage."""
+    """Lines that hold code: comments, docstrings and blanks are documentation, which no budget should discourage."""
     text = path.read_text("utf-8")
     if path.suffix != ".py":
         text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m.group().count("\n"), text, flags=re.S)
