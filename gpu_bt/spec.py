@@ -13,24 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpu_bt.step.layout import COUNTS, MONEY
+from gpu_bt.step.layout import COUNTS, FILL, MONEY
 
 __all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session", "ordered"]
-
-#: One fill (or, in RawResult.cuts, the part of an order that did not fill). `shares` is signed.
-FILL = np.dtype(
-    [
-        ("scenario", np.int32),
-        ("bar", np.int32),
-        ("asset", np.int32),
-        ("status", np.int32),  # index into ORDER_STATUS
-        ("shares", np.float64),
-        ("price", np.float64),
-        ("reference_price", np.float64),
-        ("commission", np.float64),
-        ("slippage", np.float64),
-    ]
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

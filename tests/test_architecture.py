@@ -41,6 +41,7 @@ FLOORS = [
     ("gpu_bt.step.layout",),
     ("gpu_bt.spec", "gpu_bt.metrics"),
     ("gpu_bt.step.prepare",),
+    ("gpu_bt.step.lanes",),
     ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
     ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.advice"),
     ("gpu_bt.api", "gpu_bt.sweep"),

@@ -14,11 +14,17 @@ import numpy as np
 from gpu_bt.config import CHOICES, Config
 
 __all__ = [
+    "BUFFERS",
     "COUNTS",
+    "FILL",
+    "LAUNCH",
     "MONEY",
     "NEVER",
     "ORDER_STATUS",
+    "PANEL_KINDS",
     "PARAMS",
+    "RECORD",
+    "ROWS",
     "SCENARIO_STATUS",
     "STATE",
     "STRUCTURAL",
@@ -90,6 +96,69 @@ STATE = np.dtype(
 )
 
 
+#: One fill (or, in RawResult.cuts, the part of an order that did not fill). `shares` is signed.
+FILL = np.dtype(
+    [
+        ("scenario", np.int32),
+        ("bar", np.int32),
+        ("asset", np.int32),
+        ("status", np.int32),  # index into ORDER_STATUS
+        ("shares", np.float64),
+        ("price", np.float64),
+        ("reference_price", np.float64),
+        ("commission", np.float64),
+        ("slippage", np.float64),
+    ]
+)
+
+#: What a panel's cells are; the code in PANEL.kind.
+PANEL_KINDS = ("float64", "float32", "bool")
+_PANEL = np.dtype([("data", np.uint64), ("kind", np.int64)])
+
+
+def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
+    """(packed struct, member -> C type) of members that are 8 bytes wide each, panels 16."""
+    types = {name: ctype for ctype, names in groups for name in names.split()}
+    kinds = {
+        name: _PANEL if c == "bt_panel" else np.int64 if c == "int64_t" else np.uint64 for name, c in types.items()
+    }
+    return np.dtype(list(kinds.items())), types
+
+
+#: What the compiled engines read of one lane: scenarios that read the same rows of the same panels.
+ROWS, _ROWS_C = _members(
+    ("int64_t", "T N K off_count lag all_whole none_whole"),
+    ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
+    ("const double *", "days unit whole back"),
+    ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
+    ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
+)
+#: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
+#: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.
+RECORD, _RECORD_C = _members(
+    ("int64_t", "T N K columns logging log_room lane_bytes stride"),
+    ("const bt_params *", "params"),
+    ("bt_state *", "state"),
+    ("double *", "money positions holdings orders"),
+    ("int32_t *", "counts"),
+    ("bt_fill *", "fills cuts"),
+    ("int64_t *", "logged"),
+    ("char *", "arena"),
+)
+#: One call: bars [t0, t1) of all lanes.
+LAUNCH, _LAUNCH_C = _members(("int64_t", "lanes t0 t1"), ("const bt_rows *", "rows"), ("const bt_record *", "record"))
+#: A lane's rows and scratch, each `stride` numbers long (the smallest multiple of 8 above N); the doubles come first.
+BUFFERS = {
+    "double": (
+        "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
+        "split", "borrow", "weight", "buyable", "sellable", "unit", "whole", "fill", "left", "cutting", "status", "old", "held",
+        "target", "scaled", "cut", "extra", "zero", "one", "full", "scratch",
+    ),
+    "int32_t": ("column", "fresh", "from", "position"),
+    "uint8_t": ("want", "here"),
+}  # fmt: skip
+
+
 def pack(configs: Iterable[Config], schedule: Any = 0, weights: Any = 0) -> np.ndarray:
     """PARAMS[K] of K configs; `schedule` and `weights` are indices, one for all or one per scenario."""
     configs = list(configs)
@@ -107,27 +176,35 @@ def pack(configs: Iterable[Config], schedule: Any = 0, weights: Any = 0) -> np.n
 
 def render_c() -> str:
     """The structs and codes as C, with a static_assert on the size and on every offset."""
-    lines = ["/* Rendered by gpu_bt/step/layout.py. */", "#pragma once", "#include <stddef.h>", "#include <stdint.h>"]
-    lines += ["#ifndef __cplusplus", "#include <assert.h>", "#endif"]
+    lines = ["/* Rendered by gpu_bt/step/layout.py. */", "#pragma once", "#ifdef __CUDACC_RTC__ /* has no C headers */"]
+    lines += ["typedef long int64_t;", "typedef int int32_t;", "typedef unsigned char uint8_t;", "#else"]
+    lines += ["#include <stdint.h>", "#ifndef __cplusplus", "#include <assert.h>", "#endif", "#endif"]
     for prefix, names in (
         ("STATUS_", SCENARIO_STATUS),
         ("ORDER_", ORDER_STATUS),
         ("MONEY_", MONEY),
         ("COUNT_", COUNTS),
+        ("KIND_", PANEL_KINDS),
+        *((f"BUFFER_{kind.upper()}_", names) for kind, names in BUFFERS.items()),
     ):
-        lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate(names)]
+        lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate((*names, "count"))]
     for field, names in CHOICES.items():
         lines += [f"#define {field.upper()}_{name.upper()} {code}" for code, name in enumerate(names)]
-    for struct, dtype in (("bt_params", PARAMS), ("bt_state", STATE)):
-        lines += [f"typedef struct {struct} {{", *(_member(dtype, name) for name in dtype.names), f"}} {struct};"]
+    for struct, dtype, types in (
+        ("bt_params", PARAMS, {}), ("bt_state", STATE, {}), ("bt_fill", FILL, {}),
+        ("bt_panel", _PANEL, {"data": "const void *"}), ("bt_rows", ROWS, _ROWS_C), ("bt_record", RECORD, _RECORD_C),
+        ("bt_launch", LAUNCH, _LAUNCH_C),
+    ):  # fmt: skip
+        members = [_member(dtype, name, types.get(name)) for name in dtype.names]
+        lines += [f"typedef struct {struct} {{", *members, f"}} {struct};"]
         lines.append(f'static_assert(sizeof({struct}) == {dtype.itemsize}, "{struct}");')
         for name in dtype.names:
             offset = dtype.fields[name][1]
-            lines.append(f'static_assert(offsetof({struct}, {name}) == {offset}, "{struct}.{name}");')
+            lines.append(f'static_assert(__builtin_offsetof({struct}, {name}) == {offset}, "{struct}.{name}");')
     return "\n".join(lines) + "\n"
 
 
-def _member(dtype: np.dtype, name: str) -> str:
+def _member(dtype: np.dtype, name: str, ctype: str | None) -> str:
     base, shape = dtype.fields[name][0].base, dtype.fields[name][0].shape
-    ctype = {"f8": "double", "i4": "int32_t"}[base.str[1:]]
+    ctype = ctype or {"f8": "double", "i4": "int32_t", "i8": "int64_t"}[base.str[1:]]
     return f"    {ctype} {name}{''.join(f'[{n}]' for n in shape)};"

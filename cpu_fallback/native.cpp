@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The native engine: gpu_bt/step/run.h with a thread for a team; threads take lanes, one after another.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "run.h"
+
+#ifndef BT_BUILD
+#define BT_BUILD "unknown"
+#endif
+
+extern "C" {
+
+const char *bt_build() { return BT_BUILD; }
+
+// The level of native_build.LEVELS that this processor has.
+int bt_level() {
+#ifdef __x86_64__
+    const bool third = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    const bool fourth = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+    return third ? (fourth ? 2 : 1) : 0;
+#else
+    return 0;
+#endif
+}
+
+// Moves all lanes over bars [t0, t1).
+void bt_run(const bt_launch *call, int64_t threads) {
+    std::atomic<int64_t> next{0};
+    auto take = [&] {
+        for (int64_t i; (i = next++) < call->lanes;)
+            bt_advance<true>(call->rows + i, call->record, i, call->t0, call->t1, nullptr);
+    };
+    std::vector<std::thread> helpers;
+    for (int64_t i = 1; i < threads && i < call->lanes; ++i) helpers.emplace_back(take);
+    take();
+    for (auto &helper : helpers) helper.join();
+}
+}

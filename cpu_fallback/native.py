@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native engine: gpu_bt/step/run.h compiled for the host, through ctypes. Without a compiler at installation,
+`missing` says so."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from cpu_fallback.native_build import REASON, build_id, library_name
+from gpu_bt.spec import RunSpec
+from gpu_bt.step.lanes import LaneSession
+
+__all__ = ["ENGINE", "NativeEngine", "NativeSession"]
+
+_FOLDER = Path(__file__).parent
+#: Scenarios times assets of a lane: its holdings, orders and rows stay in a core's second-level cache.
+_LANE = 80_000
+#: Asset-bars of one call for each thread: a fraction of a second, so that Ctrl-C is seen between two.
+_CALL = 10_000_000
+#: Asset-bars below which threads cost more than they bring.
+_SMALL = 200_000
+_LOG_BYTES = 1 << 28
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    library.bt_build.restype = ctypes.c_char_p
+    library.bt_run.argtypes, library.bt_run.restype = [ctypes.c_void_p, ctypes.c_int64], None
+    return library
+
+
+@functools.cache
+def load(folder: Path = _FOLDER) -> ctypes.CDLL | str:
+    """The library for this processor, or why there is none."""
+    path, note = folder / library_name(0), folder / REASON
+    if not path.exists():
+        reason = note.read_text("utf-8").strip() if note.exists() else "gpu-bt was not installed from here"
+        return f"its library was not built: {reason}"
+    try:
+        library = _open(path)
+        for level in range(library.bt_level(), 0, -1):
+            if (folder / library_name(level)).exists():
+                library = _open(folder / library_name(level))
+                break
+    except OSError as exc:
+        return f"its library cannot be loaded: {exc}"
+    if library.bt_build().decode() != build_id():
+        return "its library was built from other sources; install gpu-bt again"
+    return library
+
+
+class NativeEngine:
+    """Runs where the package was installed with a C++ compiler. `threads`: None = one per processor."""
+
+    name = "native"
+
+    def __init__(self, threads: int | None = None, folder: Path = _FOLDER) -> None:
+        self.threads, self.folder = threads, folder
+
+    def missing(self) -> str | None:
+        """None where the library is present and belongs to this source, else the reason."""
+        library = load(self.folder)
+        return library if isinstance(library, str) else None
+
+    def open(self, spec: RunSpec) -> NativeSession:
+        """A session at bar 0."""
+        library = load(self.folder)
+        if isinstance(library, str):
+            raise RuntimeError(f"engine 'native' cannot run: {library}")
+        return NativeSession(spec, library, self.threads or len(os.sched_getaffinity(0)))
+
+
+class NativeSession(LaneSession):
+    """Lanes in the memory of this process; threads take them one after another."""
+
+    name = "native"
+
+    def __init__(self, spec: RunSpec, library: ctypes.CDLL, threads: int) -> None:
+        n, k = spec.market.shape[1], len(spec.params)
+        self.library = library
+        self.threads = threads if k * n * spec.market.shape[0] > _SMALL else 1
+        super().__init__(spec, max(1, _LANE // n), self.threads, _LOG_BYTES)
+
+    def bars_a_call(self) -> int:
+        """As many bars as end within a fraction of a second."""
+        return max(1, _CALL * self.threads // (len(self.spec.params) * self.spec.market.shape[1]))
+
+    def call(self, launch: np.ndarray) -> None:
+        """Run the lanes over [t0, t1)."""
+        self.library.bt_run(launch.ctypes.data, self.threads)
+
+
+ENGINE = NativeEngine()

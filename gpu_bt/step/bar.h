@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One bar of one scenario, in the order of docs/semantics.md. Functions that return bool return false on
+ * LEDGER_OVERFLOW, unless they say otherwise. */
+#pragma once
+#include "decide.h"
+#include "fill.h"
+
+BT_FN void bt_set_status(Scenario &s, int code, int64_t t) {
+    if (s.st.first_bar[code] < 0) s.st.first_bar[code] = (int32_t)t;
+}
+BT_FN bool bt_borrows(const Lane &lane, const Scenario &s) {
+    return s.margin && (lane.in->borrow_rate.data || s.p->borrow_rate != 0.0);
+}
+
+/* [S1] from the sum of the borrow fees. */
+BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
+    const double change = bt_interest(s.p, s.st.cash, lane.in->days[t], s.magic) - fees;
+    s.st.cash = s.st.cash + change + 0.0;
+    s.row[MONEY_FINANCING] = change + 0.0;
+    return bt_inside(fees, s.limit) && bt_inside(s.st.cash, s.limit);
+}
+BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
+    if (!t || !bt_borrows(lane, s)) return 0.0;
+    const double *m = BT_ROW(lane, LAST, lane.in->marks, t - 1), *h = s.h;
+    const double *rates = lane.in->borrow_rate.data ? BT_ROW(lane, BORROW, lane.in->borrow_rate, t) : nullptr;
+    const double rate = s.p->borrow_rate, days = lane.in->days[t], magic = s.magic;
+    double fees = 0;
+    BT_SIMD(reduction(+ : fees))
+    BT_EACH(j, lane.A) fees += h[j] < 0.0 ? bt_borrow_fee(h[j], m[j], rates ? rates[j] : rate, days, magic) : 0.0;
+    return bt_sum_one(fees, lane.turn);
+}
+
+/* [S2] Holdings and orders times the ratio; returns what the fractions of lots paid, at the new mark. */
+BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
+    const double *ratio = BT_ROW(lane, SPLIT, lane.in->split, t), *m = bt_carried(lane, t), *whole = BT_OWN(lane, WHOLE);
+    double fractions = 0, lost = 0;
+    BT_EACH(j, lane.A) {
+        if (ratio[j] == 1.0 || (s.h[j] == 0.0 && s.o[j] == 0.0)) continue;
+        const double h = s.h[j] * ratio[j], o = s.o[j] * ratio[j];
+        const bool lots = whole[j] != 0.0, waits = s.o[j] != 0.0;
+        s.h[j] = (lots ? bt_whole(h) : h) + 0.0;
+        s.o[j] = (lots ? bt_whole(o) : o) + 0.0;
+        if (lots && !bt_near(h)) fractions += bt_round((h - s.h[j]) * m[j], s.magic);
+        if (!waits || s.o[j] != 0.0) continue;
+        lost += 1.0;
+        if (lane.out->logging) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), o);
+    }
+    double sums[2] = {fractions, lost};
+    bt_sum(sums, lane.turn);
+    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
+    return sums[0];
+}
+
+/* [S2] Cash dividends, then splits. */
+BT_STEP bool bt_corporate(Lane &lane, Scenario &s, int64_t t) {
+    double received = 0, paid = 0, fractions = 0;
+    if (lane.in->dividend_bar[t]) {
+        const double *d = BT_ROW(lane, DIVIDEND, lane.in->dividend, t), *unit = BT_OWN(lane, UNIT), *h = s.h;
+        const double magic = s.magic;
+        BT_SIMD(reduction(+ : received, paid))
+        BT_EACH(j, lane.A) {
+            const double x = bt_worth(h[j], d[j] * unit[j], magic);
+            received += x > 0.0 ? x : 0.0;
+            paid += x < 0.0 ? -x : 0.0;
+        }
+        double sums[2] = {received, paid};
+        bt_sum(sums, lane.turn);
+        received = sums[0];
+        paid = sums[1];
+        if (!bt_inside(received, s.limit) || !bt_inside(paid, s.limit)) return false;
+    }
+    if (lane.in->split_bar[t]) fractions = bt_split(lane, s, t);
+    s.st.cash = s.st.cash + received - paid + fractions + 0.0;
+    s.row[MONEY_DIVIDENDS] = received - paid + 0.0;
+    s.row[MONEY_SETTLEMENTS] = fractions + 0.0;
+    return bt_inside(s.st.cash, s.limit);
+}
+
+/* [S3] Holdings of assets delisted at this bar are paid out at their mark. */
+template <bool FULL> BT_STEP bool bt_settle(Lane &lane, Scenario &s, int64_t t) {
+    const bt_rows &in = *lane.in;
+    if (in.settle_start[t] == in.settle_start[t + 1]) return true;
+    double received = 0, paid = 0, lost = 0;
+    const double *m = bt_carried(lane, t);
+    for (int64_t e = in.settle_start[t]; e < in.settle_start[t + 1]; ++e) {
+        const int64_t i = in.settle_asset[e], j = BT_INT(lane, POSITION)[i];
+        if (j < 0 || !BT_MINE(j)) continue;
+        const double x = s.h[j] != 0.0 ? bt_settled(s.h[j], m[j], in.back ? in.back[i] : 0.0, s.magic) : 0.0;
+        received += x > 0.0 ? x : 0.0;
+        paid += x > 0.0 ? 0.0 : -x;  // NaN too
+        lost += s.o[j] != 0.0 ? 1.0 : 0.0;
+        if (FULL && lane.out->logging && s.o[j] != 0.0) bt_cut(lane, s, t, ORDER_DELISTED, i, s.o[j]);
+        s.h[j] = s.o[j] = 0.0;
+    }
+    double sums[3] = {received, paid, lost};
+    bt_sum(sums, lane.turn);
+    s.count[COUNT_DELISTED] += (int)sums[2];
+    s.st.cash = s.st.cash + sums[0] - sums[1] + 0.0;
+    s.row[MONEY_SETTLEMENTS] += sums[0] - sums[1];
+    return bt_inside(sums[0], s.limit) && bt_inside(sums[1], s.limit) && bt_inside(s.st.cash, s.limit);
+}
+
+/* [S5] Equity, peak and [S5d] the drawdown stop, from the value of the holdings. */
+BT_STEP bool bt_mark(Scenario &s, int64_t t) {
+    const double e = s.equity = s.st.cash + s.longs - s.shorts + 0.0;
+    if (!bt_inside(s.longs, s.limit) || !bt_inside(s.shorts, s.limit) || !bt_inside(e, s.limit)) return false;
+    s.row[MONEY_LONG_VALUE] = s.longs;
+    s.row[MONEY_SHORT_VALUE] = -s.shorts + 0.0;
+    if (e <= 0.0) {
+        bt_set_status(s, STATUS_BANKRUPT, t);
+        s.st.ended = 1;
+        return true;
+    }
+    s.st.peak = bt_max(s.st.peak, e);
+    if (e < (1.0 - s.p->max_drawdown) * s.st.peak) {
+        bt_set_status(s, STATUS_DRAWDOWN_STOP, t);
+        s.stop = 1;
+    }
+    return true;
+}
+BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
+    const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
+    double longs = 0, shorts = 0;
+    BT_SIMD(reduction(+ : longs, shorts))
+    BT_EACH(j, lane.A) {
+        const double v = bt_worth(h[j], m[j], magic);
+        longs += v > 0.0 ? v : 0.0;
+        shorts += v > 0.0 ? 0.0 : -v;  // NaN too
+    }
+    double sums[2] = {longs, shorts};
+    bt_sum(sums, lane.turn);
+    s.longs = sums[0];
+    s.shorts = sums[1];
+    return bt_mark(s, t);
+}
+
+/* [S5m] True where the scenario is called; its orders are made. */
+BT_STEP bool bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
+    if (!s.margin || s.stop || s.st.ended) return false;
+    const double gross = s.longs + s.shorts, e = s.equity, most = s.p->maintenance_margin;
+    if (!(e < most * gross)) return false;
+    const double f = (e / most) / gross, *whole = BT_OWN(lane, WHOLE);
+    bt_book_pending(lane, s, false);
+    double cancelled = 0, waiting = 0;
+    BT_EACH(j, lane.A) {
+        cancelled += s.o[j] != 0.0 ? 1.0 : 0.0;
+        if (lane.out->logging && s.o[j] != 0.0) bt_cut(lane, s, t, ORDER_CANCELLED, bt_asset(lane, j), s.o[j]);
+        s.o[j] = bt_call_order(s.h[j], f, whole[j] != 0.0);
+        waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
+    }
+    double sums[2] = {cancelled, waiting};
+    bt_sum(sums, lane.turn);
+    s.count[COUNT_CANCELLED] += (int)sums[0];
+    s.waiting = (int)sums[1];
+    bt_set_status(s, STATUS_MARGIN_CALL, t);
+    return true;
+}
+
+/* Holdings or orders of all N assets, times `unit` where given. */
+BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *out) {
+    const int32_t *position = BT_INT(lane, POSITION);
+    bt_sync();
+    BT_EACH(i, lane.N) {
+        const int j = position[i];
+        out[i] = j < 0 ? 0.0 : (unit ? x[j] * unit[i] : x[j]) + 0.0;
+    }
+    bt_sync();
+}
+
+/* [S9] */
+BT_STEP void bt_record_bar(Lane &lane, Scenario &s, int64_t t) {
+    const bt_record &out = *lane.out;
+    s.row[MONEY_EQUITY] = s.equity;
+    s.row[MONEY_CASH] = s.st.cash;
+    s.count[COUNT_WORKING] = s.waiting;
+    if (bt_first()) {
+        for (int64_t c = 0; c < out.columns; ++c) out.money[(c * out.K + s.id) * out.T + t] = s.row[c];
+        if (out.counts)
+            for (int64_t c = 0; c < COUNT_COUNT; ++c) out.counts[(c * out.K + s.id) * out.T + t] = s.count[c];
+    }
+    if (out.positions) bt_spread(lane, s.h, lane.in->unit, out.positions + (s.id * out.T + t) * lane.N);
+}
+
+BT_STEP void bt_blank(Scenario &s) {
+    for (int c = 0; c < MONEY_COUNT; ++c) s.row[c] = 0.0;
+    for (int c = 0; c < COUNT_COUNT; ++c) s.count[c] = 0;
+}
+
+template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t) {
+    if (!s.waiting) return bt_value(lane, s, t);
+    return bt_fill_orders<FULL>(lane, s, t) && bt_mark(s, t);
+}
+
+/* The steps of a bar. */
+template <bool FULL> BT_STEP bool bt_steps(Lane &lane, Scenario &s, int64_t t, bool events) {
+    if (!bt_finance(lane, s, t, FULL ? bt_fees(lane, s, t) : 0.0)) return false;
+    if (events) {
+        if (FULL && !bt_corporate(lane, s, t)) return false;
+        if (!bt_settle<FULL>(lane, s, t)) return false;
+        double waiting = 0;
+        BT_EACH(j, lane.A) waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
+        s.waiting = (int)bt_sum_one(waiting, lane.turn);
+    }
+    if (s.same_close) {
+        if (!bt_value(lane, s, t)) return false;
+        if (s.st.ended) return true;
+        if (!bt_decide<FULL>(lane, s, t)) return false;
+    }
+    if (!bt_fill_and_mark<FULL>(lane, s, t)) return false;
+    const bool called = FULL && bt_margin_call(lane, s, t);
+    return s.same_close || s.st.ended || called || bt_decide<FULL>(lane, s, t);
+}
+
+/* One bar of one scenario. */
+template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
+    bt_blank(s);
+    const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1], logging = FULL && lane.out->logging;
+    int64_t *logged = lane.out->logged + 2 * lane.number;
+    s.saved = events;
+    if (logging) {
+        bt_sync();
+        s.fills_at = (int32_t)logged[0];
+        s.cuts_at = (int32_t)logged[1];
+        bt_sync();
+    }
+    double *old = BT_OWN(lane, OLD);
+    if (events) BT_EACH(j, lane.A) old[j] = s.h[j];
+    if (bt_steps<FULL>(lane, s, t, events)) {
+        bt_book_pending(lane, s, false);
+        bt_record_bar(lane, s, t);
+    } else {  // [Numbers] no row and no fills of this bar; the final holdings are those before it
+        s.st.ended = 1;
+        s.pending = 0;  // never booked
+        bt_set_status(s, STATUS_LEDGER_OVERFLOW, t);
+        bt_sync();
+        if (logging && bt_first()) {
+            logged[0] = s.fills_at;
+            logged[1] = s.cuts_at;
+        }
+        if (s.saved) BT_EACH(j, lane.A) s.h[j] = old[j];
+    }
+    if (s.st.ended) {
+        bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
+        bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
+    }
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* [S6] to [S8]: a row of target weights becomes orders. Functions return false on LEDGER_OVERFLOW. */
+#pragma once
+#include "lane.h"
+
+BT_FN bool bt_weights_inside(double x) { return bt_inside(x, BT_LIMIT * BT_WEIGHT_TICK); }
+
+/* [S7] The gross cap: `w` current weights, `W` targets (NaN = none), changed in place. */
+BT_STEP bool bt_cap_gross(Lane &lane, const double *w, double *W, double most) {
+    double others = 0, wanted = 0;
+    BT_SIMD(reduction(+ : others, wanted))
+    BT_EACH(j, lane.A) {
+        others += W[j] == W[j] ? 0.0 : bt_weight_round(fabs(w[j]));
+        wanted += W[j] == W[j] ? bt_weight_round(fabs(W[j])) : 0.0;
+    }
+    double sums[2] = {others, wanted};
+    bt_sum(sums, lane.turn);
+    const double gross = sums[0] + sums[1];
+    if (!bt_weights_inside(sums[0]) || !bt_weights_inside(gross)) return false;
+    if (!(gross > most)) return true;
+    const double f = bt_factor(most - sums[0], gross - sums[0]);
+    BT_SIMD()
+    BT_EACH(j, lane.A) W[j] *= f;
+    return true;
+}
+
+/* [S7] The turnover cap: exits count, but are never delayed. */
+BT_STEP bool bt_cap_turnover(Lane &lane, const double *w, double *W, double most) {
+    double exits = 0, moves = 0;
+    BT_SIMD(reduction(+ : exits, moves))
+    BT_EACH(j, lane.A) {
+        exits += W[j] == 0.0 ? bt_weight_round(fabs(w[j])) : 0.0;
+        moves += W[j] == W[j] ? bt_weight_round(fabs(W[j] - w[j])) : 0.0;
+    }
+    double sums[2] = {exits, moves};
+    bt_sum(sums, lane.turn);
+    if (!bt_weights_inside(sums[0]) || !bt_weights_inside(sums[1])) return false;
+    const double out = sums[0] / 2, turnover = sums[1] / 2;
+    if (!(turnover > most)) return true;
+    const double f = bt_factor(most - out, turnover - out);
+    BT_SIMD()
+    BT_EACH(j, lane.A) W[j] = W[j] != 0.0 ? w[j] + (W[j] - w[j]) * f : W[j];
+    return true;
+}
+
+/* [S7] Limits on the targets of the buffer `target`; leaves the current weights in `held`. */
+BT_STEP bool bt_limit(Lane &lane, const Scenario &s, int64_t t) {
+    const double *m = BT_MARKS(lane, t), *h = s.h;
+    double *w = BT_OWN(lane, HELD), *W = BT_OWN(lane, TARGET);
+    const double magic = s.magic, equity = s.equity, top = s.p->max_weight;
+    BT_SIMD()
+    BT_EACH(j, lane.A) {
+        w[j] = bt_weight(h[j], m[j], equity, magic);
+        W[j] = bt_name_cap(W[j], top);
+    }
+    if (s.p->max_gross >= 0.0 && !bt_cap_gross(lane, w, W, s.p->max_gross)) return false;
+    return !(s.p->max_turnover >= 0.0) || bt_cap_turnover(lane, w, W, s.p->max_turnover);
+}
+
+/* [S8] Orders where every asset has a target and a price and no limit is on. MODE: 0 toward zero, 1 nearest, 2 exact.
+ * FILLED: the orders of before have filled whole and are booked here, [S4] 4. */
+template <int MODE, bool FILLED> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
+    double asked = 0, kept = 0, *h = s.h, *o = s.o;
+    BT_SIMD(reduction(+ : asked, kept))
+    BT_EACH(j, lane.A) {
+        const double held = FILLED ? h[j] + o[j] : h[j], x = bt_wanted(scale, w[j], u[j], held);
+        const double d = MODE == 2 ? x + 0.0 : bt_order(x, MODE);
+        if (FILLED) h[j] = held;
+        o[j] = d;
+        asked += x != 0.0 ? 1.0 : 0.0;
+        kept += d != 0.0 ? 1.0 : 0.0;
+    }
+    double sums[2] = {asked, kept};
+    bt_sum(sums, lane.turn);
+    s.pending = 0;
+    s.waiting = (int)sums[1];
+    if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(sums[0] - sums[1]);  // an exit is whole already
+}
+
+/* [S8] The same with limits, gaps, assets without a target, mixed lots, logs: targets in the buffer `target`. */
+template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t t, double scale) {
+    const double *W = BT_OWN(lane, TARGET), *w = BT_OWN(lane, HELD), *price = BT_ROW(lane, CLOSE, lane.in->close, t);
+    const double *u = bt_inverse(lane, t), *whole = BT_OWN(lane, WHOLE), *h = s.h;
+    const double band = s.p->band, least = s.p->min_trade_value;
+    const int nearest = s.p->rounding == ROUNDING_NEAREST;
+    double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0;
+    BT_SIMD(reduction(+ : missing, rounded, small, waiting))
+    BT_EACH(j, lane.A) {
+        const bool has = W[j] == W[j], moves = has & (W[j] != 0.0), priced = price[j] > 0.0;
+        const bool banded = (band > 0.0) & (fabs(W[j] - w[j]) <= band), none = moves & !priced, live = moves & priced & !banded;
+        const double x = bt_wanted(scale, W[j], u[j], h[j]);
+        const double d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+        const bool gone = live & (x != 0.0) & (d == 0.0), below = live & (d != 0.0) & (fabs(d) * price[j] < least);
+        const double order = !has ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
+        o[j] = order;
+        missing += none ? 1.0 : 0.0;
+        rounded += gone ? 1.0 : 0.0;
+        small += below ? 1.0 : 0.0;
+        waiting += order != 0.0 ? 1.0 : 0.0;
+        if (LOG) {
+            const int i = bt_asset(lane, j);
+            if (none) bt_cut(lane, s, t, ORDER_NO_PRICE, i, 0.0);
+            if (gone) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, i, x);
+            if (below) bt_cut(lane, s, t, ORDER_BELOW_MIN, i, d);
+        }
+    }
+    double sums[4] = {missing, rounded, small, waiting};
+    bt_sum(sums, lane.turn);
+    s.count[COUNT_NO_PRICE] += (int)sums[0];
+    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
+    s.count[COUNT_BELOW_MIN] += (int)sums[2];
+    s.waiting = (int)sums[3];
+}
+
+/* [S3] Targets that a delisting turned to NaN. */
+template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int64_t t) {
+    const bt_rows &in = *lane.in;
+    if (!in.off_count || in.off_bar[0] > t) return;
+    double lost = 0;
+    BT_EACH(e, in.off_count) {
+        const double w = in.off_bar[e] <= t ? bt_cell(in.weights, (t - in.lag) * lane.N + in.off_asset[e]) : nan("");
+        if (w != w) continue;
+        lost += 1.0;
+        if (FULL && lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, in.off_asset[e], 0.0);
+    }
+    s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
+}
+
+/* [S5d] Targets of 0 for every asset, without the limits. */
+BT_STEP void bt_close_all(Lane &lane, Scenario &s) {
+    double *o = s.o, waiting = 0;
+    const double *h = s.h;
+    BT_SIMD(reduction(+ : waiting))
+    BT_EACH(j, lane.A) {
+        o[j] = -h[j] + 0.0;
+        waiting += h[j] != 0.0 ? 1.0 : 0.0;
+    }
+    s.waiting = (int)bt_sum_one(waiting, lane.turn);
+}
+
+/* [S6] Replace the orders of a scenario whose decision is due, or that a drawdown has stopped. */
+template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) {
+    if (s.stop) {
+        bt_book_pending(lane, s, false);
+        bt_close_all(lane, s);
+        return true;
+    }
+    if (!lane.in->due[t]) return true;
+    bt_count_delisted<FULL>(lane, s, t);
+    if (!lane.seen_target) return true;
+    const bt_params &p = *s.p;
+    const double scale = s.equity * (1.0 - p.cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
+    const bool limits = FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);
+    const bool uniform = lane.in->all_whole || lane.in->none_whole;
+    if (lane.clear && uniform && !limits && !(FULL && (p.min_trade_value != 0.0 || lane.out->logging))) {
+        const double *u = bt_inverse(lane, t);
+        if (lane.in->none_whole)
+            s.pending ? bt_orders<2, true>(lane, s, scale, W, u) : bt_orders<2, false>(lane, s, scale, W, u);
+        else if (p.rounding == ROUNDING_NEAREST)
+            s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
+        else
+            s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
+        return true;
+    }
+    bt_book_pending(lane, s, true);
+    double *target = BT_OWN(lane, TARGET);
+    BT_SIMD()
+    BT_EACH(j, lane.A) target[j] = W[j];
+    if (limits && !bt_limit(lane, s, t)) return false;
+    if (FULL && lane.out->logging)
+        bt_orders_each<true>(lane, s, t, scale);
+    else
+        bt_orders_each<false>(lane, s, t, scale);
+    return true;
+}

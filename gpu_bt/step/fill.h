@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* [S4] Fills: the orders of the last decision meet a bar's prices. FULL: every feature of the law; else a cash account
+ * without masks, volumes, spreads and logs, whose code is left out. Functions return false on LEDGER_OVERFLOW. */
+#pragma once
+#include "lane.h"
+
+/* What [S4] 2. reads of a bar, beside the parameters; `spread` and `root` are rows of zeros where they are off. */
+struct Costs {
+    const double *F, *spread, *root, *unit, *mark, *whole;
+    double magic;
+};
+struct Flows { /* sums over a bar's fills: of ref, of ref with the fill's sign, of drag, of slippage; and [S5] after them */
+    double gross, net, drag, slip, longs, shorts, oversold, fills;
+};
+BT_FN double bt_buys(const Flows &f) { return (f.gross + f.net) * 0.5; }
+BT_FN double bt_sells(const Flows &f) { return (f.gross - f.net) * 0.5; }
+
+template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t t) {
+    Costs c;
+    c.F = bt_prices(lane, t);
+    c.mark = BT_MARKS(lane, t);
+    c.unit = BT_OWN(lane, UNIT);
+    c.whole = BT_OWN(lane, WHOLE);
+    c.spread = c.root = BT_OWN(lane, ZERO);
+    if (FULL && lane.in->half_spread.data) c.spread = BT_ROW(lane, SPREAD, lane.in->half_spread, t);
+    if (FULL && s.p->impact > 0.0) c.root = bt_inverse_root(lane, t);
+    c.magic = s.magic;
+    return c;
+}
+BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
+    const double a = bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]);
+    return bt_charge(q, c.F[j], a, c.unit[j], &p, c.magic);
+}
+
+/* [S4] 2. and [S5] Sums of the costs of the fills q, and the value of h + q. PLAIN: slippage, a rate and a minimum alone. */
+template <bool PLAIN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scenario &s, const double *q, const Costs c) {
+    const bt_params p = *s.p;
+    const double flat = bt_adverse(p.slippage, 0.0, 0.0, 0.0, 0.0), *h = s.h;
+    double gross = 0, net = 0, drag = 0, slip = 0, longs = 0, shorts = 0, oversold = 0, fills = 0;
+    BT_SIMD(reduction(+ : gross, net, drag, slip, longs, shorts, oversold, fills))
+    BT_EACH(j, lane.A) {
+        const bt_cost x = PLAIN ? bt_charge_lean(q[j], c.F[j], flat, p.commission_rate, p.min_commission, c.magic)
+                                : bt_charge_at(c, p, j, q[j]);
+        const double now = h[j] + q[j], v = bt_worth(now, c.mark[j], c.magic);
+        gross += x.ref;
+        net += copysign(x.ref, q[j]);
+        drag += x.drag;
+        slip += x.slip;
+        fills += q[j] != 0.0 ? 1.0 : 0.0;
+        if (MARGIN) {
+            longs += v > 0.0 ? v : 0.0;
+            shorts += v < 0.0 ? -v : 0.0;
+        } else {
+            longs += v;
+            oversold += now < 0.0 ? 1.0 : 0.0;
+        }
+    }
+    double sums[8] = {gross, net, drag, slip, longs, MARGIN ? shorts : oversold, fills, 0.0};
+    bt_sum(sums, lane.turn);
+    return {sums[0], sums[1], sums[2], sums[3], sums[4], MARGIN ? sums[5] : 0.0, MARGIN ? 0.0 : sums[5], sums[6]};
+}
+template <bool FULL> BT_STEP Flows bt_sum_flows(Lane &lane, const Scenario &s, const double *q, const Costs &c) {
+    const bt_params &p = *s.p;
+    const bool more = p.commission_per_share != 0.0 || p.sell_tax != 0.0 || p.max_commission_rate >= 0.0 ||
+                      (FULL && (p.impact > 0.0 || lane.in->half_spread.data));
+    if (FULL && s.margin) return more ? bt_flows<false, true>(lane, s, q, c) : bt_flows<true, true>(lane, s, q, c);
+    return more ? bt_flows<false, false>(lane, s, q, c) : bt_flows<true, false>(lane, s, q, c);
+}
+
+/* [S4] 1. What every order fills before cash and leverage, into `fill`, and what it leaves working, into `left`; counted.
+ * What a rest that does not stay working loses goes to `cutting`. True where something fills. */
+template <bool FULL, bool LOG> BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t) {
+    const bt_rows &in = *lane.in;
+    const double *F = bt_prices(lane, t), *h = s.h, *o = s.o, *one = BT_OWN(lane, ONE);
+    const bool thin = FULL && in.volume.data && (s.p->impact > 0.0 || s.p->participation >= 0.0);
+    const double *volume = thin ? BT_ROW(lane, VOLUME, in.volume, t) : one;
+    const double *buyable = FULL && in.can_buy.data ? BT_ROW(lane, BUYABLE, in.can_buy, t) : one;
+    const double *sellable = FULL && in.can_sell.data ? BT_ROW(lane, SELLABLE, in.can_sell, t) : one;
+    const double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
+    double *q = BT_OWN(lane, FILL), *left = BT_OWN(lane, LEFT), *cutting = BT_OWN(lane, CUTTING);
+    double *status = BT_OWN(lane, STATUS);
+    const double most = s.p->participation, impact = s.p->impact;
+    const bool keeps = s.keeps, cash = !FULL || !s.margin;
+    double missing = 0, masked = 0, beyond = 0, clipped = 0, dropped = 0, fills = 0;
+    BT_SIMD(reduction(+ : missing, masked, beyond, clipped, dropped, fills))
+    BT_EACH(j, lane.A) {
+        double want = o[j];
+        const bool none = (want != 0.0) & !(F[j] > 0.0);
+        const bool barred = FULL && (want != 0.0) & !none & ((want > 0.0 ? buyable[j] : sellable[j]) == 0.0);
+        double fill = none | barred ? 0.0 : want;
+        const double room = -h[j] + 0.0;
+        const bool over = cash & (fill < 0.0) & (fill < room);
+        const double excess = over ? fill - room : 0.0;
+        fill = over ? room : fill;
+        want = over ? room : want;
+        const double size = fabs(fill), by_volume = thin ? bt_volume_cap(most, volume[j], unit[j], whole[j] != 0.0) : size;
+        double kept = bt_at_most(size, by_volume);
+        kept = thin & (volume[j] == 0.0) & (impact > 0.0) ? 0.0 : kept;
+        const bool less = (fill != 0.0) & (kept < size);
+        const double lost = fill < 0.0 ? -(size - kept) : size - kept;
+        fill = less ? (fill < 0.0 ? -kept : kept) + 0.0 : fill;
+        const double rest = want - fill;
+        q[j] = fill;
+        left[j] = keeps ? rest : 0.0;
+        cutting[j] = keeps ? 0.0 : rest;
+        status[j] = less ? (double)ORDER_VOLUME_CLIPPED : over ? (double)ORDER_CANCELLED : (double)ORDER_FILLED;
+        missing += none ? 1.0 : 0.0;
+        masked += barred ? 1.0 : 0.0;
+        beyond += over ? 1.0 : 0.0;
+        clipped += less ? 1.0 : 0.0;
+        dropped += !keeps & (rest != 0.0) ? 1.0 : 0.0;
+        fills += fill != 0.0 ? 1.0 : 0.0;
+        if (LOG) {
+            const int i = bt_asset(lane, j);
+            if (none) bt_cut(lane, s, t, ORDER_NO_PRICE, i, o[j]);
+            if (barred) bt_cut(lane, s, t, ORDER_RESTRICTED, i, o[j]);
+            if (over) bt_cut(lane, s, t, ORDER_CANCELLED, i, excess);
+            if (less) bt_cut(lane, s, t, ORDER_VOLUME_CLIPPED, i, lost);
+        }
+    }
+    double sums[6] = {missing, masked, beyond, clipped, dropped, fills};
+    bt_sum(sums, lane.turn);
+    s.count[COUNT_NO_PRICE] += (int)sums[0];
+    s.count[COUNT_RESTRICTED] += (int)sums[1];
+    s.count[COUNT_CANCELLED] += (int)(sums[2] + sums[4]);
+    s.count[COUNT_VOLUME_CLIPPED] += (int)sums[3];
+    return sums[5] > 0.0;
+}
+
+struct Needs { /* [S4] 3. */
+    double need, proceeds, base, buys;
+};
+BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs &c) {
+    const bt_params p = *s.p;
+    double need = 0, proceeds = 0, base = 0, buys = 0;
+    BT_SIMD(reduction(+ : need, proceeds, base, buys))
+    BT_EACH(j, lane.A) {
+        const bt_cost x = bt_charge_at(c, p, j, q[j]);
+        need += q[j] > 0.0 ? x.ref + x.drag : 0.0;
+        proceeds += q[j] < 0.0 ? x.ref - x.drag : 0.0;
+        base += q[j] > 0.0 ? x.base : 0.0;
+        buys += q[j] > 0.0 ? 1.0 : 0.0;
+    }
+    double sums[4] = {need, proceeds, base, buys};
+    bt_sum(sums, lane.turn);
+    return {sums[0], sums[1], sums[2], sums[3]};
+}
+
+/* [S4] 3. Remainders: the class from which on, downwards, nothing is bought back. A buy may be bought one lot more
+ * where it was cut and has lots; the sums of the classes are exact, whoever adds first. */
+BT_STEP int bt_last_class(Lane &lane, const double *q, const Costs &c, double left) {
+    const double *scaled = BT_OWN(lane, SCALED), *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA);
+    double *sums = lane.classes, *members = sums + BT_CLASSES;
+    BT_EACH(r, 2 * BT_CLASSES) sums[r] = 0.0;
+    bt_sync();
+    BT_EACH(j, lane.A) {
+        if (!(q[j] > 0.0 && c.whole[j] != 0.0 && cut[j] < q[j])) continue;
+        const int r = bt_class(scaled[j], cut[j], lane.in->tie[bt_asset(lane, j)]);
+        bt_add(&sums[r], extra[j]);
+        bt_add(&members[r], 1.0);
+    }
+    bt_sync();
+    int r = BT_CLASSES - 1;
+    for (; r >= 0; --r) {
+        if (members[r] == 0.0) continue;
+        if (!(sums[r] <= left)) break;
+        left -= sums[r];
+    }
+    return r;
+}
+
+/* [S4] 3. One factor for all buys, cut to lots; then remainders bought back. Writes the fills to `fill`. */
+template <bool FULL, bool LOG>
+BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
+    const bt_params p = *s.p;
+    const double funds = s.st.cash + sum.proceeds;
+    const double factor = bt_cash_factor(funds, sum.buys, sum.base, p.min_commission, p.tick);
+    double *scaled = BT_OWN(lane, SCALED), *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA);
+    double spent = 0;
+    BT_SIMD(reduction(+ : spent))
+    BT_EACH(j, lane.A) {
+        const double x = q[j] > 0.0 ? factor * q[j] : 0.0, kept = c.whole[j] != 0.0 ? trunc(x) : x;
+        const bt_cost now = bt_charge_at(c, p, j, kept), more = bt_charge_at(c, p, j, kept + 1.0);
+        const double cost = now.ref + now.drag;
+        scaled[j] = x;
+        cut[j] = kept;
+        extra[j] = more.ref + more.drag - cost;
+        spent += cost;
+    }
+    const int last = bt_last_class(lane, q, c, funds - bt_sum_one(spent, lane.turn));
+    double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
+    BT_EACH(j, lane.A) {
+        const double want = q[j];
+        double kept = cut[j];
+        if (want > 0.0 && c.whole[j] != 0.0 && kept < want &&
+            bt_class(scaled[j], kept, lane.in->tie[bt_asset(lane, j)]) > last)
+            kept += 1.0;
+        const bool less = (want > 0.0) & (kept < want);
+        clipped += less ? 1.0 : 0.0;
+        if (LOG && less) {
+            bt_cut(lane, s, t, ORDER_CASH_CLIPPED, bt_asset(lane, j), want - kept);
+            status[j] = ORDER_CASH_CLIPPED;
+        }
+        fill[j] = want > 0.0 ? kept : want;
+    }
+    s.count[COUNT_CASH_CLIPPED] += (int)bt_sum_one(clipped, lane.turn);
+}
+
+/* [S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity. */
+template <bool LOG> BT_STEP bool bt_leverage(Lane &lane, Scenario &s, int64_t t, const double **fills, const Costs &c) {
+    const double *q = *fills, *h = s.h, *last = c.F;
+    if (lane.in->exec_gap[t]) last = s.same_close ? c.mark : bt_carried(lane, t);  // that bar has been marked already
+    double longs = 0, shorts = 0, gross = 0, more = 0;
+    BT_SIMD(reduction(+ : longs, shorts, gross, more))
+    BT_EACH(j, lane.A) {
+        const double at = c.F[j] > 0.0 ? c.F[j] : last[j], reduce = bt_reduction(q[j], h[j]);
+        const double v = bt_worth(h[j], at, c.magic);
+        longs += v > 0.0 ? v : 0.0;
+        shorts += v < 0.0 ? -v : 0.0;
+        gross += bt_worth(fabs(h[j] + reduce), at, c.magic);
+        more += bt_round(fabs(q[j] - reduce) * c.F[j], c.magic);
+    }
+    double sums[4] = {longs, shorts, gross, more};
+    bt_sum(sums, lane.turn);
+    gross = sums[2];
+    more = sums[3];
+    const double equity = s.st.cash + sums[0] - sums[1], bound = s.p->max_leverage * equity;
+    if (!bt_inside(sums[0], s.limit) || !bt_inside(sums[1], s.limit) || !bt_inside(equity, s.limit) ||
+        !bt_inside(gross, s.limit) || !bt_inside(more, s.limit))
+        return false;
+    if (!(more > 0.0 && gross + more > bound)) return true;
+    const double factor = bt_leverage_factor(bound, gross, more);
+    double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
+    BT_EACH(j, lane.A) {
+        const double reduce = bt_reduction(q[j], h[j]), grow = q[j] - reduce, scaled = factor * grow;
+        const double kept = (c.whole[j] != 0.0 ? trunc(scaled) : scaled) + 0.0;
+        const bool less = fabs(kept) < fabs(grow);
+        clipped += less ? 1.0 : 0.0;
+        if (LOG && less) {
+            bt_cut(lane, s, t, ORDER_LEVERAGE_CLIPPED, bt_asset(lane, j), grow - kept);
+            status[j] = ORDER_LEVERAGE_CLIPPED;
+        }
+        fill[j] = reduce + kept;
+    }
+    s.count[COUNT_LEVERAGE_CLIPPED] += (int)bt_sum_one(clipped, lane.turn);
+    *fills = fill;
+    return true;
+}
+
+BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double *q, const Costs &c) {
+    const double *status = BT_OWN(lane, STATUS);
+    BT_EACH(j, lane.A) {
+        if (q[j] == 0.0) continue;
+        const int i = bt_asset(lane, j);
+        const double p = bt_cell(lane.in->field, t * lane.N + i), sign = bt_sign(q[j]);
+        const double a = bt_adverse(s.p->slippage, c.spread[j], s.p->impact, fabs(q[j]) * c.unit[j], c.root[j]);
+        const bt_cost x = bt_charge_at(c, *s.p, j, q[j]);
+        const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number]);
+        const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], q[j] * c.unit[j], p + sign * (p * a), p,
+                              x.drag - x.slip, x.slip};
+        lane.out->fills[at] = fill;
+    }
+}
+
+/* [S4] 4. Book the fills q, and what stays working. */
+BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *left) {
+    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD), waiting = 0;
+    const bool keep_old = !s.saved;
+    BT_SIMD(reduction(+ : waiting))
+    BT_EACH(j, lane.A) {
+        old[j] = keep_old ? h[j] : old[j];
+        h[j] = h[j] + q[j];
+        o[j] = left[j];
+        waiting += left[j] != 0.0 ? 1.0 : 0.0;
+    }
+    s.saved = 1;
+    s.waiting = (int)bt_sum_one(waiting, lane.turn);
+}
+
+/* [S4] Fill what can fill at bar t, book it, and leave working or cancel the rest; marks the holdings [S5]. */
+template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool plain) {
+    const Costs c = bt_costs<FULL>(lane, s, t);
+    const bool margin = FULL && s.margin;
+    const double *orders = s.o, *q = orders;
+    bool any = true, again = true;
+    Flows sum;
+    while (again) {
+        if (!plain) {
+            any = bt_match<FULL, LOG>(lane, s, t);
+            q = BT_OWN(lane, FILL);
+        }
+        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c)) return false;
+        sum = bt_sum_flows<FULL>(lane, s, q, c);
+        again = plain && sum.oversold > 0.0;
+        if (again) plain = false;
+    }
+    const double before = s.st.cash;
+    double cash = before - sum.net - sum.drag + 0.0;
+    const bool inside = bt_inside(fabs(before) + sum.gross + sum.drag, s.limit);  // bounds all that [S4] tests
+    if (any && !margin && !(inside && cash >= 0.0)) {
+        const Needs needs = bt_needs(lane, s, q, c);
+        if (!bt_inside(needs.need, s.limit) || !bt_inside(needs.proceeds, s.limit) ||
+            !bt_inside(before + needs.proceeds, s.limit))
+            return false;
+        if (needs.need > before + needs.proceeds && needs.buys > 0.0) {
+            bt_clip<FULL, LOG>(lane, s, t, q, c, needs);
+            q = BT_OWN(lane, FILL);
+            sum = bt_sum_flows<FULL>(lane, s, q, c);
+            cash = before - sum.net - sum.drag + 0.0;
+        }
+    }
+    if (any && !inside &&
+        (!bt_inside(bt_buys(sum), s.limit) || !bt_inside(bt_sells(sum), s.limit) ||
+         !bt_inside(sum.drag - sum.slip, s.limit) || !bt_inside(sum.slip, s.limit) || !bt_inside(cash, s.limit)))
+        return false;
+    s.st.cash = cash;
+    s.row[MONEY_BUYS] = bt_buys(sum);
+    s.row[MONEY_SELLS] = bt_sells(sum);
+    s.row[MONEY_COMMISSION] = sum.drag - sum.slip;
+    s.row[MONEY_SLIPPAGE] = sum.slip;
+    s.count[COUNT_FILLS] = (int)sum.fills;
+    s.longs = sum.longs;
+    s.shorts = sum.shorts;
+    if (LOG) bt_log_fills(lane, s, t, q, c);
+    if (plain && q == orders) {
+        s.pending = 1;
+        s.waiting = 0;
+        return true;
+    }
+    bt_book(lane, s, q, plain ? BT_OWN(lane, ZERO) : BT_OWN(lane, LEFT));
+    if (LOG && !plain && !s.keeps) {
+        const double *cutting = BT_OWN(lane, CUTTING);
+        BT_EACH(j, lane.A)
+            if (cutting[j] != 0.0) bt_cut(lane, s, t, ORDER_CANCELLED, bt_asset(lane, j), cutting[j]);
+    }
+    return true;
+}
+
+/* Whether every order fills whole, but for sells above the holding. */
+template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int64_t t) {
+    const bt_rows &in = *lane.in;
+    if (FULL && (in.can_buy.data || in.can_sell.data || lane.out->logging)) return false;
+    if (FULL && in.volume.data && (s.p->impact > 0.0 || s.p->participation >= 0.0)) return false;
+    if (!in.exec_gap[t]) return true;
+    const double *F = bt_prices(lane, t), *o = s.o;
+    double missing = 0;
+    BT_SIMD(reduction(+ : missing))
+    BT_EACH(j, lane.A) missing += (o[j] != 0.0) & !(F[j] > 0.0) ? 1.0 : 0.0;
+    return bt_sum_one(missing, lane.turn) == 0.0;
+}
+
+template <bool FULL> BT_STEP bool bt_fill_orders(Lane &lane, Scenario &s, int64_t t) {
+    const bool plain = bt_all_fill<FULL>(lane, s, t);
+    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, plain);
+    return bt_fill_with<FULL, false>(lane, s, t, plain);
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A lane: scenarios that read the same rows of the same panels, carried through the bars by one team.
+ *
+ * Letters: T bars, N assets, A active assets. Holdings and orders of a scenario are compact over the active columns
+ * (dense: all N); an asset with no holding, no order and no target adds exact zeros to every sum. A row of a panel is
+ * fetched over the active columns when it is first asked for, and then serves every scenario of the lane. */
+#pragma once
+#include "team.h"
+
+#define BT_DENSE 0.5 /* with more than this share of the assets active, whole rows are cheaper than picked ones */
+#define BT_CLASSES 512
+#define BT_SLOT 512 /* bytes kept for a scenario, and for a lane */
+
+/* One scenario: its state, and its record of the bar at hand. */
+struct Scenario {
+    bt_state st;
+    double equity, longs, shorts;  // [S5] of the last mark
+    double row[MONEY_COUNT];
+    int32_t count[COUNT_COUNT];
+    int32_t waiting;              // how many orders are not 0
+    int32_t stop;                 // [S5d] has been seen
+    int32_t pending;              // all of `o` has filled, and is still to be booked into `h`
+    int32_t saved;                // the holdings before this bar are in the buffer `old`
+    int32_t fills_at, cuts_at;    // how long the logs were before this bar
+    // what follows from the parameters
+    int32_t id, margin, keeps, same_close;
+    const bt_params *p;
+    double magic, limit;
+    double *h, *o;
+};
+static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
+
+struct Kept { /* of a lane from call to call */
+    int64_t t, begun;
+    int32_t A, dense, seen_target, clear;
+};
+
+struct Lane {
+    const bt_rows *in;
+    const bt_record *out;
+    int64_t N, stride, number;
+    int A, dense;
+    int seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
+    int turn;                // of bt_sum
+    char *slots;
+    double *doubles, *hot, *runs, *classes;
+    int32_t *ints;
+    uint8_t *bytes;
+    const double *at[BUFFER_DOUBLE_COUNT];
+    int64_t seen[BUFFER_DOUBLE_COUNT];  // the bar that a buffer or its pointer holds, -1 for none
+};
+
+#define BT_OWN(lane, NAME) ((lane).doubles + (int64_t)BUFFER_DOUBLE_##NAME * (lane).stride)
+#define BT_INT(lane, NAME) ((lane).ints + (int64_t)BUFFER_INT32_T_##NAME * (lane).stride)
+#define BT_BYTE(lane, NAME) ((lane).bytes + (int64_t)BUFFER_UINT8_T_##NAME * (lane).stride)
+
+BT_FN int bt_asset(const Lane &lane, int64_t j) { return lane.dense ? (int)j : BT_INT(lane, COLUMN)[j]; }
+BT_FN double bt_cell(const bt_panel &panel, int64_t at) {
+    if (panel.kind == KIND_FLOAT64) return ((const double *)panel.data)[at];
+    if (panel.kind == KIND_FLOAT32) return ((const float *)panel.data)[at];
+    return ((const uint8_t *)panel.data)[at];
+}
+
+template <class T> BT_FN void bt_widen(int64_t n, const T *row, const int32_t *column, double *out) {
+    if (column) {
+        BT_SIMD()
+        BT_EACH(j, n) out[j] = row[column[j]];
+    } else {
+        BT_SIMD()
+        BT_EACH(j, n) out[j] = row[j];
+    }
+}
+/* Bar t of a panel over the active columns. */
+BT_STEP const double *bt_fetch(Lane &lane, int buffer, const bt_panel &panel, int64_t t) {
+    if (lane.seen[buffer] == t) return lane.at[buffer];
+    double *own = lane.doubles + buffer * lane.stride;
+    const int32_t *column = lane.dense ? nullptr : BT_INT(lane, COLUMN);
+    lane.seen[buffer] = t;
+    lane.at[buffer] = own;
+    if (panel.kind == KIND_FLOAT64) {
+        const double *row = (const double *)panel.data + t * lane.N;
+        if (lane.dense)
+            lane.at[buffer] = row;
+        else
+            bt_widen(lane.A, row, column, own);
+    } else if (panel.kind == KIND_FLOAT32) {
+        bt_widen(lane.A, (const float *)panel.data + t * lane.N, column, own);
+    } else {
+        bt_widen(lane.A, (const uint8_t *)panel.data + t * lane.N, column, own);
+    }
+    return lane.at[buffer];
+}
+#define BT_ROW(lane, NAME, panel, t) bt_fetch(lane, BUFFER_DOUBLE_##NAME, panel, t)
+#define BT_MARKS(lane, t) BT_ROW(lane, MARK, (lane).in->marks, t)
+
+/* A row made from others: `made` marks it as bar t's. */
+#define BT_IS(lane, NAME, t) ((lane).seen[BUFFER_DOUBLE_##NAME] == (t))
+#define BT_MADE(lane, NAME, t) ((lane).seen[BUFFER_DOUBLE_##NAME] = (t), (lane).at[BUFFER_DOUBLE_##NAME] = BT_OWN(lane, NAME))
+
+/* F of [S4], 0 where there is none. */
+BT_STEP const double *bt_prices(Lane &lane, int64_t t) {
+    if (BT_IS(lane, EXEC, t)) return lane.at[BUFFER_DOUBLE_EXEC];
+    const double *row = BT_ROW(lane, EXEC, lane.in->exec, t);
+    if (!lane.in->exec_gap[t]) return row;
+    double *own = BT_OWN(lane, EXEC);
+    BT_SIMD()
+    BT_EACH(j, lane.A) own[j] = row[j] == row[j] ? row[j] : 0.0;
+    return lane.at[BUFFER_DOUBLE_EXEC] = own;
+}
+/* [S8] u = 1/P, 0 without a price: an exit needs none. */
+BT_STEP const double *bt_inverse(Lane &lane, int64_t t) {
+    if (BT_IS(lane, INVERSE_PRICE, t)) return lane.at[BUFFER_DOUBLE_INVERSE_PRICE];
+    const double *row = BT_ROW(lane, CLOSE, lane.in->close, t);
+    double *own = BT_OWN(lane, INVERSE_PRICE);
+    BT_SIMD()
+    BT_EACH(j, lane.A) own[j] = row[j] > 0.0 ? 1.0 / row[j] : 0.0;
+    return BT_MADE(lane, INVERSE_PRICE, t);
+}
+/* [S4] 2. 1/sqrt(volume), 0 without volume: nothing fills there where impact is on. */
+BT_STEP const double *bt_inverse_root(Lane &lane, int64_t t) {
+    if (BT_IS(lane, INVERSE_ROOT, t)) return lane.at[BUFFER_DOUBLE_INVERSE_ROOT];
+    const double *row = BT_ROW(lane, VOLUME, lane.in->volume, t);
+    double *own = BT_OWN(lane, INVERSE_ROOT);
+    BT_SIMD()
+    BT_EACH(j, lane.A) own[j] = row[j] > 0.0 ? 1.0 / sqrt(row[j]) : 0.0;
+    return BT_MADE(lane, INVERSE_ROOT, t);
+}
+/* The mark before [S5] of bar t: the last one, divided by a split of this bar; 0 at the first bar. */
+BT_STEP const double *bt_carried(Lane &lane, int64_t t) {
+    if (BT_IS(lane, CARRIED, t)) return lane.at[BUFFER_DOUBLE_CARRIED];
+    if (t == 0) return BT_OWN(lane, ZERO);
+    const double *last = BT_ROW(lane, LAST, lane.in->marks, t - 1);
+    if (!lane.in->split_bar[t]) return last;
+    const double *ratio = BT_ROW(lane, SPLIT, lane.in->split, t);
+    double *own = BT_OWN(lane, CARRIED);
+    BT_SIMD()
+    BT_EACH(j, lane.A) own[j] = ratio[j] != 1.0 ? last[j] / ratio[j] : last[j];
+    return BT_MADE(lane, CARRIED, t);
+}
+
+BT_FN void bt_forget_rows(Lane &lane) {
+    for (int b = 0; b < BUFFER_DOUBLE_COUNT; ++b) lane.seen[b] = -1;
+}
+
+/* The arena of a lane: slots, then doubles, ints, bytes. `shared` is where holdings and orders go, null for the arena. */
+BT_FN Lane bt_lane(const bt_rows *in, const bt_record *out, int64_t number, double *shared) {
+    Lane lane;
+    lane.in = in;
+    lane.out = out;
+    lane.number = number;
+    lane.N = in->N;
+    lane.stride = out->stride;
+    lane.turn = 0;
+    lane.slots = out->arena + number * out->lane_bytes;
+    lane.runs = (double *)(lane.slots + (in->K + 1) * BT_SLOT);
+    lane.classes = lane.runs + 3 * BT_RUN * in->K;
+    lane.doubles = lane.classes + 2 * BT_CLASSES;
+    lane.hot = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
+    lane.ints = (int32_t *)(lane.hot + 2 * in->K * lane.stride);
+    lane.bytes = (uint8_t *)(lane.ints + BUFFER_INT32_T_COUNT * lane.stride);
+    if (shared) lane.hot = shared;
+    bt_forget_rows(lane);
+    return lane;
+}
+/* [S4] 4. `keep`: the bar may still end in LEDGER_OVERFLOW, so the holdings before it are kept. */
+BT_FN void bt_book_pending(Lane &lane, Scenario &s, bool keep) {
+    if (!s.pending) return;
+    s.pending = 0;
+    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD);
+    if (keep && !s.saved) {
+        BT_EACH(j, lane.A) old[j] = h[j];
+        s.saved = 1;
+    }
+    BT_SIMD()
+    BT_EACH(j, lane.A) {
+        h[j] = h[j] + o[j];
+        o[j] = 0.0;
+    }
+}
+
+BT_FN void bt_load(const Lane &lane, Scenario &s, int k) {
+    s = *(const Scenario *)(lane.slots + (k + 1) * BT_SLOT);
+    s.h = lane.hot + 2 * k * lane.stride;
+    s.o = s.h + lane.stride;
+}
+BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) {
+    if (bt_first()) *(Scenario *)(lane.slots + (k + 1) * BT_SLOT) = s;
+    bt_sync();
+}
+BT_FN bool bt_running(const Lane &lane, int k) { return !((const Scenario *)(lane.slots + (k + 1) * BT_SLOT))->st.ended; }
+#define BT_HELD(lane, k) ((lane).hot + 2 * (k) * (lane).stride)
+
+/* Part of an order that did not fill, into the log of cuts; counts are formed by sums. */
+BT_FN void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t i, double lots) {
+    const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number + 1]);
+    const bt_fill cut = {s.id, (int32_t)t, (int32_t)i, code, lots * lane.in->unit[i] + 0.0, 0.0, 0.0, 0.0, 0.0};
+    lane.out->cuts[at] = cut;
+}
+
+/* Move holdings and orders to the `n` columns of `fresh`, or to all columns where those are many. */
+BT_STEP void bt_set_columns(Lane &lane, int n) {
+    const int to_dense = n > BT_DENSE * lane.N, now = to_dense ? (int)lane.N : n;
+    int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH), *from = BT_INT(lane, FROM);
+    int32_t *position = BT_INT(lane, POSITION);
+    double *scratch = BT_OWN(lane, SCRATCH), *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
+    BT_EACH(j, now) {
+        const int i = to_dense ? (int)j : fresh[j];
+        from[j] = lane.dense ? i : position[i];
+    }
+    for (int k = 0; k < lane.in->K; ++k) {
+        if (!bt_running(lane, k)) continue;
+        for (int side = 0; side < 2; ++side) {
+            double *x = BT_HELD(lane, k) + side * lane.stride;
+            BT_EACH(j, now) scratch[j] = from[j] >= 0 ? x[from[j]] : 0.0;
+            bt_sync();
+            BT_EACH(j, now) x[j] = scratch[j];
+        }
+    }
+    bt_sync();
+    BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
+    bt_sync();
+    BT_EACH(j, now) {
+        const int i = to_dense ? (int)j : fresh[j];
+        column[j] = i;
+        position[i] = (int)j;
+        unit[j] = lane.in->unit[i];
+        whole[j] = lane.in->whole[i];
+    }
+    lane.dense = to_dense;
+    lane.A = now;
+    bt_forget_rows(lane);
+    bt_sync();
+}
+
+/* Make the assets of `want` active, besides those that hold or wait. */
+BT_STEP void bt_recolumn(Lane &lane) {
+    const int64_t N = lane.N;
+    uint8_t *want = BT_BYTE(lane, WANT), *here = BT_BYTE(lane, HERE);
+    const int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH);
+    if (lane.dense) {
+        double wanted = 0.0;
+        BT_SIMD(reduction(+ : wanted))
+        BT_EACH(i, N) wanted += want[i];
+        if (bt_sum_one(wanted, lane.turn) > BT_DENSE * N) return;
+    }
+    BT_EACH(j, lane.A) here[j] = 0;
+    for (int k = 0; k < lane.in->K; ++k) {
+        if (!bt_running(lane, k)) continue;
+        const double *h = BT_HELD(lane, k), *o = h + lane.stride;
+        BT_SIMD()
+        BT_EACH(j, lane.A) here[j] |= (h[j] != 0.0) | (o[j] != 0.0);
+    }
+    bt_sync();
+    BT_EACH(j, lane.A) {
+        if (here[j]) want[bt_asset(lane, j)] = 1;
+    }
+    bt_sync();
+    const int n = bt_pack((int)N, want, BT_INT(lane, FRESH), lane.turn);
+    bt_sync();
+    if (lane.dense && n > BT_DENSE * N) return;
+    if (!lane.dense && n == lane.A) {
+        bool differs = false;
+        BT_EACH(j, n) differs |= fresh[j] != column[j];
+        if (!bt_any(differs)) return;
+    }
+    bt_set_columns(lane, n);
+}
+
+/* [S6] The weights row read at bar t: NaN from an asset's delisting on; its names become active. */
+BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
+    const bt_rows &in = *lane.in;
+    const int64_t N = lane.N, source = (t - in.lag) * N;
+    uint8_t *want = BT_BYTE(lane, WANT);
+    double *full = BT_OWN(lane, FULL), *weight = BT_OWN(lane, WEIGHT);
+    const double *row = full;
+    const bool off = in.off_count && in.off_bar[0] <= t;
+    if (in.weights.kind == KIND_FLOAT32)
+        bt_widen(N, (const float *)in.weights.data + source, (const int32_t *)nullptr, full);
+    else if (off)
+        bt_widen(N, (const double *)in.weights.data + source, (const int32_t *)nullptr, full);
+    else
+        row = (const double *)in.weights.data + source;
+    if (off) {
+        bt_sync();
+        BT_EACH(e, in.off_count)
+            if (in.off_bar[e] <= t) full[in.off_asset[e]] = nan("");
+        bt_sync();
+    }
+    double any = 0.0;
+    BT_SIMD(reduction(+ : any))
+    BT_EACH(i, N) {
+        want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+        any += row[i] == row[i] ? 1.0 : 0.0;
+    }
+    lane.seen_target = bt_sum_one(any, lane.turn) > 0.0;
+    bt_recolumn(lane);
+    if (lane.dense) {
+        weight = (double *)row;
+    } else {
+        const int32_t *column = BT_INT(lane, COLUMN);
+        BT_EACH(j, lane.A) weight[j] = row[column[j]];
+    }
+    lane.at[BUFFER_DOUBLE_WEIGHT] = weight;
+    const double *price = BT_ROW(lane, CLOSE, in.close, t);
+    double unclear = 0.0;
+    BT_SIMD(reduction(+ : unclear))
+    BT_EACH(j, lane.A)
+        unclear += (weight[j] != weight[j]) | ((weight[j] != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
+    lane.clear = bt_sum_one(unclear, lane.turn) == 0.0;
+}

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiled engines share: a RunSpec cut into lanes, the structs that describe them, the record they write.
+
+A lane is a group of scenarios that read the same rows: equal weights, lag, schedule, lot, execution and `delist_after`.
+Letters: T bars, N assets, K scenarios.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.spec import RawResult, RunSpec, ordered
+from gpu_bt.step.layout import BUFFERS, COUNTS, FILL, LAUNCH, MONEY, NEVER, PANEL_KINDS, RECORD, ROWS, STATE
+from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, prices
+
+__all__ = ["LaneSession", "lane_bytes"]
+
+#: Scenarios that share a lane read these alike.
+_SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
+#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 4, [S6] to [S8] 2.
+_CUTS = 8
+_PANELS = ("volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
+#: gpu_bt/step/lane.h: bytes of a slot, bars of a run, classes of the buy-back.
+_SLOT, _RUN, _CLASSES = 512, 32, 512
+
+
+def lane_bytes(scenarios: int, assets: int) -> int:
+    """Bytes of one lane's arena (gpu_bt/step/lane.h, bt_lane): slots, runs, classes, rows, holdings and orders."""
+    stride, doubles = _stride(assets), len(BUFFERS["double"]) + 2 * scenarios
+    flat = (scenarios + 1) * _SLOT + 8 * (3 * _RUN * scenarios + 2 * _CLASSES)
+    return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
+
+
+def _stride(assets: int) -> int:
+    return (assets // 8 + 1) * 8
+
+
+class LaneSession:
+    """A run whose bars compiled code moves. An engine says where arrays live and how a call is made:
+
+    `put(array)` and `zeros(shape, dtype)` give arrays in the engine's memory, `address(array)` where one begins,
+    `host(array)` its NumPy copy, `call(launch, bars)` runs the lanes over [t0, t1); all in __init__ order below.
+    `most` is the number of scenarios that a lane holds, `least` the number of lanes worth having.
+    """
+
+    name = ""
+
+    def __init__(self, spec: RunSpec, most: int, least: int, log_bytes: int) -> None:
+        self.spec, self.t = spec, 0
+        (t_count, n), k = spec.market.shape, len(spec.params)
+        full = spec.columns == "all"
+        self.kept: list[Any] = []  # arrays that compiled code reads
+        groups = self._lanes(most, least)
+        self.per_lane = max(map(len, groups))
+        state = np.zeros(k, STATE)
+        state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
+        state["first_bar"] = NEVER
+        self.state, self.params = self.put(state), self.put(np.ascontiguousarray(spec.params))
+        self.money = self.zeros((len(MONEY) if full else 2, k, t_count), np.float64, np.nan)
+        self.counts = self.zeros((len(COUNTS), k, t_count), np.int32) if full else None
+        self.positions = self.zeros((k, t_count, n), np.float64, np.nan) if spec.positions else None
+        self.holdings, self.orders = self.zeros((k, n), np.float64), self.zeros((k, n), np.float64)
+        self.logs: list[list[np.ndarray]] = [[], []]
+        self.log_bars = t_count
+        self.log_room = 0
+        if spec.fills:
+            per_bar = self.per_lane * n * _CUTS
+            self.log_bars = max(1, log_bytes // (len(groups) * per_bar * FILL.itemsize))
+            self.log_room = min(self.log_bars, t_count) * per_bar
+        self.fills, self.cuts = (self.zeros(len(groups) * self.log_room, FILL, None) for _ in range(2))
+        self.logged = self.zeros((len(groups), 2), np.int64)
+        size = lane_bytes(self.per_lane, n)
+        self.arena = self.zeros(len(groups) * size, np.uint8)
+        due = spec.due()
+        rows = np.zeros(len(groups), ROWS)
+        for i, members in enumerate(groups):
+            self._fill(rows[i], members, due)
+        record = np.zeros(1, RECORD)
+        record["T"], record["N"], record["K"], record["columns"] = t_count, n, k, len(self.money)
+        record["logging"], record["log_room"] = spec.fills, self.log_room
+        record["lane_bytes"], record["stride"] = size, _stride(n)
+        for name in ("params", "state", "money", "positions", "holdings", "orders", "counts", "fills", "cuts", "logged",
+                     "arena"):  # fmt: skip
+            record[name] = self._at(getattr(self, name))
+        self.launch = np.zeros(1, LAUNCH)
+        self.launch["lanes"] = len(groups)
+        self.launch["rows"], self.launch["record"] = self._keep(rows), self._keep(record)
+
+    def put(self, array: np.ndarray) -> Any:
+        """The array in the engine's memory."""
+        return array
+
+    def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> Any:
+        """A new array; fill=None leaves it as it comes."""
+        if fill is None:
+            return np.empty(shape, dtype)
+        return np.zeros(shape, dtype) if fill == 0.0 else np.full(shape, fill, dtype)
+
+    def address(self, array: Any) -> int:
+        """Where the array begins."""
+        return array.ctypes.data
+
+    def host(self, array: Any) -> np.ndarray:
+        """A NumPy copy."""
+        return array.copy()
+
+    def bars_a_call(self) -> int:
+        """How many bars a call may move."""
+        return self.spec.market.shape[0]
+
+    def call(self, launch: np.ndarray) -> None:
+        """Run the lanes of a LAUNCH struct."""
+        raise NotImplementedError
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Run bars t0..t1-1; t0 is where the last call stopped."""
+        if t0 != self.t or not t0 <= t1 <= self.spec.market.shape[0]:
+            raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {self.spec.market.shape[0]}")
+        step = max(1, min(self.bars_a_call(), self.log_bars))
+        while self.t < t1:
+            stop = min(t1, self.t + step)
+            self.launch["t0"], self.launch["t1"] = self.t, stop
+            self.call(self.launch)
+            if self.spec.fills:
+                self._drain()
+            self.t = stop
+
+    def result(self) -> RawResult:
+        """The record of bars [0, t)."""
+        arrays = (self.money, self.counts, self.state, self.holdings, self.orders)
+        money, counts, state, held, orders = (None if a is None else self.host(a) for a in arrays)
+        fills, cuts = (ordered(log) for log in self.logs) if self.spec.fills else (None, None)
+        positions = None if self.positions is None else self.host(self.positions)
+        return RawResult(self.name, money, counts, state, held, orders, fills, cuts, positions)
+
+    def _drain(self) -> None:
+        """Take what the lanes logged."""
+        logged = self.host(self.logged)
+        room = self.log_room
+        for which, log in enumerate((self.fills, self.cuts)):
+            for lane, count in enumerate(logged[:, which].tolist()):
+                if count:
+                    self.logs[which].append(self.host(log[lane * room : lane * room + count]))
+        self.logged[...] = 0
+
+    def _lanes(self, most: int, least: int) -> list[np.ndarray]:
+        """Scenario numbers, lane by lane."""
+        groups: dict[tuple, list[int]] = {}
+        for i, key in enumerate(self.spec.params[_SHARED].tolist()):
+            groups.setdefault(key, []).append(i)
+        out: list[np.ndarray] = []
+        for members in groups.values():
+            pieces = max(-(-len(members) // most), min(least // len(groups), len(members)), 1)
+            out += np.array_split(np.array(members, np.int64), pieces)
+        return out
+
+    def _fill(self, rows: np.ndarray, members: np.ndarray, due: np.ndarray) -> None:
+        """One entry of ROWS."""
+        spec, market, first = self.spec, self.spec.market, self.spec.params[members[0]]
+        lot, field = float(first["lot"]), PRICE_OF[first["execution"]]
+        unit = lots(market, lot)
+        price, mark = prices(market, field, lot), marks(market, lot)
+        happens = events(market, int(first["delist_after"]))
+        bars = sorted(happens.settled)
+        settled = [happens.settled[t] for t in bars]
+        per_bar = np.zeros(market.shape[0] + 1, np.int64)
+        per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
+        arrays = {
+            "members": members, "days": days_between(market), "unit": unit.unit, "back": market.delisting_return,
+            "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due[:, members[0]],
+            "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
+            "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
+            "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,
+            "off_asset": happens.off_asset,
+        }  # fmt: skip
+        for name, array in arrays.items():
+            rows[name] = self._keep(array)
+        panels = {name: getattr(market, name) for name in _PANELS}
+        panels |= {"close": prices(market, "close", lot).values, "exec": price.values, "marks": mark}
+        panels |= {"field": getattr(market, field), "weights": spec.weights[first["weights"]]}
+        for name, panel in panels.items():
+            rows[name] = (self._keep(panel), 0 if panel is None else PANEL_KINDS.index(panel.dtype.name))
+        rows["T"], rows["N"] = market.shape
+        rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])
+        rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
+
+    def _keep(self, array: np.ndarray | None) -> int:
+        if array is None:
+            return 0
+        kept = self.put(np.ascontiguousarray(array))
+        self.kept.append(kept)
+        return self.address(kept)
+
+    def _at(self, array: Any) -> int:
+        return 0 if array is None else self.address(array)

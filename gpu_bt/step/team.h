@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who carries out a bar. On a device a team is one block: every thread runs the same text with the same numbers of a
+ * scenario, takes its share of the assets in BT_EACH, and meets the others where a sum is formed. On the host a team
+ * is one thread, and BT_SIMD makes vector code of the same loops. Sums are exact (docs/semantics.md, Numbers), so that
+ * it does not matter who adds what first.
+ *
+ *   BT_EACH(j, n)    this member's share of 0..n-1, always the same for one j
+ *   BT_MINE(j)       whether j is in that share
+ *   bt_sync()        what the team wrote before is seen by all after
+ *   bt_sum(x, turn)  every x[m] becomes its sum over the team; a barrier like bt_sync */
+#pragma once
+#include "step.h"
+
+#define BT_RUN 32 /* bars marked at once where nothing trades */
+
+#ifdef __CUDACC__
+
+#define BT_STEP static __device__
+#define BT_SIMD(...)
+#define BT_EACH(j, n) for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
+#define BT_MINE(j) ((unsigned)(j) % blockDim.x == threadIdx.x)
+#define BT_WARPS 32
+#define BT_SUMS 12 /* numbers that one bt_sum adds at most */
+#define BT_SHARED_DOUBLES (2 * BT_WARPS * BT_SUMS)
+extern __shared__ double bt_shared[]; /* BT_SHARED_DOUBLES for sums, then holdings and orders where they fit */
+
+BT_FN bool bt_first() { return threadIdx.x == 0; }
+BT_FN void bt_sync() { __syncthreads(); }
+BT_FN double bt_warp_sum(double x) {
+#pragma unroll
+    for (int d = 16; d; d >>= 1) x += __shfl_xor_sync(0xffffffffu, x, d);
+    return x;
+}
+/* The halves of the scratch take turns: a thread writes one again only after a barrier that follows its last read. */
+template <int M> BT_FN void bt_sum(double (&x)[M], int &turn) {
+    static_assert(M <= BT_SUMS, "more sums than scratch");
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    double *scratch = bt_shared + (turn ^= 1) * BT_WARPS * BT_SUMS;
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+        x[m] = bt_warp_sum(x[m]);
+        if (lane == 0) scratch[m * BT_WARPS + warp] = x[m];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int m = 0; m < M; ++m) x[m] = bt_warp_sum(lane < warps ? scratch[m * BT_WARPS + lane] : 0.0);
+}
+BT_FN bool bt_any(bool x) { return __syncthreads_or(x); }
+BT_FN void bt_add(double *to, double x) { atomicAdd(to, x); }
+BT_FN long long bt_take(int64_t *next) { return (long long)atomicAdd((unsigned long long *)next, 1ull); }
+
+/* Where flags[i] is not 0, i goes to out, in order; returns how many. `turn` as in bt_sum. */
+BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    int base = 0;
+    for (int start = 0; start < n; start += blockDim.x) {
+        const int i = start + threadIdx.x;
+        const bool on = i < n && flags[i];
+        const unsigned ballot = __ballot_sync(0xffffffffu, on);
+        double *counts = bt_shared + (turn ^= 1) * BT_WARPS * BT_SUMS;
+        if (lane == 0) counts[warp] = __popc(ballot);
+        __syncthreads();
+        int before = 0, all = 0;
+        for (int w = 0; w < warps; ++w) {
+            if (w < warp) before += (int)counts[w];
+            all += (int)counts[w];
+        }
+        if (on) out[base + before + __popc(ballot & ((1u << lane) - 1u))] = i;
+        base += all;
+    }
+    return base;
+}
+/* Runs of bars: a warp takes a bar. */
+#define BT_BARS(b, n) for (int b = threadIdx.x >> 5; b < (n); b += blockDim.x >> 5)
+#define BT_EACH_OF_BAR(j, n) for (int j = threadIdx.x & 31; j < (int)(n); j += 32)
+BT_FN double bt_bar_sum(double x) { return bt_warp_sum(x); }
+BT_FN bool bt_bar_first() { return (threadIdx.x & 31) == 0; }
+
+#else
+
+#include <string.h>
+#define BT_STEP static inline
+#define BT_TEXT(...) #__VA_ARGS__
+#define BT_SIMD(...) _Pragma(BT_TEXT(omp simd __VA_ARGS__))
+#define BT_EACH(j, n) for (int64_t j = 0; j < (int64_t)(n); ++j)
+#define BT_MINE(j) true
+
+BT_FN bool bt_first() { return true; }
+BT_FN void bt_sync() {}
+template <int M> BT_FN void bt_sum(double (&)[M], int &) {}
+BT_FN bool bt_any(bool x) { return x; }
+BT_FN void bt_add(double *to, double x) { *to += x; }
+BT_FN long long bt_take(int64_t *next) { return (*next)++; }
+
+BT_FN int bt_pack(int64_t n, const uint8_t *flags, int32_t *out, int &) {
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "eight flags of 0 or 1 are read at a time, the first lowest");
+    int count = 0;
+    for (int64_t i = 0; i < n; i += 8) {  // flags beyond n are 0
+        uint64_t word;
+        memcpy(&word, &flags[i], 8);
+        for (; word; word &= word - 1) out[count++] = (int32_t)(i + __builtin_ctzll(word) / 8);
+    }
+    return count;
+}
+#define BT_BARS(b, n) for (int b = 0; b < (n); ++b)
+#define BT_EACH_OF_BAR(j, n) BT_EACH(j, n)
+BT_FN double bt_bar_sum(double x) { return x; }
+BT_FN bool bt_bar_first() { return true; }
+
+#endif
+
+BT_FN double bt_sum_one(double x, int &turn) {
+    double sums[1] = {x};
+    bt_sum(sums, turn);
+    return sums[0];
+}
