@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gpu_bt.step.layout import render_c
@@ -72,12 +73,9 @@ def build(folder: Path) -> str | None:
     for name in (*map(library_name, range(len(LEVELS))), REASON):
         (folder / name).unlink(missing_ok=True)
     levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
-    for level, extra in enumerate(levels):
-        try:
-            compile_library(folder / library_name(level), extra)
-        except RuntimeError as exc:
-            if level:
-                break  # a compiler too old for this processor level
-            (folder / REASON).write_text(f"{exc}\n", "utf-8")
-            return str(exc)
-    return None
+    with ThreadPoolExecutor() as pool:  # each thread waits for a compiler
+        made = [pool.submit(compile_library, folder / library_name(i), extra) for i, extra in enumerate(levels)]
+    reason = made[0].exception()  # the others fail alone where a compiler does not know so new a processor
+    if reason is not None:
+        (folder / REASON).write_text(f"{reason}\n", "utf-8")
+    return None if reason is None else str(reason)

@@ -33,6 +33,15 @@ def lane_bytes(scenarios: int, assets: int) -> int:
     return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
 
 
+def _opening(spec: RunSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(STATE[K], holdings (K, N), orders (K, N)) before the first bar."""
+    state = np.zeros(len(spec.params), STATE)
+    state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
+    state["first_bar"] = NEVER
+    none = np.zeros((len(state), spec.market.shape[1]))
+    return state, none, none.copy()
+
+
 def _stride(assets: int) -> int:
     return (assets // 8 + 1) * 8
 
@@ -41,27 +50,27 @@ class LaneSession:
     """A run whose bars compiled code moves. An engine says where arrays live and how a call is made:
 
     `put(array)` and `zeros(shape, dtype)` give arrays in the engine's memory, `address(array)` where one begins,
-    `host(array)` its NumPy copy, `call(launch, bars)` runs the lanes over [t0, t1); all in __init__ order below.
-    `most` is the number of scenarios that a lane holds, `least` the number of lanes worth having.
+    `host(array)` its NumPy copy, `call(launch)` runs the lanes over [t0, t1). `most` is the number of scenarios that a
+    lane holds, `least` the number of lanes worth having. `t`, `before`: go on at this bar with the record so far.
     """
 
     name = ""
 
-    def __init__(self, spec: RunSpec, most: int, least: int, log_bytes: int) -> None:
-        self.spec, self.t = spec, 0
+    def __init__(self, spec: RunSpec, most: int, least: int, log_bytes: int, t: int = 0,
+                 before: RawResult | None = None) -> None:  # fmt: skip
+        self.spec, self.t, self.before = spec, t, (t, before)
         (t_count, n), k = spec.market.shape, len(spec.params)
         full = spec.columns == "all"
         self.kept: list[Any] = []  # arrays that compiled code reads
         groups = self._lanes(most, least)
         self.per_lane = max(map(len, groups))
-        state = np.zeros(k, STATE)
-        state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
-        state["first_bar"] = NEVER
+        state, held, orders = _opening(spec) if before is None else (before.state, before.holdings, before.orders)
         self.state, self.params = self.put(state), self.put(np.ascontiguousarray(spec.params))
-        self.money = self.zeros((len(MONEY) if full else 2, k, t_count), np.float64, np.nan)
+        columns = len(MONEY) if full else 2
+        self.money = self.zeros((columns, k, t_count), np.float64, np.nan)
         self.counts = self.zeros((len(COUNTS), k, t_count), np.int32) if full else None
         self.positions = self.zeros((k, t_count, n), np.float64, np.nan) if spec.positions else None
-        self.holdings, self.orders = self.zeros((k, n), np.float64), self.zeros((k, n), np.float64)
+        self.holdings, self.orders = self.put(held), self.put(orders)
         self.logs: list[list[np.ndarray]] = [[], []]
         self.log_bars = t_count
         self.log_room = 0
@@ -78,7 +87,7 @@ class LaneSession:
         for i, members in enumerate(groups):
             self._fill(rows[i], members, due)
         record = np.zeros(1, RECORD)
-        record["T"], record["N"], record["K"], record["columns"] = t_count, n, k, len(self.money)
+        record["T"], record["N"], record["K"], record["columns"] = t_count, n, k, columns
         record["logging"], record["log_room"] = spec.fills, self.log_room
         record["lane_bytes"], record["stride"] = size, _stride(n)
         for name in ("params", "state", "money", "positions", "holdings", "orders", "counts", "fills", "cuts", "logged",
@@ -92,6 +101,10 @@ class LaneSession:
         """The array in the engine's memory."""
         return array
 
+    def panel(self, array: np.ndarray) -> Any:
+        """The same for a (T, N) panel, which outlives the session."""
+        return self.put(array)
+
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> Any:
         """A new array; fill=None leaves it as it comes."""
         if fill is None:
@@ -102,9 +115,13 @@ class LaneSession:
         """Where the array begins."""
         return array.ctypes.data
 
-    def host(self, array: Any) -> np.ndarray:
-        """A NumPy copy."""
-        return array.copy()
+    def host(self, array: Any, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """A NumPy copy, of entries [start, stop) of a flat array."""
+        return array[start:stop].copy()
+
+    def clear(self, array: Any) -> None:
+        """Set every entry to 0."""
+        array[...] = 0
 
     def bars_a_call(self) -> int:
         """How many bars a call may move."""
@@ -129,11 +146,18 @@ class LaneSession:
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
-        arrays = (self.money, self.counts, self.state, self.holdings, self.orders)
-        money, counts, state, held, orders = (None if a is None else self.host(a) for a in arrays)
-        fills, cuts = (ordered(log) for log in self.logs) if self.spec.fills else (None, None)
-        positions = None if self.positions is None else self.host(self.positions)
-        return RawResult(self.name, money, counts, state, held, orders, fills, cuts, positions)
+        names = ("money", "counts", "state", "holdings", "orders", "positions")
+        arrays = {name: None if (a := getattr(self, name)) is None else self.host(a) for name in names}
+        logs = dict(zip(("fills", "cuts"), self.logs, strict=True)) if self.spec.fills else {}
+        t, before = self.before
+        if before is not None:
+            arrays["money"][:, :, :t] = before.money[:, :, :t]
+            if before.counts is not None:
+                arrays["counts"][:, :, :t] = before.counts[:, :, :t]
+            if before.positions is not None:
+                arrays["positions"][:, :t] = before.positions[:, :t]
+            logs = {name: [getattr(before, name), *log] for name, log in logs.items()}
+        return RawResult(self.name, **arrays, **{name: ordered(log) for name, log in logs.items()})
 
     def _drain(self) -> None:
         """Take what the lanes logged."""
@@ -142,8 +166,8 @@ class LaneSession:
         for which, log in enumerate((self.fills, self.cuts)):
             for lane, count in enumerate(logged[:, which].tolist()):
                 if count:
-                    self.logs[which].append(self.host(log[lane * room : lane * room + count]))
-        self.logged[...] = 0
+                    self.logs[which].append(self.host(log, lane * room, lane * room + count))
+        self.clear(self.logged)
 
     def _lanes(self, most: int, least: int) -> list[np.ndarray]:
         """Scenario numbers, lane by lane."""
@@ -181,7 +205,9 @@ class LaneSession:
         panels |= {"close": prices(market, "close", lot).values, "exec": price.values, "marks": mark}
         panels |= {"field": getattr(market, field), "weights": spec.weights[first["weights"]]}
         for name, panel in panels.items():
-            rows[name] = (self._keep(panel), 0 if panel is None else PANEL_KINDS.index(panel.dtype.name))
+            if panel is not None:
+                self.kept.append(self.panel(panel))
+                rows[name] = (self.address(self.kept[-1]), PANEL_KINDS.index(panel.dtype.name))
         rows["T"], rows["N"] = market.shape
         rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole

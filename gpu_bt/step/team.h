@@ -15,9 +15,9 @@
 
 #ifdef __CUDACC__
 
-#define BT_STEP static __device__
+#define BT_STEP static __device__ __noinline__ /* inlined, the four variants take minutes to compile */
 #define BT_SIMD(...)
-#define BT_EACH(j, n) for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
+#define BT_EACH(j, n) _Pragma("unroll 2") for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
 #define BT_MINE(j) ((unsigned)(j) % blockDim.x == threadIdx.x)
 #define BT_WARPS 32
 #define BT_SUMS 12 /* numbers that one bt_sum adds at most */

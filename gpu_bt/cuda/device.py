@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device: whether there is one, what it offers, arrays in its memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Device", "DeviceArray", "cupy", "probe"]
+
+#: Atomic addition of doubles needs 6.0; NVRTC of CUDA 13 compiles for 7.5 and later.
+_OLDEST = 60
+
+
+@functools.cache
+def cupy() -> Any:
+    """CuPy, imported when first needed."""
+    return importlib.import_module("cupy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """number; name; capability, such as 90; processors; shared: bytes that one block may have."""
+
+    number: int
+    name: str
+    capability: int
+    processors: int
+    shared: int
+
+    def free(self) -> int:
+        """Bytes that can be had: those of the driver and those that CuPy keeps for reuse."""
+        pool = cupy().get_default_memory_pool()
+        return int(cupy().cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
+
+
+def probe() -> Device | str:
+    """The current device, or why there is none."""
+    try:
+        runtime = cupy().cuda.runtime
+    except ModuleNotFoundError as exc:
+        return f"{exc.name} is not installed (pip install 'gpu-bt[gpu]')"
+    except Exception as exc:  # such as a CuPy whose CUDA libraries do not load
+        return f"CuPy cannot be imported: {_line(exc)}"
+    try:
+        if not runtime.getDeviceCount():
+            return "no CUDA device"
+        number = int(runtime.getDevice())
+        found = runtime.getDeviceProperties(number)
+        name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
+        device = Device(number, name, 10 * found["major"] + found["minor"], int(found["multiProcessorCount"]),
+                        int(found["sharedMemPerBlockOptin"]))  # fmt: skip
+    except Exception as exc:  # CUDARuntimeError: no driver, or one too old
+        return f"no CUDA device: {_line(exc)}"
+    if device.capability < _OLDEST:
+        return f"{device.name} has compute capability {device.capability / 10}; {_OLDEST / 10} is the least"
+    return device
+
+
+def _line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0]
+
+
+class DeviceArray:
+    """An array in device memory: only its bytes are there, dtype and shape stay here. C-contiguous by construction."""
+
+    def __init__(self, shape: Any, dtype: Any, values: np.ndarray | None = None, byte: int | None = None) -> None:
+        self.dtype, self.shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else tuple(shape)
+        self.size = int(np.prod(self.shape))
+        self.before = 0  # bytes of what precedes it and is not here
+        self.memory = cupy().cuda.alloc(max(1, self.size * self.dtype.itemsize))
+        if values is not None:
+            self.write(values)
+        elif byte is not None:
+            self.clear(byte)
+
+    @property
+    def address(self) -> int:
+        """Where it begins, on the device."""
+        return int(self.memory.ptr) - self.before
+
+    def clear(self, byte: int = 0) -> None:
+        """Set every byte."""
+        if self.size:
+            self.memory.memset(byte, self.size * self.dtype.itemsize)
+
+    def write(self, values: np.ndarray) -> None:
+        """Copy a NumPy array of the same dtype and shape here."""
+        if values.dtype != self.dtype or values.shape != self.shape or not values.flags.c_contiguous:
+            raise TypeError(
+                f"a C-contiguous array of {self.dtype} {self.shape} is wanted, not of {values.dtype} {values.shape}"
+            )
+        if self.size:
+            self.memory.copy_from_host(values.ctypes.data, values.nbytes)
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """The NumPy array, or entries [start, stop) of its flat form."""
+        whole = start == 0 and stop is None
+        out = np.empty(self.shape if whole else (stop or self.size) - start, self.dtype)
+        if out.size:
+            (self.memory + start * self.dtype.itemsize).copy_to_host(out.ctypes.data, out.nbytes)
+        return out

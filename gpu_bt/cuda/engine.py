@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA engine: lanes in device memory, a block for each; scenarios in parts where memory is short."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.cuda.device import Device, DeviceArray, cupy, probe
+from gpu_bt.cuda.module import SHARED_DOUBLES, kernel
+from gpu_bt.spec import Market, RawResult, RunSpec, ordered
+from gpu_bt.step.lanes import LaneSession, lane_bytes
+from gpu_bt.step.layout import COUNTS, MONEY
+
+__all__ = ["ENGINE", "CudaEngine", "CudaSession"]
+
+#: Bytes of the logs of fills and of cuts that a launch may write.
+_LOG_BYTES = 1 << 29
+#: Asset-bars of one launch for each multiprocessor, so that Ctrl-C is seen between two.
+_CALL = 40_000_000
+#: Scenarios that share a block, and with it every row they read, where there are more of them than blocks at once.
+_TOGETHER = 4
+#: Of the free memory, what a plan may use.
+_SHARE = 0.9
+
+
+class CudaEngine:
+    """Runs where CuPy finds a device. `threads`: of a block, a multiple of 32; None = by the number of assets."""
+
+    name = "cuda"
+
+    def __init__(self, threads: int | None = None, together: int | None = None, shared: bool = True) -> None:
+        self.threads, self.together, self.shared = threads, together, shared
+
+    def missing(self) -> str | None:
+        """None where there is a device, else the reason."""
+        device = probe()
+        return device if isinstance(device, str) else None
+
+    def open(self, spec: RunSpec) -> CudaSession:
+        """A session at bar 0."""
+        device = probe()
+        if isinstance(device, str):
+            raise RuntimeError(f"engine 'cuda' cannot run: {device}")
+        return CudaSession(spec, device, self)
+
+
+class CudaSession:
+    """Scenarios in parts that fit in device memory together with the panels, usually one; and panels in windows of bars
+    where they do not fit at once.
+
+    A part stays on the device from call to call where it is the only one; else its state is put aside in host memory.
+    """
+
+    def __init__(self, spec: RunSpec, device: Device, engine: CudaEngine) -> None:
+        self.spec, self.device, self.engine, self.t = spec, device, engine, 0
+        self.parts: list[_Part] = []
+        self.window = 0
+        self._plan(np.arange(len(spec.params)), _SHARE * device.free())
+
+    def _plan(self, members: np.ndarray, room: float) -> None:
+        """Bars a window and scenarios a part, so that panels and records take at most `room` bytes."""
+        t = self.spec.market.shape[0]
+        panels = self.panel_bytes()
+        self.window = t if panels <= 0.7 * room else max(1, int(t * 0.4 * room / panels))
+        left = room - panels * min(1.0, self.window / t)
+        parts = -(-len(members) // max(1, int(left // self.scenario_bytes())))
+        self.parts += [_Part(self, m) for m in np.array_split(members, parts)]
+
+    def panel_bytes(self) -> int:
+        """Device memory of the panels of this run that are not there yet, per-lot prices and marks among them."""
+        market, known = self.spec.market, _resident(self.spec.market)
+        arrays = [v for v in vars(market).values() if isinstance(v, np.ndarray) and v.shape == market.shape]
+        lots = len(np.unique(self.spec.params["lot"]))
+        made = 0 if known else 3 * lots * 8 * math.prod(market.shape)
+        return made + sum(a.nbytes for a in (*arrays, *self.spec.weights) if id(a) not in known)
+
+    def scenario_bytes(self) -> int:
+        """Device memory of one scenario: its lane and its record."""
+        (t, n), full = self.spec.market.shape, self.spec.columns == "all"
+        record = t * (8 * len(MONEY) + 4 * len(COUNTS) if full else 16)
+        return lane_bytes(1, n) + record + 16 * n + (8 * t * n if self.spec.positions else 0)
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Run bars t0..t1-1; t0 is where the last call stopped."""
+        bars = self.spec.market.shape[0]
+        if t0 != self.t or not t0 <= t1 <= bars:
+            raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {bars}")
+        i = 0
+        while i < len(self.parts):
+            try:
+                self.parts[i].advance(t1)
+            except cupy().cuda.memory.OutOfMemoryError as exc:
+                self._make_room(i, exc)
+                continue
+            i += 1
+        self.t = t1
+
+    def _make_room(self, i: int, exc: Exception) -> None:
+        """After a failed allocation: forget panels that lie there, then take half the bars, then half the scenarios."""
+        part = self.parts[i]
+        part.leave()
+        if _forget(self.spec):
+            return
+        if self.window > 1:
+            self.window = -(-self.window // 2)
+            return
+        if len(part.members) == 1 or part.saved is not None:
+            t, n = self.spec.market.shape
+            raise MemoryError(
+                f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
+                f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
+            ) from exc
+        self.parts[i : i + 1] = [_Part(self, m) for m in np.array_split(part.members, 2)]
+
+    def result(self) -> RawResult:
+        """The record of bars [0, t)."""
+        found = [part.result() for part in self.parts]
+        if len(found) == 1:
+            return found[0]
+        joined: dict[str, Any] = {}
+        for field in dataclasses.fields(RawResult):
+            values = [getattr(raw, field.name) for raw in found]
+            if field.name == "engine" or values[0] is None:
+                joined[field.name] = values[0]
+            elif field.name in ("fills", "cuts"):
+                logs = [log.copy() for log in values]
+                for part, log in zip(self.parts, logs, strict=True):
+                    log["scenario"] = part.members[log["scenario"]]
+                joined[field.name] = ordered(logs)
+            else:
+                joined[field.name] = np.concatenate(values, axis=1 if field.name in ("money", "counts") else 0)
+        return RawResult(**joined)
+
+
+class _Part:
+    """Some scenarios of a session: on the device for a window of bars, or put aside as the record so far."""
+
+    def __init__(self, session: CudaSession, members: np.ndarray) -> None:
+        self.session, self.members = session, members
+        self.spec = dataclasses.replace(session.spec, params=session.spec.params[members])
+        self.lanes: _Lanes | None = None
+        self.saved: RawResult | None = None
+        self.t = 0
+
+    def advance(self, t1: int) -> None:
+        """Up to bar t1, window by window."""
+        session, bars = self.session, self.spec.market.shape[0]
+        while self.t < t1:
+            if self.lanes is None:
+                end = min(bars, self.t + session.window)
+                self.lanes = _Lanes(self.spec, session.device, session.engine, (self.t, end), self.saved)
+            stop = min(t1, self.lanes.window[1])
+            self.lanes.advance(self.t, stop)
+            self.t = stop
+            if len(session.parts) > 1 or (stop == self.lanes.window[1] and stop < bars):
+                self.saved = self.lanes.result()
+                self.lanes = None
+
+    def leave(self) -> None:
+        """Off the device; what had begun is put aside."""
+        if self.lanes is not None and self.lanes.t > self.lanes.window[0]:
+            self.saved = self.lanes.result()
+            self.t = self.lanes.t
+        self.lanes = None
+
+    def result(self) -> RawResult:
+        """The record so far."""
+        if self.lanes is None and self.saved is None:
+            self.lanes = _Lanes(
+                self.spec, self.session.device, self.session.engine, (0, self.spec.market.shape[0]), None
+            )
+        return self.saved if self.lanes is None else self.lanes.result()
+
+
+class _Lanes(LaneSession):
+    """The lanes of a part on the device, for the bars of a window."""
+
+    name = "cuda"
+
+    def __init__(self, spec: RunSpec, device: Device, engine: CudaEngine, window: tuple[int, int],
+                 before: RawResult | None) -> None:  # fmt: skip
+        n, k = spec.market.shape[1], len(spec.params)
+        self.device, self.window = device, window
+        together = engine.together or min(_TOGETHER, max(1, k // (2 * device.processors)))
+        hot = 16 * (n // 8 + 1) * 8
+        room = device.shared - 8 * SHARED_DOUBLES
+        self.shared = engine.shared and hot <= room
+        if self.shared:
+            together = min(together, room // hot)
+        super().__init__(spec, together, 1, _LOG_BYTES, window[0], before)
+        self.threads = engine.threads or min(512, max(64, 32 * math.ceil(n / 64)))
+        self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
+        self.kernel = kernel(cupy(), _needs_full(spec), self.shared)
+        if self.shared_bytes > 48 * 1024:
+            self.kernel.max_dynamic_shared_size_bytes = self.shared_bytes
+        self.launch_at = DeviceArray(self.launch.shape, self.launch.dtype)
+
+    def put(self, array: np.ndarray) -> DeviceArray:
+        """On the device."""
+        return DeviceArray(array.shape, array.dtype, array)
+
+    def panel(self, array: np.ndarray) -> DeviceArray:
+        """On the device: a panel stays there with the market, for the next run, or comes in windows of bars."""
+        if self.window != (0, len(array)):
+            low = max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
+            part = self.put(array[low : self.window[1]])
+            part.before = low * array.strides[0]  # kernels count bars from the panel's first
+            return part
+        known = _resident(self.spec.market)
+        if id(array) not in known:
+            known[id(array)] = (array, self.put(array))  # the array is kept, so that its id stays its own
+        return known[id(array)][1]
+
+    def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> DeviceArray:
+        """A new array on the device; NaN is written as bytes of 255."""
+        return DeviceArray(shape, dtype, byte=None if fill is None else 0 if fill == 0.0 else 255)
+
+    def address(self, array: DeviceArray) -> int:
+        """Where it begins on the device."""
+        return array.address
+
+    def host(self, array: DeviceArray, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """A NumPy copy."""
+        return array.read(start, stop)
+
+    def clear(self, array: DeviceArray) -> None:
+        """Set every byte to 0."""
+        array.clear()
+
+    def bars_a_call(self) -> int:
+        """As many bars as end within a fraction of a second."""
+        work = len(self.spec.params) * self.spec.market.shape[1]
+        return max(1, _CALL * min(self.device.processors, len(self.spec.params)) // work)
+
+    def call(self, launch: np.ndarray) -> None:
+        """One launch over [t0, t1), waited for."""
+        self.launch_at.write(launch)
+        lanes = int(launch["lanes"][0])
+        self.kernel((lanes,), (self.threads,), (np.uint64(self.launch_at.address),), shared_mem=self.shared_bytes)
+        cupy().cuda.get_current_stream().synchronize()
+
+
+def _needs_full(spec: RunSpec) -> bool:
+    """Whether some scenario does what the lean kernel leaves out."""
+    market, p = spec.market, spec.params
+    panels = (market.half_spread, market.dividend, market.split, market.can_buy, market.can_sell)
+    limits = np.stack([p[name] for name in ("max_weight", "max_gross", "max_turnover", "participation")])
+    numbers = np.stack([p[name] for name in ("band", "min_trade_value", "impact", "account")])
+    return bool(spec.fills or any(x is not None for x in panels) or not np.isnan(limits).all() or (numbers != 0).any())
+
+
+def _resident(market: Market) -> dict[int, tuple[np.ndarray, DeviceArray]]:
+    """Panels of a market on the device, by the id of the NumPy array."""
+    return market.cache.setdefault("cuda", {})
+
+
+def _forget(spec: RunSpec) -> bool:
+    """Drop panels on the device, and CuPy's unused memory; whether there was any."""
+    known = _resident(spec.market)
+    had = bool(known)
+    known.clear()
+    cupy().get_default_memory_pool().free_all_blocks()
+    return had
+
+
+ENGINE = CudaEngine()

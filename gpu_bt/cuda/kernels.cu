@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CUDA engine: gpu_bt/step/run.h with a block for a team. Block b carries lane b through bars [t0, t1) in one launch;
+ * its threads stride over the active assets, so that neighbours read neighbouring prices.
+ *
+ * Variants, chosen by macros: BT_FULL=0 leaves out what a cash account without masks, volumes, spreads, limits on targets,
+ * dividends, splits and logs never does; BT_SHARED=1 keeps holdings and orders in shared memory, 16 bytes an asset and
+ * scenario, where they fit.
+ *
+ * Bytes and operations of one dense, lean asset-bar at which something trades: execution price, mark, weight and 1/price
+ * are read (32 bytes, from L2 where lanes share the panel), 1/price is formed once a lane (8 read, 8 written, one
+ * division), holding and order are read twice and written once (48 bytes, shared memory). Fills: 14 additions and
+ * products and 5 for the sums; orders: 9. Two block-wide sums a bar, each one barrier; a run of bars without trades has
+ * two barriers for up to 32 bars. */
+#include "run.h"
+
+extern "C" __global__ void __launch_bounds__(512) bt_bars(const bt_launch *call) {
+    const int64_t number = blockIdx.x;
+    double *hot = BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr;
+    bt_advance<BT_FULL>(call->rows + number, call->record, number, call->t0, call->t1, hot);
+}
