@@ -6,8 +6,9 @@
 
 /* What [S4] 2. reads of a bar, beside the parameters; `spread` and `root` are rows of zeros where they are off. */
 struct Costs {
-    const double *F, *spread, *root, *unit, *mark, *whole;
-    double magic;
+    const double *F, *spread, *root, *unit, *mark, *whole, *tie;
+    double magic, flat;
+    bool plain;  // slippage, a rate and a minimum alone
 };
 struct Flows { /* sums over a bar's fills: of ref, of ref with the fill's sign, of drag, of slippage; and [S5] after them */
     double gross, net, drag, slip, longs, shorts, oversold, fills;
@@ -24,7 +25,11 @@ template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t
     c.spread = c.root = BT_OWN(lane, ZERO);
     if (FULL && lane.in->half_spread.data) c.spread = BT_ROW(lane, SPREAD, lane.in->half_spread, t);
     if (FULL && s.p->impact > 0.0) c.root = bt_inverse_root(lane, t);
+    c.tie = BT_OWN(lane, TIE);
     c.magic = s.magic;
+    c.flat = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0);
+    c.plain = s.p->commission_per_share == 0.0 && s.p->sell_tax == 0.0 && !(s.p->max_commission_rate >= 0.0) &&
+              !(FULL && (s.p->impact > 0.0 || lane.in->half_spread.data));
     return c;
 }
 BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
@@ -32,15 +37,18 @@ BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double
     return bt_charge(q, c.F[j], a, c.unit[j], &p, c.magic);
 }
 
-/* [S4] 2. and [S5] Sums of the costs of the fills q, and the value of h + q. PLAIN: slippage, a rate and a minimum alone. */
+template <bool PLAIN> BT_FN bt_cost bt_charge_as(const Costs &c, const bt_params &p, int64_t j, double q) {
+    return PLAIN ? bt_charge_lean(q, c.F[j], c.flat, p.commission_rate, p.min_commission, c.magic) : bt_charge_at(c, p, j, q);
+}
+
+/* [S4] 2. and [S5] Sums of the costs of the fills q, and the value of h + q. */
 template <bool PLAIN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scenario &s, const double *q, const Costs c) {
     const bt_params p = *s.p;
-    const double flat = bt_adverse(p.slippage, 0.0, 0.0, 0.0, 0.0), *h = s.h;
+    const double *h = s.h;
     double gross = 0, net = 0, drag = 0, slip = 0, longs = 0, shorts = 0, oversold = 0, fills = 0;
     BT_SIMD(reduction(+ : gross, net, drag, slip, longs, shorts, oversold, fills))
     BT_EACH(j, lane.A) {
-        const bt_cost x = PLAIN ? bt_charge_lean(q[j], c.F[j], flat, p.commission_rate, p.min_commission, c.magic)
-                                : bt_charge_at(c, p, j, q[j]);
+        const bt_cost x = bt_charge_as<PLAIN>(c, p, j, q[j]);
         const double now = h[j] + q[j], v = bt_worth(now, c.mark[j], c.magic);
         gross += x.ref;
         net += copysign(x.ref, q[j]);
@@ -60,11 +68,8 @@ template <bool PLAIN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scen
     return {sums[0], sums[1], sums[2], sums[3], sums[4], MARGIN ? sums[5] : 0.0, MARGIN ? 0.0 : sums[5], sums[6]};
 }
 template <bool FULL> BT_STEP Flows bt_sum_flows(Lane &lane, const Scenario &s, const double *q, const Costs &c) {
-    const bt_params &p = *s.p;
-    const bool more = p.commission_per_share != 0.0 || p.sell_tax != 0.0 || p.max_commission_rate >= 0.0 ||
-                      (FULL && (p.impact > 0.0 || lane.in->half_spread.data));
-    if (FULL && s.margin) return more ? bt_flows<false, true>(lane, s, q, c) : bt_flows<true, true>(lane, s, q, c);
-    return more ? bt_flows<false, false>(lane, s, q, c) : bt_flows<true, false>(lane, s, q, c);
+    if (FULL && s.margin) return c.plain ? bt_flows<true, true>(lane, s, q, c) : bt_flows<false, true>(lane, s, q, c);
+    return c.plain ? bt_flows<true, false>(lane, s, q, c) : bt_flows<false, false>(lane, s, q, c);
 }
 
 /* [S4] 1. What every order fills before cash and leverage, into `fill`, and what it leaves working, into `left`; counted.
@@ -130,12 +135,12 @@ template <bool FULL, bool LOG> BT_STEP bool bt_match(Lane &lane, Scenario &s, in
 struct Needs { /* [S4] 3. */
     double need, proceeds, base, buys;
 };
-BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs &c) {
+template <bool PLAIN> BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs c) {
     const bt_params p = *s.p;
     double need = 0, proceeds = 0, base = 0, buys = 0;
     BT_SIMD(reduction(+ : need, proceeds, base, buys))
     BT_EACH(j, lane.A) {
-        const bt_cost x = bt_charge_at(c, p, j, q[j]);
+        const bt_cost x = bt_charge_as<PLAIN>(c, p, j, q[j]);
         need += q[j] > 0.0 ? x.ref + x.drag : 0.0;
         proceeds += q[j] < 0.0 ? x.ref - x.drag : 0.0;
         base += q[j] > 0.0 ? x.base : 0.0;
@@ -146,55 +151,49 @@ BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Cos
     return {sums[0], sums[1], sums[2], sums[3]};
 }
 
-/* [S4] 3. Remainders: the class from which on, downwards, nothing is bought back. A buy may be bought one lot more
- * where it was cut and has lots; the sums of the classes are exact, whoever adds first. */
-BT_STEP int bt_last_class(Lane &lane, const double *q, const Costs &c, double left) {
-    const double *scaled = BT_OWN(lane, SCALED), *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA);
-    double *sums = lane.classes, *members = sums + BT_CLASSES;
-    BT_EACH(r, 2 * BT_CLASSES) sums[r] = 0.0;
-    bt_sync();
+/* [S4] 3. All buys by one factor, cut to lots, into `cut`; `extra` is what one lot more costs, `rank` the class of a
+ * remainder, -1 for none. Returns the cost of what is kept. */
+template <bool PLAIN>
+BT_STEP double bt_cut_buys(Lane &lane, const Scenario &s, const double *q, const Costs c, double factor) {
+    const bt_params p = *s.p;
+    double *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA), *rank = BT_OWN(lane, RANK), spent = 0;
+    BT_SIMD(reduction(+ : spent))
     BT_EACH(j, lane.A) {
-        if (!(q[j] > 0.0 && c.whole[j] != 0.0 && cut[j] < q[j])) continue;
-        const int r = bt_class(scaled[j], cut[j], lane.in->tie[bt_asset(lane, j)]);
-        bt_add(&sums[r], extra[j]);
-        bt_add(&members[r], 1.0);
+        const double x = q[j] > 0.0 ? factor * q[j] : 0.0, kept = c.whole[j] != 0.0 ? trunc(x) : x;
+        const bt_cost now = bt_charge_as<PLAIN>(c, p, j, kept), more = bt_charge_as<PLAIN>(c, p, j, kept + 1.0);
+        const double cost = now.ref + now.drag;
+        cut[j] = kept;
+        extra[j] = more.ref + more.drag - cost;
+        rank[j] = (q[j] > 0.0) & (c.whole[j] != 0.0) & (kept < q[j]) ? bt_class(x, kept, c.tie[j]) : -1.0;
+        spent += cost;
     }
+    return bt_sum_one(spent, lane.turn);
+}
+
+/* [S4] 3. Remainders: the class from which on, downwards, nothing is bought back. Its sums are exact, whoever adds
+ * first; an empty class fits. */
+BT_STEP double bt_last_class(Lane &lane, double left) {
+    const double *extra = BT_OWN(lane, EXTRA), *rank = BT_OWN(lane, RANK);
+    double *sums = lane.classes + 8;  // what has no class is added before the first, in turns: adding takes time
+    BT_EACH(r, BT_CLASSES + 8) lane.classes[r] = 0.0;
+    bt_sync();
+    BT_EACH(j, lane.A) bt_add(&sums[rank[j] < 0.0 ? -1 - (int)(j & 7) : (int)rank[j]], extra[j]);
     bt_sync();
     int r = BT_CLASSES - 1;
-    for (; r >= 0; --r) {
-        if (members[r] == 0.0) continue;
-        if (!(sums[r] <= left)) break;
-        left -= sums[r];
-    }
+    for (; r >= 0 && sums[r] <= left; --r) left -= sums[r];
     return r;
 }
 
 /* [S4] 3. One factor for all buys, cut to lots; then remainders bought back. Writes the fills to `fill`. */
-template <bool FULL, bool LOG>
-BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
-    const bt_params p = *s.p;
+template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
     const double funds = s.st.cash + sum.proceeds;
-    const double factor = bt_cash_factor(funds, sum.buys, sum.base, p.min_commission, p.tick);
-    double *scaled = BT_OWN(lane, SCALED), *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA);
-    double spent = 0;
-    BT_SIMD(reduction(+ : spent))
-    BT_EACH(j, lane.A) {
-        const double x = q[j] > 0.0 ? factor * q[j] : 0.0, kept = c.whole[j] != 0.0 ? trunc(x) : x;
-        const bt_cost now = bt_charge_at(c, p, j, kept), more = bt_charge_at(c, p, j, kept + 1.0);
-        const double cost = now.ref + now.drag;
-        scaled[j] = x;
-        cut[j] = kept;
-        extra[j] = more.ref + more.drag - cost;
-        spent += cost;
-    }
-    const int last = bt_last_class(lane, q, c, funds - bt_sum_one(spent, lane.turn));
+    const double factor = bt_cash_factor(funds, sum.buys, sum.base, s.p->min_commission, s.p->tick);
+    const double spent = c.plain ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
+    const double last = bt_last_class(lane, funds - spent), *cut = BT_OWN(lane, CUT), *rank = BT_OWN(lane, RANK);
     double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
+    BT_SIMD(reduction(+ : clipped))
     BT_EACH(j, lane.A) {
-        const double want = q[j];
-        double kept = cut[j];
-        if (want > 0.0 && c.whole[j] != 0.0 && kept < want &&
-            bt_class(scaled[j], kept, lane.in->tie[bt_asset(lane, j)]) > last)
-            kept += 1.0;
+        const double want = q[j], kept = cut[j] + (rank[j] > last ? 1.0 : 0.0);
         const bool less = (want > 0.0) & (kept < want);
         clipped += less ? 1.0 : 0.0;
         if (LOG && less) {
@@ -298,12 +297,12 @@ template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s
     double cash = before - sum.net - sum.drag + 0.0;
     const bool inside = bt_inside(fabs(before) + sum.gross + sum.drag, s.limit);  // bounds all that [S4] tests
     if (any && !margin && !(inside && cash >= 0.0)) {
-        const Needs needs = bt_needs(lane, s, q, c);
+        const Needs needs = c.plain ? bt_needs<true>(lane, s, q, c) : bt_needs<false>(lane, s, q, c);
         if (!bt_inside(needs.need, s.limit) || !bt_inside(needs.proceeds, s.limit) ||
             !bt_inside(before + needs.proceeds, s.limit))
             return false;
         if (needs.need > before + needs.proceeds && needs.buys > 0.0) {
-            bt_clip<FULL, LOG>(lane, s, t, q, c, needs);
+            bt_clip<LOG>(lane, s, t, q, c, needs);
             q = BT_OWN(lane, FILL);
             sum = bt_sum_flows<FULL>(lane, s, q, c);
             cash = before - sum.net - sum.drag + 0.0;

@@ -203,16 +203,21 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
     int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH), *from = BT_INT(lane, FROM);
     int32_t *position = BT_INT(lane, POSITION);
     double *scratch = BT_OWN(lane, SCRATCH), *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
+    double *tie = BT_OWN(lane, TIE);
     BT_EACH(j, now) {
         const int i = to_dense ? (int)j : fresh[j];
-        from[j] = lane.dense ? i : position[i];
+        from[j] = lane.dense ? i : position[i] >= 0 ? position[i] : lane.A;
     }
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
         for (int side = 0; side < 2; ++side) {
             double *x = BT_HELD(lane, k) + side * lane.stride;
-            BT_EACH(j, now) scratch[j] = from[j] >= 0 ? x[from[j]] : 0.0;
+            if (bt_first()) x[lane.A] = 0.0;  // where a column comes from that was not active
             bt_sync();
+            BT_SIMD()
+            BT_EACH(j, now) scratch[j] = x[from[j]];
+            bt_sync();
+            BT_SIMD()
             BT_EACH(j, now) x[j] = scratch[j];
         }
     }
@@ -225,6 +230,7 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
         position[i] = (int)j;
         unit[j] = lane.in->unit[i];
         whole[j] = lane.in->whole[i];
+        tie[j] = lane.in->tie[i];
     }
     lane.dense = to_dense;
     lane.A = now;
@@ -235,25 +241,19 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
 /* Make the assets of `want` active, besides those that hold or wait. */
 BT_STEP void bt_recolumn(Lane &lane) {
     const int64_t N = lane.N;
-    uint8_t *want = BT_BYTE(lane, WANT), *here = BT_BYTE(lane, HERE);
+    uint8_t *want = BT_BYTE(lane, WANT);
+    double *busy = BT_OWN(lane, SCRATCH);
     const int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH);
-    if (lane.dense) {
-        double wanted = 0.0;
-        BT_SIMD(reduction(+ : wanted))
-        BT_EACH(i, N) wanted += want[i];
-        if (bt_sum_one(wanted, lane.turn) > BT_DENSE * N) return;
-    }
-    BT_EACH(j, lane.A) here[j] = 0;
+    BT_SIMD()
+    BT_EACH(j, lane.A) busy[j] = 0.0;
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
         const double *h = BT_HELD(lane, k), *o = h + lane.stride;
         BT_SIMD()
-        BT_EACH(j, lane.A) here[j] |= (h[j] != 0.0) | (o[j] != 0.0);
+        BT_EACH(j, lane.A) busy[j] += fabs(h[j]) + fabs(o[j]);
     }
     bt_sync();
-    BT_EACH(j, lane.A) {
-        if (here[j]) want[bt_asset(lane, j)] = 1;
-    }
+    BT_EACH(j, lane.A) want[bt_asset(lane, j)] |= busy[j] != 0.0;
     bt_sync();
     const int n = bt_pack((int)N, want, BT_INT(lane, FRESH), lane.turn);
     bt_sync();
@@ -286,14 +286,19 @@ BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
             if (in.off_bar[e] <= t) full[in.off_asset[e]] = nan("");
         bt_sync();
     }
-    double any = 0.0;
-    BT_SIMD(reduction(+ : any))
+    double any = 0, names = 0;
+    BT_SIMD(reduction(+ : any, names))
     BT_EACH(i, N) {
-        want[i] = (row[i] > 0.0) | (row[i] < 0.0);
         any += row[i] == row[i] ? 1.0 : 0.0;
+        names += row[i] != 0.0 ? 1.0 : 0.0;  // NaN too
     }
-    lane.seen_target = bt_sum_one(any, lane.turn) > 0.0;
-    bt_recolumn(lane);
+    double sums[2] = {any, names};
+    bt_sum(sums, lane.turn);
+    lane.seen_target = sums[0] > 0.0;
+    if (!lane.dense || sums[1] - (N - sums[0]) <= BT_DENSE * N) {
+        BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+        bt_recolumn(lane);
+    }
     if (lane.dense) {
         weight = (double *)row;
     } else {

@@ -151,11 +151,11 @@ LAUNCH, _LAUNCH_C = _members(("int64_t", "lanes t0 t1"), ("const bt_rows *", "ro
 BUFFERS = {
     "double": (
         "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
-        "split", "borrow", "weight", "buyable", "sellable", "unit", "whole", "fill", "left", "cutting", "status", "old",
-        "held", "target", "scaled", "cut", "extra", "zero", "one", "full", "scratch",
+        "split", "borrow", "weight", "buyable", "sellable", "unit", "whole", "tie", "fill", "left", "cutting", "status",
+        "old", "held", "target", "cut", "extra", "rank", "zero", "one", "full", "scratch",
     ),
     "int32_t": ("column", "fresh", "from", "position"),
-    "uint8_t": ("want", "here"),
+    "uint8_t": ("want",),
 }  # fmt: skip
 
 

@@ -186,10 +186,12 @@ BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.dense = 1;
     lane.seen_target = lane.clear = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
+    double *tie = BT_OWN(lane, TIE);
     BT_EACH(i, lane.N) {
         BT_INT(lane, COLUMN)[i] = BT_INT(lane, POSITION)[i] = (int32_t)i;
         unit[i] = lane.in->unit[i];
         whole[i] = lane.in->whole[i];
+        tie[i] = lane.in->tie[i];
         one[i] = 1.0;
         zero[i] = 0.0;
     }

@@ -106,7 +106,7 @@ BT_FN bt_cost bt_charge_lean(double q, double F, double a, double rate, double m
     c.ref = bt_round(n, magic);
     c.drag = bt_round(move + fee, magic);
     c.slip = bt_round(move, magic);
-    c.base = 0.0;
+    c.base = c.ref + bt_round(move + bt_max(v * rate - minimum, 0.0), magic);
     return c;
 }
 
@@ -115,7 +115,7 @@ BT_FN double bt_cash_factor(double funds, double buys, double base, double minim
     double room = funds - buys * (minimum + 4.0 * tick);
     return (base == 0.0 ? 0.0 : bt_max(room / base, 0.0)) * BT_SHAVE;
 }
-BT_FN int bt_class(double scaled, double cut, int tie) { return 64 * (int)trunc(8.0 * (scaled - cut)) + tie; }
+BT_FN double bt_class(double scaled, double cut, double tie) { return 64.0 * trunc(8.0 * (scaled - cut)) + tie; }
 
 /* [S4m] The part of q that reduces h, and the factor of all increases. */
 BT_FN double bt_reduction(double q, double h) {

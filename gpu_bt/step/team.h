@@ -95,10 +95,14 @@ BT_FN long long bt_take(int64_t *next) { return (*next)++; }
 BT_FN int bt_pack(int64_t n, const uint8_t *flags, int32_t *out, int &) {
     static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "eight flags of 0 or 1 are read at a time, the first lowest");
     int count = 0;
-    for (int64_t i = 0; i < n; i += 8) {  // flags beyond n are 0
-        uint64_t word;
-        memcpy(&word, &flags[i], 8);
-        for (; word; word &= word - 1) out[count++] = (int32_t)(i + __builtin_ctzll(word) / 8);
+    for (int64_t i = 0; i < n; i += 64) {  // flags beyond n are 0
+        uint64_t bits = 0;
+        for (int64_t k = 0; k < 64 && i + k < n; k += 8) {
+            uint64_t word;
+            memcpy(&word, &flags[i + k], 8);
+            bits |= ((word * 0x0102040810204080u) >> 56) << k;
+        }
+        for (; bits; bits &= bits - 1) out[count++] = (int32_t)(i + __builtin_ctzll(bits));
     }
     return count;
 }

@@ -3,13 +3,16 @@
 
     with installed(FakeCupy(order="reversed")): ...           # gpu_bt.cuda then finds this "device"
 
-`bytes_total` bounds the memory; `fail_at` makes the n-th allocation fail, once.
+`bytes_total` bounds the memory; `fail_at` makes the n-th allocation fail, once. With `sanitizer`, launches run in a
+process of its own on copies of all memory; there a lane of several scenarios keeps pointers of one launch for the next
+only where addresses do not change from process to process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +20,8 @@ from typing import Any
 import numpy as np
 from emulator.build import build, launch
 
-from gpu_bt.cuda import device, module
+from gpu_bt.cuda import device, engine, module
+from gpu_bt.step.layout import LAUNCH
 
 __all__ = ["FakeCupy", "OutOfMemoryError", "installed"]
 
@@ -34,11 +38,13 @@ class Memory:
         self.data = np.full(size, 0xA5, np.uint8) if data is None else data
         self.root = data is None
         if self.root:
+            owner.live[id(self)] = weakref.ref(self)
             owner.used += size
             owner.peak = max(owner.peak, owner.used)
 
     def __del__(self) -> None:
         if self.root:
+            del self.owner.live[id(self)]
             self.owner.used -= self.size
 
     def __add__(self, offset: int) -> Memory:
@@ -68,29 +74,36 @@ class Memory:
 class Kernel:
     """A function of a RawModule."""
 
-    def __init__(self, owner: FakeCupy, library: Any, name: str) -> None:
-        self.owner, self.library, self.name = owner, library, name
+    def __init__(self, owner: FakeCupy, library: Any, name: str, defines: dict[str, str]) -> None:
+        self.owner, self.library, self.name, self.defines = owner, library, name, defines
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
-        if shared_mem > self.max_dynamic_shared_size_bytes or block[0] % 32 or block[0] > 1024:
+        owner = self.owner
+        if shared_mem > min(self.max_dynamic_shared_size_bytes, owner.shared) or block[0] % 32 or block[0] > 512:
             raise ValueError(f"a launch of {block} threads with {shared_mem} bytes of shared memory")
         (address,) = args
         # the struct that a kernel's argument points to, as the shim wants it: by value
-        image = (ctypes.c_uint8 * 64).from_address(int(address))
-        self.owner.launches.append((self.name, grid[0], block[0], shared_mem))
-        launch(self.library, self.name, grid[0], block[0], shared_mem, bytes(image), order=self.owner.order,
-               mode=self.owner.mode, seed=len(self.owner.launches))  # fmt: skip
+        image = bytes((ctypes.c_uint8 * LAUNCH.itemsize).from_address(int(address)))
+        owner.launches.append((self.defines, grid[0], block[0], shared_mem))
+        arrays = owner.memory() if self.library.isolated else []
+        launch(self.library, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
+               seed=len(owner.launches), arrays=arrays)  # fmt: skip
 
 
 class FakeCupy:
     """The module."""
 
     def __init__(self, order: str = "forward", mode: str = "fibers", bytes_total: int = 1 << 40, fail_at: int = 0,
-                 shared: int = 227 * 1024, processors: int = 4, text: str | None = None) -> None:  # fmt: skip
+                 shared: int = 227 * 1024, processors: int = 4, text: str | None = None,
+                 sanitizer: str | None = None) -> None:  # fmt: skip
         self.order, self.mode, self.total, self.fail_at, self.text = order, mode, bytes_total, fail_at, text
+        self.shared, self.sanitizer = shared, sanitizer
         self.used = self.peak = self.allocations = 0
-        self.launches: list[tuple[str, int, int, int]] = []
+        self.live: dict[int, weakref.ref[Memory]] = {}
+        #: Of each launch: the macros of its kernel, blocks, threads, bytes of shared memory.
+        self.launches: list[tuple[dict[str, str], int, int, int]] = []
+        self.options: list[tuple[str, ...]] = []
         properties = {"name": b"emulated", "major": 9, "minor": 0, "multiProcessorCount": processors,
                       "sharedMemPerBlockOptin": shared}  # fmt: skip
         runtime = SimpleNamespace(
@@ -112,27 +125,38 @@ class FakeCupy:
             raise OutOfMemoryError(f"{size} bytes")
         return Memory(self, size)
 
+    def memory(self) -> list[np.ndarray]:
+        """All that is allocated; of dtype uint64 where it holds addresses."""
+        arrays = sorted((m.data for ref in self.live.values() if (m := ref())), key=lambda a: a.ctypes.data)
+        starts = np.array([a.ctypes.data for a in arrays], np.uint64)
+        sizes = np.array([a.nbytes for a in arrays], np.uint64)
+        for i, a in enumerate(arrays):
+            if a.nbytes % 8 == 0 and a.nbytes < 1 << 16:
+                words = a.view(np.uint64)
+                at = np.searchsorted(starts, words, "right") - 1
+                if ((at >= 0) & (words - starts[at] < sizes[at])).any():
+                    arrays[i] = words
+        return arrays
+
     def RawModule(self, *, code: str, options: tuple[str, ...], backend: str) -> Any:
         if backend != "nvrtc" or "--fmad=false" not in options:
             raise ValueError(f"RawModule with {options} and {backend!r}")
+        self.options.append(options)
         defines = dict(option[2:].split("=") for option in options if option.startswith("-D"))
-        library = build(self.text or code, defines=defines)
-        return SimpleNamespace(get_function=lambda name: Kernel(self, library, name))
+        library = build(self.text or code, defines=defines, sanitizer=self.sanitizer)
+        return SimpleNamespace(get_function=lambda name: Kernel(self, library, name, defines))
 
 
 @contextlib.contextmanager
-def installed(fake: FakeCupy) -> Iterator[FakeCupy]:
-    """gpu_bt.cuda works with this CuPy."""
-    before = device.cupy
+def installed(fake: Any) -> Iterator[Any]:
+    """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported."""
+    parts, before = (device, engine), device.cupy
+    module.kernel.cache_clear()
     try:
-        for part in (device, module):
-            module.kernel.cache_clear()
-            if hasattr(part, "cupy"):
-                part.cupy = lambda: fake
-        import gpu_bt.cuda.engine as engine
-
-        engine.cupy = lambda: fake
+        for part in parts:
+            part.cupy = fake if callable(fake) else lambda: fake
         yield fake
     finally:
-        device.cupy = engine.cupy = before
+        for part in parts:
+            part.cupy = before
         module.kernel.cache_clear()

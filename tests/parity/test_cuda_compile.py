@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA sources compiled for real, for several architectures: nothing is contracted, nothing spills."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+from emulator.toolchain import COMPILERS, Resources, compile_cuda, contracted, resources, why_not
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "tests" / "emulator" / "samples"
+ARCHES = (80, 90, 100)
+OPTIONS = ("--std=c++17", "--fmad=false")
+HAS_ENGINE = (ROOT / "gpu_bt" / "cuda" / "module.py").exists()
+#: (compiler, architecture, BT_FULL, BT_SHARED): each variant, and each compiler and architecture, at least once.
+PRODUCT = [(COMPILERS[0], 90, full, shared) for full in (0, 1) for shared in (0, 1)]
+PRODUCT += [(COMPILERS[0], 80, 1, 1), (COMPILERS[0], 100, 0, 1), (COMPILERS[1], 90, 1, 1)]
+
+#: The loops over assets: nothing spills inside them.
+LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_clip", "bt_book", "bt_value", "bt_worth_at", "bt_fetch",
+         "bt_prices", "bt_inverse", "bt_orders", "bt_orders_each", "bt_close_all", "bt_set_columns",
+         "bt_spread", "bt_cap_gross", "bt_cap_turnover", "bt_limit")  # fmt: skip
+
+
+def module():
+    if not HAS_ENGINE:
+        pytest.skip("there is no engine 'cuda' in this version")
+    return importlib.import_module("gpu_bt.cuda.module")
+
+
+def compiled(compiler: str, text: str, arch: int, options: tuple[str, ...] = OPTIONS):
+    reason = why_not(compiler, arch)
+    if reason:
+        pytest.skip(reason)
+    return compile_cuda(compiler, text, arch, options)
+
+
+def sample(name: str) -> str:
+    return (SAMPLES / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize(("compiler", "arch", "full", "shared"), PRODUCT)
+def test_the_product(compiler, arch, full, shared):
+    options = (*module().NVRTC_OPTIONS, f"-DBT_FULL={full}", f"-DBT_SHARED={shared}")
+    out = compiled(compiler, module().source(), arch, options)
+    assert contracted(out.ptx) == []
+    assert 0 < out.resources["bt_bars"].registers <= 128  # 512 threads a block
+    loops = {name: r for name, r in out.resources.items() if any(f"{len(loop)}{loop}" in name for loop in LOOPS)}
+    assert len(loops) >= len(LOOPS) - (not full) * 3
+    assert {name: r for name, r in loops.items() if r.spill_stores or r.spill_loads} == {}
+    # what calls them keeps its own numbers on the stack across a call, once a bar
+    assert all(r.spill_stores <= 256 and r.spill_loads <= 512 for r in out.resources.values())
+
+
+def test_the_products_options_forbid_contraction():
+    options = module().NVRTC_OPTIONS
+    assert "--fmad=false" in options and not any("fast" in option for option in options)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_the_samples(compiler, arch):
+    out = compiled(compiler, sample("reduce.cu"), arch)
+    assert contracted(out.ptx) == []
+    assert set(out.resources) == {"block_sum", "warp_scan", "compact", "with_atomics", "spin"}
+    assert all(0 < r.registers <= 64 and r.spill_stores == r.spill_loads == 0 for r in out.resources.values())
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_contraction_is_seen(compiler):
+    assert contracted(compiled(compiler, sample("faults.cu"), 90).ptx) == []
+    assert contracted(compiled(compiler, sample("faults.cu"), 90, ("--std=c++17", "--fmad=true")).ptx) != []
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_spills_are_seen(compiler):
+    out = compiled(compiler, sample("spills.cu"), 90).resources["many_values"]
+    assert out.spill_stores > 0 and out.spill_loads > 0 and out.registers <= 64
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_an_error_of_the_source_is_raised(compiler):
+    with pytest.raises(RuntimeError, match="undeclared"):
+        compiled(compiler, 'extern "C" __global__ void k() { undeclared(); }', 90)
+
+
+def test_the_reader_of_ptx():
+    ptx = """
+        add.rn.f64 %fd1, %fd2, %fd3;
+        mul.rn.f64 %fd1, %fd2, %fd3;
+        div.rn.f64 %fd1, %fd2, %fd3;
+        sqrt.rn.f64 %fd1, %fd2;
+        atom.global.add.f64 %fd1, [%rd1], %fd2;
+        red.global.add.f64 [%rd1], %fd2;
+        mad.lo.s32 %r1, %r2, %r3, %r4;
+        mul.wide.s32 %rd1, %r1, 8;
+        min.f64 %fd1, %fd2, %fd3;
+        neg.f64 %fd1, %fd2;
+    """
+    assert contracted(ptx) == []
+    for loose in ("fma.rn.f64", "add.f64", "mul.f64", "sub.f64", "mad.rn.f64", "fma.rn.f32", "mul.ftz.f32"):
+        assert contracted(f"{ptx}\n\t{loose} %fd1, %fd2, %fd3;\n") == [loose]
+        assert contracted(f"{ptx}\n\t@%p1 {loose} %fd1, %fd2, %fd3;\n") == [loose]
+
+
+def test_the_reader_of_resources():
+    log = """ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'a' for 'sm_90'
+ptxas info    : Function properties for a
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 16 registers, used 1 barriers
+ptxas info    : Function properties for _Z6calledPd
+    8 bytes stack frame, 4 bytes spill stores, 4 bytes spill loads
+ptxas info    : Compiling entry function 'b' for 'sm_90'
+ptxas info    : Function properties for b
+ptxas         .     88 bytes stack frame, 24 bytes spill stores, 32 bytes spill loads
+ptxas info    : Used 255 registers, used 0 barriers, 88 bytes cumulative stack size
+"""
+    assert resources(log) == {
+        "a": Resources(16, 0, 0, 0),
+        "_Z6calledPd": Resources(0, 8, 4, 4),
+        "b": Resources(255, 88, 24, 32),
+    }
+    assert resources("") == {}
