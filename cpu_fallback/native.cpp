@@ -32,7 +32,7 @@ void bt_run(const bt_launch *call, int64_t threads) {
     std::atomic<int64_t> next{0};
     auto take = [&] {
         for (int64_t i; (i = next++) < call->lanes;)
-            bt_advance<true>(call->rows + i, call->record, i, call->t0, call->t1, nullptr);
+            bt_advance<true>(call, i, nullptr);
     };
     std::vector<std::thread> helpers;
     for (int64_t i = 1; i < threads && i < call->lanes; ++i) helpers.emplace_back(take);

@@ -14,7 +14,5 @@
 #include "run.h"
 
 extern "C" __global__ void __launch_bounds__(512) bt_bars(const bt_launch *call) {
-    const int64_t number = blockIdx.x;
-    double *hot = BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr;
-    bt_advance<BT_FULL>(call->rows + number, call->record, number, call->t0, call->t1, hot);
+    bt_advance<BT_FULL>(call, blockIdx.x, BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr);
 }

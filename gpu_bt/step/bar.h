@@ -33,8 +33,9 @@ BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
 /* [S2] Holdings and orders times the ratio; returns what the fractions of lots paid, at the new mark. */
 BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
     const double *ratio = BT_ROW(lane, SPLIT, lane.in->split, t), *m = bt_carried(lane, t), *whole = BT_OWN(lane, WHOLE);
-    double fractions = 0, lost = 0;
+    double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP), fractions = 0, lost = 0;
     BT_EACH(j, lane.A) {
+        if (s.conditions) limit[j] = limit[j] / ratio[j], stop[j] = stop[j] / ratio[j];
         if (ratio[j] == 1.0 || (s.h[j] == 0.0 && s.o[j] == 0.0)) continue;
         const double h = s.h[j] * ratio[j], o = s.o[j] * ratio[j];
         const bool lots = whole[j] != 0.0, waits = s.o[j] != 0.0;
@@ -150,6 +151,9 @@ BT_STEP bool bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
     }
     double sums[2] = {cancelled, waiting};
     bt_sum(sums, lane.turn);
+    if (s.conditions) bt_drop_conditions(lane, nullptr);
+    s.conditions = 0;
+    s.called = 1;
     s.count[COUNT_CANCELLED] += (int)sums[0];
     s.waiting = (int)sums[1];
     bt_set_status(s, STATUS_MARGIN_CALL, t);
@@ -186,13 +190,13 @@ BT_STEP void bt_blank(Scenario &s) {
     for (int c = 0; c < COUNT_COUNT; ++c) s.count[c] = 0;
 }
 
-template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t) {
+template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
     if (!s.waiting) return bt_value(lane, s, t);
-    return bt_fill_orders<FULL>(lane, s, t) && bt_mark(s, t);
+    return bt_fill_orders<FULL>(lane, s, t, part) && bt_mark(s, t);
 }
 
-/* The steps of a bar. */
-template <bool FULL> BT_STEP bool bt_steps(Lane &lane, Scenario &s, int64_t t, bool events) {
+/* The bar up to its decision. */
+template <bool FULL> BT_STEP bool bt_steps_before(Lane &lane, Scenario &s, int64_t t, bool events) {
     if (!bt_finance(lane, s, t, FULL ? bt_fees(lane, s, t) : 0.0)) return false;
     if (events) {
         if (FULL && !bt_corporate(lane, s, t)) return false;
@@ -201,31 +205,41 @@ template <bool FULL> BT_STEP bool bt_steps(Lane &lane, Scenario &s, int64_t t, b
         BT_EACH(j, lane.A) waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
         s.waiting = (int)bt_sum_one(waiting, lane.turn);
     }
-    if (s.same_close) {
-        if (!bt_value(lane, s, t)) return false;
-        if (s.st.ended) return true;
-        if (!bt_decide<FULL>(lane, s, t)) return false;
+    if (!s.same_close) {
+        if (!bt_fill_and_mark<FULL>(lane, s, t, BT_ALL)) return false;
+        if (FULL) bt_margin_call(lane, s, t);
+        return true;
     }
-    if (!bt_fill_and_mark<FULL>(lane, s, t)) return false;
-    const bool called = FULL && bt_margin_call(lane, s, t);
-    return s.same_close || s.st.ended || called || bt_decide<FULL>(lane, s, t);
+    return FULL && s.conditions ? bt_fill_and_mark<FULL>(lane, s, t, BT_CONDITIONAL) : bt_value(lane, s, t);
+}
+/* The decision, and what follows it. */
+template <bool FULL> BT_STEP bool bt_steps_after(Lane &lane, Scenario &s, int64_t t) {
+    if (s.st.ended) return true;
+    if (!s.called && !bt_decide<FULL>(lane, s, t)) return false;
+    if (!s.same_close) return true;
+    if (!bt_fill_and_mark<FULL>(lane, s, t, FULL && s.conditions ? BT_OTHERS : BT_ALL)) return false;
+    if (FULL) bt_margin_call(lane, s, t);
+    return true;
 }
 
-/* One bar of one scenario. */
-template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
-    bt_blank(s);
+/* The first half of a bar of one scenario; false on LEDGER_OVERFLOW, after which the second half only records it. */
+template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t) {
     const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1], logging = FULL && lane.out->logging;
-    int64_t *logged = lane.out->logged + 2 * lane.number;
+    bt_blank(s);
     s.saved = events;
+    s.called = 0;
     if (logging) {
         bt_sync();
-        s.fills_at = (int32_t)logged[0];
-        s.cuts_at = (int32_t)logged[1];
+        s.fills_at = (int32_t)lane.out->logged[2 * lane.number];
+        s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
         bt_sync();
     }
     double *old = BT_OWN(lane, OLD);
     if (events) BT_EACH(j, lane.A) old[j] = s.h[j];
-    if (bt_steps<FULL>(lane, s, t, events)) {
+    return bt_steps_before<FULL>(lane, s, t, events);
+}
+template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t t, bool good) {
+    if (good && bt_steps_after<FULL>(lane, s, t)) {
         bt_book_pending(lane, s, false);
         bt_record_bar(lane, s, t);
     } else {  // [Numbers] no row and no fills of this bar; the final holdings are those before it
@@ -233,14 +247,18 @@ template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
         s.pending = 0;  // never booked
         bt_set_status(s, STATUS_LEDGER_OVERFLOW, t);
         bt_sync();
-        if (logging && bt_first()) {
-            logged[0] = s.fills_at;
-            logged[1] = s.cuts_at;
+        if (FULL && lane.out->logging && bt_first()) {
+            lane.out->logged[2 * lane.number] = s.fills_at;
+            lane.out->logged[2 * lane.number + 1] = s.cuts_at;
         }
+        const double *old = BT_OWN(lane, OLD);
         if (s.saved) BT_EACH(j, lane.A) s.h[j] = old[j];
     }
     if (s.st.ended) {
         bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
         bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
     }
+}
+template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
+    bt_close_bar<FULL>(lane, s, t, bt_open_bar<FULL>(lane, s, t));
 }

@@ -126,6 +126,62 @@ template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int
     s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
 }
 
+/* [S6] A row that a strategy gave, of weights or of direct orders: NaN from an asset's delisting on, counted. */
+BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *given, double *row) {
+    const bt_rows &in = *lane.in;
+    BT_EACH(i, lane.N) row[i] = given[i];
+    bt_sync();
+    double lost = 0;
+    BT_EACH(e, in.off_count) {
+        const int64_t i = in.off_asset[e];
+        if (in.off_bar[e] > t || row[i] != row[i]) continue;
+        row[i] = nan("");
+        lost += 1.0;
+        if (lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, i, 0.0);
+    }
+    s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
+}
+
+/* [S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders. */
+BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
+    const bt_launch &call = *lane.call;
+    double *given = BT_OWN(lane, TARGET), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
+    double *triggered = BT_OWN(lane, TRIGGERED), *o = s.o, missing = 0, rounded = 0, waiting = 0, conditions = 0;
+    const double *whole = BT_OWN(lane, WHOLE);
+    const int nearest = s.p->rounding == ROUNDING_NEAREST;
+    bt_take_given(lane, s, t, call.lots, given);
+    BT_EACH(j, lane.A) {
+        if (given[j] == given[j]) {
+            const bool unsized = fabs(given[j]) > BT_HUGE;
+            const double x = unsized ? 0.0 : given[j], d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+            const bool gone = (x != 0.0) & (d == 0.0);
+            o[j] = d;
+            limit[j] = call.limit ? call.limit[j] : nan("");
+            stop[j] = call.stop ? call.stop[j] : nan("");
+            triggered[j] = 0.0;
+            missing += unsized ? 1.0 : 0.0;
+            rounded += gone ? 1.0 : 0.0;
+            if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
+            if (lane.out->logging && gone) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), x);
+        }
+        waiting += o[j] != 0.0 ? 1.0 : 0.0;
+        conditions += (limit[j] == limit[j]) | (stop[j] == stop[j]) ? 1.0 : 0.0;
+    }
+    double sums[4] = {missing, rounded, waiting, conditions};
+    bt_sum(sums, lane.turn);
+    s.count[COUNT_NO_PRICE] += (int)sums[0];
+    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
+    s.waiting = (int)sums[2];
+    s.conditions = sums[3] > 0.0;
+}
+
+/* Orders that [S8] placed for targets, and those of [S5d], have no limit or stop. */
+BT_STEP void bt_drop_conditions(Lane &lane, const double *target) {
+    double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
+    BT_EACH(j, lane.A)
+        if (!target || target[j] == target[j]) limit[j] = stop[j] = nan("");
+}
+
 /* [S5d] Targets of 0 for every asset, without the limits. */
 BT_STEP void bt_close_all(Lane &lane, Scenario &s) {
     double *o = s.o, waiting = 0;
@@ -136,6 +192,35 @@ BT_STEP void bt_close_all(Lane &lane, Scenario &s) {
         waiting += h[j] != 0.0 ? 1.0 : 0.0;
     }
     s.waiting = (int)bt_sum_one(waiting, lane.turn);
+    if (s.conditions) bt_drop_conditions(lane, nullptr);
+    s.conditions = 0;
+}
+
+template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
+
+/* [S6] What a strategy decided: targets as a row of weights, then direct orders. */
+template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64_t t) {
+    const bt_launch &call = *lane.call;
+    bt_book_pending(lane, s, true);
+    if (call.weights) {
+        double *row = BT_OWN(lane, WEIGHT);
+        const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
+        bt_take_given(lane, s, t, call.weights, row);
+        double any = 0, unclear = 0;
+        BT_EACH(j, lane.A) {
+            any += row[j] == row[j] ? 1.0 : 0.0;
+            unclear += (row[j] != row[j]) | ((row[j] != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
+        }
+        double sums[2] = {any, unclear};
+        bt_sum(sums, lane.turn);
+        lane.seen_target = sums[0] > 0.0;
+        lane.clear = sums[1] == 0.0;
+        lane.at[BUFFER_DOUBLE_WEIGHT] = row;
+        if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
+        if (s.conditions) bt_drop_conditions(lane, row);
+    }
+    if (call.lots) bt_direct(lane, s, t);
+    return true;
 }
 
 /* [S6] Replace the orders of a scenario whose decision is due, or that a drawdown has stopped. */
@@ -145,9 +230,14 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
         bt_close_all(lane, s);
         return true;
     }
+    if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
     if (!lane.in->due[t]) return true;
     bt_count_delisted<FULL>(lane, s, t);
-    if (!lane.seen_target) return true;
+    return !lane.seen_target || bt_target<FULL>(lane, s, t);
+}
+
+/* [S7] [S8] The orders for the row of weights at hand. */
+template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) {
     const bt_params &p = *s.p;
     const double scale = s.equity * (1.0 - p.cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
     const bool limits = FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);

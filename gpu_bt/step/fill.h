@@ -6,7 +6,7 @@
 
 /* What [S4] 2. reads of a bar, beside the parameters; `spread` and `root` are rows of zeros where they are off. */
 struct Costs {
-    const double *F, *spread, *root, *unit, *mark, *whole, *tie;
+    const double *F, *spread, *root, *unit, *mark, *whole, *tie, *taker;
     double magic, flat;
     bool plain;  // slippage, a rate and a minimum alone
 };
@@ -16,9 +16,17 @@ struct Flows { /* sums over a bar's fills: of ref, of ref with the fill's sign, 
 BT_FN double bt_buys(const Flows &f) { return (f.gross + f.net) * 0.5; }
 BT_FN double bt_sells(const Flows &f) { return (f.gross - f.net) * 0.5; }
 
-template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t t) {
+/* [S4l] What a bar is to an order, in the buffer `reach`. */
+#define BT_FREE 0.0
+#define BT_NOT_REACHED 1.0
+#define BT_REACHED 2.0
+#define BT_NO_PATH 3.0
+enum Part { BT_ALL, BT_CONDITIONAL, BT_OTHERS }; /* of the orders: those with a limit or stop, and those without */
+
+template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t t, bool path) {
     Costs c;
-    c.F = bt_prices(lane, t);
+    c.F = path ? BT_OWN(lane, PATH) : bt_prices(lane, t);
+    c.taker = path ? BT_OWN(lane, TAKER) : BT_OWN(lane, ONE);
     c.mark = BT_MARKS(lane, t);
     c.unit = BT_OWN(lane, UNIT);
     c.whole = BT_OWN(lane, WHOLE);
@@ -29,11 +37,11 @@ template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t
     c.magic = s.magic;
     c.flat = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0);
     c.plain = s.p->commission_per_share == 0.0 && s.p->sell_tax == 0.0 && !(s.p->max_commission_rate >= 0.0) &&
-              !(FULL && (s.p->impact > 0.0 || lane.in->half_spread.data));
+              !(FULL && (s.p->impact > 0.0 || lane.in->half_spread.data || path));
     return c;
 }
 BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
-    const double a = bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]);
+    const double a = bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
     return bt_charge(q, c.F[j], a, c.unit[j], &p, c.magic);
 }
 
@@ -74,9 +82,10 @@ template <bool FULL> BT_STEP Flows bt_sum_flows(Lane &lane, const Scenario &s, c
 
 /* [S4] 1. What every order fills before cash and leverage, into `fill`, and what it leaves working, into `left`; counted.
  * What a rest that does not stay working loses goes to `cutting`. True where something fills. */
-template <bool FULL, bool LOG> BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t) {
+template <bool FULL, bool LOG>
+BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, const double *reach, int part) {
     const bt_rows &in = *lane.in;
-    const double *F = bt_prices(lane, t), *h = s.h, *o = s.o, *one = BT_OWN(lane, ONE);
+    const double *h = s.h, *o = s.o, *one = BT_OWN(lane, ONE);
     const bool thin = FULL && in.volume.data && (s.p->impact > 0.0 || s.p->participation >= 0.0);
     const double *volume = thin ? BT_ROW(lane, VOLUME, in.volume, t) : one;
     const double *buyable = FULL && in.can_buy.data ? BT_ROW(lane, BUYABLE, in.can_buy, t) : one;
@@ -90,35 +99,38 @@ template <bool FULL, bool LOG> BT_STEP bool bt_match(Lane &lane, Scenario &s, in
     BT_SIMD(reduction(+ : missing, masked, beyond, clipped, dropped, fills))
     BT_EACH(j, lane.A) {
         double want = o[j];
-        const bool none = (want != 0.0) & !(F[j] > 0.0);
-        const bool barred = FULL && (want != 0.0) & !none & ((want > 0.0 ? buyable[j] : sellable[j]) == 0.0);
-        double fill = none | barred ? 0.0 : want;
+        const bool mine = (part == BT_ALL) | ((reach[j] != BT_FREE) == (part == BT_CONDITIONAL));
+        const bool wants = mine & (want != 0.0) & (reach[j] != BT_NOT_REACHED);
+        const bool none = wants & ((reach[j] == BT_NO_PATH) | !(F[j] > 0.0));
+        const bool barred = FULL && wants & !none & ((want > 0.0 ? buyable[j] : sellable[j]) == 0.0);
+        const bool empty = thin & wants & !none & !barred & (impact > 0.0) & (volume[j] == 0.0);
+        double fill = wants & !(none | barred | empty) ? want : 0.0;
         const double room = -h[j] + 0.0;
         const bool over = cash & (fill < 0.0) & (fill < room);
         const double excess = over ? fill - room : 0.0;
         fill = over ? room : fill;
         want = over ? room : want;
         const double size = fabs(fill), by_volume = thin ? bt_volume_cap(most, volume[j], unit[j], whole[j] != 0.0) : size;
-        double kept = bt_at_most(size, by_volume);
-        kept = thin & (volume[j] == 0.0) & (impact > 0.0) ? 0.0 : kept;
+        const double kept = bt_at_most(size, by_volume);
         const bool less = (fill != 0.0) & (kept < size);
         const double lost = fill < 0.0 ? -(size - kept) : size - kept;
         fill = less ? (fill < 0.0 ? -kept : kept) + 0.0 : fill;
         const double rest = want - fill;
         q[j] = fill;
-        left[j] = keeps ? rest : 0.0;
-        cutting[j] = keeps ? 0.0 : rest;
+        left[j] = keeps | !mine ? rest : 0.0;
+        cutting[j] = keeps | !mine ? 0.0 : rest;
         status[j] = less ? (double)ORDER_VOLUME_CLIPPED : over ? (double)ORDER_CANCELLED : (double)ORDER_FILLED;
         missing += none ? 1.0 : 0.0;
         masked += barred ? 1.0 : 0.0;
         beyond += over ? 1.0 : 0.0;
-        clipped += less ? 1.0 : 0.0;
-        dropped += !keeps & (rest != 0.0) ? 1.0 : 0.0;
+        clipped += less | empty ? 1.0 : 0.0;
+        dropped += !keeps & mine & (rest != 0.0) ? 1.0 : 0.0;
         fills += fill != 0.0 ? 1.0 : 0.0;
         if (LOG) {
             const int i = bt_asset(lane, j);
             if (none) bt_cut(lane, s, t, ORDER_NO_PRICE, i, o[j]);
             if (barred) bt_cut(lane, s, t, ORDER_RESTRICTED, i, o[j]);
+            if (empty) bt_cut(lane, s, t, ORDER_VOLUME_CLIPPED, i, o[j]);
             if (over) bt_cut(lane, s, t, ORDER_CANCELLED, i, excess);
             if (less) bt_cut(lane, s, t, ORDER_VOLUME_CLIPPED, i, lost);
         }
@@ -130,6 +142,39 @@ template <bool FULL, bool LOG> BT_STEP bool bt_match(Lane &lane, Scenario &s, in
     s.count[COUNT_CANCELLED] += (int)(sums[2] + sums[4]);
     s.count[COUNT_VOLUME_CLIPPED] += (int)sums[3];
     return sums[5] > 0.0;
+}
+
+/* [S4l] What bar t makes of the orders that have a limit or stop: whether it reaches them, and at what price. Prices are
+ * per share in `quote`, per lot in `path`; a stop that is reached stays triggered. */
+BT_STEP void bt_reach(Lane &lane, Scenario &s, int64_t t, bool now) {
+    const bt_rows &in = *lane.in;
+    const double *opened = BT_ROW(lane, OPEN, in.open, t), *high = BT_ROW(lane, HIGH, in.high, t);
+    const double *low = BT_ROW(lane, LOW, in.low, t), *F = bt_prices(lane, t), *unit = BT_OWN(lane, UNIT);
+    const double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP), *o = s.o;
+    double *reach = BT_OWN(lane, REACH), *triggered = BT_OWN(lane, TRIGGERED), *quote = BT_OWN(lane, QUOTE);
+    double *path = BT_OWN(lane, PATH), *taker = BT_OWN(lane, TAKER);
+    BT_EACH(j, lane.A) {
+        const bool limited = limit[j] == limit[j], stopped = stop[j] == stop[j], buy = o[j] > 0.0;
+        const bool has = (limited | stopped) & (o[j] != 0.0);
+        reach[j] = has ? BT_NOT_REACHED : BT_FREE;
+        if (!now) continue;  // who has one is all that matters
+        const double first = opened[j], top = high[j], bottom = low[j];
+        const bool known = has & (first == first) & (top == top) & (bottom == bottom);
+        const bool waits = known & stopped & (triggered[j] == 0.0);
+        const bool hit = waits & (buy ? top >= stop[j] : bottom <= stop[j]);
+        // a stop-limit that its bar triggers is a limit in that bar only where the open triggered it
+        const bool works = known & (!waits | (hit & (buy ? first >= stop[j] : first <= stop[j])));
+        const bool better = buy ? first <= limit[j] : first >= limit[j], touched = buy ? bottom <= limit[j] : top >= limit[j];
+        const bool at_limit = works & limited & (better | touched);
+        const double at_stop = buy ? bt_max(first, stop[j]) : bt_min(first, stop[j]);
+        const double market = hit & !limited ? at_stop : works & !limited ? first : nan("");
+        const double price = at_limit ? (better ? first : limit[j]) : market;
+        triggered[j] = hit ? 1.0 : triggered[j];
+        reach[j] = !has ? BT_FREE : !known ? BT_NO_PATH : price == price ? BT_REACHED : BT_NOT_REACHED;
+        quote[j] = price;
+        path[j] = price == price ? price * unit[j] : F[j];
+        taker[j] = at_limit ? 0.0 : 1.0;
+    }
 }
 
 struct Needs { /* [S4] 3. */
@@ -206,9 +251,10 @@ template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, con
 }
 
 /* [S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity. */
-template <bool LOG> BT_STEP bool bt_leverage(Lane &lane, Scenario &s, int64_t t, const double **fills, const Costs &c) {
+template <bool LOG>
+BT_STEP bool bt_leverage(Lane &lane, Scenario &s, int64_t t, const double **fills, const Costs &c, bool marked) {
     const double *q = *fills, *h = s.h, *last = c.F;
-    if (lane.in->exec_gap[t]) last = s.same_close ? c.mark : bt_carried(lane, t);  // that bar has been marked already
+    if (lane.in->exec_gap[t]) last = marked ? c.mark : bt_carried(lane, t);
     double longs = 0, shorts = 0, gross = 0, more = 0;
     BT_SIMD(reduction(+ : longs, shorts, gross, more))
     BT_EACH(j, lane.A) {
@@ -246,13 +292,15 @@ template <bool LOG> BT_STEP bool bt_leverage(Lane &lane, Scenario &s, int64_t t,
     return true;
 }
 
-BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double *q, const Costs &c) {
+/* `quotes`: prices per share of [S4l], NaN for none, or null. */
+BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double *q, const Costs &c, const double *quotes) {
     const double *status = BT_OWN(lane, STATUS);
     BT_EACH(j, lane.A) {
         if (q[j] == 0.0) continue;
         const int i = bt_asset(lane, j);
-        const double p = bt_cell(lane.in->field, t * lane.N + i), sign = bt_sign(q[j]);
-        const double a = bt_adverse(s.p->slippage, c.spread[j], s.p->impact, fabs(q[j]) * c.unit[j], c.root[j]);
+        const double sign = bt_sign(q[j]);
+        const double p = quotes && quotes[j] == quotes[j] ? quotes[j] : bt_cell(lane.in->field, t * lane.N + i);
+        const double a = bt_adverse(s.p->slippage, c.spread[j], s.p->impact, fabs(q[j]) * c.unit[j], c.root[j]) * c.taker[j];
         const bt_cost x = bt_charge_at(c, *s.p, j, q[j]);
         const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number]);
         const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], q[j] * c.unit[j], p + sign * (p * a), p,
@@ -277,18 +325,20 @@ BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *lef
 }
 
 /* [S4] Fill what can fill at bar t, book it, and leave working or cancel the rest; marks the holdings [S5]. */
-template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool plain) {
-    const Costs c = bt_costs<FULL>(lane, s, t);
+template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool plain, int part) {
+    const bool path = FULL && s.conditions && part != BT_OTHERS;
+    const double *reach = FULL && s.conditions ? BT_OWN(lane, REACH) : BT_OWN(lane, ZERO);
+    const Costs c = bt_costs<FULL>(lane, s, t, path);
     const bool margin = FULL && s.margin;
     const double *orders = s.o, *q = orders;
     bool any = true, again = true;
     Flows sum;
     while (again) {
         if (!plain) {
-            any = bt_match<FULL, LOG>(lane, s, t);
+            any = bt_match<FULL, LOG>(lane, s, t, c.F, reach, part);
             q = BT_OWN(lane, FILL);
         }
-        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c)) return false;
+        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c, s.same_close && part != BT_CONDITIONAL)) return false;
         sum = bt_sum_flows<FULL>(lane, s, q, c);
         again = plain && sum.oversold > 0.0;
         if (again) plain = false;
@@ -313,14 +363,14 @@ template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s
          !bt_inside(sum.drag - sum.slip, s.limit) || !bt_inside(sum.slip, s.limit) || !bt_inside(cash, s.limit)))
         return false;
     s.st.cash = cash;
-    s.row[MONEY_BUYS] = bt_buys(sum);
-    s.row[MONEY_SELLS] = bt_sells(sum);
-    s.row[MONEY_COMMISSION] = sum.drag - sum.slip;
-    s.row[MONEY_SLIPPAGE] = sum.slip;
-    s.count[COUNT_FILLS] = (int)sum.fills;
+    s.row[MONEY_BUYS] += bt_buys(sum);
+    s.row[MONEY_SELLS] += bt_sells(sum);
+    s.row[MONEY_COMMISSION] += sum.drag - sum.slip;
+    s.row[MONEY_SLIPPAGE] += sum.slip;
+    s.count[COUNT_FILLS] += (int)sum.fills;
     s.longs = sum.longs;
     s.shorts = sum.shorts;
-    if (LOG) bt_log_fills(lane, s, t, q, c);
+    if (LOG) bt_log_fills(lane, s, t, q, c, path ? BT_OWN(lane, QUOTE) : nullptr);
     if (plain && q == orders) {
         s.pending = 1;
         s.waiting = 0;
@@ -338,7 +388,7 @@ template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s
 /* Whether every order fills whole, but for sells above the holding. */
 template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int64_t t) {
     const bt_rows &in = *lane.in;
-    if (FULL && (in.can_buy.data || in.can_sell.data || lane.out->logging)) return false;
+    if (FULL && (in.can_buy.data || in.can_sell.data || lane.out->logging || s.conditions)) return false;
     if (FULL && in.volume.data && (s.p->impact > 0.0 || s.p->participation >= 0.0)) return false;
     if (!in.exec_gap[t]) return true;
     const double *F = bt_prices(lane, t), *o = s.o;
@@ -348,8 +398,9 @@ template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int
     return bt_sum_one(missing, lane.turn) == 0.0;
 }
 
-template <bool FULL> BT_STEP bool bt_fill_orders(Lane &lane, Scenario &s, int64_t t) {
+template <bool FULL> BT_STEP bool bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
     const bool plain = bt_all_fill<FULL>(lane, s, t);
-    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, plain);
-    return bt_fill_with<FULL, false>(lane, s, t, plain);
+    if (FULL && s.conditions) bt_reach(lane, s, t, part != BT_OTHERS);
+    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, plain, part);
+    return bt_fill_with<FULL, false>(lane, s, t, plain, part);
 }

@@ -21,6 +21,9 @@ struct Scenario {
     int32_t stop;                 // [S5d] has been seen
     int32_t pending;              // all of `o` has filled, and is still to be booked into `h`
     int32_t saved;                // the holdings before this bar are in the buffer `old`
+    int32_t open;                 // the first half of a bar is over
+    int32_t called;               // [S5m] has made the orders of this bar
+    int32_t conditions;           // [S4l] some order has a limit or stop
     int32_t fills_at, cuts_at;    // how long the logs were before this bar
     // what follows from the parameters
     int32_t id, margin, keeps, same_close;
@@ -40,6 +43,7 @@ struct Lane {
     const bt_record *out;
     int64_t N, stride, number;
     int A, dense;
+    const bt_launch *call;
     int seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
     int turn;                // of bt_sum
     char *slots;
@@ -143,11 +147,14 @@ BT_FN void bt_forget_rows(Lane &lane) {
 }
 
 /* The arena of a lane: slots, then doubles, ints, bytes. `shared` is where holdings and orders go, null for the arena. */
-BT_FN Lane bt_lane(const bt_rows *in, const bt_record *out, int64_t number, double *shared) {
+BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
+    const bt_rows *in = call->rows + number;
+    const bt_record *out = call->record;
     Lane lane;
     lane.in = in;
     lane.out = out;
     lane.number = number;
+    lane.call = call;
     lane.N = in->N;
     lane.stride = out->stride;
     lane.turn = 0;

@@ -21,7 +21,7 @@ __all__ = ["LaneSession", "lane_bytes"]
 _SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 4, [S6] to [S8] 2.
 _CUTS = 8
-_PANELS = ("volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
+_PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
 #: gpu_bt/step/lane.h: bytes of a slot, bars of a run, classes of the buy-back.
 _SLOT, _RUN, _CLASSES = 512, 32, 512
 
@@ -80,6 +80,7 @@ class LaneSession:
             self.log_room = min(self.log_bars, t_count) * per_bar
         self.fills, self.cuts = (self.zeros(len(groups) * self.log_room, FILL, None) for _ in range(2))
         self.logged = self.zeros((len(groups), 2), np.int64)
+        self.book_now = self.zeros(3, np.float64)
         size = lane_bytes(self.per_lane, n)
         self.arena = self.zeros(len(groups) * size, np.uint8)
         due = spec.due()
@@ -93,6 +94,7 @@ class LaneSession:
         for name in ("params", "state", "money", "positions", "holdings", "orders", "counts", "fills", "cuts", "logged",
                      "arena"):  # fmt: skip
             record[name] = self._at(getattr(self, name))
+        record["book"] = self._at(self.book_now)
         self.launch = np.zeros(1, LAUNCH)
         self.launch["lanes"] = len(groups)
         self.launch["rows"], self.launch["record"] = self._keep(rows), self._keep(record)

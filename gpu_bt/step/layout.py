@@ -23,6 +23,7 @@ __all__ = [
     "ORDER_STATUS",
     "PANEL_KINDS",
     "PARAMS",
+    "PHASES",
     "RECORD",
     "ROWS",
     "SCENARIO_STATUS",
@@ -127,31 +128,39 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 
 #: What the compiled engines read of one lane: scenarios that read the same rows of the same panels.
 ROWS, _ROWS_C = _members(
-    ("int64_t", "T N K off_count lag all_whole none_whole"),
+    ("int64_t", "T N K off_count lag all_whole none_whole callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days unit whole back"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
+    ("bt_panel", "open high low"),
 )
 #: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
 #: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.
+#: `book` is what a strategy sees at an open bar: cash, equity, and whether it may decide.
 RECORD, _RECORD_C = _members(
     ("int64_t", "T N K columns logging log_room lane_bytes stride"),
     ("const bt_params *", "params"),
     ("bt_state *", "state"),
-    ("double *", "money positions holdings orders"),
+    ("double *", "money positions holdings orders book"),
     ("int32_t *", "counts"),
     ("bt_fill *", "fills cuts"),
     ("int64_t *", "logged"),
     ("char *", "arena"),
 )
-#: One call: bars [t0, t1) of all lanes.
-LAUNCH, _LAUNCH_C = _members(("int64_t", "lanes t0 t1"), ("const bt_rows *", "rows"), ("const bt_record *", "record"))
+#: One call: bars [t0, t1) of all lanes, or half of bar t0 of a callback run, with the decision of its strategy: (N,)
+#: arrays or null, as gpu_bt.spec.Decision has them.
+PHASES = ("bars", "open", "close")
+LAUNCH, _LAUNCH_C = _members(
+    ("int64_t", "lanes t0 t1 phase"), ("const bt_rows *", "rows"), ("const bt_record *", "record"),
+    ("const double *", "weights lots limit stop"),
+)  # fmt: skip
 #: A lane's rows and scratch, each `stride` numbers long (the smallest multiple of 8 above N); the doubles come first.
 BUFFERS = {
     "double": (
         "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
         "split", "borrow", "weight", "buyable", "sellable", "unit", "whole", "tie", "fill", "left", "cutting", "status",
+        "open", "high", "low", "limit", "stop", "triggered", "path", "quote", "taker", "reach",
         "old", "held", "target", "cut", "extra", "rank", "zero", "one", "full", "scratch",
     ),
     "int32_t": ("column", "fresh", "from", "position"),
@@ -185,6 +194,7 @@ def render_c() -> str:
         ("MONEY_", MONEY),
         ("COUNT_", COUNTS),
         ("KIND_", PANEL_KINDS),
+        ("PHASE_", PHASES),
         *((f"BUFFER_{kind.upper()}_", names) for kind, names in BUFFERS.items()),
     ):
         lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate((*names, "count"))]

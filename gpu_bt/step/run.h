@@ -16,7 +16,7 @@ BT_STEP int64_t bt_quiet_until(Lane &lane, const Scenario &s, int64_t t, int64_t
         if (bt_any(found)) return t;
     }
     if (s.waiting) {
-        if (!s.keeps || !lane.in->exec_gap[t]) return t;
+        if (!s.keeps || !lane.in->exec_gap[t] || s.conditions) return t;
         for (int64_t b = t; b < end; ++b) {
             BT_EACH(j, lane.A) found |= o[j] != 0.0 && bt_cell(lane.in->field, b * lane.N + bt_asset(lane, j)) > 0.0;
             if (bt_any(found)) end = b;
@@ -163,7 +163,7 @@ BT_STEP void bt_enter(Lane &lane, Scenario &s, int k) {
     s.st = lane.out->state[id];
     s.equity = s.longs = s.shorts = 0.0;
     bt_blank(s);
-    s.pending = s.saved = s.fills_at = s.cuts_at = 0;
+    s.pending = s.saved = s.fills_at = s.cuts_at = s.open = s.called = s.conditions = 0;
     s.stop = s.st.first_bar[STATUS_DRAWDOWN_STOP] >= 0;
     s.margin = s.p->account == ACCOUNT_MARGIN;
     s.keeps = s.p->unfilled == UNFILLED_KEEP;
@@ -196,8 +196,9 @@ BT_STEP void bt_begin(Lane &lane, Scenario &s) {
         zero[i] = 0.0;
     }
     BT_EACH(i, lane.stride) BT_BYTE(lane, WANT)[i] = 0;
+    bt_drop_conditions(lane, nullptr);
     for (int k = 0; k < lane.in->K; ++k) bt_enter(lane, s, k);
-    bt_recolumn(lane);
+    if (!lane.in->callback) bt_recolumn(lane);  // a strategy may name any asset, and sees all
 }
 /* Holdings and orders that live in shared memory are put aside between calls. */
 BT_STEP void bt_move_hot(Lane &lane, bool out) {
@@ -228,10 +229,29 @@ BT_STEP void bt_leave(Lane &lane, Scenario &s, int64_t t) {
     }
 }
 
-/* Moves a lane over bars [t0, t1). */
-template <bool FULL>
-BT_STEP void bt_advance(const bt_rows *in, const bt_record *out, int64_t number, int64_t t0, int64_t t1, double *shared) {
-    Lane lane = bt_lane(in, out, number, shared);
+/* Half a bar of a callback run, which has one scenario. A LEDGER_OVERFLOW of the first half is recorded by the second. */
+template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
+    if (lane.call->phase == PHASE_CLOSE) {
+        if (s.open) bt_close_bar<FULL>(lane, s, t, s.open == 1);
+        s.open = 0;
+        return;
+    }
+    if (!s.st.ended) {
+        s.open = bt_open_bar<FULL>(lane, s, t) ? 1 : 2;
+        if (s.open == 1) bt_book_pending(lane, s, true);
+    }
+    if (!bt_first()) return;
+    double *book = lane.out->book;
+    book[0] = s.st.cash;
+    book[1] = s.equity;
+    book[2] = s.open == 1 && !s.st.ended && !s.stop && !s.called;
+}
+
+/* Moves a lane over the bars of a call. */
+template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t number, double *shared) {
+    Lane lane = bt_lane(call, number, shared);
+    const bt_rows *in = lane.in;
+    const int64_t t0 = call->t0, t1 = call->t1;
     const Kept kept = *(const Kept *)lane.slots;
     Scenario s;
     bt_sync();
@@ -245,6 +265,11 @@ BT_STEP void bt_advance(const bt_rows *in, const bt_record *out, int64_t number,
         bt_move_hot(lane, false);
     }
     if (in->K == 1) bt_load(lane, s, 0);
+    if (FULL && call->phase != PHASE_BARS) {
+        bt_half<FULL>(lane, s, t0);
+        bt_leave(lane, s, t1);
+        return;
+    }
     for (int64_t t = t0; t < t1;) {
         bool running = in->K == 1 && !s.st.ended;
         for (int k = 0; k < in->K && in->K > 1; ++k) running |= bt_running(lane, k);

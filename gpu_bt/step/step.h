@@ -20,6 +20,7 @@ static_assert(FLT_EVAL_METHOD == 0, "double arithmetic must not be carried out i
 #define BT_SHAVE (1.0 - 9.094947017729282e-13) /* 1 - 2^-40 keeps a scaled order strictly inside its bound */
 #define BT_WORST 0.95                          /* the largest adverse move of a price */
 #define BT_LIMIT 2251799813685248.0            /* 2^51 units of a grid */
+#define BT_HUGE 1.7976931348623157e308         /* the largest double */
 #define BT_MAGIC 6755399441055744.0            /* 1.5 * 2^52 */
 #define BT_WEIGHT_TICK 9.094947017729282e-13   /* 2^-40, the grid of sums of weights */
 
