@@ -60,7 +60,7 @@ class Limits:
         self.triggered[i] = False
 
     def reached(self, t: int, i: int) -> tuple[float, bool, bool]:
-        """[S4l] (price per share or NaN, it is a limit fill, the bar has a path) of a conditional order; may trigger."""
+        """[S4l] (price per share or NaN, it is a limit fill, the bar has a path) of such an order; may trigger it."""
         opened, high, low = (self.price(name, t, i) for name in ("open", "high", "low"))
         if math.isnan(opened) or math.isnan(high) or math.isnan(low):
             return math.nan, False, False
