@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -71,29 +70,23 @@ def measure(bars: int = 504, assets: int = 500, repeats: int = 15, engine: str =
         one, two = (call() for call in runs.values())
         if not (same_bits(one.raw.money, two.raw.money) and same_bits(one.raw.holdings, two.raw.holdings)):
             raise RuntimeError(f"callback and panel differ at density {density}: nothing is timed")
-        found = _medians(runs, bars, repeats)
-        out |= {f"{name}, {density:.0%}": value for name, value in found.items()}
-        out[f"callback adds, {density:.0%}"] = found["callback"] - found["panel"]
-    out |= _medians(
-        {
-            kind.__name__: lambda kind=kind: bt.run(panel, kind(), config, engine=engine, record=())
-            for kind in (Momentum, Guarded)
-        },
-        bars,
-        repeats,
-    )
-    return out
+        found = _times(runs, bars, repeats)
+        out |= {f"{name}, {density:.0%}": statistics.median(values) for name, values in found.items()}
+        added = [b - a for a, b in zip(found["panel"], found["callback"], strict=True)]
+        out[f"callback adds, {density:.0%}"] = statistics.median(added)
+    kinds = {kind.__name__: lambda kind=kind: bt.run(panel, kind(), config, engine=engine, record=())
+             for kind in (Momentum, Guarded)}  # fmt: skip
+    return out | {name: statistics.median(values) for name, values in _times(kinds, bars, repeats).items()}
 
 
-def _medians(runs: dict[str, Callable[[], bt.Result]], bars: int, repeats: int) -> dict[str, float]:
-    """Taken in turn, so that a busy moment of the machine falls on all alike. Of the engine's wall time, not of what
-    `run` checks before it."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+def _times(runs: dict[str, Callable[[], bt.Result]], bars: int, repeats: int) -> dict[str, list[float]]:
+    """Microseconds per bar of the simulation, without what `run` checks before it; taken in turn, so that a busy
+    moment of the machine falls on all alike."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, call in runs.items():
-            time.sleep(0)
-            seconds[name].append(call().wall_seconds)
-    return {name: statistics.median(values) / bars * 1e6 for name, values in seconds.items()}
+            found[name].append(call().wall_seconds / bars * 1e6)
+    return found
 
 
 def main() -> None:

@@ -7,8 +7,7 @@ Letters: N assets.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -164,9 +163,11 @@ class _Desk:
         self.book: Callable[[], Book] | None = None
         self._seen: Book | None = None
         self.cells: np.ndarray | None = None
+        self.direct = False  # some cell may hold a direct order
+        self.over = False
 
     def open(self, bar: int, book: Callable[[], Book]) -> None:
-        self.bar, self.book, self._seen, self.cells = bar, book, None, None
+        self.bar, self.book, self._seen, self.cells, self.direct = bar, book, None, None, False
 
     def close(self) -> None:
         self.book = self._seen = None
@@ -184,8 +185,7 @@ class _Desk:
     def decision(self) -> Decision | None:
         if self.cells is None:
             return None
-        weights, *direct = self.cells
-        return Decision(weights) if np.isnan(direct[0]).all() else Decision(weights, *direct)
+        return Decision(*self.cells) if self.direct else Decision(self.cells[_WEIGHTS])
 
     # ---- from words to cells
 
@@ -195,9 +195,13 @@ class _Desk:
 
     def put(self, row: int, where: Any, *values: Any) -> None:
         """Set cells of a row and those below it; everything else asked for these assets before is forgotten."""
+        if self.over:
+            self.fail("an order in finalize", "the run is over; order in on_data_batch")
         if self.cells is None:
             self.cells = np.full((4, self.n), np.nan)
-        self.cells[:, where] = np.nan
+        else:
+            self.cells[:, where] = np.nan
+        self.direct |= row == _LOTS
         for i, x in enumerate(values):
             self.cells[row + i, where] = x
 
@@ -232,18 +236,16 @@ class _Desk:
                 values = np.broadcast_to(np.asarray(amount, np.float64), where.shape)
             except ValueError:
                 self.fail(what, f"{len(where)} assets and {np.size(amount)} amounts: pass one amount, or one for each")
-        least, most = np.fmin.reduce(values, initial=0.0), np.fmax.reduce(values, initial=0.0)
-        if least < low or most > high:
+        if not values.size or (values.min() >= low and values.max() <= high):  # no NaN either
+            return where, values
+        if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
             k = int(np.argmax((values < low) | (values > high)))
             rule = f"{values[k]} is not in [{low:g}, {high:g}]"
             if values[k] < 0 and low == 0:
                 rule = f"{values[k]}: a cash account is long-only; use Config(account='margin') for short positions"
             self.fail(what, rule, np.arange(self.n)[where][k])
-        missing = np.isnan(values)
-        if missing.any():
-            where = np.flatnonzero(~missing) if amount is None else where[~missing]
-            values = values[~missing]
-        return where, values
+        given = ~np.isnan(values)
+        return np.flatnonzero(given) if amount is None else where[given], values[given]
 
     # ---- the orders
 
@@ -345,20 +347,23 @@ def drive(
     zone = None if panel.time_zone is None else ZoneInfo(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
     try:
-        with _noted(strategy, "initialize", None):
-            strategy.initialize()
+        strategy.initialize()
         if strategy.exits is not None:
             strategy.exits.start(panel.market, config)
         for t in np.flatnonzero(schedule[:bars]).tolist():
-            session.advance(at, t)
+            if at < t:
+                session.advance(at, t)
             decision = None
             if session.open_bar(t):
                 desk.open(t, session.book)
-                with _noted(strategy, "on_data_batch", (panel, t)):
+                try:
                     batch = Batch(panel, t)
                     strategy.on_data_batch(_timestamp(panel, zone, t), batch)
                     desk.risk(strategy, batch)
-                    decision = desk.decision()
+                except Exception as error:
+                    error.add_note(f"in {type(strategy).__name__}.on_data_batch at bar {t} ({panel.label(t)})")
+                    raise
+                decision = desk.decision()
                 desk.close()
                 if log is not None:
                     log(t, decision)
@@ -369,8 +374,8 @@ def drive(
         session.advance(at, bars)
         raw = session.result()
         desk.open(bars - 1, lambda: _last_book(raw, bars))
-        with _noted(strategy, "finalize", None):
-            strategy.finalize()
+        desk.over = True
+        strategy.finalize()
     finally:
         strategy._desk = None
     if progress is not None:
@@ -385,14 +390,3 @@ def _last_book(raw: RawResult, bars: int) -> Book:
 def _timestamp(panel: Panel, zone: ZoneInfo | None, t: int) -> dt.datetime:
     stamp = panel.timestamps[t].item()
     return stamp if zone is None else stamp.replace(tzinfo=dt.UTC).astimezone(zone)
-
-
-@contextmanager
-def _noted(strategy: Strategy, method: str, where: tuple[Panel, int] | None) -> Iterator[None]:
-    """Errors of a strategy pass through with a note that says where."""
-    try:
-        yield
-    except Exception as error:
-        bar = "" if where is None else f" at bar {where[1]} ({where[0].label(where[1])})"
-        error.add_note(f"in {type(strategy).__name__}.{method}{bar}")
-        raise
