@@ -73,7 +73,7 @@ def check_lookahead(
         except StrategyError as error:
             found.append((error.bar, str(error)))  # type: ignore[attr-defined]
     if found:
-        raise StrategyError(min(found)[1])
+        raise StrategyError(min(found, key=lambda one: one[0])[1])
 
 
 def _decisions(
@@ -123,7 +123,7 @@ def _compare(whole: dict[int, np.ndarray], part: dict[int, np.ndarray], panel: P
 def _changed_panel(panel: Panel, cut: int, rng: np.random.Generator) -> Panel:
     """The panel with other prices, gaps, volumes, events and delistings after bar `cut`; OHLC keep their order."""
     later, shape = slice(cut + 1, None), panel.shape
-    factor, gone, order = np.exp(rng.normal(0, 0.3, shape)), rng.random(shape) < 0.05, rng.permutation(shape[0])
+    factor, gone, order = np.exp(rng.normal(0, 1.0, shape)), rng.random(shape) < 0.05, rng.permutation(shape[0])
     order = order[order > cut]
     fields: dict[str, Any] = {}
     for name in FIELDS:
@@ -230,6 +230,6 @@ def _changed_rows(array: np.ndarray, cut: int, rng: np.random.Generator) -> np.n
     if array.dtype.kind == "b":
         rows = rows ^ (rng.random(rows.shape) < 0.3)
     elif array.dtype.kind == "f":
-        rows = rows * np.exp(rng.normal(0, 0.3, rows.shape))
+        rows = rows * np.exp(rng.normal(0, 1.0, rows.shape))
     out[cut + 1 :] = rows
     return out

@@ -278,17 +278,17 @@ class _Desk:
         """Limit or stop prices, checked."""
         if price is None or not len(where):
             return np.nan
-        lacks = [field for field in ("open", "high", "low") if getattr(self.panel, field) is None]
-        if lacks:
-            self.fail(f"order, {name}=", f"it needs open, high and low; pass {lacks[0]}= to the Panel", where[0])
         try:
             prices = np.broadcast_to(np.asarray(price, np.float64), where.shape)
         except ValueError:
-            self.fail(f"order, {name}=", f"{len(where)} assets and {np.size(price)} prices: pass one, or one for each")
+            self.fail(f"order({name}=)", f"{len(where)} assets and {np.size(price)} prices: pass one, or one for each")
+        lacks = [field for field in ("open", "high", "low") if getattr(self.panel, field) is None]
+        if lacks and not np.isnan(prices).all():
+            self.fail(f"order({name}=)", f"it needs open, high and low; pass {lacks[0]}= to the Panel", where[0])
         bad = (prices < PRICE_RANGE[0]) | (prices > PRICE_RANGE[1])
         if bad.any():
             k = int(np.argmax(bad))
-            self.fail(f"order, {name}=", f"{prices[k]} is no price: it must be in [1e-10, 1e12], or NaN", where[k])
+            self.fail(f"order({name}=)", f"{prices[k]} is no price: it must be in [1e-10, 1e12], or NaN", where[k])
         return prices
 
     def cancel(self, assets: Assets) -> None:
