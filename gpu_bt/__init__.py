@@ -19,6 +19,7 @@ _PUBLIC = {
     "Exits": "gpu_bt.rules",
     "Panel": "gpu_bt.panel",
     "PanelError": "gpu_bt.errors",
+    "Portfolio": "gpu_bt.strategy",
     "Result": "gpu_bt.result",
     "ResultError": "gpu_bt.errors",
     "Strategy": "gpu_bt.strategy",

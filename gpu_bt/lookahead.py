@@ -51,11 +51,12 @@ def check_lookahead(
     """
     config = Config() if config is None else config
     check_fields(panel, config)
-    if isinstance(strategy, Strategy):
-        original = strategy
-        make: Callable[..., Strategy] = lambda: copy.deepcopy(original, {id(panel): panel})  # noqa: E731
-    else:
-        make = strategy
+    make: Callable[..., Strategy] = strategy  # type: ignore[assignment]
+    if isinstance(strategy, Strategy):  # as defaults: what a function closes over is changed below
+
+        def make(mine: Strategy = strategy, kept: Panel = panel) -> Strategy:
+            return copy.deepcopy(mine, {id(kept): kept})
+
     whole = _decisions(make, panel, config, engine, None)
     rng = np.random.default_rng(seed)
     decided = [t for t, cells in whole.items() if not np.isnan(cells).all()] or list(whole)
