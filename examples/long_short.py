@@ -23,8 +23,6 @@ class SectorNeutral(bt.Strategy):
 
     def on_data_batch(self, timestamp: datetime, batch: bt.Batch) -> None:
         past = batch.history("close", self.lookback, adjusted=True)
-        if len(past) < self.lookback:
-            return
         score = past[-1] / past[0] - 1  # NaN where an asset has no price on either day
         sectors = np.unique(batch.group)
         unknown = np.isnan(score) & (self.portfolio.shares == 0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A book that aims at 10 % volatility a year, with trailing stops and limit orders that buy on a dip.
 
-The 30 calmest assets that are above their 100-bar mean, each weighted by the inverse of its volatility, the whole scaled
-by the volatility that the book has had of late. Made-up prices. Run: python examples/vol_target.py
+The 30 calmest assets that are above their 100-bar mean, each weighted by the inverse of its volatility, the whole
+scaled by the volatility that such a book has had of late. Made-up prices. Run: python examples/vol_target.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class VolTarget(bt.Strategy):
 
     def on_data_batch(self, timestamp: datetime, batch: bt.Batch) -> None:
         past = batch.history("close", 100)
-        if len(past) < 100 or batch.bar % 5:
+        if batch.bar % 5:
             return
         steps = np.diff(np.log(past[-64:]), axis=0)
         vol = np.where(past[-1] > past.mean(axis=0), steps.std(axis=0), np.nan)

@@ -53,10 +53,10 @@ class Batch:
         return self._panel.group
 
     def history(self, field: str, n: int, *, adjusted: bool = False) -> np.ndarray:
-        """(n, N) of the last n bars of a field, this bar last: a read-only view. Before bar n there are fewer rows,
-        `bar + 1`, so that the first dimension must be looked at where a full window matters.
+        """(n, N) of the last n bars of a field, this bar last: a read-only view. Where the panel begins less than n bars
+        ago the rows before it are NaN (False in masks), in a copy: what is computed from them is NaN, too.
 
-        adjusted: prices divided by the splits since (a copy where the panel has splits), in shares as of this bar.
+        adjusted: prices divided by the splits since (a copy where the panel has splits), per share as of this bar.
         Raises StrategyError for n < 1, AttributeError for a field that the panel lacks.
         """
         if n < 1 or n != int(n):
@@ -67,6 +67,9 @@ class Batch:
             since = np.ones(rows.shape)
             since[:-1] = np.cumprod(split[past][:0:-1], axis=0)[::-1]
             rows = rows / since
+        if len(rows) < n:
+            none = np.zeros((int(n) - len(rows), rows.shape[1]), rows.dtype)
+            rows = np.concatenate((none if rows.dtype == bool else np.full_like(none, np.nan), rows))
         return rows
 
     def top(self, score: Any, n: int) -> np.ndarray:

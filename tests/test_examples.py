@@ -103,7 +103,7 @@ def test_the_cost_of_a_callback_is_measured_on_equal_bits(monkeypatch):
     found = strategy.measure(40, 30, 2)
     assert {"panel, 10%", "callback, 100%", "callback adds, 10%", "Momentum", "Guarded"} <= set(found)
     monkeypatch.setattr(strategy.Rows, "on_data_batch", lambda self, timestamp, batch: self.order(0, 1))
-    with pytest.raises(RuntimeError, match="callback and panel differ at density 0.1"):
+    with pytest.raises(RuntimeError, match=r"callback and panel differ at density 0\.1"):
         strategy.measure(40, 30, 2)
 
 

@@ -27,7 +27,7 @@ class Momentum(bt.Strategy):
             best = batch.top(past[-1] / past[0], 5)
             self.order_target_percent(best, 0.15)
             self.close_others(best)
-            self.order(batch.bottom(past[-1], 1), 10, limit=batch.low[batch.bottom(past[-1], 1)])
+            self.order(batch.bottom(batch.close, 1), 10, limit=batch.low[batch.bottom(batch.close, 1)])
 
 
 def reader(get, ahead):

@@ -86,9 +86,12 @@ def test_a_field_that_the_panel_lacks_is_an_attribute_error():
 def test_history_ends_at_the_bar_and_is_a_view():
     market = panel(np.arange(1.0, 13.0).reshape(4, 3))
     rows = see(lambda s, b: b.history("close", 2), market)
-    assert [len(r) for r in rows] == [1, 2, 2, 2]
+    assert [r.shape for r in rows] == [(2, 3)] * 4
+    assert np.isnan(rows[0][0]).all() and rows[0][1].tolist() == [1, 2, 3] and rows[0].dtype == np.float64
     assert rows[2].tolist() == [[4, 5, 6], [7, 8, 9]] and np.shares_memory(rows[2], market.close)
-    assert not rows[2].flags.writeable and len(see(lambda s, b: b.history("close", 99), market)[3]) == 4
+    assert not rows[2].flags.writeable and np.isnan(see(lambda s, b: b.history("close", 99), market)[3]).sum() == 95 * 3
+    masks = see(lambda s, b: b.history("can_buy", 2), panel(can_buy=np.ones((4, 3), bool)))
+    assert masks[0].tolist() == [[False] * 3, [True] * 3] and masks[0].dtype == bool
     for n in (0, -1, 1.5):
         with pytest.raises(bt.StrategyError, match=r"history\('close', .*\) at 2020-01-01: n must be a whole number"):
             run(lambda s, b, n=n: b.history("close", n))
@@ -99,7 +102,7 @@ def test_history_ends_at_the_bar_and_is_a_view():
 def test_adjusted_history_knows_the_splits_so_far():
     market = panel([[16], [8], [8], [2]], split=[[1], [2], [1], [4]], prices="raw")
     rows = see(lambda s, b: b.history("close", 3, adjusted=True)[:, 0].tolist(), market)
-    assert rows == [[16.0], [8.0, 8.0], [8.0, 8.0, 8.0], [2.0, 2.0, 2.0]]
+    assert np.array_equal(rows, [[NAN, NAN, 16], [NAN, 8, 8], [8, 8, 8], [2, 2, 2]], equal_nan=True)
     assert see(lambda s, b: b.history("split", 2, adjusted=True)[:, 0].tolist(), market)[3] == [1.0, 4.0]
 
 
