@@ -53,8 +53,8 @@ class Batch:
         return self._panel.group
 
     def history(self, field: str, n: int, *, adjusted: bool = False) -> np.ndarray:
-        """(n, N) of the last n bars of a field, this bar last: a read-only view. Where the panel begins less than n bars
-        ago the rows before it are NaN (False in masks), in a copy: what is computed from them is NaN, too.
+        """(n, N) of the last n bars of a field, this bar last: a read-only view. Rows before the panel begins are NaN
+        (False in masks), in a copy: what is computed from them is NaN, too.
 
         adjusted: prices divided by the splits since (a copy where the panel has splits), per share as of this bar.
         Raises StrategyError for n < 1, AttributeError for a field that the panel lacks.

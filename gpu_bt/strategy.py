@@ -335,11 +335,12 @@ def drive(
     *,
     progress: Progress | None = None,
     until: int | None = None,
-    log: Callable[[int, Decision | None], None] | None = None,
+    log: Callable[[int, np.ndarray], None] | None = None,
 ) -> RawResult:
     """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
 
-    until: stop before this bar (default T).   log: called with each bar asked and its decision.
+    until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
+    stops decided there, NaN = nothing.
     """
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
@@ -366,7 +367,7 @@ def drive(
                 decision = desk.decision()
                 desk.close()
                 if log is not None:
-                    log(t, decision)
+                    log(t, np.full((4, desk.n), np.nan) if desk.cells is None else desk.cells)
             session.close_bar(t, decision)
             at = t + 1
             if progress is not None and (at * 100 // bars) != (t * 100 // bars):

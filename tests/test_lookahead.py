@@ -129,7 +129,7 @@ HONEST = {
     "attribute": lambda: reader(lambda s: s.data, 0)(CLOSE.copy()),
     "closure": lambda: closing_itself(0),
     "factory": lambda: trailing,
-    "factory without a panel": lambda: lambda: Momentum(),
+    "factory that needs no panel": lambda: lambda panel: Momentum(),
     "nothing decided": lambda: reader(lambda s: [], 0),
 }
 
