@@ -40,13 +40,13 @@ def resolve(name: str = "auto", callbacks: bool = False) -> Engine:
     if name in _CHOICES:
         for candidate in _CHOICES[name]:
             found = _load(candidate)
-            if not isinstance(found, str) and (found.callbacks or not callbacks):
+            if not isinstance(found, str) and (not callbacks or getattr(found, "callbacks", False)):
                 return found
     if name not in ENGINES:
         known = ", ".join(map(repr, (*_CHOICES, *ENGINES)))
         raise ConfigError(f"engine is {name!r}: it must be one of {known}")
     found = _load(name)
-    if not isinstance(found, str) and callbacks and not found.callbacks:
+    if not isinstance(found, str) and callbacks and not getattr(found, "callbacks", False):
         found = "it does not run strategies"
     if isinstance(found, str):
         raise EngineUnavailable(f"engine {name!r} cannot run: {found}; use engine='auto'")

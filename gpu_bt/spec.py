@@ -215,7 +215,7 @@ class Engine(Protocol):
     """What the registry holds. `name` is what a result shows."""
 
     name: str
-    #: Whether sessions of it have open_bar, book and close_bar.
+    #: Whether sessions of it have open_bar, book and close_bar; an engine without the attribute has not.
     callbacks: bool
 
     def missing(self) -> str | None:

@@ -67,7 +67,7 @@ class Steps(bt.Strategy):
 
 def ask(engine: str, market: bt.Panel, *steps: Any, **settings: Any) -> bt.Result:
     """A strategy run: steps[t](strategy, batch) at bar t. Fills and positions are recorded without being asked for."""
-    if not resolve(engine).callbacks:
+    if not getattr(resolve(engine), "callbacks", False):
         pytest.skip(f"engine {engine!r} does not run strategies")
     config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
     result = bt.run(market, Steps(steps), config, engine=engine)
