@@ -46,10 +46,10 @@ class Exits:
         """Copies and pickles hold the fractions alone: positions belong to a run."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
-    def start(self, market: Market, config: Config) -> None:
-        """Forget all positions: a run begins."""
+    def start(self, market: Market, config: Config, bar: int) -> None:
+        """Forget all positions: the first look is at this bar."""
         n = market.shape[1]
-        self._market, self._last = market, -1
+        self._market, self._last = market, bar - 1
         self._field = (
             None
             if config.execution == "same_close"

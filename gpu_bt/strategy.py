@@ -165,6 +165,8 @@ class _Desk:
         self.cells: np.ndarray | None = None
         self.direct = False  # some cell may hold a direct order
         self.over = False
+        self.least = 0.0 if config.account == "cash" else -1.0  # times the largest target is the smallest
+        self.watched: Exits | None = None
 
     def open(self, bar: int, book: Callable[[], Book]) -> None:
         self.bar, self.book, self._seen, self.cells, self.direct = bar, book, None, None, False
@@ -223,6 +225,13 @@ class _Desk:
             self.fail(what, f"the panel has no asset {bad}: an index must be in [0, {self.n - 1}]")
         return array
 
+    def each(self, what: str, where: np.ndarray, x: Any) -> np.ndarray:
+        """(k,) numbers: one for each asset, or one for all."""
+        try:
+            return np.broadcast_to(np.asarray(x, np.float64), where.shape)
+        except ValueError:
+            self.fail(what, f"{len(where)} assets and {np.size(x)} numbers: pass one number, or one for each")
+
     def amounts(self, what: str, assets: Assets, amount: Any, low: float, high: float) -> tuple[Any, np.ndarray]:
         """(where, values) without NaN: each asset's amount, checked."""
         if amount is None:
@@ -232,10 +241,7 @@ class _Desk:
             values = values.astype(np.float64)
         else:
             where = self.index(what, assets)
-            try:
-                values = np.broadcast_to(np.asarray(amount, np.float64), where.shape)
-            except ValueError:
-                self.fail(what, f"{len(where)} assets and {np.size(amount)} amounts: pass one amount, or one for each")
+            values = self.each(what, where, amount)
         if not values.size or (values.min() >= low and values.max() <= high):  # no NaN either
             return where, values
         if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
@@ -250,18 +256,15 @@ class _Desk:
     # ---- the orders
 
     def targets(self, what: str, assets: Assets, weight: Any) -> None:
-        low = 0.0 if self.config.account == "cash" else -_MAX_WEIGHT
-        where, values = self.amounts(what, assets, weight, low, _MAX_WEIGHT)
+        where, values = self.amounts(what, assets, weight, self.least * _MAX_WEIGHT, _MAX_WEIGHT)
         self.put(_WEIGHTS, where, values)
 
     def target_shares(self, assets: Assets, shares: Any) -> None:
-        low = 0.0 if self.config.account == "cash" else -_MAX_AMOUNT
-        where, values = self.amounts("order_target_shares", assets, shares, low, _MAX_AMOUNT)
+        where, values = self.amounts("order_target_shares", assets, shares, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
         self.put(_LOTS, where, values / self.lots.unit[where] - self.now().lots[where])
 
     def target_value(self, assets: Assets, value: Any) -> None:
-        low = 0.0 if self.config.account == "cash" else -_MAX_AMOUNT
-        where, values = self.amounts("order_target_value", assets, value, low, _MAX_AMOUNT)
+        where, values = self.amounts("order_target_value", assets, value, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
         price = self.panel.close[self.bar][where].astype(np.float64) * self.lots.unit[where]
         held = self.now().lots[where]
         x = np.where(np.isnan(price), np.inf, values * (1 / price) - held)
@@ -278,10 +281,7 @@ class _Desk:
         """Limit or stop prices, checked."""
         if price is None or not len(where):
             return np.nan
-        try:
-            prices = np.broadcast_to(np.asarray(price, np.float64), where.shape)
-        except ValueError:
-            self.fail(f"order({name}=)", f"{len(where)} assets and {np.size(price)} prices: pass one, or one for each")
+        prices = self.each(f"order({name}=)", where, price)
         lacks = [field for field in ("open", "high", "low") if getattr(self.panel, field) is None]
         if lacks and not np.isnan(prices).all():
             self.fail(f"order({name}=)", f"it needs open, high and low; pass {lacks[0]}= to the Panel", where[0])
@@ -291,19 +291,16 @@ class _Desk:
             self.fail(f"order({name}=)", f"{prices[k]} is no price: it must be in [1e-10, 1e12], or NaN", where[k])
         return prices
 
+    def ordered(self) -> np.ndarray:
+        """(N,) bool: an order works, or this bar has asked for something."""
+        works = self.now().orders != 0
+        return works if self.cells is None else works | ~np.isnan(self.cells[:2]).all(axis=0)
+
     def cancel(self, assets: Assets) -> None:
-        if assets is None:
-            asked = False if self.cells is None else ~np.isnan(self.cells[:2]).all(axis=0)
-            where = np.flatnonzero((self.now().orders != 0) | asked)
-        else:
-            where = self.index("cancel", assets)
-        self.put(_LOTS, where, 0.0)
+        self.put(_LOTS, self.ordered() if assets is None else self.index("cancel", assets), 0.0)
 
     def close_others(self, assets: Assets) -> None:
-        book = self.now()
-        others = (book.lots != 0) | (book.orders != 0)
-        if self.cells is not None:
-            others |= ~np.isnan(self.cells[:2]).all(axis=0)
+        others = self.ordered() | (self.now().lots != 0)
         others[self.index("close_others", assets)] = False
         self.put(_WEIGHTS, others, 0.0)
 
@@ -318,6 +315,9 @@ class _Desk:
                 self.cells[_WEIGHTS] = np.nan
             self.targets("risk", after, None)
         if strategy.exits is not None:
+            if strategy.exits is not self.watched:
+                self.watched = strategy.exits
+                self.watched.start(self.panel.market, self.config, self.bar)
             hit = strategy.exits.hit(self.bar, self.now().lots * self.lots.unit)
             if hit.any():
                 self.put(_WEIGHTS, hit, 0.0)
@@ -349,8 +349,6 @@ def drive(
     bars, at = panel.shape[0] if until is None else until, 0
     try:
         strategy.initialize()
-        if strategy.exits is not None:
-            strategy.exits.start(panel.market, config)
         for t in np.flatnonzero(schedule[:bars]).tolist():
             if at < t:
                 session.advance(at, t)

@@ -316,10 +316,10 @@ def test_an_engine_without_callbacks_is_not_chosen(monkeypatch):
         (lambda s: s.order("B", NAN), "shares are None or have a NaN"),
         (lambda s: s.order_target_percent([0.1, 0.2]), r"without an amount it takes an \(N,\) row of numbers, N = 3"),
         (lambda s: s.order_target_percent("A"), r"without an amount it takes an \(N,\) row"),
-        (lambda s: s.order_target_percent([0, 1], [0.1, 0.2, 0.3]), "2 assets and 3 amounts: pass one amount"),
+        (lambda s: s.order_target_percent([0, 1], [0.1, 0.2, 0.3]), "2 assets and 3 numbers: pass one number"),
         (lambda s: s.order("A", 1, limit=0), r"order\(limit=\)\['A'\] at 2020-01-01: 0.0 is no price"),
         (lambda s: s.order(["A", "C"], 1, stop=[1, np.inf]), r"order\(stop=\)\['C'\] at 2020-01-01: inf is no price"),
-        (lambda s: s.order(["A", "C"], 1, stop=[1, 2, 3]), "2 assets and 3 prices"),
+        (lambda s: s.order(["A", "C"], 1, stop=[1, 2, 3]), "2 assets and 3 numbers"),
     ],
 )  # fmt: skip
 def test_orders_that_cannot_be_meant(call, message):
@@ -465,6 +465,19 @@ def test_exits_between_scheduled_bars_remember_the_best_close():
 
     close = np.array([[16.0], [16], [64], [16], [16], [16]])
     result = bt.run(panel(close), Weekly(), bt.Config(rebalance_every=4, execution="next_close"))
+    assert result.positions[:, 0].tolist() == [0, 8, 8, 8, 8, 0]
+
+
+def test_exits_may_come_later():
+    class Late(bt.Strategy):
+        def on_data_batch(self, timestamp, batch):
+            if batch.bar == 0:
+                self.order("A", 8)
+            if batch.bar == 2:
+                self.exits = bt.Exits(stop_loss=0.25)  # from here on, from the price of this bar
+
+    close = np.array([[16.0], [16], [8], [7], [6], [6]])
+    result = bt.run(panel(close, open=close), Late(), bt.Config())
     assert result.positions[:, 0].tolist() == [0, 8, 8, 8, 8, 0]
 
 

@@ -26,7 +26,9 @@ PATHS = (
     "stop-limit triggered within the bar",
     "triggered stop at a later open",
 )
-CALLBACKS = [name for name, reason in reasons().items() if reason is None and getattr(resolve(name), "callbacks", False)]
+CALLBACKS = [
+    name for name, reason in reasons().items() if reason is None and getattr(resolve(name), "callbacks", False)
+]
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
