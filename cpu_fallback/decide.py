@@ -7,28 +7,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpu_fallback.conditions import Conditions
 from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, all_of, any_of, count, near_whole, snap, trunc_lots
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
+    from gpu_bt.spec import Decision
 
 __all__ = ["decide"]
 
 _WEIGHT_MAGIC = WEIGHT_TICK * (1.5 * 2.0**52)
 
 
-def decide(lane: Lane, t: int, equity: np.ndarray, called: np.ndarray | None) -> None:
+def decide(lane: Lane, t: int, equity: np.ndarray, called: np.ndarray | None, decision: Decision | None) -> None:
     """Replace the orders of the scenarios whose decision is due, and of those that a drawdown has stopped; a margin
-    call (`called`, (k,) bool) takes the place of the decision."""
+    call (`called`, (k,) bool) takes the place of the decision. `decision`: that of a strategy, in a callback run."""
     due, all_due, stopped = lane.due[t], lane.due_all[t], None
+    if decision is not None:
+        all_due = decision.weights is not None and not np.isnan(decision.weights).all()
+        due = np.array([all_due])
     if lane.ending or lane.stopped or called is not None:
         skip = lane.over | lane.broke | lane.stop
         due = due & ~(skip if called is None else skip | called)
         all_due = due.all()
         stopped = lane.stop & ~(lane.over | lane.broke) if lane.stopped else None
-    if not (all_due or due.any() or (stopped is not None and stopped.any())):
-        return
-    weights = _rows(lane, t, due)
+    if all_due or due.any() or (stopped is not None and stopped.any()):
+        _target(lane, t, equity, due, all_due, stopped, None if decision is None else decision.weights)
+    if decision is not None and decision.lots is not None:
+        _direct(lane, t, decision)
+
+
+def _target(lane: Lane, t: int, equity: np.ndarray, due: np.ndarray, all_due: bool, stopped: np.ndarray | None,
+            row: np.ndarray | None) -> None:  # fmt: skip
+    """The targets of the scenarios `due`, of their weights panels or of a strategy's `row`, and those of a drawdown."""
+    if row is None and lane.spec.callback:
+        row = np.full(lane.n, np.nan)
+    weights = _off(lane, t, due, _rows(lane, t, due) if row is None else row[None])
     wanted = _some(weights > 0)
     if lane.margin:
         wanted |= _some(weights < 0)
@@ -52,15 +66,34 @@ def decide(lane: Lane, t: int, equity: np.ndarray, called: np.ndarray | None) ->
         target = target | stopped[:, None]
         weights = np.where(stopped[:, None], 0.0, weights)
     _order(lane, t, equity, weights, held, target)
+    if lane.conditions is not None:
+        placed = np.ones((1, lane.n), bool) if target is None else lane.spread(target)
+        if not lane.conditions.put(placed[0].astype(bool), np.nan, np.nan):
+            lane.conditions = None
+
+
+def _direct(lane: Lane, t: int, decision: Decision) -> None:
+    """[S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders."""
+    x = _off(lane, t, np.ones(1, bool), decision.lots[None])
+    placed = ~np.isnan(x[0])
+    lane.recolumn(placed & (x[0] != 0))
+    x = x.take(lane.names, axis=1)
+    given = ~np.isnan(x)
+    unsized = np.isinf(x)
+    lane.record.cut(lane, "NO_PRICE", unsized, np.zeros(1))
+    x = np.where(given & ~unsized, x, 0.0)
+    lots = _to_lots(lane, x)
+    lane.record.cut(lane, "ROUNDED_OUT", (x != 0) & (lots == 0), x)
+    orders = np.where(given, lots, 0.0 if lane.o is None else lane.o)
+    lane.o, lane.waiting = orders if orders.any() else None, None
+    limit, stop = (np.nan if p is None else p for p in (decision.limit, decision.stop))
+    conditions = lane.conditions or Conditions(lane.n)
+    lane.conditions = conditions if conditions.put(placed, limit, stop) and lane.o is not None else None
 
 
 def _rows(lane: Lane, t: int, due: np.ndarray) -> np.ndarray:
-    """[S6] (1 or k, N) float64 weights rows read at this bar; NaN from an asset's delisting on, counted."""
+    """[S6] (1 or k, N) weights rows read at this bar."""
     spec, p = lane.spec, lane.p
-    events = lane.events
-    off = events.off_asset
-    if len(off):
-        off = off[: np.searchsorted(events.off_bar, t, side="right")]
     if lane.one_row:
         read = max(0, t - p.signal_lag)
         rows = spec.weights[p.weights][read : read + 1]
@@ -70,6 +103,14 @@ def _rows(lane: Lane, t: int, due: np.ndarray) -> np.ndarray:
         for pair in set(zip(panel[due].tolist(), lag[due].tolist(), strict=True)):
             same = due & (panel == pair[0]) & (lag == pair[1])
             rows[same] = spec.weights[int(pair[0])][t - int(pair[1])]
+    return rows
+
+
+def _off(lane: Lane, t: int, due: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """[S3] Rows (1 or k, N) as float64, NaN from an asset's delisting on, counted."""
+    off = lane.events.off_asset
+    if len(off):
+        off = off[: np.searchsorted(lane.events.off_bar, t, side="right")]
     rows = rows.astype(np.float64, copy=len(off) > 0)
     if len(off):
         lost = np.where(due[:, None], ~np.isnan(rows[:, off]), False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from gpu_bt.spec import RawResult, RunSpec, ordered
+from gpu_bt.spec import Book, Decision, RawResult, RunSpec, ordered
 from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
 
 __all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
@@ -19,6 +19,7 @@ class NumpyEngine:
     """Runs wherever NumPy does."""
 
     name = "numpy"
+    callbacks = True
 
     def missing(self) -> str | None:
         """Always None: NumPy is required by the package."""
@@ -34,7 +35,7 @@ class NumpySession:
 
     def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
-        self.t = 0
+        self.t, self.opened = 0, False
         due = spec.due()
         size = max(1, _BATCH // spec.market.shape[1])
         groups: dict[tuple, list[int]] = {}
@@ -48,11 +49,35 @@ class NumpySession:
 
     def advance(self, t0: int, t1: int) -> None:
         """Run bars t0..t1-1; t0 is where the last call stopped."""
-        if t0 != self.t or not t0 <= t1 <= self.spec.market.shape[0]:
+        if t0 != self.t or self.opened or not t0 <= t1 <= self.spec.market.shape[0]:
             raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {self.spec.market.shape[0]}")
         for lane in self.lanes:
             lane.advance(t0, t1)
         self.t = t1
+
+    def open_bar(self, t: int) -> bool:
+        """[S1] to [S5m], with same_close [S1] to [S5d]; whether a strategy may decide now."""
+        if t != self.t or self.opened or not self.spec.callback:
+            raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
+        (lane,), self.opened = self.lanes, True
+        with np.errstate(all="ignore"):
+            return bool(lane.k and lane.open(t))
+
+    def book(self) -> Book:
+        """The portfolio at the open bar."""
+        (lane,) = self.lanes
+        held, orders = lane.whole_book()
+        return Book(lane.cash.item(), lane.equity.item(), held[0], orders[0])
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """[S6] to [S9] of the open bar."""
+        if t != self.t or not self.opened:
+            raise ValueError(f"close_bar({t}): open_bar({self.t}) comes first")
+        (lane,), self.opened = self.lanes, False
+        if lane.k:
+            with np.errstate(all="ignore"):
+                lane.close_bar(t, decision)
+        self.t = t + 1
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""

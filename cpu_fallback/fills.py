@@ -24,17 +24,29 @@ __all__ = ["fill"]
 _WORST = 0.95
 
 
-def fill(lane: Lane, t: int) -> None:
-    """Fill what can fill at bar t, book it, and leave working or cancel the rest."""
+def fill(lane: Lane, t: int, conditional: bool | None = None) -> None:
+    """Fill what can fill at bar t, book it, and leave working or cancel the rest.
+
+    conditional: only the orders with (True) or without (False) a limit or stop; None = all.
+    """
     if lane.o is None:
         return
     lane.waiting = None
     price = lane.row(lane.exec.values, t)
     status = np.zeros(lane.o.shape, np.int32) if lane.record.logging else None
-    price, q = _tradable(lane, t, price)
+    q, lane.path, part = lane.o, None, True
+    if lane.conditions is not None:
+        has = lane.conditions.active(lane)
+        if conditional is not None:
+            part = has == conditional
+            q = np.where(part, q, 0.0)
+        if conditional is not False:
+            lane.path = lane.conditions.path(lane, t, has)
+            q, price = lane.path.matched(lane, q, price)
+    price, q = _tradable(lane, t, price, q)
     if not lane.margin:
         q = _cut_to_holding(lane, q, status)
-    if lane.thin:
+    if lane.thin and lane.p.has.participation:
         q = _cut_to_volume(lane, t, q, status)
     whole_order = q is lane.o
     _book(lane, t, price, q, status)
@@ -42,16 +54,17 @@ def fill(lane: Lane, t: int) -> None:
         lane.o = None
         return
     left = lane.o - q
-    if not lane.keeps:
-        dropped = (left != 0) & ~lane.broke[:, None]  # a scenario that ended at the first mark takes no further step
+    if not lane.keeps:  # a scenario that ended at the first mark takes no further step
+        dropped = (left != 0) & part & ~lane.broke[:, None]
         lane.record.cut(lane, "CANCELLED", dropped, left)
         left = np.where(dropped, 0.0, left)
     lane.o = left if left.any() else None
+    if lane.o is None:
+        lane.conditions = None
 
 
-def _tradable(lane: Lane, t: int, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(price with 0 for none, orders that have a price and no mask against their side)."""
-    q = lane.o
+def _tradable(lane: Lane, t: int, price: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(price with 0 for none, orders with a price, no mask against their side and, where impact is on, volume)."""
     if lane.ending:  # ended at the first mark of same_close: nothing trades
         q = np.where((lane.over | lane.broke)[:, None], 0.0, q)
     if lane.exec.gaps[t]:
@@ -64,6 +77,10 @@ def _tradable(lane: Lane, t: int, price: np.ndarray) -> tuple[np.ndarray, np.nda
             stopped = (np.sign(q) == side) & (lane.row(mask, t) == 0)
             lane.record.cut(lane, "RESTRICTED", stopped, q)
             q = np.where(stopped, 0.0, q)
+    if lane.thin and lane.p.has.impact:
+        empty = (lane.row(lane.market.volume, t) == 0) & (np.asarray(lane.p.impact) > 0) & (q != 0)
+        lane.record.cut(lane, "VOLUME_CLIPPED", empty, q)
+        q = np.where(empty, 0.0, q)
     return price, q
 
 
@@ -81,13 +98,12 @@ def _cut_to_holding(lane: Lane, q: np.ndarray, status: np.ndarray | None) -> np.
 
 
 def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
-    """The participation cap, and with impact on no fill without volume; NaN participation is off."""
+    """The participation cap; NaN is off."""
     p, volume = lane.p, lane.row(lane.market.volume, t)
     shares = p.participation * volume
     cap = np.where(lane.whole, np.trunc(shares / lane.unit), shares)
     size = np.abs(q)
     cut = np.where(cap < size, cap, size)
-    cut = np.where((volume == 0) & (np.asarray(p.impact) > 0), 0.0, cut)
     less = cut < size
     lane.record.cut(lane, "VOLUME_CLIPPED", less, np.sign(q) * (size - cut))
     if status is not None:
@@ -98,7 +114,7 @@ def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None)
 def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float:
     """[S4] 2. a = slippage + half_spread + impact*(sqrt(|q|*lot)*(1/sqrt(volume))), at most 0.95."""
     p, market = lane.p, lane.market
-    if market.half_spread is None and not p.has.impact:
+    if market.half_spread is None and not p.has.impact and lane.path is None:
         return p.slippage if isinstance(p.slippage, float) and p.slippage < _WORST else np.minimum(p.slippage, _WORST)
     a = p.slippage
     if market.half_spread is not None:
@@ -107,7 +123,8 @@ def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float:
         volume = lane.row(market.volume, t)
         inverse = np.where(volume > 0, 1 / np.sqrt(volume), 0.0)  # without volume nothing fills where impact is on
         a = a + p.impact * (np.sqrt(size * lane.unit) * inverse)
-    return np.where(a < _WORST, a, _WORST)
+    a = np.where(a < _WORST, a, _WORST)
+    return a if lane.path is None else np.where(lane.path.at_limit, 0.0, a)
 
 
 def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -175,10 +192,11 @@ def _book(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarr
     lane.cash = cash
     lane.h = lane.h + q
     lane.record.flow(t, sums)
-    lane.record.note("fills", count(q))
+    lane.record.count("fills", count(q))
     if status is not None:
         a = adverse_move(lane, t, np.abs(q)) if lane.moves else 0.0
-        lane.record.fill(lane, q, status, lane.row(lane.field, t), a, money)
+        quote = lane.row(lane.field, t)
+        lane.record.fill(lane, q, status, quote if lane.path is None else lane.path.quoted(quote), a, money)
 
 
 def _needs(lane: Lane, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -252,8 +270,9 @@ def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status
     p, h = lane.p, lane.h
     magic, trades = p.magic, q.any(axis=1)
     at = price
-    if lane.exec.gaps[t]:  # with same_close the bar has been marked already
-        at = np.where(price > 0, price, lane.row(lane.marks, t) if lane.same_close else carried(lane, t))
+    if lane.exec.gaps[t]:  # with same_close the bar has been marked already, unless this is the [S4] before it
+        marked = lane.same_close and lane.path is None
+        at = np.where(price > 0, price, lane.row(lane.marks, t) if marked else carried(lane, t))
     reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
     grow = q - reduce
     long, short = split_sums(snap(lane.worth(h, at), magic), lane.ones)

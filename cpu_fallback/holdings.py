@@ -75,6 +75,8 @@ def split(lane: Lane, t: int) -> None:
     hit = s != 1
     if not hit.any():
         return
+    if lane.conditions is not None:
+        lane.conditions.split(lane.market.split[t])
     h = np.where(hit, lane.h * s, lane.h)
     lots_hit = hit & lane.whole
     kept = np.where(lots_hit, whole(h), h)

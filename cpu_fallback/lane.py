@@ -11,12 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback import holdings, quiet
+from cpu_fallback.conditions import Conditions, Path
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill
 from cpu_fallback.ledger import Params, all_of, any_of, count, snap, split_sums
 from cpu_fallback.record import Record
 from gpu_bt.config import CHOICES
-from gpu_bt.spec import RunSpec
+from gpu_bt.spec import Decision, RunSpec
 from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
 from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, prices
 
@@ -63,6 +64,8 @@ class Lane:
         self.stop = np.zeros(k, bool)
         self.first_bar = np.full((k, len(SCENARIO_STATUS)), NEVER, np.int32)
         self.set_columns(np.empty(0, np.int64), np.zeros((k, 0)), None)
+        self.conditions: Conditions | None = None  # [S4l] of a callback run, while an order has a limit or stop
+        self.path: Path | None = None  # and what a bar makes of them, while it fills
         self.final: dict[int, tuple] = {}  # scenario -> its state, once ended
         self._bind()
 
@@ -167,35 +170,46 @@ class Lane:
 
     def bar(self, t: int) -> None:
         """One bar of the law, [S1] to [S9]."""
-        record, before = self.record, (self.cols, self.h)
-        self.waiting = None  # how many orders wait, where [S8] has counted them last
-        record.bar = t
+        self.open(t)
+        self.close_bar(t, None)
+
+    def open(self, t: int) -> bool:
+        """The bar up to its decision; False where a strategy may not decide (of one scenario)."""
+        self.before = self.cols, self.h
+        self.waiting = self.called = None  # how many orders wait, where [S8] has counted them last; margin calls
+        self.record.bar = t
         if t and (self.financed or self.borrows):
             holdings.finance(self, t)
         if self.events.bar_start[t] != self.events.bar_start[t + 1]:
             holdings.corporate(self, t)
             holdings.settle(self, t)
+        if not self.same_close:
+            fill(self, t)
+        elif self.conditions is not None:
+            fill(self, t, conditional=True)
+        self.equity = self.mark(t)
+        self.mark_stop(t, self.equity)
+        if self.calls and not self.same_close:
+            self.called = self.margin_call(t, self.equity)
+        return not (self.ending or self.stopped or (self.called is not None and self.called.any()))
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """The rest of the bar: decision, with same_close fills and a second mark, record."""
+        decide(self, t, self.equity, self.called, decision)
         if self.same_close:
-            equity = self.mark(t)
-            self.mark_stop(t, equity)
-            decide(self, t, equity, None)
-            fill(self, t)
-            equity = self.mark(t)
-            self.mark_stop(t, equity)
+            fill(self, t, conditional=None if self.conditions is None else False)
+            self.equity = self.mark(t)
+            self.mark_stop(t, self.equity)
             if self.calls:
-                self.margin_call(t, equity)
-        else:
-            fill(self, t)
-            equity = self.mark(t)
-            self.mark_stop(t, equity)
-            decide(self, t, equity, self.margin_call(t, equity) if self.calls else None)
-        record.row(t, equity, self.cash)
+                self.margin_call(t, self.equity)
+        record = self.record
+        record.row(t, self.equity, self.cash)
         if self.o is not None:
             record.note("working", self.waiting if self.waiting is not None else count(self.o))
         if record.positions is not None:
             record.hold(t, self.spread(self.h * self.unit) + 0.0)
         if self.ending:
-            self.end(t, before)
+            self.end(t, self.before)
 
     def set_status(self, name: str, t: int, mask: np.ndarray) -> None:
         """Keep the first bar of a status."""
@@ -256,7 +270,7 @@ class Lane:
         if not any_of(call):
             return call
         self.set_status("MARGIN_CALL", t, call)
-        self.waiting = None
+        self.waiting = self.conditions = None
         old = np.zeros_like(self.h) if self.o is None else self.o
         here = call[:, None]
         self.record.cut(self, "CANCELLED", here & (old != 0), old)
@@ -295,10 +309,15 @@ class Lane:
             self.p = Params(self.params)
             self._bind()
 
+    def whole_book(self) -> tuple[np.ndarray, np.ndarray]:
+        """(k, N) holdings and working orders in lots."""
+        held = self.spread(self.h)
+        return held, np.zeros_like(held) if self.o is None else self.spread(self.o)
+
     def states(self) -> dict[int, tuple]:
         """Scenario -> (cash, peak, first_bar, ended, holdings (N,), orders (N,)) in lots."""
-        held = self.spread(self.h)
-        orders = np.zeros_like(held) if self.o is None else self.spread(self.o) + 0.0
+        held, orders = self.whole_book()
+        orders = orders + 0.0
         out = dict(self.final)
         for i, member in enumerate(self.members):
             out[int(member)] = (self.cash[i], self.peak[i], self.first_bar[i], 0, held[i], orders[i])

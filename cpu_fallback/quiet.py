@@ -27,7 +27,7 @@ def until(lane: Lane, t: int, t1: int) -> int:
     later = lane.due_any[t:t1].argmax()
     end = t + int(later) if lane.due_any[t + later] else t1
     if lane.o is not None:
-        if not lane.keeps or not lane.exec.gaps[t]:
+        if not lane.keeps or not lane.exec.gaps[t] or lane.conditions is not None:
             return t
         waiting = np.logical_or.reduce(lane.o, axis=0)
         assets = waiting.nonzero()[0] if lane.cols is None else lane.cols[waiting]

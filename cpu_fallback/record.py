@@ -59,9 +59,9 @@ class Record:
             self.money[t, _MONEY[name], self.alive] = values
 
     def flow(self, t: int, sums: np.ndarray) -> None:
-        """The sums (k, 3, 2) of a bar's fills; `columns` turns them into money columns."""
+        """Add the sums (k, 3, 2) of a bar's fills; `columns` turns them into money columns."""
         if self.full:
-            self.flows[t, self.alive] = sums
+            self.flows[t, self.alive] += sums
 
     def columns(self) -> np.ndarray:
         """(C, K, T): buys, sells, commission and slippage follow from the flows; exact sums may be split again."""

@@ -19,8 +19,9 @@ from gpu_bt.engine import resolve
 from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, WeightsError
 from gpu_bt.panel import Panel, as_host
 from gpu_bt.result import Result
-from gpu_bt.spec import Progress, RawResult, RunSpec
+from gpu_bt.spec import Engine, Progress, RawResult, RunSpec
 from gpu_bt.step.layout import pack
+from gpu_bt.strategy import Strategy, drive
 from gpu_bt.weights import Weights
 
 __all__ = ["run"]
@@ -42,15 +43,17 @@ def run(
     record: str | Iterable[str] = "bars",
     progress: Progress | None = None,
 ) -> Result:
-    """Simulate target weights over a panel, bar by bar, as docs/semantics.md says.
+    """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
-    `read_weights` gave.   config: assumptions; default Config().
+    `read_weights` gave; or a `Strategy`, which is asked at each bar.   config: assumptions; default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
-    "fills", "positions", or several of them.   progress: called with (bars done, bars).
+    "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
+    first time, any other choice just what it names, and () neither.   progress: called with (bars done, bars).
 
-    Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine.
+    Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
+    StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see gpu_bt.advice.
     """
     if not isinstance(panel, Panel):
@@ -61,6 +64,11 @@ def run(
     kept = _records(record)
     check_fields(panel, config)
     notes = dict(panel.notes)
+    if isinstance(weights, type) and issubclass(weights, Strategy):
+        raise ConfigError(f"a strategy is an instance: pass {weights.__name__}(...), not the class")
+    if isinstance(weights, Strategy):
+        kept = {"fills", "positions"} if kept == {"bars"} else kept
+        return _run_strategy(panel, weights, config, resolve(engine, callbacks=True), kept, progress)
     if isinstance(weights, Weights):
         notes.update({k: v for k in ("moved_rows", "unknown_rows", "dropped_rows") if (v := getattr(weights, k))})
     values = check_weights(panel, weights, config.account)
@@ -74,9 +82,29 @@ def run(
     seconds = time.perf_counter() - began
     for warning in advice(panel, config, spec, raw):
         warnings.warn(warning, BacktestWarning, stacklevel=2)
+    return _result(raw, panel, config, notes, seconds, functools.partial(_again, chosen.name, spec))
+
+
+def _run_strategy(
+    panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None
+) -> Result:
+    bars = schedule_of(panel, config)
+    spec = callback_spec(panel, config, bars, fills="fills" in kept, positions="positions" in kept)
+    began = time.perf_counter()
+    raw = drive(strategy, panel, config, engine.open(spec), bars, progress=progress)
+    seconds = time.perf_counter() - began
+    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, seconds, None)
+
+
+def callback_spec(panel: Panel, config: Config, bars: np.ndarray, **record: bool) -> RunSpec:
+    """A run of one scenario whose decisions come from a strategy at the (T,) bool `bars`."""
+    return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, **record)
+
+
+def _result(raw: RawResult, panel: Panel, config: Config, notes: dict[str, Any], seconds: float, replay: Any) -> Result:
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=functools.partial(_again, chosen.name, spec), notes=notes, lots=panel.lot, wall_seconds=seconds,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds,
     )  # fmt: skip
 
 

@@ -32,20 +32,22 @@ def reasons() -> dict[str, str | None]:
     return {name: found if isinstance(found, str) else None for name, found in loaded.items()}
 
 
-def resolve(name: str = "auto") -> Engine:
-    """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
+def resolve(name: str = "auto", callbacks: bool = False) -> Engine:
+    """The engine of that name; "auto" and "cpu" take the first of theirs that can run, and run callbacks where asked.
 
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
     if name in _CHOICES:
         for candidate in _CHOICES[name]:
             found = _load(candidate)
-            if not isinstance(found, str):
+            if not isinstance(found, str) and (not callbacks or getattr(found, "callbacks", False)):
                 return found
     if name not in ENGINES:
         known = ", ".join(map(repr, (*_CHOICES, *ENGINES)))
         raise ConfigError(f"engine is {name!r}: it must be one of {known}")
     found = _load(name)
+    if not isinstance(found, str) and callbacks and not getattr(found, "callbacks", False):
+        found = "it does not run strategies"
     if isinstance(found, str):
         raise EngineUnavailable(f"engine {name!r} cannot run: {found}; use engine='auto'")
     return found

@@ -10,6 +10,7 @@ __all__ = [
     "EngineUnavailable",
     "PanelError",
     "ResultError",
+    "StrategyError",
     "WeightsError",
 ]
 
@@ -28,6 +29,10 @@ class PanelError(BacktestError, ValueError):
 
 class WeightsError(BacktestError, ValueError):
     """Target weights that do not fit the panel or the account."""
+
+
+class StrategyError(BacktestError, ValueError):
+    """An order or a question of a strategy that cannot be meant, or a strategy that looks ahead."""
 
 
 class EngineUnavailable(BacktestError, RuntimeError):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from gpu_bt.step.layout import COUNTS, FILL, MONEY
 
-__all__ = ["FILL", "Engine", "Market", "RawResult", "RunSpec", "Session", "ordered"]
+__all__ = ["FILL", "Book", "Decision", "Engine", "Market", "RawResult", "RunSpec", "Session", "ordered"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,6 +78,7 @@ class RunSpec:
     `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), picked by
     params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
+    callback: K = 1 and the decisions come bar by bar (Session.close_bar); `weights` is empty, `schedules` says when.
     """
 
     market: Market
@@ -87,6 +88,7 @@ class RunSpec:
     columns: str = "all"
     fills: bool = False
     positions: bool = False
+    callback: bool = False
 
     @cached_property
     def with_targets(self) -> tuple[np.ndarray, ...]:
@@ -94,8 +96,11 @@ class RunSpec:
         return tuple(map(_rows_with_targets, self.weights))
 
     def due(self) -> np.ndarray:
-        """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target."""
+        """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target; all False in a callback
+        run."""
         t_count = self.market.shape[0]
+        if self.callback:
+            return np.zeros((t_count, 1), bool)
         out = np.empty((t_count, len(self.params)), bool)
         for i, p in enumerate(self.params):
             lag = int(p["signal_lag"])
@@ -140,11 +145,52 @@ def ordered(chunks: list[np.ndarray]) -> np.ndarray:
     return log[np.lexsort((log["asset"], log["bar"], log["scenario"]))]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Decision:
+    """What a strategy decides at one bar [S6]: (N,) float64 arrays, or None for nothing. Checked by who makes it.
+
+    weights: targets for [S7] and [S8] as a row of weights; NaN = none.
+    lots: direct orders, signed and not yet rounded; NaN = leave the working order alone, 0 = take it back, +-inf = an
+    order that has no price to size it with (NO_PRICE). An asset has a weight or a direct order, not both.
+    limit, stop: prices per share of the direct orders [S4l]; NaN = none.
+    """
+
+    weights: np.ndarray | None = None
+    lots: np.ndarray | None = None
+    limit: np.ndarray | None = None
+    stop: np.ndarray | None = None
+
+
+class Book(NamedTuple):
+    """The portfolio that a decision sees: money, and (N,) float64 holdings and working orders in lots, not to be
+    written to and valid until the bar is closed."""
+
+    cash: float
+    equity: float
+    lots: np.ndarray
+    orders: np.ndarray
+
+
 class Session(Protocol):
-    """A run in progress: explicit state, moved over a range of bars at a time."""
+    """A run in progress: explicit state, moved over a range of bars at a time.
+
+    A callback run may be advanced over bars that decide nothing; a bar t that decides is
+    `if open_bar(t): decision = ...book()...`, then `close_bar(t, decision)`.
+    """
 
     def advance(self, t0: int, t1: int) -> None:
         """Run bars t0..t1-1; t0 must be where the last call stopped. Any cutting gives the same bits."""
+
+    def open_bar(self, t: int) -> bool:
+        """The bar up to its decision: [S1] to [S5m], with same_close [S1] to [S5d]. False where nothing may be decided:
+        after the end, from a drawdown stop on, at a margin call."""
+
+    def book(self) -> Book:
+        """The portfolio at the open bar; only where `open_bar` was True."""
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """The rest of the bar: [S6] to [S9], with same_close [S6] [S7] [S8] [S4] [S5] [S5d] [S5m] [S9]. The decision is
+        None where `open_bar` was False."""
 
     def result(self) -> RawResult:
         """The record so far."""
@@ -154,6 +200,8 @@ class Engine(Protocol):
     """What the registry holds. `name` is what a result shows."""
 
     name: str
+    #: Whether sessions of it have open_bar, book and close_bar; an engine without the attribute has not.
+    callbacks: bool
 
     def missing(self) -> str | None:
         """None where the engine can run on this machine, else the reason, for a person."""

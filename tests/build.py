@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from draw import to_public
 from oracle import OraclePanel
+from oracle_limits import Orders
 
 from gpu_bt.api import schedule_of
 from gpu_bt.config import Config
 from gpu_bt.errors import BacktestWarning
 from gpu_bt.panel import Panel
-from gpu_bt.spec import Engine, RawResult, RunSpec
+from gpu_bt.spec import Decision, Engine, RawResult, RunSpec
 from gpu_bt.step.layout import pack
 
-__all__ = ["panel_of", "simulate_spec", "spec_of"]
+__all__ = ["callback_spec", "panel_of", "simulate_callback", "simulate_spec", "spec_of"]
 
 
 def panel_of(drawn: OraclePanel, config: Config) -> Panel:
@@ -41,4 +42,27 @@ def simulate_spec(engine: Engine, spec: RunSpec, cuts: tuple[int, ...] = ()) -> 
     edges = [0, *sorted({c for c in cuts if 0 < c < spec.market.shape[0]}), spec.market.shape[0]]
     for a, b in itertools.pairwise(edges):
         session.advance(a, b)
+    return session.result()
+
+
+def callback_spec(panel: Panel, config: Config, **record: Any) -> RunSpec:
+    """A callback run of one scenario."""
+    return RunSpec(panel.market, pack([config]), (), schedule_of(panel, config)[None], callback=True, **record)
+
+
+def simulate_callback(engine: Engine, spec: RunSpec, weights: np.ndarray, orders: Orders | None) -> RawResult:
+    """The whole run, with drawn decisions at the scheduled bars; the other bars are advanced over in one piece."""
+    session, at = engine.open(spec), 0
+    for t in np.flatnonzero(spec.schedules[0]).tolist():
+        session.advance(at, t)
+        decision = None
+        if session.open_bar(t):
+            decision = Decision(weights=weights[t])
+            if orders is not None:
+                part = orders.exits[t]
+                lots = np.where(np.isnan(part), orders.lots[t], -(part * session.book().lots) + 0.0)
+                decision = Decision(weights[t], lots, orders.limit[t], orders.stop[t])
+        session.close_bar(t, decision)
+        at = t + 1
+    session.advance(at, spec.market.shape[0])
     return session.result()

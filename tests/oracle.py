@@ -2,8 +2,8 @@
 """The oracle: one scenario simulated by plain scalar loops, written from docs/semantics.md alone.
 
 It shares no arithmetic with the engines (no NumPy operation touches a number here), so that an engine which agrees
-with it bit for bit agrees with the page and not with itself. Callback strategies ([S4l] and orders by hand) are not
-simulated.
+with it bit for bit agrees with the page and not with itself. The decisions of a strategy are drawn beforehand, as rows
+of weights and direct orders.
 
 Letters: T bars, N assets, h holding, o working order, q fill, all in lots; F, P, m prices per lot; E equity; W target.
 """
@@ -18,7 +18,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from oracle_orders import LedgerOverflow, Trading, at, rint, sgn, trunc
+from oracle_limits import Orders
+from oracle_numbers import LedgerOverflow, at, rint, sgn, trunc
+from oracle_orders import Trading
 
 from gpu_bt.config import Config
 from gpu_bt.step.layout import COUNTS, MONEY, SCENARIO_STATUS
@@ -85,9 +87,9 @@ class Oracle:
     paths: Counter[str]
 
 
-def simulate(panel: OraclePanel, weights: Any, config: Config) -> Oracle:
-    """Run one scenario: `weights` (T, N), NaN = no target, `config` as for the engines."""
-    return _Run(panel, weights, config).run()
+def simulate(panel: OraclePanel, weights: Any, config: Config, orders: Orders | None = None) -> Oracle:
+    """Run one scenario: `weights` (T, N), NaN = no target, `config` as for the engines; `orders`: a strategy's."""
+    return _Run(panel, weights, config, orders).run()
 
 
 def schedule(microseconds: Sequence[int], following: int | None, config: Config) -> list[bool]:
@@ -122,8 +124,8 @@ def _tie(name: str) -> int:
 
 
 class _Run(Trading):
-    def __init__(self, panel: OraclePanel, weights: Any, config: Config) -> None:
-        self.panel, self.weights, self.config = panel, weights, config
+    def __init__(self, panel: OraclePanel, weights: Any, config: Config, orders: Orders | None) -> None:
+        self.panel, self.weights, self.config, self.direct_orders = panel, weights, config, orders
         self.bars, self.n = (int(size) for size in panel.shape)
         tick = config.money_tick
         self.tick = 2.0 ** (math.frexp(config.initial_cash)[1] - 1 - 36) if tick is None else tick
@@ -135,6 +137,7 @@ class _Run(Trading):
         self.tie = [_tie(str(name)) for name in panel.assets]
         self.cash = self.peak = self.money(config.initial_cash)
         self.h, self.o, self.m = [0.0] * self.n, [0.0] * self.n, [NAN] * self.n
+        self.limit, self.stop, self.triggered = [NAN] * self.n, [NAN] * self.n, [False] * self.n
         self.gap: list[int | None] = [None] * self.n  # bars since the last price, None before the first
         self.first_bar = dict.fromkeys(SCENARIO_STATUS, -1)
         self.ended = False
@@ -172,9 +175,10 @@ class _Run(Trading):
         self.corporate_actions(t)
         self.delistings(t)
         if self.config.execution == "same_close":
+            self.fill(t, [i for i in range(self.n) if self.conditional(i)])
             if self.mark(t):
                 self.decide(t)
-                self.fill(t)
+                self.fill(t, [i for i in range(self.n) if not self.conditional(i)])
                 if self.mark(t):
                     self.margin_call(t)
         else:
@@ -223,7 +227,7 @@ class _Run(Trading):
 
     def split(self, i: int, s: float) -> float:
         """[S2] One asset's split; the cash paid out for a fraction of the holding."""
-        self.m[i] = self.m[i] / s
+        self.m[i], self.limit[i], self.stop[i] = self.m[i] / s, self.limit[i] / s, self.stop[i] / s
         h, o, had_order = self.h[i] * s, self.o[i] * s, self.o[i] != 0.0
         if self.lot[i] == 0.0:
             self.h[i], self.o[i] = h + 0.0, o + 0.0
@@ -306,6 +310,7 @@ class _Run(Trading):
         f = (e / c.maintenance_margin) / gross
         for i in range(self.n):
             self.count["cancelled"] += self.o[i] != 0.0
+            self.unconditional(i)
             size = abs(self.h[i]) * (1.0 - f)
             if self.lot[i] != 0.0 and abs(size) < 2.0**52:
                 size = float(math.ceil(size))
@@ -324,6 +329,7 @@ class _Run(Trading):
             row = [float(x) for x in self.weights[source]]
         else:
             return
+        self.place(t)
         targets: dict[int, float] = {}
         for i in range(self.n):
             if math.isnan(row[i]):
@@ -337,6 +343,21 @@ class _Run(Trading):
         if targets:
             banded = set() if self.stopped() else self.limits(targets)
             self.orders(t, targets, banded)
+
+    def place(self, t: int) -> None:
+        """[S8] The direct orders of a strategy."""
+        if self.direct_orders is None or self.stopped():
+            return
+        d = self.direct_orders
+        for i in range(self.n):
+            lots, part = float(d.lots[t][i]), float(d.exits[t][i])
+            if math.isnan(lots) and math.isnan(part):
+                continue
+            if self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t:
+                self.count["delisted"] += 1
+                continue
+            x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
+            self.direct(i, x, float(d.limit[t][i]), float(d.stop[t][i]))
 
     # --- [S9] ---
 

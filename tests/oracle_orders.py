@@ -1,68 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The oracle's second half: [S4] fills, [S7] limits and [S8] orders, and the numbers that all steps share.
+"""The oracle's second half: [S4] fills and [S8] orders, and the numbers that all steps share.
 
 `Trading` is a base class of `oracle.py`'s run, which holds the state: `cash`, `h`, `o`, `m`, `row`, `count`, ...
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from oracle_limits import Limits
+from oracle_numbers import Cost, LedgerOverflow, at, rint, sgn, trunc
 
 from gpu_bt.config import Config
 
 if TYPE_CHECKING:
     from oracle import Oracle, OraclePanel
 
-__all__ = ["Cost", "LedgerOverflow", "Trading", "at", "rint", "sgn", "trunc"]
+__all__ = ["Trading"]
 
-_WEIGHT_GRID = 2.0**-40
 _SHADE = 1.0 - 2.0**-40
 _EXECUTION_FIELD = {"next_open": "open", "next_close": "close", "next_vwap": "vwap", "same_close": "close"}
 
 
-@dataclasses.dataclass
-class Cost:
-    """The cost of one fill, [S4] 2."""
-
-    ref: float = 0.0
-    drag: float = 0.0
-    slip: float = 0.0
-    adverse: float = 0.0
-    scaled: float = 0.0  # this fill's term of B
-
-    @property
-    def total(self) -> float:
-        return self.ref + self.drag
-
-
-class LedgerOverflow(Exception):
-    """A sum that the law tests left the ledger's range."""
-
-
-def rint(x: float) -> float:
-    """The nearest whole number, half to even; what has no fraction (or is not finite) is itself."""
-    return float(round(x)) + 0.0 if abs(x) < 2.0**52 else x
-
-
-def trunc(x: float) -> float:
-    return float(math.trunc(x)) + 0.0 if abs(x) < 2.0**52 else x
-
-
-def sgn(x: float) -> float:
-    return 1.0 if x > 0.0 else -1.0 if x < 0.0 else 0.0
-
-
-def at(field: Any, t: int, i: int, absent: float) -> float:
-    """One cell of an optional panel; `absent` is what no panel or NaN means."""
-    x = absent if field is None else float(field[t][i])
-    return absent if x != x else x
-
-
-class Trading:
+class Trading(Limits):
     """The steps that trade; the fields are set by the run."""
 
     panel: OraclePanel
@@ -107,11 +70,12 @@ class Trading:
 
     # --- [S4] fills ---
 
-    def fill(self, t: int) -> None:
-        """[S4] q: asset -> signed lots, status: asset -> the last cut that touched the order"""
+    def fill(self, t: int, among: Iterable[int] | None = None) -> None:
+        """[S4] q: asset -> signed lots, status: asset -> the last cut that touched the order; `among`: of these only"""
         q: dict[int, float] = {}
         status: dict[int, str] = {}
-        for i in range(self.n):
+        self.quote: dict[int, tuple[float, bool]] = {}  # [S4l] price per share, limit fill
+        for i in range(self.n) if among is None else among:
             if self.o[i] != 0.0:
                 x, name = self.match(t, i)
                 if x != 0.0:
@@ -131,17 +95,29 @@ class Trading:
                 self.out.paths["clipped to none"] += q[i] == 0.0
         self.settle(t, q, status)
 
+    def share_price(self, t: int, i: int) -> float:
+        """The price per share at which an asset fills at this bar, or NaN"""
+        found = self.quote.get(i)
+        return self.price(_EXECUTION_FIELD[self.config.execution], t, i) if found is None else found[0]
+
     def fill_price(self, t: int, i: int) -> float:
         """F, per lot, or NaN"""
-        return self.price(_EXECUTION_FIELD[self.config.execution], t, i) * self.unit[i]
+        return self.share_price(t, i) * self.unit[i]
 
     def match(self, t: int, i: int) -> tuple[float, str]:
         """[S4] 1. The lots that could fill, and their status; what does not fill stays in `o`, or is cancelled."""
         c, o = self.config, self.o[i]
         mask = self.panel.can_buy if o > 0.0 else self.panel.can_sell
         volume = at(self.panel.volume, t, i, 0.0)
-        reason = ""
-        if math.isnan(self.fill_price(t, i)):
+        reason, path = "", True
+        if self.conditional(i):
+            found, is_limit, path = self.reached(t, i)
+            if path and math.isnan(found):
+                self.keep_or_cancel(i, o)
+                return 0.0, ""
+            if path:
+                self.quote[i] = found, is_limit
+        if not path or math.isnan(self.fill_price(t, i)):
             reason = "no_price"
         elif mask is not None and not bool(mask[t][i]):
             reason = "restricted"
@@ -180,7 +156,9 @@ class Trading:
         c, sign, size = self.config, sgn(q), abs(q)
         n = size * self.fill_price(t, i)
         a = c.slippage + at(self.panel.half_spread, t, i, 0.0)
-        if c.impact > 0.0:
+        if i in self.quote and self.quote[i][1]:  # [S4l] a limit fill
+            a = 0.0
+        elif c.impact > 0.0:
             a = a + c.impact * (math.sqrt(size * self.unit[i]) * (1.0 / math.sqrt(at(self.panel.volume, t, i, 0.0))))
         self.out.paths["adverse move capped"] += a > 0.95
         a = min(a, 0.95)
@@ -282,7 +260,7 @@ class Trading:
 
     def settle(self, t: int, q: dict[int, float], status: dict[int, str]) -> None:
         """[S4] 3. and 4.: cash and holdings move, the record is written."""
-        row = self.row
+        row = dict.fromkeys(("buys", "sells", "commission", "slippage"), 0.0)
         for i in sorted(q):
             if q[i] == 0.0:
                 continue
@@ -293,80 +271,24 @@ class Trading:
             self.cash += -(cost.ref + cost.drag) if q[i] > 0.0 else cost.ref - cost.drag
             self.h[i] = self.h[i] + q[i] + 0.0
             self.count["fills"] += 1
-            p = self.price(_EXECUTION_FIELD[self.config.execution], t, i)
+            p = self.share_price(t, i)
             executed = p + sgn(q[i]) * (p * cost.adverse)
             self.bar_fills.append(
                 (t, i, q[i] * self.unit[i], executed, p, cost.drag - cost.slip + 0.0, cost.slip, status[i])
             )
             self.out.paths["fill " + status[i]] += 1
         self.cash += 0.0
-        self.test(row["buys"], row["sells"], row["commission"], row["slippage"], self.cash)
+        self.test(*row.values(), self.cash)
+        for name, x in row.items():
+            self.row[name] += x
 
-    # --- [S7] and [S8] ---
-
-    def limits(self, targets: dict[int, float]) -> set[int]:
-        """[S7] Changes `targets`; the assets inside the no-trade band."""
-        c, w = self.config, [0.0] * self.n
-        for i in range(self.n):
-            if self.h[i] != 0.0:
-                w[i] = self.money(self.h[i] * self.m[i]) * (1.0 / self.equity)
-        if c.max_weight is not None:
-            for i, x in targets.items():
-                targets[i] = max(-c.max_weight, min(x, c.max_weight)) + 0.0
-                self.out.paths["name cap"] += targets[i] != x
-        if c.max_gross is not None:
-            self.gross_cap(targets, w)
-        if c.max_turnover is not None:
-            self.turnover_cap(targets, w)
-        banded = set()
-        if c.band > 0.0:
-            banded = {i for i, x in targets.items() if abs(x - w[i]) <= c.band and x != 0.0}
-        self.out.paths["in the band"] += len(banded)
-        return banded
-
-    def weight_sum(self, terms: Sequence[float]) -> float:
-        total = 0.0
-        for x in terms:
-            total += rint(abs(x) / _WEIGHT_GRID) * _WEIGHT_GRID
-        return total
-
-    def test_weights(self, *sums: float) -> None:
-        for x in sums:
-            if not abs(x) < 2.0**51 * _WEIGHT_GRID:
-                raise LedgerOverflow
-
-    def gross_cap(self, targets: dict[int, float], w: list[float]) -> None:
-        """[S7]"""
-        held = self.weight_sum([w[i] for i in range(self.n) if i not in targets])
-        gross = held + self.weight_sum(list(targets.values()))
-        self.test_weights(held, gross)
-        most = self.config.max_gross
-        if gross > most:
-            f = max(0.0, (most - held) / (gross - held)) if gross - held != 0.0 else 0.0
-            self.out.paths["gross cap"] += 1
-            self.out.paths["gross cap, f = 0"] += f == 0.0
-            for i in targets:
-                targets[i] = targets[i] * f + 0.0
-
-    def turnover_cap(self, targets: dict[int, float], w: list[float]) -> None:
-        """[S7]"""
-        exits = self.weight_sum([w[i] for i, x in targets.items() if x == 0.0])
-        moves = self.weight_sum([x - w[i] for i, x in targets.items()])
-        self.test_weights(exits, moves)
-        x_half, tau = exits / 2.0, moves / 2.0
-        most = self.config.max_turnover
-        if tau > most:
-            f = max(0.0, (most - x_half) / (tau - x_half)) if tau - x_half != 0.0 else 0.0
-            self.out.paths["turnover cap"] += 1
-            self.out.paths["turnover cap, f = 0"] += f == 0.0
-            for i, x in targets.items():
-                if x != 0.0:
-                    targets[i] = w[i] + (x - w[i]) * f + 0.0
+    # --- [S8] ---
 
     def orders(self, t: int, targets: dict[int, float], banded: set[int]) -> None:
         """[S8] Every asset with a target gets its order replaced."""
         c = self.config
         for i, weight in targets.items():
+            self.unconditional(i)
             if weight == 0.0:
                 self.o[i] = -self.h[i] + 0.0
                 continue
@@ -385,6 +307,18 @@ class Trading:
                 self.count["below_min"] += delta != 0.0
                 delta = 0.0
             self.o[i] = delta + 0.0
+
+    def direct(self, i: int, x: float, limit: float, stop: float) -> None:
+        """[S8] A direct order of x lots replaces the working order."""
+        delta = 0.0
+        if math.isinf(x):
+            self.count["no_price"] += 1
+        else:
+            delta = x if self.lot[i] == 0.0 else self.rounded(x)
+            self.count["rounded_out"] += x != 0.0 and delta == 0.0
+        self.o[i] = delta + 0.0
+        self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
+        self.out.paths["direct order"] += self.o[i] != 0.0
 
     def rounded(self, x: float) -> float:
         near = rint(x)

@@ -26,7 +26,7 @@ PACKAGES = ("gpu_bt", "cpu_fallback")
 WAIST = ("gpu_bt.spec", "gpu_bt.step", "gpu_bt.config")
 #: Third-party library -> the modules that may import it; a name ends with a dot where a whole package may.
 ONLY = {
-    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep"),
+    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep", "gpu_bt.batch"),
     "narwhals": ("gpu_bt.frames", "gpu_bt.readers"),
     "pandas": ("gpu_bt.result",),
     "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
@@ -42,10 +42,11 @@ FLOORS = [
     ("gpu_bt.spec", "gpu_bt.metrics"),
     ("gpu_bt.step.prepare",),
     ("gpu_bt.step.lanes",),
-    ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
+    ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.cuda"),
+    ("gpu_bt.batch", "gpu_bt.rules", "gpu_bt.strategy"),
     ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.advice"),
     ("gpu_bt.api", "gpu_bt.sweep"),
-    ("gpu_bt.verify", "gpu_bt.words"),
+    ("gpu_bt.verify", "gpu_bt.words", "gpu_bt.lookahead"),
     ("gpu_bt.cli",),
 ]
 TAGS = [f"[{tag}]" for tag in "S1 S2 S3 S4 S4m S5 S5d S5m S6 S7 S8 S9".split()]

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import gpu_bt as bt  # noqa: E402
-from benchmarks import tables, verify  # noqa: E402
+from benchmarks import strategy, tables, verify  # noqa: E402
 from benchmarks.cases import Case, cases  # noqa: E402
 from benchmarks.measure import measure  # noqa: E402
 from gpu_bt.synthetic import synthetic_universe  # noqa: E402
@@ -81,6 +81,30 @@ def test_large_universe_writes_its_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "asset-bars per second" in done.stdout
     written(tmp_path / "out" / "large_universe")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ml_scores", "no decision changes with later data"),
+        ("long_short", "net of equity by sector"),
+        ("vol_target", "fills at a limit, without slippage"),
+    ],
+)
+def test_strategies_write_their_files(tmp_path, name, says):
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import {name} as e; e.main(n_bars=420, n_assets=120)"
+    done = run(["-c", code, str(ROOT / "examples")], tmp_path, [ROOT])
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+    assert pl.read_parquet(tmp_path / "out" / name / "fills.parquet").height > 100
+
+
+def test_the_cost_of_a_callback_is_measured_on_equal_bits(monkeypatch):
+    found = strategy.measure(40, 30, 2)
+    assert {"panel, 10%", "callback, 100%", "callback adds, 10%", "Momentum", "Guarded"} <= set(found)
+    monkeypatch.setattr(strategy.Rows, "on_data_batch", lambda self, timestamp, batch: self.order(0, 1))
+    with pytest.raises(RuntimeError, match=r"callback and panel differ at density 0\.1"):
+        strategy.measure(40, 30, 2)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("skfolio") is None, reason="skfolio's prices are not installed")

@@ -28,6 +28,14 @@ def test_the_first_example_prints_what_the_page_shows():
     assert without_seconds(done.stdout) == without_seconds(blocks("text")[0])
 
 
+def test_the_strategy_prints_what_the_page_shows():
+    first, second = blocks("python")[:2]
+    code = first.replace("print(result)", "") + second
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == blocks("text")[1].strip()
+
+
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
         assert target.startswith("http") or (README.parent / target).exists(), target

@@ -13,10 +13,12 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pytest
 
 import gpu_bt as bt
+from gpu_bt.engine import resolve
 
-__all__ = ["NAN", "book", "column", "fills", "held", "panel", "run", "shares", "tie"]
+__all__ = ["NAN", "ask", "book", "column", "fills", "held", "panel", "run", "shares", "tie"]
 
 NAN = math.nan
 _PER_ASSET = ("delisted_at", "delisting_return", "lot", "group")
@@ -47,6 +49,28 @@ def run(engine: str, market: bt.Panel, weights: Any, **settings: Any) -> bt.Resu
         result = bt.run(
             market, rows[:, None] if rows.ndim == 1 else rows, config, engine=engine, record=("fills", "positions")
         )
+    assert result.engine == engine
+    return result
+
+
+class Steps(bt.Strategy):
+    """Calls the step of each bar with itself and the batch; None = nothing is done."""
+
+    def __init__(self, steps: Any) -> None:
+        self.steps = steps
+
+    def on_data_batch(self, timestamp: Any, batch: bt.Batch) -> None:
+        step = self.steps[batch.bar] if batch.bar < len(self.steps) else None
+        if step is not None:
+            step(self, batch)
+
+
+def ask(engine: str, market: bt.Panel, *steps: Any, **settings: Any) -> bt.Result:
+    """A strategy run: steps[t](strategy, batch) at bar t. Fills and positions are recorded without being asked for."""
+    if not getattr(resolve(engine), "callbacks", False):
+        pytest.skip(f"engine {engine!r} does not run strategies")
+    config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
+    result = bt.run(market, Steps(steps), config, engine=engine)
     assert result.engine == engine
     return result
 
