@@ -19,12 +19,14 @@ _PUBLIC = {
     "PanelError": "gpu_bt.errors",
     "Result": "gpu_bt.result",
     "ResultError": "gpu_bt.errors",
+    "SweepResult": "gpu_bt.sweep_result",
     "Weights": "gpu_bt.weights",
     "WeightsError": "gpu_bt.errors",
     "read_config": "gpu_bt.result",
     "read_panel": "gpu_bt.frames",
     "read_weights": "gpu_bt.frames",
     "run": "gpu_bt.api",
+    "sweep": "gpu_bt.sweeps",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -26,7 +26,7 @@ PACKAGES = ("gpu_bt", "cpu_fallback")
 WAIST = ("gpu_bt.spec", "gpu_bt.step", "gpu_bt.config")
 #: Third-party library -> the modules that may import it; a name ends with a dot where a whole package may.
 ONLY = {
-    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep"),
+    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep_result", "gpu_bt.chunk_files"),
     "narwhals": ("gpu_bt.frames", "gpu_bt.readers"),
     "pandas": ("gpu_bt.result",),
     "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
@@ -43,7 +43,10 @@ FLOORS = [
     ("gpu_bt.step.prepare",),
     ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
     ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.advice"),
-    ("gpu_bt.api", "gpu_bt.sweep"),
+    ("gpu_bt.api", "gpu_bt.grid", "gpu_bt.statistics"),
+    ("gpu_bt.chunks",),
+    ("gpu_bt.chunk_files", "gpu_bt.sweep_result"),
+    ("gpu_bt.sweeps", "gpu_bt.sweep_plots"),
     ("gpu_bt.verify", "gpu_bt.words"),
     ("gpu_bt.cli",),
 ]

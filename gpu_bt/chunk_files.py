@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep's finished chunks on the disk: a rerun goes on where the last one stopped, and refuses another sweep's folder.
+
+`sweep.json` says which sweep it is; `chunk-NNNNN-HASH.parquet` holds the rows of one chunk under the hash of its own
+bytes, so that a file that was cut short or changed is known and made again. Each appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpu_bt import __version__
+from gpu_bt.chunks import Done
+from gpu_bt.errors import ResultError
+from gpu_bt.panel import Panel
+from gpu_bt.result import write_beside
+
+__all__ = ["ChunkFiles", "fingerprint", "fingerprint_panel"]
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of arrays, by dtype, shape and bytes, and of other values, by their JSON."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).view(np.uint8).data if part.size else b"")
+        else:
+            total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
+    return total.hexdigest()
+
+
+def fingerprint_panel(panel: Panel) -> str:
+    """A hash of everything in a panel that a run reads."""
+    fields = {name: value for name, value in vars(panel.market).items() if isinstance(value, np.ndarray)}
+    head = [panel.assets, panel.time_zone, str(panel.next_timestamp), list(fields)]
+    return fingerprint(head, *fields.values())
+
+
+class ChunkFiles:
+    """The folder of a sweep.
+
+    parts: what makes it this sweep, name -> fingerprint.   sizes: scenarios and chunk_size; a chunk_size of None takes
+    the folder's, so that a rerun has the same chunks, else `usual`.
+    Raises ResultError where the folder holds another sweep, or cannot be read or written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], parts: Mapping[str, str], chunk_size: int | None, usual: int):
+        self.folder = Path(folder)
+        self.manifest = self.folder / "sweep.json"
+        self.parts = {"version": __version__, **parts}
+        found = self._read()
+        if found is not None:
+            for name, value in self.parts.items():
+                if found["parts"].get(name) != value:
+                    raise ResultError(
+                        f"{self.folder} holds a sweep with another {name}: choose another folder for out=, or pass the"
+                        f" same {name} to go on"
+                    )
+            if chunk_size not in (None, found["chunk_size"]):
+                raise ResultError(
+                    f"{self.folder} holds chunks of {found['chunk_size']} scenarios, not {chunk_size}: leave chunk_size out"
+                )
+        self.chunk_size = chunk_size or usual if found is None else found["chunk_size"]
+        self.known = found is not None
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self.manifest.read_text("utf-8"))
+            if isinstance(found["parts"], dict) and found["chunk_size"] > 0:
+                return found
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise ResultError(f"{self.folder} is no folder: choose another one for out=") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ResultError(f"{self.manifest} cannot be read ({error}): choose another folder for out=") from error
+        raise ResultError(f"{self.manifest} is not that of a sweep: choose another folder for out=")
+
+    def start(self) -> None:
+        """Write sweep.json, where it is not there yet."""
+        if not self.known:
+            text = json.dumps({"parts": self.parts, "chunk_size": self.chunk_size}, indent=1) + "\n"
+            write_beside(self.manifest, lambda path: _synced(path, text.encode()))
+            self.known = True
+
+    def load(self, number: int) -> Done | None:
+        """A chunk that is there and whole, else None."""
+        for path in sorted(self.folder.glob(f"chunk-{number:05}-*.parquet")) if self.known else ():
+            content = path.read_bytes()
+            if path.stem.rpartition("-")[2] == hashlib.blake2b(content, digest_size=8).hexdigest():
+                table = pl.read_parquet(io.BytesIO(content))
+                columns = {name: table[name].to_numpy() for name in table.columns if name not in ("engine", "seconds")}
+                return Done(table["engine"][0], table["seconds"][0], columns)
+        return None
+
+    def save(self, number: int, done: Done) -> None:
+        """Write a chunk. Raises ResultError where the disk refuses; nothing half-written stays."""
+        content = io.BytesIO()
+        table = pl.DataFrame(done.columns).with_columns(engine=pl.lit(done.engine), seconds=pl.lit(done.seconds))
+        table.write_parquet(content)
+        name = f"chunk-{number:05}-{hashlib.blake2b(content.getvalue(), digest_size=8).hexdigest()}.parquet"
+        write_beside(self.folder / name, lambda path: _synced(path, content.getvalue()))
+
+    def missing(self, count: int) -> Iterable[int]:
+        """The chunks of `count` that are not there; those that are there are checked when they are loaded."""
+        there = {path.name[:11] for path in self.folder.glob("chunk-*.parquet")} if self.known else set()
+        return [i for i in range(count) if f"chunk-{i:05}" not in there]
+
+
+def _synced(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
