@@ -28,7 +28,7 @@ from gpu_bt.metrics import equity_metrics
 from gpu_bt.panel import Panel
 from gpu_bt.spec import RunSpec
 
-__all__ = ["Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "run_chunk", "scenario_bytes"]
+__all__ = ["Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "scenario_bytes"]
 
 #: Bytes of a scenario per bar: rows, flows and counts as recorded and as given back; due bars; and per asset.
 _PER_BAR = {"all": 500, "equity": 100}
@@ -100,6 +100,7 @@ def _own(source: Inputs | Spilled) -> Inputs:
         panel = copy.copy(inputs.panel)
         panel.market = dataclasses.replace(panel.market, cache={})
         _mine.key, _mine.inputs = source.key, dataclasses.replace(inputs, panel=panel)
+        _mine.free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
     return _mine.inputs
 
 
@@ -185,9 +186,9 @@ def _text(path: str) -> str:
         return ""
 
 
-def pass_size(chunk: Chunk, shape: tuple[int, int]) -> int:
+def pass_size(chunk: Chunk, shape: tuple[int, int], free: int) -> int:
     """Scenarios of one pass: as many as max_memory, or half of what is free shared by the workers, has room for."""
-    room = chunk.max_memory or available_memory() // (2 * chunk.sharers)
+    room = chunk.max_memory or free // (2 * chunk.sharers)
     return max(1, min(len(chunk), (room - fixed_bytes(shape)) // scenario_bytes(shape, chunk.columns)))
 
 
@@ -198,7 +199,7 @@ def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
     """
     began, parts = time.perf_counter(), []
     inputs = _own(source)
-    size, a, engine = pass_size(chunk, inputs.panel.shape), 0, ""
+    size, a, engine = pass_size(chunk, inputs.panel.shape, _mine.free), 0, ""
     while a < len(chunk):
         part = chunk.part(a, min(len(chunk), a + size))
         found = _attempt(inputs, part)

@@ -164,7 +164,7 @@ class _Job:
         if not books and not self.strategy:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
         names = tuple(books) if isinstance(weights, Mapping) else ()
-        self.scenarios: Scenarios = expand(grid or {}, self.config, names, _parameters(self.strategy))
+        self.scenarios: Scenarios = expand({} if grid is None else grid, self.config, names, _parameters(self.strategy))
         self.count = len(self.scenarios)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * self.count)
         self._check_fields()
@@ -256,11 +256,11 @@ def _source(strategy: type) -> str:
 
 def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -> Plan:
     missing = list(range(len(chunks)) if files is None else files.missing(len(chunks)))
-    shape, first = job.panel.shape, chunks[0]
+    shape, first, free = job.panel.shape, chunks[0], available_memory()
     return Plan(
         scenarios=job.count, chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
-        pass_size=pass_size(first, shape), bytes_per_scenario=scenario_bytes(shape, first.columns),
-        bytes_fixed=fixed_bytes(shape), max_memory=first.max_memory or available_memory() // (2 * first.sharers),
+        pass_size=pass_size(first, shape, free), bytes_per_scenario=scenario_bytes(shape, first.columns),
+        bytes_fixed=fixed_bytes(shape), max_memory=first.max_memory or free // (2 * first.sharers),
         asset_bars=shape[0] * shape[1] * sum(len(chunks[i]) for i in missing),
     )  # fmt: skip
 
