@@ -21,22 +21,11 @@ import polars as pl
 from gpu_bt import __version__
 from gpu_bt.chunks import Done
 from gpu_bt.errors import ResultError
+from gpu_bt.fingerprints import fingerprint
 from gpu_bt.panel import Panel
 from gpu_bt.result import write_beside
 
-__all__ = ["ChunkFiles", "fingerprint", "fingerprint_panel"]
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of arrays, by dtype, shape and bytes, and of other values, by their JSON."""
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            total.update(f"{part.dtype.str}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).view(np.uint8).data if part.size else b"")
-        else:
-            total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
-    return total.hexdigest()
+__all__ = ["ChunkFiles", "fingerprint_panel"]
 
 
 def fingerprint_panel(panel: Panel) -> str:

@@ -28,7 +28,17 @@ from gpu_bt.metrics import equity_metrics
 from gpu_bt.panel import Panel
 from gpu_bt.spec import RunSpec
 
-__all__ = ["Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "scenario_bytes"]
+__all__ = [
+    "Chunk",
+    "Done",
+    "Inputs",
+    "Spilled",
+    "available_memory",
+    "fixed_bytes",
+    "pass_size",
+    "run_chunk",
+    "scenario_bytes",
+]
 
 #: Bytes of a scenario per bar: rows, flows and counts as recorded and as given back; due bars; and per asset.
 _PER_BAR = {"all": 500, "equity": 100}

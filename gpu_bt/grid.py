@@ -136,8 +136,10 @@ def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[An
         raise ConfigError("grid is empty: pass at least one scenario with at least one axis")
     axes = list(rows[0])
     for i, row in enumerate(rows):
-        if (odd := set(row) ^ set(axes)):
-            raise ConfigError(f"grid row {i} and row 0 differ in the axis {min(map(str, odd))!r}: give all rows the same")
+        if odd := set(row) ^ set(axes):
+            raise ConfigError(
+                f"grid row {i} and row 0 differ in the axis {min(map(str, odd))!r}: give all rows the same"
+            )
     values = [tuple(check(axis, row[axis]) for axis in axes) for row in rows]
     first: dict[tuple, int] = {}
     for i, row in enumerate(values):

@@ -55,7 +55,7 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
     panels = [_equity, _drawdown, _exposure, _turnover, _costs] if "buys" in table else [_equity, _drawdown]
     axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=[4, 1.6, 1.6, 1.3, 1.5][: len(panels)])
     for draw, ax in zip(panels, axes, strict=True):
-        draw(ax, when, table, result.config.initial_cash)
+        draw(ax, when, table, result.opening)
         _frame(ax, result, when, table)
     _time(axes[-1], result, when)
     _title(figure, result)
@@ -143,6 +143,7 @@ def _name(ax: Axes, title: str, numbers: str) -> None:
 def _frame(ax: Axes, result: Result, when: np.ndarray, table: dict[str, np.ndarray]) -> None:
     """The statuses, the ground after the end, the grid and the legend of a panel."""
     statuses = {name: np.datetime64(bar.replace(tzinfo=None)) for name, bar in result.statuses.items()}
+    statuses = {name: bar for name, bar in statuses.items() if bar >= when[0]}
     for name, bar in statuses.items():
         label = f"{name} {stamp(result.statuses[name])}" if ax.get_subplotspec().is_first_row() else None
         ax.axvline(bar, color=_STATUS[name], linestyle="--", linewidth=1.1, label=label)

@@ -22,7 +22,7 @@ from gpu_bt.config import Config
 from gpu_bt.errors import ConfigError, ResultError
 from gpu_bt.grid import Scenarios
 from gpu_bt.panel import Panel
-from gpu_bt.result import write_together
+from gpu_bt.result import time_series, write_together
 from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
 
 if TYPE_CHECKING:
@@ -44,15 +44,20 @@ class SweepResult:
     """
 
     def __init__(
-        self, panel: Panel, config: Config, scenarios: Scenarios, chunks: Sequence[Done], *, wall_seconds: float, run: int
+        self,
+        panel: Panel,
+        config: Config,
+        scenarios: Scenarios,
+        chunks: Sequence[Done],
+        *,
+        wall_seconds: float,
+        run: int,
     ) -> None:
         self.config, self.axes, self.run = config, tuple(scenarios.axes), run
         self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
         self.wall_seconds, self.shape = wall_seconds, panel.shape
-        stamps = pl.Series("timestamp", panel.timestamps)
-        zone = panel.time_zone
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
-        self.timestamps = stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else stamps
+        self.timestamps = time_series(panel.timestamps, panel.time_zone)
         columns = {name: np.concatenate([c.columns[name] for c in chunks]) for name in chunks[0].columns}
         first = columns.pop("first_bar")
         self._equity = columns.pop("equity", None)
@@ -88,7 +93,9 @@ class SweepResult:
         rows = self.table.filter(pl.col(metric).is_not_nan() if self.table[metric].dtype.is_float() else True)
         return rows.sort(metric, descending=metric not in _LESS, maintain_order=True).head(n)
 
-    def pivot(self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any) -> pl.DataFrame:
+    def pivot(
+        self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any
+    ) -> pl.DataFrame:
         """A table with a row per value of one axis and a column per value of another.
 
         how: "mean", "median", "min" or "max" over the scenarios that share both values (NaN left out).   where: other

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.api import check_fields, check_weights, schedule_of
-from gpu_bt.chunk_files import ChunkFiles, fingerprint, fingerprint_panel
+from gpu_bt.chunk_files import ChunkFiles, fingerprint_panel
 from gpu_bt.chunks import (
     Chunk, Done, Inputs, Spilled, available_memory, fixed_bytes, pass_size, run_chunk, scenario_bytes,
 )  # fmt: skip
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve
 from gpu_bt.errors import BacktestError, ConfigError, PanelError, ResultError, WeightsError
+from gpu_bt.fingerprints import fingerprint
 from gpu_bt.grid import Scenarios, expand
 from gpu_bt.metrics import infer_bars_per_year
 from gpu_bt.panel import Panel
@@ -159,7 +160,9 @@ class _Job:
         resolve(engine)  # refuse before anything runs
         self.strategy = weights if isinstance(weights, type) and hasattr(weights, "initialize") else None
         if self.strategy is None and hasattr(weights, "on_data_batch"):
-            raise ConfigError("weights is a strategy that exists already: pass its class, so that each scenario has its own")
+            raise ConfigError(
+                "weights is a strategy that exists already: pass its class, so that each scenario has its own"
+            )
         books = {} if self.strategy else dict(weights) if isinstance(weights, Mapping) else {"": weights}
         if not books and not self.strategy:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
@@ -299,12 +302,17 @@ def _drive(
 
 def _lost(error: Exception) -> bool:
     """Dask's word for a task whose workers died under it, and for one that was cancelled."""
-    return type(error).__module__.startswith("distributed") or type(error).__name__ in ("KilledWorker", "CancelledError")
+    return type(error).__module__.startswith("distributed") or type(error).__name__ in (
+        "KilledWorker",
+        "CancelledError",
+    )
 
 
 def _where(done: int, total: int, out: str | None, error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
-    rest = f"start it again with a new executor and {out} to go on" if out else "with out= a rerun would go on from here"
+    rest = (
+        f"start it again with a new executor and {out} to go on" if out else "with out= a rerun would go on from here"
+    )
     return f"a worker was lost after {done} of {total} chunks ({reason[:200]}): {rest}"
 
 

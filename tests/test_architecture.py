@@ -26,7 +26,14 @@ PACKAGES = ("gpu_bt", "cpu_fallback")
 WAIST = ("gpu_bt.spec", "gpu_bt.step", "gpu_bt.config")
 #: Third-party library -> the modules that may import it; a name ends with a dot where a whole package may.
 ONLY = {
-    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep_result", "gpu_bt.chunk_files"),
+    "polars": (
+        "gpu_bt.frames",
+        "gpu_bt.readers",
+        "gpu_bt.result",
+        "gpu_bt.plots",
+        "gpu_bt.sweep_result",
+        "gpu_bt.chunk_files",
+    ),
     "narwhals": ("gpu_bt.frames", "gpu_bt.readers"),
     "pandas": ("gpu_bt.result",),
     "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
@@ -36,14 +43,15 @@ ONLY = {
 }
 #: Imports point down: a module may import those of its own floor or below.
 FLOORS = [
-    ("gpu_bt.errors",),
+    ("gpu_bt.errors", "gpu_bt.fingerprints"),
     ("gpu_bt.config", "gpu_bt.clock"),
     ("gpu_bt.step.layout",),
     ("gpu_bt.spec", "gpu_bt.metrics"),
     ("gpu_bt.step.prepare",),
     ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.strategy", "gpu_bt.cuda"),
     ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.advice"),
-    ("gpu_bt.api", "gpu_bt.grid", "gpu_bt.statistics"),
+    ("gpu_bt.checkpoint", "gpu_bt.grid", "gpu_bt.statistics"),
+    ("gpu_bt.api",),
     ("gpu_bt.chunks",),
     ("gpu_bt.chunk_files", "gpu_bt.sweep_result"),
     ("gpu_bt.sweeps", "gpu_bt.sweep_plots"),

@@ -35,7 +35,9 @@ def test_rows_are_scenarios(kind: str):
 
 
 def test_numpy_ranges_and_none_are_values():
-    found = expand({"slippage": np.linspace(0, 0.01, 3), "max_weight": [None, 0.1, 0.2], "signal_lag": range(2)}, Config())
+    found = expand(
+        {"slippage": np.linspace(0, 0.01, 3), "max_weight": [None, 0.1, 0.2], "signal_lag": range(2)}, Config()
+    )
     assert len(found) == 18
     assert [c.max_weight for c in found.configs[:6:2]] == [None, 0.1, 0.2]
     assert isinstance(found.axes["slippage"][-1], float) and isinstance(found.axes["signal_lag"][-1], int)

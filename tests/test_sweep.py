@@ -209,9 +209,11 @@ sys.path[:0] = ["tests", "."]
 from sweeps import *
 import gpu_bt as bt
 import hashlib
+import numpy as np
 panel = universe(252, 200)
 weights = books(panel)
 limit = int(sys.argv[1])
+np.ones((500, 500)) @ np.ones((500, 500))  # BLAS takes its buffer once, and gives up where it cannot
 grid = {"commission_rate": [i * 1e-6 for i in range(100)], "rebalance_every": [21, 63]}
 bt.sweep(panel, weights, bt.Config(), {"band": [0.0]}, engine="numpy")
 if limit:

@@ -15,6 +15,7 @@ from gpu_bt.config import CHOICES, Config
 
 __all__ = [
     "COUNTS",
+    "EARLIER",
     "MONEY",
     "NEVER",
     "ORDER_STATUS",
@@ -59,6 +60,8 @@ MONEY = (
 COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 #: first_bar of a status that was never set.
 NEVER = -1
+#: first_bar of a status that was set before the first bar of a run that goes on from a saved one.
+EARLIER = -2
 
 #: One scenario's parameters: Config's numbers as float64, its whole numbers and choices as int32.
 PARAMS = np.dtype(
