@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot"]
+__all__ = ["new_figure", "plot", "save_figure"]
 
 # Colours that stay apart in print and for colour-blind readers (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F7F7F"
@@ -43,12 +43,7 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
 
     Raises ResultError: matplotlib is missing, the format is not known, the disk refuses.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
-    figure = Figure(figsize=(11, 12.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+    figure = new_figure(11, 12.5)
     table = {name: result.equity[name].to_numpy() for name in result.equity.columns}
     table["base"] = np.where(table["equity"] > 0, table["equity"], np.nan)  # what exposure and turnover are shares of
     when = result.timestamps.dt.replace_time_zone(None).to_numpy()
@@ -59,6 +54,22 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
         _frame(ax, result, when, table)
     _time(axes[-1], result, when)
     _title(figure, result)
+    return save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches. Raises ResultError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | Figure:
+    """Write a figure in the format that the suffix names and give the path; the figure itself where path is None."""
     if path is None:
         return figure
     path = Path(path)

@@ -83,6 +83,11 @@ class SweepResult:
             raise ResultError("the equity rows were not kept: run the sweep with equity=True")
         return self._equity
 
+    @property
+    def has_equity(self) -> bool:
+        """The equity rows were kept."""
+        return self._equity is not None
+
     def best(self, metric: str = "sharpe", n: int = 1) -> pl.DataFrame:
         """The n best rows of the table, the best first; NaN never wins, ties keep the order of the grid.
 

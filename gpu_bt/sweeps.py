@@ -121,25 +121,31 @@ def sweep(
     chunks = [job.chunk(a, min(job.count, a + size), room, sharers) for a in range(0, job.count, size)]
     if dry_run:
         return _plan(job, chunks, size, files)
-    began = time.perf_counter()
-    found: dict[int, Done] = {}
+    return _run(job, chunks, files, executor, scratch, progress)
+
+
+def _run(
+    job: _Job, chunks: list[Chunk], files: ChunkFiles | None, executor: futures.Executor | None, scratch: Any,
+    progress: Progress | None,
+) -> SweepResult:  # fmt: skip
+    """Run the chunks that are not there yet; what is done is kept at once."""
+    began, found = time.perf_counter(), {}
     if files is not None:
         files.start()
         found = {i: done for i in range(len(chunks)) if (done := files.load(i)) is not None}
     todo = {i: chunk for i, chunk in enumerate(chunks) if i not in found}
-    run_before = count = sum(len(chunks[i]) for i in found)
-    if progress is not None:
-        progress(count, job.count)
-    for i, done in _drive(job.inputs, todo, executor, scratch, f"out={os.fspath(out)!r}" if out else None):
+    before = count = sum(len(chunks[i]) for i in found)
+    report = progress or (lambda done, total: None)
+    report(count, job.count)
+    for i, done in _drive(job.inputs, todo, executor, scratch, f"out={str(files.folder)!r}" if files else None):
         if files is not None:
             files.save(i, done)
         found[i] = done
         count += len(chunks[i])
-        if progress is not None:
-            progress(count, job.count)
+        report(count, job.count)
     return SweepResult(
-        panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
-        wall_seconds=time.perf_counter() - began, run=job.count - run_before,
+        job.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
+        wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 
 
@@ -161,7 +167,7 @@ class _Job:
         self.strategy = weights if isinstance(weights, type) and hasattr(weights, "initialize") else None
         if self.strategy is None and hasattr(weights, "on_data_batch"):
             raise ConfigError(
-                "weights is a strategy that exists already: pass its class, so that each scenario has its own"
+                "weights is a strategy that exists already: pass its class, one is made for each scenario"
             )
         books = {} if self.strategy else dict(weights) if isinstance(weights, Mapping) else {"": weights}
         if not books and not self.strategy:

@@ -36,7 +36,7 @@ ONLY = {
     ),
     "narwhals": ("gpu_bt.frames", "gpu_bt.readers"),
     "pandas": ("gpu_bt.result",),
-    "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
+    "matplotlib": ("gpu_bt.plots", "gpu_bt.result", "gpu_bt.sweep_plots", "gpu_bt.sweep_result"),
     "cupy": ("gpu_bt.cuda.",),
     "typer": ("gpu_bt.cli",),
     "rich": ("gpu_bt.cli",),
