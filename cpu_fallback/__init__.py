@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API of `gpu_bt` for machines without a GPU: the same names and objects, but `run` and `sweep` never look for one."""
+"""The API of `gpu_bt` without a GPU: the same names and objects, but `run` and `sweep` never look for one."""
 
 from __future__ import annotations
 

@@ -142,8 +142,8 @@ def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]
     following = int(panel.microseconds[0])
     if bool(named_bars(last, panel.time_zone, following, config.rebalance)[0]) != head["last_named"]:
         raise PanelError(
-            f"{path} ends at the end of a {config.rebalance}, which its run could not know: pass next_timestamp= to that"
-            " panel, so that its last bar decides"
+            f"{path} ends at the end of a {config.rebalance}, which its run could not know: pass next_timestamp= to"
+            " that panel, so that its last bar decides"
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sweep's finished chunks on the disk: a rerun goes on where the last one stopped, and refuses another sweep's folder.
+"""A sweep's finished chunks on the disk: a rerun goes on where the last one stopped, another sweep is refused.
 
 `sweep.json` says which sweep it is; `chunk-NNNNN-HASH.parquet` holds the rows of one chunk under the hash of its own
 bytes, so that a file that was cut short or changed is known and made again. Each appears whole or not at all.
@@ -57,7 +57,7 @@ class ChunkFiles:
                     )
             if chunk_size not in (None, found["chunk_size"]):
                 raise ResultError(
-                    f"{self.folder} holds chunks of {found['chunk_size']} scenarios, not {chunk_size}: leave chunk_size out"
+                    f"{self.folder} holds chunks of {found['chunk_size']} scenarios, not {chunk_size}: leave it out"
                 )
         self.chunk_size = chunk_size or usual if found is None else found["chunk_size"]
         self.known = found is not None

@@ -45,8 +45,8 @@ class Result:
     replay: (fills, positions) -> RawResult, the same run again with those recorded; None = it cannot be run again.
     lots: (N,) shares per lot of the panel, used instead of the config's unless that is 0; None = the config's.
     save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
-    before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status -> microseconds
-    of its first bar, where that lies before the first bar.   wall_seconds: time the run took.
+    before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
+    microseconds of its first bar, where that lies before the first one here.   wall_seconds: time the run took.
     """
 
     def __init__(

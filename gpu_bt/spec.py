@@ -37,8 +37,8 @@ FILL = np.dtype(
 class Before:
     """What a market carries over from the bars before its first one, where a run goes on from a saved one.
 
-    microsecond: the previous bar.   marks: (N,) mark per lot after it.   silent: (N,) int64, bars in a row without close
-    and open, very negative before an asset's first price.
+    microsecond: the previous bar.   marks: (N,) mark per lot after it.   silent: (N,) int64, bars in a row without
+    close and open, very negative before an asset's first price.
     """
 
     microsecond: int
@@ -55,8 +55,8 @@ class Market:
     (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64
     (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
     `before` is what the bars before the first one have left behind, None where there were none; its marks are those of
-    the lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run to
-    the next.
+    the lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
+    to the next.
     """
 
     microseconds: np.ndarray
@@ -121,7 +121,7 @@ class RunSpec:
     `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), picked by
     params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
-    `start` is where the scenarios go on from, None = from their initial cash. An engine with `resumes = True` honours it.
+    `start` is where the scenarios go on from, None = from their initial cash. Engines with `resumes = True` honour it.
     """
 
     market: Market

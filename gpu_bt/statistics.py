@@ -74,8 +74,8 @@ def expected_best_sharpe(trials: float, variance: float) -> float:
     """The highest SR that `trials` independent worthless scenarios are expected to show.
 
     sqrt(variance)*((1 - g)*Phi^-1(1 - 1/K) + g*Phi^-1(1 - 1/(K*e))), g = 0.5772... (Euler, Mascheroni); 0 for one.
-    trials: K >= 1.   variance: of the trials' SR, per bar.   Source: Bailey and Lopez de Prado 2014, The Deflated Sharpe
-    Ratio, Journal of Portfolio Management 40(5), equation 1.
+    trials: K >= 1.   variance: of the trials' SR, per bar.   Source: Bailey and Lopez de Prado 2014, The Deflated
+    Sharpe Ratio, Journal of Portfolio Management 40(5), equation 1.
     """
     if not trials >= 1 or not variance >= 0:
         raise ConfigError(f"trials is {trials!r} and variance {variance!r}: they must be >= 1 and >= 0")
@@ -115,7 +115,7 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
     The bars are cut into S equal blocks (the first T % S bars are left out). Each of the C = S!/((S/2)!)**2 ways to
     take half of them is a sample, the other half the test: the scenario with the highest SR in the sample has rank w
     of K in the test (ties share the mean rank), u = w/(K + 1), logit = ln(u/(1 - u)).
-    returns: (K, T), K >= 2; NaN after a scenario's end counts as 0.   blocks: S, even, in [2, 20], at least 2 bars each.
+    returns: (K, T), K >= 2; NaN after a scenario's end counts as 0.   blocks: S, even, in [2, 20], of 2 bars or more.
     A half without dispersion has SR 0.   Memory: C*S + 2**22 numbers at a time.
     Source: Bailey, Borwein, Lopez de Prado and Zhu 2015, The Probability of Backtest Overfitting, Journal of
     Computational Finance, section 3.
@@ -153,8 +153,8 @@ def walk_forward(
     """(train, test) slices of bars, the tests one after another without overlap, each after its own training.
 
     bars: T.   train, test: bars of each; a last, shorter test is given too.   gap: bars left out between them, as many
-    as a signal or a label reaches.   expanding: training begins at bar 0 and grows.   Raises ConfigError where none fits.
-    Source: Pardo 2008, The Evaluation and Optimization of Trading Strategies, chapter 11.
+    as a signal or a label reaches.   expanding: training begins at bar 0 and grows.   Raises ConfigError where none
+    fits. Source: Pardo 2008, The Evaluation and Optimization of Trading Strategies, chapter 11.
     """
     if min(train, test) < 1 or gap < 0 or train + gap >= bars:
         raise ConfigError(f"train={train}, gap={gap} and test={test} do not fit into {bars} bars: each >= 1, gap >= 0")

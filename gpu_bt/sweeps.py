@@ -21,7 +21,15 @@ import numpy as np
 from gpu_bt.api import check_fields, check_weights, schedule_of
 from gpu_bt.chunk_files import ChunkFiles, fingerprint_panel
 from gpu_bt.chunks import (
-    Chunk, Done, Inputs, Spilled, available_memory, fixed_bytes, pass_size, run_chunk, scenario_bytes,
+    Chunk,
+    Done,
+    Inputs,
+    Spilled,
+    available_memory,
+    fixed_bytes,
+    pass_size,
+    run_chunk,
+    scenario_bytes,
 )  # fmt: skip
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve

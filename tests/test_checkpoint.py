@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def slice_of(given: dict[str, Any], a: int, b: int) -> bt.Panel:
 def in_parts(given: dict, weights: np.ndarray, config: bt.Config, cuts: list[int], path: Path, engine: str = "numpy"):
     """The results of the parts, each gone on from the file of the one before."""
     edges, out = [0, *cuts, len(weights)], []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         out.append(
             bt.run(
                 slice_of(given, a, b), weights[a:b], config, record=RECORD, engine=engine, resume=path if a else None
@@ -91,7 +92,7 @@ def test_one_bar_a_day(seed: int, tmp_path: Path):
 
 
 def test_the_drawn_scenarios_reach_what_is_carried():
-    """Statuses before and after cuts, lags, delistings, splits, schedules, borrow fees: else the tests above are hollow."""
+    """Statuses, lags, delistings, splits, schedules, borrow fees: else the tests above are hollow."""
     seen: set[str] = set()
     for seed in [*range(60), *range(100, 112)]:
         drawn, weights, config = scenario(seed)

@@ -47,7 +47,7 @@ def test_a_normal_sample_of_one_trial_is_a_test_of_the_mean():
 
 
 def test_the_expected_best_is_what_drawn_trials_show():
-    """The mean of the highest of K standard normals, drawn: within four standard errors of the formula's few per mille."""
+    """The mean of the highest of K standard normals, drawn: within four standard errors and the formula's error."""
     rng = np.random.default_rng(1)
     for k in (10, 100, 1000):
         highest = rng.normal(size=(4000, k)).max(axis=1)
@@ -171,7 +171,7 @@ def test_rows_that_tie_share_their_rank_and_what_ended_earns_nothing():
 
 @pytest.mark.parametrize("blocks", [0, 3, 22, 12, 2.0])
 def test_blocks_that_do_not_fit_are_refused(blocks: object):
-    with pytest.raises(ConfigError, match="blocks is .*: it must be even"):
+    with pytest.raises(ConfigError, match=r"blocks is .*: it must be even"):
         probability_of_overfitting(np.ones((3, 20)), blocks)
 
 

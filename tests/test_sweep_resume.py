@@ -152,7 +152,7 @@ def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_chunks_of_a_folder_are_kept(tmp_path: Path):
     sweep_small(out=tmp_path, chunk_size=SIZE)
-    with pytest.raises(bt.ResultError, match="holds chunks of 10 scenarios, not 20: leave chunk_size out"):
+    with pytest.raises(bt.ResultError, match="holds chunks of 10 scenarios, not 20: leave it out"):
         sweep_small(out=tmp_path, chunk_size=20)
 
 
