@@ -20,35 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpu_bt import __version__, words
-from gpu_bt.cli_common import (
-    ADVICE,
-    WRITTEN,
-    Align,
-    AssetColumn,
-    BadPrices,
-    ConfigFile,
-    Csv,
-    Duplicates,
-    Engine,
-    Fields,
-    Layout,
-    Missing,
-    Out,
-    Plot,
-    Prices,
-    RawPrices,
-    Set,
-    TimeColumn,
-    TimeZone,
-    UnknownAssets,
-    WeightColumn,
-    prices_of,
-    progress,
-    say,
-    table,
-    weights_of,
-    write,
-)  # fmt: skip
+from gpu_bt import cli_common as common
+from gpu_bt.cli_common import prices_of, progress, say, table, weights_of, write
 from gpu_bt.cli_sweep import sweep
 from gpu_bt.errors import BacktestError, BacktestWarning
 
@@ -69,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status. arguments: those after the program's name; None = the process's own."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the shell closed it, as with >&-
     sys.stderr = sys.stderr or open(os.devnull, "w")
-    WRITTEN.clear()
-    ADVICE.clear()
+    common.ARGUMENTS[:] = sys.argv[1:] if arguments is None else arguments
+    common.WRITTEN.clear()
+    common.ADVICE.clear()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
@@ -78,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", BacktestWarning)
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
-            status = app(None if arguments is None else list(arguments), prog_name="gpu-bt", standalone_mode=False)
+            status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough: let the interpreter's last flush go nowhere.
             sys.stdout = open(os.devnull, "w")
@@ -88,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             return _refused(error)
     if status == 130:
-        say("interrupted", "; ".join([f"wrote {', '.join(map(str, WRITTEN)) or 'nothing'}", *ADVICE]))
+        wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
+        say("interrupted", "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
     return status if isinstance(status, int) else 0
 
 
@@ -122,26 +97,26 @@ def _program(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def run(
-    prices: Prices,
+    prices: common.Prices,
     weights: Annotated[list[str], typer.Option(help="Target weights, files of the same kinds.")],
-    out: Out,
-    config: ConfigFile = None,
-    set_: Set = None,
-    engine: Engine = "auto",
-    missing: Missing = "close",
-    align: Align = "exact",
-    unknown_assets: UnknownAssets = "error",
-    bad_prices: BadPrices = "error",
-    duplicates: Duplicates = "error",
-    raw_prices: RawPrices = False,
-    layout: Layout = "auto",
-    fields: Fields = None,
-    time_zone: TimeZone = None,
-    timestamp_column: TimeColumn = "timestamp",
-    asset_column: AssetColumn = "asset",
-    weight_column: WeightColumn = "weight",
-    csv: Csv = False,
-    plot: Plot = True,
+    out: common.Out,
+    config: common.ConfigFile = None,
+    set_: common.Set = None,
+    engine: common.Engine = "auto",
+    missing: common.Missing = "close",
+    align: common.Align = "exact",
+    unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error",
+    duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False,
+    layout: common.Layout = "auto",
+    fields: common.Fields = None,
+    time_zone: common.TimeZone = None,
+    timestamp_column: common.TimeColumn = "timestamp",
+    asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight",
+    csv: common.Csv = False,
+    plot: common.Plot = True,
 ) -> None:
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
     settings, folder = words.config(config, set_ or []), words.folder(out)
@@ -162,13 +137,13 @@ app.command()(sweep)
 
 @app.command()
 def demo(
-    out: Out = "out/demo",
+    out: common.Out = "out/demo",
     large: Annotated[
         bool, typer.Option("--large", help="5,000 assets over 2,520 bars instead of 500 over 1,260.")
     ] = False,
-    engine: Engine = "auto",
-    csv: Csv = False,
-    plot: Plot = True,
+    engine: common.Engine = "auto",
+    csv: common.Csv = False,
+    plot: common.Plot = True,
 ) -> None:
     """A monthly momentum book on a made-up universe of stocks: mechanics, not skill."""
     folder = words.folder(out)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from gpu_bt.weights import Weights
 
 __all__ = [
-    "ADVICE", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine", "Fields",
-    "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone", "UnknownAssets",
-    "WeightColumn", "prices_of", "progress", "say", "table", "weights_of", "write",
+    "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine",
+    "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
+    "UnknownAssets", "WeightColumn", "prices_of", "progress", "say", "table", "weights_of", "write",
 ]  # fmt: skip
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
@@ -52,7 +52,9 @@ TimeColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 AssetColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 WeightColumn = Annotated[str, typer.Option(help="Its name in the weights.")]
 
-#: The files of this run that are on the disk, and how to go on, for the message after Ctrl-C.
+#: What was typed after the program's name, the files of this run that are on the disk, and what else there is to say
+#: after Ctrl-C.
+ARGUMENTS: list[str] = []
 WRITTEN: list[Path] = []
 ADVICE: list[str] = []
 

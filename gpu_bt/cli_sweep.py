@@ -6,10 +6,10 @@ from __future__ import annotations
 import multiprocessing
 import shlex
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, InvalidStateError, ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,33 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpu_bt import cli_common as common
 from gpu_bt import words
-from gpu_bt.cli_common import (
-    ADVICE,
-    Align,
-    AssetColumn,
-    BadPrices,
-    ConfigFile,
-    Duplicates,
-    Engine,
-    Fields,
-    Layout,
-    Missing,
-    Plot,
-    Prices,
-    RawPrices,
-    Set,
-    TimeColumn,
-    TimeZone,
-    UnknownAssets,
-    WeightColumn,
-    prices_of,
-    progress,
-    say,
-    table,
-    weights_of,
-    write,
-)  # fmt: skip
+from gpu_bt.cli_common import prices_of, progress, say, table, weights_of, write
 
 if TYPE_CHECKING:
     from gpu_bt.sweep_result import SweepResult
@@ -52,12 +28,12 @@ __all__ = ["sweep"]
 
 
 def sweep(
-    prices: Prices,
+    prices: common.Prices,
     weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
     grid: Annotated[Path, typer.Option(help="TOML file: axis = [values], or [[scenarios]] tables.")],
-    config: ConfigFile = None,
-    set_: Set = None,
-    engine: Engine = "auto",
+    config: common.ConfigFile = None,
+    set_: common.Set = None,
+    engine: common.Engine = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Folder for the results, and to go on from after a stop.")
@@ -70,19 +46,19 @@ def sweep(
         int | None, typer.Option(min=1, metavar="MIB", help="Memory for scenarios, per process.")
     ] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Scenarios that are saved together, 256.")] = None,
-    missing: Missing = "close",
-    align: Align = "exact",
-    unknown_assets: UnknownAssets = "error",
-    bad_prices: BadPrices = "error",
-    duplicates: Duplicates = "error",
-    raw_prices: RawPrices = False,
-    layout: Layout = "auto",
-    fields: Fields = None,
-    time_zone: TimeZone = None,
-    timestamp_column: TimeColumn = "timestamp",
-    asset_column: AssetColumn = "asset",
-    weight_column: WeightColumn = "weight",
-    plot: Plot = True,
+    missing: common.Missing = "close",
+    align: common.Align = "exact",
+    unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error",
+    duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False,
+    layout: common.Layout = "auto",
+    fields: common.Fields = None,
+    time_zone: common.TimeZone = None,
+    timestamp_column: common.TimeColumn = "timestamp",
+    asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight",
+    plot: common.Plot = True,
 ) -> None:
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
     settings, axes, books = words.config(config, set_ or []), words.grid(grid), words.books(weights)
@@ -90,7 +66,9 @@ def sweep(
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
     if folder is not None:
-        ADVICE.append(f"go on with: gpu-bt {shlex.join(sys.argv[1:])}")
+        common.ADVICE.append(
+            f"finished chunks are in {folder / 'chunks'}; go on with: gpu-bt {shlex.join(common.ARGUMENTS)}"
+        )
     with progress() as show:
         show("reading prices")
         panel = prices_of(prices, same, raw_prices, fields, bad_prices=bad_prices, duplicates=duplicates, layout=layout)
@@ -130,24 +108,29 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     if workers == 1:
         yield None
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_DFL)) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
+    context, hook = multiprocessing.get_context("spawn"), threading.excepthook
+    # Where its processes end while futures are cancelled, the pool's own thread complains.
+    threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_DFL))
+    try:
+        yield pool
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        threading.excepthook = hook
 
 
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:
+    from gpu_bt.sweep_result import texts
+
     lines = result.summary().splitlines()[:3]
     table([tuple(part.strip() for part in line.split("  ", 1)) for line in lines])
     print(f"\nbest by {metric}:", flush=True)
-    columns = list(dict.fromkeys([*result.shown, metric]))
-    rows = result.best(metric, best).select(columns)
-    table([[words.cell(value) for value in row] for row in rows.iter_rows()], columns)
+    rows = result.shown(metric, best)
+    table(texts(rows), rows.columns)
     if folder is None:
         return
     write("writing", lambda: result.write(folder))

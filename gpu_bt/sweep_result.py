@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SweepResult"]
+__all__ = ["SweepResult", "texts"]
 
 #: Metrics of which less is better; of all others more is.
 _LESS = frozenset("volatility longest_drawdown turnover total_costs annual_costs".split())
@@ -159,15 +158,16 @@ class SweepResult:
             f"engine      {self.engine}, {self.wall_seconds:.3g} s, {rate:,.1f} M asset-bars/s",
             f"status      {', '.join(f'{name} {count:,}' for name, count in counts.iter_rows())}",
         ]
-        return "\n".join([*lines, "best by sharpe:", _text(self.best("sharpe", 5).select(self.shown))])
+        return "\n".join([*lines, "best by sharpe:", _text(self.shown("sharpe", 5))])
 
     __str__ = __repr__ = summary
 
-    @cached_property
-    def shown(self) -> list[str]:
-        """The columns that fit a line: number, axes, and the first metrics."""
-        metrics = ("sharpe", "annual_return", "volatility", "max_drawdown", "turnover", "annual_costs", "status")
-        return ["scenario", *self.axes, *(name for name in metrics if name in self.table.columns)]
+    def shown(self, metric: str = "sharpe", n: int = 5) -> pl.DataFrame:
+        """The n best in as many columns as fit a line: number, axes, and a few metrics to four digits."""
+        names = dict.fromkeys((metric, "sharpe", "annual_return", "max_drawdown", "turnover"))
+        metrics = [name for name in names if name in self.table.columns]
+        numbers = pl.col(metrics).cast(pl.Float64).round_sig_figs(4)
+        return self.best(metric, n).select("scenario", *self.axes, numbers, "status")
 
     def _metric(self, name: str) -> None:
         numbers = [c for c in self.table.columns[len(self.axes) + 3 :]]
@@ -177,10 +177,14 @@ class SweepResult:
 
 def _text(table: pl.DataFrame) -> str:
     """A table as aligned plain text."""
-    rows = [table.columns, *([_cell(v) for v in row] for row in table.iter_rows())]
+    rows = [table.columns, *texts(table)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def texts(table: pl.DataFrame) -> list[list[str]]:
+    """The cells of a table as texts: numbers to six digits, "none" for None."""
+    return [
+        [f"{v:.6g}" if isinstance(v, float) else "none" if v is None else str(v) for v in row]
+        for row in table.iter_rows()
+    ]

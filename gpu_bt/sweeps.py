@@ -74,9 +74,9 @@ class Plan:
         peak = self.bytes_fixed + self.pass_size * self.bytes_per_scenario
         return "\n".join((
             f"scenarios     {self.scenarios:,}, {self.asset_bars:,} asset-bars to run",
-            f"chunks        {self.chunks:,} of up to {self.chunk_size:,} scenarios, {self.finished:,} finished before",
+            f"chunks        {self.chunks:,} of up to {self.chunk_size:,} scenarios, {self.finished:,} finished",
             f"at once       {self.pass_size:,} scenarios, about {peak / mib:,.0f} of {self.max_memory / mib:,.0f} MiB",
-            f"memory        {self.bytes_per_scenario / mib:,.2f} MiB a scenario, {self.bytes_fixed / mib:,.0f} MiB besides",
+            f"memory        {self.bytes_per_scenario / mib:,.2f} MiB a scenario, {self.bytes_fixed / mib:,.0f} besides",
         ))  # fmt: skip
 
 
@@ -285,7 +285,7 @@ def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -
 def _drive(
     inputs: Inputs, todo: dict[int, Chunk], executor: futures.Executor | None, scratch: Any, out: str | None
 ) -> Iterator[tuple[int, Done]]:
-    """Run chunks, here or on the executor, and give each as it is done; those that wait are cancelled on the way out."""
+    """Run chunks, here or on the executor, and give each as it is done; what waits is cancelled on the way out."""
     if executor is None:
         for i, chunk in todo.items():
             yield i, run_chunk(inputs, chunk)
@@ -324,9 +324,7 @@ def _lost(error: Exception) -> bool:
 
 def _where(done: int, total: int, out: str | None, error: Exception) -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
-    rest = (
-        f"start it again with a new executor and {out} to go on" if out else "with out= a rerun would go on from here"
-    )
+    rest = f"start it again with a new executor and {out}" if out else "with out= a rerun would go on from here"
     return f"a worker was lost after {done} of {total} chunks ({reason[:200]}): {rest}"
 
 

@@ -16,7 +16,7 @@ from gpu_bt.errors import ConfigError
 if TYPE_CHECKING:
     from gpu_bt.config import Config
 
-__all__ = ["books", "cell", "config", "folder", "grid", "mapping", "typed"]
+__all__ = ["books", "config", "folder", "grid", "mapping", "typed"]
 
 
 def typed(text: str, options: Collection[str]) -> str:
@@ -104,11 +104,6 @@ def books(texts: list[str]) -> dict[str, str]:
             raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
         out[name] = path
     return out
-
-
-def cell(value: Any) -> str:
-    """A value of a table: six digits, "none" for None."""
-    return f"{value:.6g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def _scalar(text: str) -> Any:

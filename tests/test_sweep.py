@@ -288,7 +288,7 @@ def test_write(whole: bt.SweepResult, tmp_path: Path):
 def test_the_summary_names_the_best(whole: bt.SweepResult):
     text = str(whole)
     assert "scenarios   96 of 40 bars x 12 assets, 96 run now" in text
-    assert f"{whole.best()['sharpe'][0]:.6g}" in text and whole.engine in text
+    assert f"{whole.best()['sharpe'][0]:.4g}" in text and whole.engine in text
 
 
 def test_progress_counts_scenarios():
