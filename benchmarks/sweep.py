@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid of 10,000 scenarios, verified, then timed: python -m benchmarks.sweep [--scenarios K] [--engine NAME] [--workers N].
+"""A grid of 10,000 scenarios, verified, then timed: python -m benchmarks.sweep [--engine NAME] [--workers N] ....
 
 A sample of scenarios must be equal to `run` bit for bit before a time is printed, as one JSON line. Peak memory is that
 of this process, and with workers that of the largest of them besides.

@@ -267,19 +267,20 @@ def _strategies(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray
     for k, (config, values) in enumerate(zip(configs, settings, strict=True)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)
-            raw = run(inputs.panel, with_parameters(cls, values)(), config, engine=chunk.engine).raw
+            raw = run(inputs.panel, made(cls, values), config, engine=chunk.engine, record=()).raw
         engine = raw.engine
         money = raw.money if chunk.columns == "all" else raw.money[:2]
         parts.append(_columns(chunk.part(k, k + 1), money[:, :1], raw.state["first_bar"][:1]))
     return engine, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def with_parameters(cls: type, values: dict[str, Any]) -> type:
-    """The strategy with these attributes: there before `initialize`, which may read them, and again after it."""
+def made(cls: type, values: dict[str, Any]) -> Any:
+    """A strategy with these attributes: there before `initialize`, which may read them, and again after it."""
 
     def initialize(self: Any) -> None:
         cls.initialize(self)
-        for name, value in values.items():
-            setattr(self, name, value)
+        vars(self).update(values)
 
-    return type(cls.__name__, (cls,), {**values, "initialize": initialize, "__module__": cls.__module__})
+    strategy = type(cls.__name__, (cls,), {"initialize": initialize, "__module__": cls.__module__})()
+    vars(strategy).update(values)
+    return strategy

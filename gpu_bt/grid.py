@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -113,9 +114,10 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
         axes[axis] = [check(axis, value) for value in values]
         if not axes[axis]:
             raise ConfigError(f"grid axis {axis!r} is empty: give it a value, or leave it out")
-        twice = next((v for i, v in enumerate(axes[axis]) if v in axes[axis][:i]), axes)
-        if twice is not axes:
-            raise ConfigError(f"grid axis {axis!r} has {twice!r} twice: every value makes its own scenarios; drop one")
+        if twice := [value for value, count in Counter(axes[axis]).items() if count > 1]:
+            raise ConfigError(
+                f"grid axis {axis!r} has {twice[0]!r} twice: each value makes its own scenarios; drop one"
+            )
     if not axes:
         raise ConfigError("grid is empty: pass {axis: list of values}, such as {'band': [0, 0.01]}")
     if (count := math.prod(map(len, axes.values()))) > _MOST:

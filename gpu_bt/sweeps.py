@@ -258,9 +258,14 @@ def _parameters(strategy: type | None) -> set[str]:
     """The attributes of a strategy that a grid may set."""
     if strategy is None:
         return set()
-    made = strategy()
+    try:
+        made = strategy()
+    except TypeError as error:
+        raise ConfigError(f"{strategy.__name__}() cannot be made ({error}): give its arguments defaults") from error
     made.initialize()
-    own = {name for cls in strategy.__mro__[:-1] for name, value in vars(cls).items() if not callable(value)}
+    own = {
+        n for cls in strategy.__mro__[:-1] for n, v in vars(cls).items() if not callable(v) and not hasattr(v, "fget")
+    }
     return {name for name in {*vars(made), *own} if not name.startswith("_")}
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import tracemalloc
@@ -14,6 +15,7 @@ import pytest
 from compare import assert_bits
 from sweeps import GRID, assert_same_sweep, books, small, sweep_small, universe
 
+import cpu_fallback
 import gpu_bt as bt
 from gpu_bt import chunks, sweeps
 from gpu_bt.chunks import available_memory, fixed_bytes, scenario_bytes
@@ -295,3 +297,66 @@ def test_progress_counts_scenarios():
     seen = []
     sweep_small(chunk_size=40, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 96), (40, 96), (80, 96), (96, 96)]
+
+
+# --- strategies ---
+
+
+class Momentum:
+    """What a sweep needs of a strategy: a class with `initialize` and attributes."""
+
+    top = 2
+
+    def __init__(self, gross: float = 1.0) -> None:
+        self.gross = gross
+
+    def initialize(self) -> None:
+        self.lookback = 5
+        self.double = 2 * self.gross
+
+    def on_data_batch(self) -> None: ...
+
+
+def as_weights(panel: bt.Panel, strategy: Momentum, config: bt.Config, *, engine: str, record: tuple) -> bt.Result:
+    """A stand-in for `run` over a strategy: the book that its attributes say."""
+    strategy.initialize()
+    weights = np.full(panel.shape, np.nan)
+    weights[strategy.lookback] = 0.0
+    weights[strategy.lookback, : strategy.top] = strategy.gross / strategy.top
+    assert strategy.double == 2 * strategy.gross and record == ()
+    return bt.run(panel, weights, config, engine=engine)
+
+
+def test_parameters_of_a_strategy_are_set_before_and_after_initialize(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chunks, "run", as_weights)
+    panel = universe()
+    grid = {"lookback": [3, 8], "top": [1, 4], "gross": [0.5, 0.9], "slippage": [0.0, 1e-3]}
+    found = bt.sweep(panel, Momentum, bt.Config(), grid, equity=True, chunk_size=5)
+    assert len(found) == 16 and list(found.axes) == list(grid)
+    for k, row in enumerate(found.table.iter_rows(named=True)):
+        strategy = chunks.made(Momentum, {name: row[name] for name in ("lookback", "top", "gross")})
+        want = as_weights(panel, strategy, bt.Config(slippage=row["slippage"]), engine="auto", record=())
+        assert_bits("equity", found.equity[k], want.raw.money[0, 0])
+    assert len(np.unique(found.equity[:, -1])) == 16
+
+
+def test_what_is_wrong_with_a_strategy_is_said_before_anything_runs():
+    panel = universe()
+    with pytest.raises(bt.ConfigError, match="nor a parameter of the strategy: did you mean 'lookback'"):
+        bt.sweep(panel, Momentum, bt.Config(), {"lockback": [1]})
+    with pytest.raises(bt.ConfigError, match="pass its class, one is made for each scenario"):
+        bt.sweep(panel, Momentum(), bt.Config(), {"lookback": [1]})
+
+    class Needy(Momentum):
+        def __init__(self, gross: float) -> None: ...
+
+    with pytest.raises(bt.ConfigError, match=r"Needy\(\) cannot be made .*: give its arguments defaults"):
+        bt.sweep(panel, Needy, bt.Config(), {"top": [1]})
+
+
+def test_without_a_gpu_the_default_is_the_processor():
+    assert inspect.signature(cpu_fallback.sweep).parameters["engine"].default == "cpu"
+    assert cpu_fallback.SweepResult is bt.SweepResult
+    panel = universe()
+    found = cpu_fallback.sweep(panel, books(panel), bt.Config(), {"band": [0, 0.01]})
+    assert found.engine in ("native", "numpy")
