@@ -62,6 +62,8 @@ def run(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
+    if resume is not None and hasattr(weights, "on_data_batch"):
+        raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     kept = _records(record)
     check_fields(panel, config)
     notes = dict(panel.notes)

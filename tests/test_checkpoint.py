@@ -196,6 +196,16 @@ def test_an_engine_that_cannot_go_on_says_so_and_auto_takes_one_that_can(tmp_pat
     assert bt.run(slice_of(given, 30, 60), weights[30:], config, resume=path).engine == "numpy"
 
 
+def test_a_strategy_is_not_gone_on_with(tmp_path: Path):
+    given, _, config = example()
+
+    class Asked:
+        def on_data_batch(self) -> None: ...
+
+    with pytest.raises(bt.ConfigError, match="resume goes on with weights alone"):
+        bt.run(bt.Panel(**given), Asked(), config, resume=tmp_path / "s.npz")
+
+
 def test_a_result_without_a_state_says_so(tmp_path: Path):
     given, weights, config = example()
     result = bt.run(bt.Panel(**given), weights, config)
