@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ class ChunkFiles:
                 )
         self.chunk_size = chunk_size or usual if found is None else found["chunk_size"]
         self.known = found is not None
+        #: Number of a chunk -> its files, not looked into yet.
+        self.there: dict[int, list[Path]] = {}
+        for path in sorted(self.folder.glob("chunk-*-*.parquet")) if self.known else ():
+            if (number := path.name.split("-")[1]).isdecimal():
+                self.there.setdefault(int(number), []).append(path)
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -84,7 +89,7 @@ class ChunkFiles:
 
     def load(self, number: int) -> Done | None:
         """A chunk that is there and whole, else None."""
-        for path in sorted(self.folder.glob(f"chunk-{number:05}-*.parquet")) if self.known else ():
+        for path in self.there.get(number, ()):
             content = path.read_bytes()
             if path.stem.rpartition("-")[2] == hashlib.blake2b(content, digest_size=8).hexdigest():
                 table = pl.read_parquet(io.BytesIO(content))
@@ -93,17 +98,16 @@ class ChunkFiles:
         return None
 
     def save(self, number: int, done: Done) -> None:
-        """Write a chunk. Raises ResultError where the disk refuses; nothing half-written stays."""
+        """Write a chunk, and remove what a damaged one has left. Raises ResultError where the disk refuses; nothing
+        half-written stays."""
         content = io.BytesIO()
         table = pl.DataFrame(done.columns).with_columns(engine=pl.lit(done.engine), seconds=pl.lit(done.seconds))
         table.write_parquet(content)
         name = f"chunk-{number:05}-{hashlib.blake2b(content.getvalue(), digest_size=8).hexdigest()}.parquet"
         write_beside(self.folder / name, lambda path: _synced(path, content.getvalue()))
-
-    def missing(self, count: int) -> Iterable[int]:
-        """The chunks of `count` that are not there; those that are there are checked when they are loaded."""
-        there = {path.name[:11] for path in self.folder.glob("chunk-*.parquet")} if self.known else set()
-        return [i for i in range(count) if f"chunk-{i:05}" not in there]
+        for path in self.there.pop(number, ()):
+            if path.name != name:
+                path.unlink(missing_ok=True)
 
 
 def _synced(path: Path, content: bytes) -> None:

@@ -277,7 +277,7 @@ def _source(strategy: type) -> str:
 
 
 def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -> Plan:
-    missing = list(range(len(chunks)) if files is None else files.missing(len(chunks)))
+    missing = [i for i in range(len(chunks)) if files is None or i not in files.there]
     shape, first, free = job.panel.shape, chunks[0], available_memory()
     return Plan(
         scenarios=job.count, chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),

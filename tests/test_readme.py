@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from sweeps import books, universe
+
+import gpu_bt as bt
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -26,6 +31,17 @@ def test_the_first_example_prints_what_the_page_shows():
     )
     assert done.returncode == 0, done.stderr
     assert without_seconds(done.stdout) == without_seconds(blocks("text")[0])
+
+
+def test_the_example_of_a_grid_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    panel = universe()
+    names = {"bt": bt, "panel": panel, "W20": books(panel)["one"], "W60": books(panel)["two"]}
+    sweep, statistics = [block for block in blocks("python") if "grid" in block]
+    exec(sweep, names)
+    assert len(names["grid"]) == 54 and (tmp_path / "grid.png").exists()
+    exec(sweep.replace("bt.Config(initial_cash=1e7),", "bt.Config(initial_cash=1e7), equity=True, grid="), names)
+    exec(statistics, names)
 
 
 def test_links_lead_somewhere():

@@ -111,6 +111,7 @@ def test_a_damaged_chunk_is_run_again(whole: bt.SweepResult, tmp_path: Path, how
     again = sweep_small(equity=True, out=tmp_path)
     assert again.run == 10
     assert_same_sweep(again, whole)
+    assert len(files(tmp_path)) == 11
     assert sweep_small(equity=True, out=tmp_path).run == 0
 
 
