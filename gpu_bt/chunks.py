@@ -29,16 +29,9 @@ from gpu_bt.panel import Panel
 from gpu_bt.spec import RunSpec
 
 __all__ = [
-    "Chunk",
-    "Done",
-    "Inputs",
-    "Spilled",
-    "available_memory",
-    "fixed_bytes",
-    "pass_size",
-    "run_chunk",
+    "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "run_here",
     "scenario_bytes",
-]
+]  # fmt: skip
 
 #: Bytes of a scenario per bar: rows, flows and counts as recorded and as given back; due bars; and per asset.
 _PER_BAR = {"all": 500, "equity": 100}
@@ -203,13 +196,17 @@ def pass_size(chunk: Chunk, shape: tuple[int, int], free: int) -> int:
 
 
 def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
+    """`run_here` on a worker, which opens the inputs once and keeps them."""
+    return run_here(_own(source), chunk, _mine.free)
+
+
+def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
     """Run a chunk, in passes that fit the memory; a pass for which it does not suffice is cut in two and run again.
 
     Raises ResultError, with the numbers, where not even one scenario fits.
     """
-    began, parts = time.perf_counter(), []
-    inputs = _own(source)
-    size, a, engine = pass_size(chunk, inputs.panel.shape, _mine.free), 0, ""
+    began, parts, a, engine = time.perf_counter(), [], 0, ""
+    size = pass_size(chunk, inputs.panel.shape, free)
     while a < len(chunk):
         part = chunk.part(a, min(len(chunk), a + size))
         found = _attempt(inputs, part)
@@ -220,9 +217,12 @@ def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
         elif len(part) > 1:
             size = (len(part) + 1) // 2
         else:
-            raise ResultError(_too_large(inputs, chunk))
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Done(engine, time.perf_counter() - began, columns)
+            raise ResultError(_too_large(inputs, part))
+    return Done(engine, time.perf_counter() - began, _joined(parts))
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | None:
@@ -255,8 +255,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _columns(chunk: Chunk, money: np.ndarray, first_bar: np.ndarray) -> dict[str, np.ndarray]:
-    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year)
-    found |= {"first_bar": first_bar.copy()}
+    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year) | {"first_bar": first_bar.copy()}
     return found | ({"equity": money[0].copy()} if chunk.equity else {})
 
 
@@ -271,7 +270,7 @@ def _strategies(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray
         engine = raw.engine
         money = raw.money if chunk.columns == "all" else raw.money[:2]
         parts.append(_columns(chunk.part(k, k + 1), money[:, :1], raw.state["first_bar"][:1]))
-    return engine, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return engine, _joined(parts)
 
 
 def made(cls: type, values: dict[str, Any]) -> Any:

@@ -79,21 +79,22 @@ def sweep(
             "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
             "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks",
         }  # fmt: skip
-        result = _run(given, workers, dry_run, panel.shape, show)
+        result = _run(given, workers, dry_run, metric, show)
     if dry_run:
         return table([tuple(part.strip() for part in line.split("  ", 1)) for line in str(result).splitlines()])
     _report(result, folder, metric, best, plot)
 
 
-def _run(given: dict[str, Any], workers: int, dry_run: bool, shape: tuple[int, int], show: Callable[..., None]) -> Any:
+def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: Callable[..., None]) -> Any:
+    from gpu_bt.sweep_result import check_metric
     from gpu_bt.sweeps import sweep as run
 
-    began: list[tuple[float, int]] = []
+    check_metric(metric)
+    (bars, assets), began = given["panel"].shape, []
 
     def step(done: int, total: int) -> None:
-        began.append((time.perf_counter(), done)) if not began else None
-        seconds, before = time.perf_counter() - began[0][0], began[0][1]
-        rate = (done - before) * shape[0] * shape[1] / max(seconds, 1e-9)
+        began.append((time.perf_counter(), done))
+        rate = (done - began[0][1]) * bars * assets / max(began[-1][0] - began[0][0], 1e-9)
         show("sweeping", done, total, f"{done:,}/{total:,} scenarios  {rate / 1e6:,.1f} M asset-bars/s")
 
     if dry_run:

@@ -49,10 +49,7 @@ def expand(grid: Any, config: Config, names: Sequence[str] = (), parameters: Col
     Raises ConfigError naming axis and value: an axis that is unknown or empty, a value that is impossible or twice.
     """
     check = _Checker(config, names, parameters)
-    if isinstance(grid, Mapping):
-        columns = _product(grid, names, check)
-    else:
-        columns = _rows(grid, names, check)
+    columns = (_product if isinstance(grid, Mapping) else _rows)(grid, names, check)
     base, count = config.to_dict(), len(next(iter(columns.values())))
     fields = {name: values for name, values in columns.items() if name in base}
     configs = [_quick(base | dict(zip(fields, row, strict=True))) for row in zip(*fields.values(), strict=True)]
@@ -115,18 +112,14 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
         if not axes[axis]:
             raise ConfigError(f"grid axis {axis!r} is empty: give it a value, or leave it out")
         if twice := [value for value, count in Counter(axes[axis]).items() if count > 1]:
-            raise ConfigError(
-                f"grid axis {axis!r} has {twice[0]!r} twice: each value makes its own scenarios; drop one"
-            )
+            raise ConfigError(f"grid axis {axis!r} has {twice[0]!r} twice: a value makes its own scenarios; drop one")
     if not axes:
         raise ConfigError("grid is empty: pass {axis: list of values}, such as {'band': [0, 0.01]}")
     if (count := math.prod(map(len, axes.values()))) > _MOST:
-        raise ConfigError(f"grid has {count:,} scenarios, more than {_MOST:,}: thin out {max(axes, key=_of(axes))!r}")
+        raise ConfigError(
+            f"grid has {count:,} scenarios, more than {_MOST:,}: thin out {max(axes, key=lambda a: len(axes[a]))!r}"
+        )
     return dict(zip(axes, map(list, zip(*itertools.product(*axes.values()), strict=True)), strict=True))
-
-
-def _of(axes: dict[str, list[Any]]) -> Any:
-    return lambda name: len(axes[name])
 
 
 def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:

@@ -20,15 +20,18 @@ from gpu_bt.chunks import Done
 from gpu_bt.config import Config
 from gpu_bt.errors import ConfigError, ResultError
 from gpu_bt.grid import Scenarios
+from gpu_bt.metrics import equity_metrics
 from gpu_bt.panel import Panel
 from gpu_bt.result import time_series, write_together
-from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
+from gpu_bt.step.layout import MONEY, NEVER, SCENARIO_STATUS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SweepResult", "texts"]
+__all__ = ["METRICS", "SweepResult", "check_metric", "texts"]
 
+#: What a table has where all of the money is recorded.
+METRICS = tuple(equity_metrics(np.ones((len(MONEY), 1, 2)), 1.0, 1.0))
 #: Metrics of which less is better; of all others more is.
 _LESS = frozenset("volatility longest_drawdown turnover total_costs annual_costs".split())
 
@@ -170,9 +173,13 @@ class SweepResult:
         return self.best(metric, n).select("scenario", *self.axes, numbers, "status")
 
     def _metric(self, name: str) -> None:
-        numbers = [c for c in self.table.columns[len(self.axes) + 3 :]]
-        if name not in numbers:
-            raise ConfigError(f"{name!r} is no metric of the sweep: it has {', '.join(numbers)}")
+        check_metric(name, self.table.columns[len(self.axes) + 3 :])
+
+
+def check_metric(name: str, known: Sequence[str] = METRICS) -> None:
+    """Raise ConfigError for what is no metric."""
+    if name not in known:
+        raise ConfigError(f"{name!r} is no metric of the sweep: it has {', '.join(known)}")
 
 
 def _text(table: pl.DataFrame) -> str:

@@ -29,8 +29,9 @@ from gpu_bt.chunks import (
     fixed_bytes,
     pass_size,
     run_chunk,
+    run_here,
     scenario_bytes,
-)  # fmt: skip
+)
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve
 from gpu_bt.errors import BacktestError, ConfigError, PanelError, ResultError, WeightsError
@@ -174,9 +175,7 @@ class _Job:
         resolve(engine)  # refuse before anything runs
         self.strategy = weights if isinstance(weights, type) and hasattr(weights, "initialize") else None
         if self.strategy is None and hasattr(weights, "on_data_batch"):
-            raise ConfigError(
-                "weights is a strategy that exists already: pass its class, one is made for each scenario"
-            )
+            raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         books = {} if self.strategy else dict(weights) if isinstance(weights, Mapping) else {"": weights}
         if not books and not self.strategy:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
@@ -227,21 +226,15 @@ class _Job:
             parts["weights"] = fingerprint(list(self.names), *self.inputs.weights)
         else:
             parts["strategy"] = fingerprint(self.strategy.__qualname__, _source(self.strategy))
-        options = {"equity rows": self.equity, "choice of metrics": self.metrics}
-        return parts | {
-            "config": fingerprint(self.config.to_dict()),
-            "grid": fingerprint(self.scenarios.axes),
-            **{name: str(value) for name, value in options.items()},
-        }
+        parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
+        return parts | {"equity rows": str(self.equity), "choice of metrics": self.metrics}
 
     def chunk(self, a: int, b: int, max_memory: int | None, sharers: int) -> Chunk:
         """Scenarios a..b-1, with the schedules that they use."""
         params = self.params[a:b].copy()
         used, params["schedule"] = np.unique(params["schedule"], return_inverse=True)
-        strategy = None
-        if self.strategy is not None:
-            settings = [self.scenarios.settings(k) for k in range(a, b)]
-            strategy = (self.strategy, self.scenarios.configs[a:b], settings)
+        settings = [self.scenarios.settings(k) for k in range(a, b)] if self.strategy else []
+        strategy = (self.strategy, self.scenarios.configs[a:b], settings) if self.strategy else None
         return Chunk(
             a, params, self.schedules[used], self.per_year[a:b], self.metrics, self.equity, self.engine, max_memory,
             sharers, strategy,
@@ -263,10 +256,8 @@ def _parameters(strategy: type | None) -> set[str]:
     except TypeError as error:
         raise ConfigError(f"{strategy.__name__}() cannot be made ({error}): give its arguments defaults") from error
     made.initialize()
-    own = {
-        n for cls in strategy.__mro__[:-1] for n, v in vars(cls).items() if not callable(v) and not hasattr(v, "fget")
-    }
-    return {name for name in {*vars(made), *own} if not name.startswith("_")}
+    names = [name for name in dir(made) if not isinstance(getattr(strategy, name, None), property)]
+    return {name for name in names if not name.startswith("_") and not callable(getattr(made, name))}
 
 
 def _source(strategy: type) -> str:
@@ -292,8 +283,9 @@ def _drive(
 ) -> Iterator[tuple[int, Done]]:
     """Run chunks, here or on the executor, and give each as it is done; what waits is cancelled on the way out."""
     if executor is None:
+        free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
         for i, chunk in todo.items():
-            yield i, run_chunk(inputs, chunk)
+            yield i, run_here(inputs, chunk, free)
         return
     if not todo:
         return
@@ -311,20 +303,13 @@ def _drive(
         except BacktestError:
             raise
         except Exception as error:
-            if isinstance(error, (futures.BrokenExecutor, futures.CancelledError)) or _lost(error):
+            lost = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
+            if lost or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
                 raise ResultError(_where(len(todo) - len(waiting), len(todo), out, error)) from error
             raise
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _lost(error: Exception) -> bool:
-    """Dask's word for a task whose workers died under it, and for one that was cancelled."""
-    return type(error).__module__.startswith("distributed") or type(error).__name__ in (
-        "KilledWorker",
-        "CancelledError",
-    )
 
 
 def _where(done: int, total: int, out: str | None, error: Exception) -> str:

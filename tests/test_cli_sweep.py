@@ -18,7 +18,7 @@ import pytest
 from compare import assert_bits
 
 import gpu_bt as bt
-from gpu_bt import cli
+from gpu_bt import cli, sweeps
 from gpu_bt.synthetic import random_weights, synthetic_universe
 
 PROGRAM = [sys.executable, "-m", "gpu_bt.cli"]
@@ -134,6 +134,11 @@ def test_wrong_options_are_one_line(given, capsys, options, text):
     assert cli.main([*given, *options]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and text in err
+
+
+def test_what_is_no_metric_is_refused_before_anything_runs(given, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sweeps, "run_here", lambda *_: pytest.fail("it ran"))
+    assert cli.main([*given, "--metric", "gain"]) == 2
 
 
 def test_scenarios_one_by_one_and_a_table_grid(given, tmp_path, capsys):

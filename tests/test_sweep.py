@@ -113,7 +113,7 @@ def test_a_table_of_scenarios_is_run_row_by_row(whole: bt.SweepResult):
     ],
 )
 def test_refusals(options: dict, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sweeps, "run_chunk", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(sweeps, "run_here", lambda *_: pytest.fail("it ran"))
     with pytest.raises(error) as caught:
         sweep_small(**options)
     assert text in str(caught.value) and "\n" not in str(caught.value)

@@ -35,7 +35,7 @@ def test_a_rerun_runs_nothing_again(whole: bt.SweepResult, tmp_path: Path, monke
     assert_same_sweep(first, whole)
     there = files(tmp_path)
     assert len(there) == 11 and all(len(name) == len("chunk-00000-0123456789abcdef.parquet") for name in there[:10])
-    monkeypatch.setattr(sweeps, "run_chunk", lambda *_: pytest.fail("it ran again"))
+    monkeypatch.setattr(sweeps, "run_here", lambda *_: pytest.fail("it ran again"))
     again = sweep_small(equity=True, out=tmp_path)
     assert_same_sweep(again, whole)
     assert again.run == 0 and files(tmp_path) == there
@@ -47,12 +47,12 @@ import sys, time
 sys.path[:0] = ["tests", "."]
 from sweeps import *
 from gpu_bt import sweeps
-run_chunk = sweeps.run_chunk
-def slow(source, chunk):
+run_here = sweeps.run_here
+def slow(inputs, chunk, free):
     print(chunk.start, flush=True)
     time.sleep(0.1)
-    return run_chunk(source, chunk)
-sweeps.run_chunk = slow
+    return run_here(inputs, chunk, free)
+sweeps.run_here = slow
 sweep_small(equity=True, out=sys.argv[1], chunk_size=10)
 """
 
