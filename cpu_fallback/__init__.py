@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API of `gpu_bt` for machines without a GPU: the same names and objects, but `run` never looks for one."""
+"""The API of `gpu_bt` without a GPU: the same names and objects, but `run` and `sweep` never look for one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import gpu_bt
 
 #: Public functions whose default engine differs here.
-_CPU = ("run",)
+_CPU = ("run", "sweep")
 
 __all__ = list(gpu_bt.__all__)
 

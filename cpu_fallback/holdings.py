@@ -37,18 +37,15 @@ def borrow_fees(lane: Lane, t0: int, t1: int) -> np.ndarray:
     if not shorts.any():
         return out
     for b, t in enumerate(range(t0, t1)):
-        if t:
-            rate = lane.p.borrow_rate if lane.market.borrow_rate is None else lane.row(lane.market.borrow_rate, t)
-            fees = -lane.worth(shorts, lane.row(lane.marks, t - 1)) * (rate * (lane.days[t] / 365))
-            out[:, b] = snap(fees, lane.p.magic) @ lane.ones
+        rate = lane.p.borrow_rate if lane.market.borrow_rate is None else lane.row(lane.market.borrow_rate, t)
+        fees = -lane.worth(shorts, lane.marks_before(t)) * (rate * (lane.days[t] / 365))
+        out[:, b] = snap(fees, lane.p.magic) @ lane.ones
     return out
 
 
 def carried(lane: Lane, t: int) -> np.ndarray:
     """(1, A) the mark before [S5] of bar t: the last one, divided by a split of this bar."""
-    if t == 0:
-        return np.zeros_like(lane.unit)
-    m = lane.row(lane.marks, t - 1)
+    m = lane.marks_before(t)
     if lane.events.split[t]:
         s = lane.row(lane.market.split, t)
         m = np.where(s != 1, m / s, m)

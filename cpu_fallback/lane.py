@@ -17,9 +17,9 @@ from cpu_fallback.fills import fill
 from cpu_fallback.ledger import Params, all_of, any_of, count, snap, split_sums
 from cpu_fallback.record import Record
 from gpu_bt.config import CHOICES
-from gpu_bt.spec import Decision, RunSpec
+from gpu_bt.spec import Decision, RunSpec, Start
 from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
-from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, prices
+from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
 
 __all__ = ["Lane"]
 
@@ -50,7 +50,9 @@ class Lane:
         self.exec = prices(self.market, PRICE_OF[first["execution"]], self.lot)
         self.field = getattr(self.market, PRICE_OF[first["execution"]])
         self.marks = marks(self.market, self.lot)
-        self.finite = self.market.split is None or bool(np.isfinite(self.marks).all())
+        self.opening = opening_marks(self.market)[None]
+        split = self.market.split is not None or self.market.before is not None
+        self.finite = not split or bool(np.isfinite(self.marks).all() and np.isfinite(self.opening).all())
         self.events = events(self.market, int(first["delist_after"]))
         self.days = days_between(self.market)
         self.record = Record(spec, members)
@@ -68,6 +70,20 @@ class Lane:
         self.path: Path | None = None  # and what a bar makes of them, while it fills
         self.final: dict[int, tuple] = {}  # scenario -> its state, once ended
         self._bind()
+        if spec.start is not None:
+            self._load(spec.start)
+
+    def _load(self, start: Start) -> None:
+        """Go on from where the scenarios stood."""
+        state = start.state[self.members]
+        self.cash, self.peak, self.first_bar = state["cash"].copy(), state["peak"].copy(), state["first_bar"].copy()
+        self.stop = self.first_bar[:, _CODE["DRAWDOWN_STOP"]] != NEVER
+        self.stopped = bool(self.stop.any())
+        held, orders = start.holdings[self.members], start.orders[self.members]
+        self.set_columns(None, held, orders if orders.any() else None)
+        ended = state["ended"] != 0
+        if ended.any():
+            self.leave(-1, ended, held, orders)
 
     @property
     def k(self) -> int:
@@ -120,6 +136,10 @@ class Lane:
         if self.cols is not None:
             row = row.take(self.cols, axis=1)
         return row if row.dtype == np.float64 else row.astype(np.float64)
+
+    def marks_before(self, t: int) -> np.ndarray:
+        """(1, A) the marks after bar t - 1."""
+        return self.row(self.marks, t - 1) if t else self.row(self.opening, 0)
 
     def recolumn(self, wanted: np.ndarray) -> None:
         """Make the assets of the (N,) mask active, besides those that hold or wait."""
@@ -178,7 +198,7 @@ class Lane:
         self.before = self.cols, self.h
         self.waiting = self.called = None  # how many orders wait, where [S8] has counted them last; margin calls
         self.record.bar = t
-        if t and (self.financed or self.borrows):
+        if (t or self.spec.start is not None) and (self.financed or self.borrows):
             holdings.finance(self, t)
         if self.events.bar_start[t] != self.events.bar_start[t + 1]:
             holdings.corporate(self, t)
@@ -294,12 +314,15 @@ class Lane:
         self.cols = before[0]
         earlier = self.spread(before[1])
         self.cols = now
-        for i in np.flatnonzero(self.over | self.broke):
+        self.leave(t, self.over | self.broke, np.where(self.over[:, None], earlier, held), orders)
+
+    def leave(self, t: int, gone: np.ndarray, held: np.ndarray, orders: np.ndarray) -> None:
+        """Take the scenarios of the mask out of the batch, with the holdings and orders (k, N) that they keep."""
+        for i in np.flatnonzero(gone):
             self.final[int(self.members[i])] = (
-                self.cash[i], self.peak[i], self.first_bar[i].copy(), 1,
-                earlier[i] if self.over[i] else held[i], orders[i],
+                self.cash[i], self.peak[i], self.first_bar[i].copy(), 1, held[i], orders[i],
             )  # fmt: skip
-        going = ~(self.over | self.broke)
+        going = ~gone
         self.record.keep(t, going)
         self.members, self.params, self.due = self.members[going], self.params[going], self.due[:, going]
         self.cash, self.peak, self.stop = self.cash[going], self.peak[going], self.stop[going]

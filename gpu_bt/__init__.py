@@ -24,6 +24,7 @@ _PUBLIC = {
     "ResultError": "gpu_bt.errors",
     "Strategy": "gpu_bt.strategy",
     "StrategyError": "gpu_bt.errors",
+    "SweepResult": "gpu_bt.sweep_result",
     "Weights": "gpu_bt.weights",
     "WeightsError": "gpu_bt.errors",
     "check_lookahead": "gpu_bt.lookahead",
@@ -31,6 +32,7 @@ _PUBLIC = {
     "read_panel": "gpu_bt.frames",
     "read_weights": "gpu_bt.frames",
     "run": "gpu_bt.api",
+    "sweep": "gpu_bt.sweeps",
 }
 
 __all__ = ["__version__", *_PUBLIC]

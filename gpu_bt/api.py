@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
 import warnings
 from collections.abc import Iterable
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.advice import advice
+from gpu_bt.checkpoint import Saved, load, save
 from gpu_bt.clock import schedule
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve
-from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, WeightsError
+from gpu_bt.errors import BacktestWarning, ConfigError, EngineUnavailable, PanelError, WeightsError
 from gpu_bt.panel import Panel, as_host
 from gpu_bt.result import Result
 from gpu_bt.spec import Engine, Progress, RawResult, RunSpec
@@ -42,6 +44,7 @@ def run(
     engine: str = "auto",
     record: str | Iterable[str] = "bars",
     progress: Progress | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
@@ -51,6 +54,7 @@ def run(
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
     first time, any other choice just what it names, and () neither.   progress: called with (bars done, bars).
+    resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
@@ -61,6 +65,8 @@ def run(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
+    if resume is not None and hasattr(weights, "on_data_batch"):
+        raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     kept = _records(record)
     check_fields(panel, config)
     notes = dict(panel.notes)
@@ -72,17 +78,19 @@ def run(
     if isinstance(weights, Weights):
         notes.update({k: v for k in ("moved_rows", "unknown_rows", "dropped_rows") if (v := getattr(weights, k))})
     values = check_weights(panel, weights, config.account)
-    bars = schedule_of(panel, config)
-    spec = RunSpec(
-        panel.market, pack([config]), (values,), bars[None], fills="fills" in kept, positions="positions" in kept
-    )
-    chosen = resolve(engine)
+    saved = None if resume is None else load(resume, panel, config)
+    spec = _spec(panel, config, values, saved, kept)
+    chosen = resolve(engine) if saved is None else _resuming(engine)
     began = time.perf_counter()
     raw = _simulate(chosen, spec, progress)
     seconds = time.perf_counter() - began
-    for warning in advice(panel, config, spec, raw):
+    for warning in advice(panel, config, spec, raw) if saved is None else ():  # a few more bars are no whole run
         warnings.warn(warning, BacktestWarning, stacklevel=2)
-    return _result(raw, panel, config, notes, seconds, functools.partial(_again, chosen.name, spec))
+    return _result(
+        raw, panel, config, notes, seconds, functools.partial(_again, chosen.name, spec),
+        save=functools.partial(save, panel, spec.market, config, values, saved),
+        opening=saved.opening if saved else None, earlier=saved.earlier if saved else None,
+    )  # fmt: skip
 
 
 def _run_strategy(
@@ -101,11 +109,32 @@ def callback_spec(panel: Panel, config: Config, bars: np.ndarray, **record: bool
     return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, **record)
 
 
-def _result(raw: RawResult, panel: Panel, config: Config, notes: dict[str, Any], seconds: float, replay: Any) -> Result:
+def _result(raw: RawResult, panel: Panel, config: Config, notes: dict[str, Any], seconds: float, replay: Any,
+            **carried: Any) -> Result:  # fmt: skip
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, **carried,
     )  # fmt: skip
+
+
+def _spec(panel: Panel, config: Config, values: np.ndarray, saved: Saved | None, kept: set[str]) -> RunSpec:
+    """What the engine is given; a run that goes on from a saved one has its weights rows already lagged."""
+    record = {name: name in kept for name in ("fills", "positions")}
+    if saved is None:
+        return RunSpec(panel.market, pack([config]), (values,), schedule_of(panel, config)[None], **record)
+    params, rows = pack([config.replace(signal_lag=0)]), saved.read(values, config.signal_lag)
+    bars = schedule_of(panel, config, saved.named)
+    return RunSpec(saved.market(panel.market), params, (rows,), bars[None], start=saved.start, **record)
+
+
+def _resuming(name: str) -> Any:
+    """The engine, or where the choice is free and it cannot go on from a saved run, the one that can."""
+    chosen = resolve(name)
+    if getattr(chosen, "resumes", False):
+        return chosen
+    if name != chosen.name:
+        return resolve("numpy")
+    raise EngineUnavailable(f"engine {name!r} cannot go on from a saved run: use engine='auto' or 'numpy'")
 
 
 def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResult:
@@ -132,11 +161,11 @@ def _records(record: str | Iterable[str]) -> set[str]:
     return names
 
 
-def schedule_of(panel: Panel, config: Config) -> np.ndarray:
-    """(T,) bool: the bars at which this config decides."""
+def schedule_of(panel: Panel, config: Config, before: int = 0) -> np.ndarray:
+    """(T,) bool: the bars at which this config decides. before: bars that `rebalance` named before the panel."""
     following = None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))
     rule = (config.rebalance, config.rebalance_every, config.rebalance_offset)
-    return schedule(panel.microseconds, panel.time_zone, following, *rule)
+    return schedule(panel.microseconds, panel.time_zone, following, *rule, before)
 
 
 def check_fields(panel: Panel, config: Config) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-__all__ = ["local_microseconds", "schedule", "timestamps_to_numpy"]
+__all__ = ["local_microseconds", "named_bars", "schedule", "timestamps_to_numpy"]
 
 _DAY = 86_400_000_000
 #: Zone offsets change at quarter hours of UTC, so one look-up serves all bars of a quarter hour.
@@ -127,6 +127,19 @@ def _period(local: np.ndarray, rebalance: str) -> np.ndarray:
     return months // {"month": 1, "quarter": 3, "year": 12}[rebalance]
 
 
+def named_bars(
+    microseconds: np.ndarray, time_zone: str | None, next_microsecond: int | None, rebalance: str
+) -> np.ndarray:
+    """(T,) bool: the bars that `rebalance` names: all, or the last ones of a day, week, month, quarter or year."""
+    if rebalance == "bar":
+        return np.ones(len(microseconds), bool)
+    stamps = microseconds if next_microsecond is None else np.append(microseconds, next_microsecond)
+    period = _period(local_microseconds(stamps, time_zone), rebalance)
+    named = np.zeros(len(microseconds), bool)
+    named[: len(stamps) - 1] = period[1:] != period[:-1]
+    return named
+
+
 def schedule(
     microseconds: np.ndarray,
     time_zone: str | None,
@@ -134,14 +147,9 @@ def schedule(
     rebalance: str,
     every: int,
     offset: int,
+    before: int = 0,
 ) -> np.ndarray:
-    """(T,) bool: the bars that decide (semantics.md, [S6])."""
-    if rebalance == "bar":
-        named = np.ones(len(microseconds), bool)
-    else:
-        stamps = microseconds if next_microsecond is None else np.append(microseconds, next_microsecond)
-        period = _period(local_microseconds(stamps, time_zone), rebalance)
-        named = np.zeros(len(microseconds), bool)
-        named[: len(stamps) - 1] = period[1:] != period[:-1]
-    number = np.cumsum(named) - 1
+    """(T,) bool: the bars that decide (semantics.md, [S6]). before: bars that were named before the first one."""
+    named = named_bars(microseconds, time_zone, next_microsecond, rebalance)
+    number = np.cumsum(named) - 1 + before
     return named & (number >= offset) & ((number - offset) % every == 0)

@@ -41,11 +41,13 @@ def drawdown(equity: np.ndarray, initial_cash: np.ndarray | float) -> np.ndarray
     return equity / peak - 1.0
 
 
-def equity_metrics(money: np.ndarray, initial_cash: np.ndarray | float, bars_per_year: float) -> dict[str, np.ndarray]:
+def equity_metrics(
+    money: np.ndarray, initial_cash: np.ndarray | float, bars_per_year: np.ndarray | float
+) -> dict[str, np.ndarray]:
     """The statistics of K scenarios, a (K,) array each.
 
     money: (len(MONEY), K, T) as in RawResult, or its first rows alone (equity, cash); NaN from a scenario's end on.
-    initial_cash: C, (K,) or one number.   bars_per_year: A, for annualising.
+    initial_cash: C, (K,) or one number.   bars_per_year: A, for annualising, (K,) or one number.
 
     bars              n, the bars before the end, int64.
     final_equity      E of the last of them, money.
@@ -70,13 +72,14 @@ def equity_metrics(money: np.ndarray, initial_cash: np.ndarray | float, bars_per
     Reproducible: a scenario's bits do not depend on its companions, nor on the layout of the array in memory.
     """
     cash = np.broadcast_to(np.asarray(initial_cash, np.float64), money.shape[1])
+    per_year = np.broadcast_to(np.asarray(bars_per_year, np.float64), money.shape[1])
     step = max(1, _BLOCK // money.shape[2])
     starts = range(0, len(cash), step)
-    parts = [_block(money[:, k : k + step], cash[k : k + step], bars_per_year) for k in starts]
+    parts = [_block(money[:, k : k + step], cash[k : k + step], per_year[k : k + step]) for k in starts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _block(money: np.ndarray, cash: np.ndarray, per_year: float) -> dict[str, np.ndarray]:
+def _block(money: np.ndarray, cash: np.ndarray, per_year: np.ndarray) -> dict[str, np.ndarray]:
     """`equity_metrics` of a few scenarios."""
     equity = np.ascontiguousarray(money[0])  # rows that NumPy adds in one order whatever the layout was
     alive = ~np.isnan(equity)

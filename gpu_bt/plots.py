@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot"]
+__all__ = ["new_figure", "plot", "save_figure"]
 
 # Colours that stay apart in print and for colour-blind readers (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F7F7F"
@@ -43,22 +43,33 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
 
     Raises ResultError: matplotlib is missing, the format is not known, the disk refuses.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
-    figure = Figure(figsize=(11, 12.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+    figure = new_figure(11, 12.5)
     table = {name: result.equity[name].to_numpy() for name in result.equity.columns}
     table["base"] = np.where(table["equity"] > 0, table["equity"], np.nan)  # what exposure and turnover are shares of
     when = result.timestamps.dt.replace_time_zone(None).to_numpy()
     panels = [_equity, _drawdown, _exposure, _turnover, _costs] if "buys" in table else [_equity, _drawdown]
     axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=[4, 1.6, 1.6, 1.3, 1.5][: len(panels)])
     for draw, ax in zip(panels, axes, strict=True):
-        draw(ax, when, table, result.config.initial_cash)
+        draw(ax, when, table, result.opening)
         _frame(ax, result, when, table)
     _time(axes[-1], result, when)
     _title(figure, result)
+    return save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches. Raises ResultError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | Figure:
+    """Write a figure in the format that the suffix names and give the path; the figure itself where path is None."""
     if path is None:
         return figure
     path = Path(path)
@@ -143,6 +154,7 @@ def _name(ax: Axes, title: str, numbers: str) -> None:
 def _frame(ax: Axes, result: Result, when: np.ndarray, table: dict[str, np.ndarray]) -> None:
     """The statuses, the ground after the end, the grid and the legend of a panel."""
     statuses = {name: np.datetime64(bar.replace(tzinfo=None)) for name, bar in result.statuses.items()}
+    statuses = {name: bar for name, bar in statuses.items() if bar >= when[0]}
     for name, bar in statuses.items():
         label = f"{name} {stamp(result.statuses[name])}" if ax.get_subplotspec().is_first_row() else None
         ax.axvline(bar, color=_STATUS[name], linestyle="--", linewidth=1.1, label=label)

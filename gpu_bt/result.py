@@ -28,13 +28,13 @@ from gpu_bt.config import Config
 from gpu_bt.errors import ConfigError, ResultError
 from gpu_bt.metrics import equity_metrics, infer_bars_per_year, returns
 from gpu_bt.spec import RawResult
-from gpu_bt.step.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
+from gpu_bt.step.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "read_config", "stamp", "write_beside", "write_together"]
+__all__ = ["Result", "read_config", "stamp", "time_series", "write_beside", "write_together"]
 
 
 class Result:
@@ -44,7 +44,9 @@ class Result:
     assets: (N,) ids.   config: as the run took it.   notes: what the run wants a person to know, name -> value.
     replay: (fills, positions) -> RawResult, the same run again with those recorded; None = it cannot be run again.
     lots: (N,) shares per lot of the panel, used instead of the config's unless that is 0; None = the config's.
-    wall_seconds: time the run took.
+    save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
+    before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
+    microseconds of its first bar, where that lies before the first one here.   wall_seconds: time the run took.
     """
 
     def __init__(
@@ -58,16 +60,21 @@ class Result:
         replay: Callable[[bool, bool], RawResult] | None = None,
         notes: Mapping[str, Any] | None = None,
         lots: np.ndarray | None = None,
+        save: Callable[[Any, RawResult], Path] | None = None,
+        opening: float | None = None,
+        earlier: Mapping[str, int] | None = None,
         wall_seconds: float = 0.0,
     ) -> None:
         self.raw, self.engine, self.config = raw, raw.engine, config
         self.assets, self.time_zone = tuple(assets), time_zone
         self.notes, self.wall_seconds = dict(notes or {}), wall_seconds
-        self._replay, self._lots = replay, lots
+        self._replay, self._lots, self._save = replay, lots, save
+        #: Equity before the first bar: what the metrics, drawdowns and returns are against.
+        self.opening = config.initial_cash if opening is None else opening
+        self._earlier = dict(zip(earlier or {}, time_series(list((earlier or {}).values()), time_zone), strict=True))
         self._utc = np.asarray(timestamps, "datetime64[us]")
-        stamps = pl.Series("timestamp", self._utc)
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
-        self.timestamps = stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps
+        self.timestamps = time_series(self._utc, time_zone)
         #: Bars per year used for annualising: the config's, or inferred from the timestamps.
         self.bars_per_year = config.bars_per_year or infer_bars_per_year(self._utc.view(np.int64))
 
@@ -113,13 +120,13 @@ class Result:
     @cached_property
     def metrics(self) -> dict[str, float | int | str]:
         """`gpu_bt.metrics.equity_metrics` of the run as Python numbers, with bars_per_year and status."""
-        found = equity_metrics(self.raw.money[:, :1], self.config.initial_cash, self.bars_per_year)
+        found = equity_metrics(self.raw.money[:, :1], self.opening, self.bars_per_year)
         numbers = {name: values[0].item() for name, values in found.items()}
         return {**numbers, "bars_per_year": self.bars_per_year, "status": self.status}
 
     def returns(self) -> pandas.Series:
         """Simple returns per bar as a pandas Series named "returns" with a DatetimeIndex, as empyrical, quantstats and
-        pyfolio take it. The first one is against the initial cash; bars after the end are left out.
+        pyfolio take it. The first one is against `opening`; bars after the end are left out.
 
         Raises ResultError where pandas is not installed.
         """
@@ -130,7 +137,7 @@ class Result:
         index = pandas.DatetimeIndex(self._utc, name="timestamp")
         if self.time_zone is not None:
             index = index.tz_localize("UTC").tz_convert(self.time_zone)
-        values = returns(self.raw.money[0, 0], self.config.initial_cash)
+        values = returns(self.raw.money[0, 0], self.opening)
         return pandas.Series(values, index=index, name="returns").dropna()
 
     @property
@@ -142,7 +149,8 @@ class Result:
     def statuses(self) -> dict[str, datetime]:
         """Status -> timestamp of the bar at which it was first set, the mildest first; empty where all is OK."""
         first = dict(zip(SCENARIO_STATUS, self.raw.state[0]["first_bar"].tolist(), strict=True))
-        return {name: self.timestamps[first[name]] for name in SCENARIO_STATUS[1:] if first[name] != NEVER}
+        set_ = [name for name in SCENARIO_STATUS[1:] if first[name] != NEVER]
+        return {name: self._earlier[name] if first[name] == EARLIER else self.timestamps[first[name]] for name in set_}
 
     def summary(self) -> str:
         """The run as an aligned table of plain text."""
@@ -178,6 +186,16 @@ class Result:
         files = {Path(folder) / name: job for name, job in jobs.items()}
         write_together(files)
         return list(files)
+
+    def checkpoint(self, path: str | os.PathLike[str]) -> Path:
+        """Write the state after the last bar, for `run(panel_of_later_bars, weights, config, resume=path)`.
+
+        Where `rebalance` is not "bar", the panel of this run needs a next_timestamp if its last bar may be one that
+        decides. Gives the path. Raises ResultError where the run cannot be saved, or the disk refuses.
+        """
+        if self._save is None:
+            raise ResultError("this result has no state to save: only runs over weights go on from a file")
+        return self._save(path, self.raw)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
         """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.plots.plot`."""
@@ -308,6 +326,12 @@ def _refusal(error: Exception, path: Path, beside: Path) -> str:
     return f"{reason}; choose another folder"
 
 
+def time_series(utc: Any, time_zone: str | None) -> pl.Series:
+    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one."""
+    stamps = pl.Series("timestamp", np.asarray(utc, np.int64 if len(utc) == 0 else None).astype("datetime64[us]"))
+    return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps
+
+
 def stamp(bar: datetime) -> str:
     """The shortest text of a bar's timestamp: the date alone at midnight."""
     text = bar.isoformat(sep=" ")
@@ -329,7 +353,7 @@ def _summary_rows(result: Result) -> list[tuple[str, str]]:
         ("assets", f"{len(result.assets):,}"),
         ("engine", f"{result.engine}, {result.wall_seconds:.3g} s"),
         ("status", "; ".join(since) or "OK"),
-        ("final equity", f"{m['final_equity']:,.2f} from {result.config.initial_cash:,.2f}"),
+        ("final equity", f"{m['final_equity']:,.2f} from {result.opening:,.2f}"),
         ("total return", f"{m['total_return']:.2%}"),
         ("annual return", f"{m['annual_return']:.2%}, volatility {m['volatility']:.2%}"),
         ("sharpe", f"{m['sharpe']:.2f}, sortino {m['sortino']:.2f}, calmar {m['calmar']:.2f}"),

@@ -15,7 +15,22 @@ import numpy as np
 
 from gpu_bt.step.layout import COUNTS, FILL, MONEY
 
-__all__ = ["FILL", "Book", "Decision", "Engine", "Market", "RawResult", "RunSpec", "Session", "ordered"]
+__all__ = [
+    "FILL", "Before", "Book", "Decision", "Engine", "Market", "RawResult", "RunSpec", "Session", "Start", "ordered",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Before:
+    """What a market carries over from the bars before its first one, where a run goes on from a saved one.
+
+    microsecond: the previous bar.   marks: (N,) mark per lot after it.   silent: (N,) int64, bars in a row without
+    close and open, very negative before an asset's first price.
+    """
+
+    microsecond: int
+    marks: np.ndarray
+    silent: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +41,9 @@ class Market:
     `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
     (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64
     (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
-    `cache` belongs to the engines: what they derive from the panel alone, kept from one run to the next.
+    `before` is what the bars before the first one have left behind, None where there were none; its marks are those of
+    the lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
+    to the next.
     """
 
     microseconds: np.ndarray
@@ -46,6 +63,7 @@ class Market:
     delisting_return: np.ndarray | None = None
     lot: np.ndarray | None = None
     tie: np.ndarray | None = None
+    before: Before | None = None
     cache: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -61,6 +79,18 @@ class Market:
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False  # which pickling forgets
             object.__setattr__(self, name, value)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """Where K scenarios stand before the first bar: STATE[K], holdings and orders (K, N) in lots.
+
+    A status that was set before has EARLIER as its first bar. Scenarios that have ended have no rows any more.
+    """
+
+    state: np.ndarray
+    holdings: np.ndarray
+    orders: np.ndarray
 
 
 def _rows_with_targets(weights: np.ndarray) -> np.ndarray:
@@ -79,6 +109,7 @@ class RunSpec:
     params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
     callback: K = 1 and the decisions come bar by bar (Session.close_bar); `weights` is empty, `schedules` says when.
+    `start` is where the scenarios go on from, None = from their initial cash. Engines with `resumes = True` honour it.
     """
 
     market: Market
@@ -89,6 +120,7 @@ class RunSpec:
     fills: bool = False
     positions: bool = False
     callback: bool = False
+    start: Start | None = None
 
     @cached_property
     def with_targets(self) -> tuple[np.ndarray, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from gpu_bt.errors import ConfigError
 if TYPE_CHECKING:
     from gpu_bt.config import Config
 
-__all__ = ["config", "folder", "mapping", "typed"]
+__all__ = ["books", "config", "folder", "grid", "mapping", "typed"]
 
 
 def typed(text: str, options: Collection[str]) -> str:
@@ -78,6 +79,31 @@ def config(path: Path | None, settings: list[str]) -> Config:
         check_names([name])
         values[name] = _scalar(text)
     return Config.from_dict(values)
+
+
+def grid(path: Path) -> Any:
+    """The grid of a TOML file: axis = [values], alone or in a table [grid]; or an array of tables [[scenarios]]."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file such as band = [0, 0.01]") from error
+    if "scenarios" in values:
+        return values["scenarios"]
+    return values["grid"] if isinstance(values.get("grid"), dict) else values
+
+
+def books(texts: list[str]) -> dict[str, str]:
+    """[NAME=]FILE -> {name: file}; the name of a file alone is its own without the ending."""
+    out: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or os.path.exists(text):
+            name, path = Path(text).stem, text
+        if name in out:
+            raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
+        out[name] = path
+    return out
 
 
 def _scalar(text: str) -> Any:

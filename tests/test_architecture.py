@@ -26,17 +26,25 @@ PACKAGES = ("gpu_bt", "cpu_fallback")
 WAIST = ("gpu_bt.spec", "gpu_bt.step", "gpu_bt.config")
 #: Third-party library -> the modules that may import it; a name ends with a dot where a whole package may.
 ONLY = {
-    "polars": ("gpu_bt.frames", "gpu_bt.readers", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.sweep", "gpu_bt.batch"),
+    "polars": (
+        "gpu_bt.frames",
+        "gpu_bt.readers",
+        "gpu_bt.result",
+        "gpu_bt.plots",
+        "gpu_bt.batch",
+        "gpu_bt.sweep_result",
+        "gpu_bt.chunk_files",
+    ),
     "narwhals": ("gpu_bt.frames", "gpu_bt.readers"),
     "pandas": ("gpu_bt.result",),
-    "matplotlib": ("gpu_bt.plots", "gpu_bt.result"),
+    "matplotlib": ("gpu_bt.plots", "gpu_bt.result", "gpu_bt.sweep_plots", "gpu_bt.sweep_result"),
     "cupy": ("gpu_bt.cuda.",),
-    "typer": ("gpu_bt.cli",),
-    "rich": ("gpu_bt.cli",),
+    "typer": ("gpu_bt.cli", "gpu_bt.cli_common", "gpu_bt.cli_sweep"),
+    "rich": ("gpu_bt.cli_common",),
 }
 #: Imports point down: a module may import those of its own floor or below.
 FLOORS = [
-    ("gpu_bt.errors",),
+    ("gpu_bt.errors", "gpu_bt.fingerprints"),
     ("gpu_bt.config", "gpu_bt.clock"),
     ("gpu_bt.step.layout",),
     ("gpu_bt.spec", "gpu_bt.metrics"),
@@ -45,9 +53,13 @@ FLOORS = [
     ("gpu_bt.panel", "gpu_bt.weights", "gpu_bt.engine", "gpu_bt.cuda"),
     ("gpu_bt.batch", "gpu_bt.rules", "gpu_bt.strategy"),
     ("gpu_bt.readers", "gpu_bt.frames", "gpu_bt.synthetic", "gpu_bt.result", "gpu_bt.plots", "gpu_bt.advice"),
-    ("gpu_bt.api", "gpu_bt.sweep"),
+    ("gpu_bt.checkpoint", "gpu_bt.grid", "gpu_bt.statistics"),
+    ("gpu_bt.api",),
+    ("gpu_bt.chunks",),
+    ("gpu_bt.chunk_files", "gpu_bt.sweep_result", "gpu_bt.sweep_plots"),
+    ("gpu_bt.sweeps",),
     ("gpu_bt.verify", "gpu_bt.words", "gpu_bt.lookahead"),
-    ("gpu_bt.cli",),
+    ("gpu_bt.cli", "gpu_bt.cli_common", "gpu_bt.cli_sweep"),
 ]
 TAGS = [f"[{tag}]" for tag in "S1 S2 S3 S4 S4m S5 S5d S5m S6 S7 S8 S9".split()]
 
@@ -133,7 +145,7 @@ def prints(root: Path) -> list[str]:
     out = []
     for name, tree in modules(root).items():
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        if name != "gpu_bt.cli" and calls & {"print", "sys.stdout.write", "sys.stderr.write"}:
+        if not re.fullmatch(r"gpu_bt\.cli(_\w+)?", name) and calls & {"print", "sys.stdout.write", "sys.stderr.write"}:
             out.append(name)
     return out
 

@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from sweeps import books, universe
+
+import gpu_bt as bt
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -34,6 +39,15 @@ def test_the_strategy_prints_what_the_page_shows():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == blocks("text")[1].strip()
+def test_the_example_of_a_grid_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    panel = universe()
+    names = {"bt": bt, "panel": panel, "W20": books(panel)["one"], "W60": books(panel)["two"]}
+    sweep, statistics = [block for block in blocks("python") if "grid" in block]
+    exec(sweep, names)
+    assert len(names["grid"]) == 54 and (tmp_path / "grid.png").exists()
+    exec(sweep.replace("bt.Config(initial_cash=1e7),", "bt.Config(initial_cash=1e7), equity=True, grid="), names)
+    exec(statistics, names)
 
 
 def test_links_lead_somewhere():

@@ -16,6 +16,7 @@ from gpu_bt.config import CHOICES, Config
 __all__ = [
     "BUFFERS",
     "COUNTS",
+    "EARLIER",
     "FILL",
     "LAUNCH",
     "MONEY",
@@ -66,6 +67,8 @@ MONEY = (
 COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 #: first_bar of a status that was never set.
 NEVER = -1
+#: first_bar of a status that was set before the first bar of a run that goes on from a saved one.
+EARLIER = -2
 
 #: One scenario's parameters: Config's numbers as float64, its whole numbers and choices as int32.
 PARAMS = np.dtype(

@@ -7,13 +7,17 @@ Letters: T bars, N assets. Every array here is independent of the scenario but f
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from gpu_bt.spec import Market
 
-__all__ = ["PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "lots", "marks", "prices"]
+__all__ = [
+    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "lots", "marks", "opening_marks", "prices",
+    "silence",
+]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
 PRICE_OF = ("open", "close", "vwap", "close")
@@ -99,7 +103,7 @@ def marks(market: Market, lot: float) -> np.ndarray:
         return close.values
     out = close.values.copy()
     first = prices(market, "open", lot).values if market.open is not None else None
-    last = np.zeros(out.shape[1])
+    last = opening_marks(market)
     for t in range(len(out)):
         if close.gaps[t] or (market.split is not None):
             if market.split is not None:
@@ -112,6 +116,11 @@ def marks(market: Market, lot: float) -> np.ndarray:
         last = out[t]
     market.cache[key] = out
     return out
+
+
+def opening_marks(market: Market) -> np.ndarray:
+    """(N,) mark per lot carried into the first bar: 0 where nothing came before."""
+    return np.zeros(market.shape[1]) if market.before is None else market.before.marks
 
 
 def events(market: Market, delist_after: int) -> Events:
@@ -144,24 +153,28 @@ def events(market: Market, delist_after: int) -> Events:
 
 
 def days_between(market: Market) -> np.ndarray:
-    """[S1] (T,) days since the previous bar, 0 at the first."""
-    return np.concatenate(([0.0], np.diff(market.microseconds).astype(np.float64) / 8.64e10))
+    """[S1] (T,) days since the previous bar, 0 at the first of all."""
+    first = market.microseconds[0] if market.before is None else market.before.microsecond
+    return np.diff(market.microseconds, prepend=first).astype(np.float64) / 8.64e10
+
+
+def silence(market: Market) -> Iterator[np.ndarray]:
+    """[S3] (N,) int64 after each bar: bars in a row without close and open; very negative before the first price."""
+    missing = np.isnan(market.close)
+    if market.open is not None:
+        missing &= np.isnan(market.open)
+    never = np.full(missing.shape[1], np.iinfo(np.int64).min // 2)  # what began before the first price reaches no count
+    run = never if market.before is None else market.before.silent
+    for row in missing:
+        run = np.where(row, run + 1, 0)
+        yield run
 
 
 def _silent(market: Market, count: int) -> np.ndarray:
     """(T, N) bool: this bar is the count-th in a row at which an asset seen before has neither close nor open."""
-    missing = np.isnan(market.close)
-    if market.open is not None:
-        missing &= np.isnan(market.open)
-    out = np.zeros(missing.shape, bool)
-    if not missing.any():
-        return out
-    never = np.iinfo(np.int64).min // 2  # a run that began before the first price reaches no count
-    run = np.full(missing.shape[1], never)
-    for t, row in enumerate(missing):
-        run = np.where(row, run + 1, 0)
-        out[t] = run == count
-    return out
+    if not np.isnan(market.close).any():
+        return np.zeros(market.shape, bool)
+    return np.array([run == count for run in silence(market)])
 
 
 def _drop_old_lots(cache: dict[Any, Any], lot: float) -> None:
