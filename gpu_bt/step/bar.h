@@ -6,7 +6,7 @@
 #include "fill.h"
 
 BT_FN void bt_set_status(Scenario &s, int code, int64_t t) {
-    if (s.st.first_bar[code] < 0) s.st.first_bar[code] = (int32_t)t;
+    if (s.st.first_bar[code] == NEVER) s.st.first_bar[code] = (int32_t)t;
 }
 BT_FN bool bt_borrows(const Lane &lane, const Scenario &s) {
     return s.margin && (lane.in->borrow_rate.data || s.p->borrow_rate != 0.0);
@@ -20,8 +20,8 @@ BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
     return bt_inside(fees, s.limit) && bt_inside(s.st.cash, s.limit);
 }
 BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
-    if (!t || !bt_borrows(lane, s)) return 0.0;
-    const double *m = BT_ROW(lane, LAST, lane.in->marks, t - 1), *h = s.h;
+    if (!bt_borrows(lane, s)) return 0.0;
+    const double *m = bt_last(lane, t), *h = s.h;
     const double *rates = lane.in->borrow_rate.data ? BT_ROW(lane, BORROW, lane.in->borrow_rate, t) : nullptr;
     const double rate = s.p->borrow_rate, days = lane.in->days[t], magic = s.magic;
     double fees = 0;

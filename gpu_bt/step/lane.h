@@ -129,11 +129,19 @@ BT_STEP const double *bt_inverse_root(Lane &lane, int64_t t) {
     BT_EACH(j, lane.A) own[j] = row[j] > 0.0 ? 1.0 / sqrt(row[j]) : 0.0;
     return BT_MADE(lane, INVERSE_ROOT, t);
 }
-/* The mark before [S5] of bar t: the last one, divided by a split of this bar; 0 at the first bar. */
+/* The marks after bar t - 1; at bar 0 those that the market carries over, else 0. */
+BT_STEP const double *bt_last(Lane &lane, int64_t t) {
+    if (t) return BT_ROW(lane, LAST, lane.in->marks, t - 1);
+    if (!lane.in->opening) return BT_OWN(lane, ZERO);
+    const bt_panel opening = {lane.in->opening, KIND_FLOAT64};
+    const double *row = BT_ROW(lane, LAST, opening, 0);
+    lane.seen[BUFFER_DOUBLE_LAST] = -1;  // not those of bar 0
+    return row;
+}
+/* The mark before [S5] of bar t: the last one, divided by a split of this bar. */
 BT_STEP const double *bt_carried(Lane &lane, int64_t t) {
     if (BT_IS(lane, CARRIED, t)) return lane.at[BUFFER_DOUBLE_CARRIED];
-    if (t == 0) return BT_OWN(lane, ZERO);
-    const double *last = BT_ROW(lane, LAST, lane.in->marks, t - 1);
+    const double *last = bt_last(lane, t);
     if (!lane.in->split_bar[t]) return last;
     const double *ratio = BT_ROW(lane, SPLIT, lane.in->split, t);
     double *own = BT_OWN(lane, CARRIED);

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.spec import RawResult, RunSpec, ordered
-from gpu_bt.step.layout import BUFFERS, COUNTS, FILL, LAUNCH, MONEY, NEVER, PANEL_KINDS, RECORD, ROWS, STATE
-from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, prices
+from gpu_bt.spec import Book, Decision, RawResult, RunSpec, ordered
+from gpu_bt.step.layout import BUFFERS, COUNTS, FILL, LAUNCH, MONEY, NEVER, PANEL_KINDS, PHASES, RECORD, ROWS, STATE
+from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
 
 __all__ = ["LaneSession", "lane_bytes"]
 
 #: Scenarios that share a lane read these alike.
 _SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
-#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 4, [S6] to [S8] 2.
-_CUTS = 8
+#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
+_CUTS = 12
 _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
+_GIVEN = ("weights", "lots", "limit", "stop")
 #: gpu_bt/step/lane.h: bytes of a slot, bars of a run, classes of the buy-back.
 _SLOT, _RUN, _CLASSES = 512, 32, 512
 
@@ -35,6 +36,8 @@ def lane_bytes(scenarios: int, assets: int) -> int:
 
 def _opening(spec: RunSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(STATE[K], holdings (K, N), orders (K, N)) before the first bar."""
+    if spec.start is not None:
+        return spec.start.state, spec.start.holdings, spec.start.orders
     state = np.zeros(len(spec.params), STATE)
     state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
     state["first_bar"] = NEVER
@@ -65,12 +68,12 @@ class LaneSession:
         groups = self._lanes(most, least)
         self.per_lane = max(map(len, groups))
         state, held, orders = _opening(spec) if before is None else (before.state, before.holdings, before.orders)
-        self.state, self.params = self.put(state), self.put(np.ascontiguousarray(spec.params))
+        self.state, self.params = self.put(state.copy()), self.put(np.ascontiguousarray(spec.params))
         columns = len(MONEY) if full else 2
         self.money = self.zeros((columns, k, t_count), np.float64, np.nan)
         self.counts = self.zeros((len(COUNTS), k, t_count), np.int32) if full else None
         self.positions = self.zeros((k, t_count, n), np.float64, np.nan) if spec.positions else None
-        self.holdings, self.orders = self.put(held), self.put(orders)
+        self.holdings, self.orders = self.put(held.copy()), self.put(orders.copy())
         self.logs: list[list[np.ndarray]] = [[], []]
         self.log_bars = t_count
         self.log_room = 0
@@ -80,7 +83,9 @@ class LaneSession:
             self.log_room = min(self.log_bars, t_count) * per_bar
         self.fills, self.cuts = (self.zeros(len(groups) * self.log_room, FILL, None) for _ in range(2))
         self.logged = self.zeros((len(groups), 2), np.int64)
-        self.book_now = self.zeros(3, np.float64)
+        self.portfolio = self.zeros(3, np.float64)
+        self.given = [self.zeros(n, np.float64) for _ in _GIVEN] if spec.callback else []
+        self.opened = False
         size = lane_bytes(self.per_lane, n)
         self.arena = self.zeros(len(groups) * size, np.uint8)
         due = spec.due()
@@ -94,7 +99,7 @@ class LaneSession:
         for name in ("params", "state", "money", "positions", "holdings", "orders", "counts", "fills", "cuts", "logged",
                      "arena"):  # fmt: skip
             record[name] = self._at(getattr(self, name))
-        record["book"] = self._at(self.book_now)
+        record["book"] = self._at(self.portfolio)
         self.launch = np.zeros(1, LAUNCH)
         self.launch["lanes"] = len(groups)
         self.launch["rows"], self.launch["record"] = self._keep(rows), self._keep(record)
@@ -121,6 +126,10 @@ class LaneSession:
         """A NumPy copy, of entries [start, stop) of a flat array."""
         return array[start:stop].copy()
 
+    def write(self, array: Any, values: np.ndarray) -> None:
+        """Copy NumPy values into an array of `zeros`."""
+        array[...] = values
+
     def clear(self, array: Any) -> None:
         """Set every entry to 0."""
         array[...] = 0
@@ -135,7 +144,7 @@ class LaneSession:
 
     def advance(self, t0: int, t1: int) -> None:
         """Run bars t0..t1-1; t0 is where the last call stopped."""
-        if t0 != self.t or not t0 <= t1 <= self.spec.market.shape[0]:
+        if t0 != self.t or self.opened or not t0 <= t1 <= self.spec.market.shape[0]:
             raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {self.spec.market.shape[0]}")
         step = max(1, min(self.bars_a_call(), self.log_bars))
         while self.t < t1:
@@ -145,6 +154,39 @@ class LaneSession:
             if self.spec.fills:
                 self._drain()
             self.t = stop
+
+    def open_bar(self, t: int) -> bool:
+        """[S1] to [S5m], with same_close [S1] to [S5d]; whether a strategy may decide now."""
+        if t != self.t or self.opened or not self.spec.callback:
+            raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
+        self._half("open")
+        self.opened = True
+        return bool(self.host(self.portfolio)[2])
+
+    def book(self) -> Book:
+        """The portfolio at the open bar."""
+        cash, equity, _ = self.host(self.portfolio).tolist()
+        return Book(cash, equity, self.host(self.holdings)[0], self.host(self.orders)[0])
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """[S6] to [S9] of the open bar."""
+        if t != self.t or not self.opened:
+            raise ValueError(f"close_bar({t}): open_bar({self.t}) comes first")
+        for name, at in zip(_GIVEN, self.given, strict=True):
+            values = None if decision is None else getattr(decision, name)
+            self.launch[name] = 0 if values is None else self.address(at)
+            if values is not None:
+                self.write(at, values)
+        self._half("close")
+        if self.spec.fills:
+            self._drain()
+        self.t, self.opened = t + 1, False
+
+    def _half(self, phase: str) -> None:
+        self.launch["t0"], self.launch["t1"] = self.t, self.t + 1
+        self.launch["phase"] = PHASES.index(phase)
+        self.call(self.launch)
+        self.launch["phase"] = PHASES.index("bars")
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
@@ -199,13 +241,16 @@ class LaneSession:
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
             "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,
-            "off_asset": happens.off_asset,
+            "off_asset": happens.off_asset, "opening": None if market.before is None else opening_marks(market),
         }  # fmt: skip
         for name, array in arrays.items():
             rows[name] = self._keep(array)
         panels = {name: getattr(market, name) for name in _PANELS}
         panels |= {"close": prices(market, "close", lot).values, "exec": price.values, "marks": mark}
-        panels |= {"field": getattr(market, field), "weights": spec.weights[first["weights"]]}
+        panels |= {
+            "field": getattr(market, field),
+            "weights": None if spec.callback else spec.weights[first["weights"]],
+        }
         for name, panel in panels.items():
             if panel is not None:
                 self.kept.append(self.panel(panel))
@@ -213,6 +258,7 @@ class LaneSession:
         rows["T"], rows["N"] = market.shape
         rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
+        rows["callback"] = spec.callback
 
     def _keep(self, array: np.ndarray | None) -> int:
         if array is None:

@@ -133,7 +133,7 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 ROWS, _ROWS_C = _members(
     ("int64_t", "T N K off_count lag all_whole none_whole callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
-    ("const double *", "days unit whole back"),
+    ("const double *", "days unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
     ("bt_panel", "open high low"),
@@ -201,6 +201,7 @@ def render_c() -> str:
         *((f"BUFFER_{kind.upper()}_", names) for kind, names in BUFFERS.items()),
     ):
         lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate((*names, "count"))]
+    lines.append(f"#define NEVER ({NEVER})")
     for field, names in CHOICES.items():
         lines += [f"#define {field.upper()}_{name.upper()} {code}" for code, name in enumerate(names)]
     for struct, dtype, types in (

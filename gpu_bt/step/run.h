@@ -11,6 +11,7 @@
 BT_STEP int64_t bt_quiet_until(Lane &lane, const Scenario &s, int64_t t, int64_t end) {
     const double *h = s.h, *o = s.o;
     bool found = false;
+    if (!t && lane.in->opening) return t;  // the marks before it are not the panel's
     if (s.stop) {
         BT_EACH(j, lane.A) found |= (h[j] != 0.0) | (o[j] != 0.0);
         if (bt_any(found)) return t;
@@ -164,7 +165,7 @@ BT_STEP void bt_enter(Lane &lane, Scenario &s, int k) {
     s.equity = s.longs = s.shorts = 0.0;
     bt_blank(s);
     s.pending = s.saved = s.fills_at = s.cuts_at = s.open = s.called = s.conditions = 0;
-    s.stop = s.st.first_bar[STATUS_DRAWDOWN_STOP] >= 0;
+    s.stop = s.st.first_bar[STATUS_DRAWDOWN_STOP] != NEVER;
     s.margin = s.p->account == ACCOUNT_MARGIN;
     s.keeps = s.p->unfilled == UNFILLED_KEEP;
     s.same_close = s.p->execution == EXECUTION_SAME_CLOSE;
