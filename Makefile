@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every target makes the environment that it needs: .venv, from $(PYTHON), renewed when pyproject.toml changes.
+# Every target makes the environment that it needs: .venv, from $(PYTHON), renewed when pyproject.toml or setup.py
+# changes; the native engine is compiled again, without the network, when what it is made of changes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# What the native engine is made of.
+NATIVE := $(wildcard cpu_fallback/*.cpp gpu_bt/step/*.h) cpu_fallback/native_build.py gpu_bt/step/layout.py gpu_bt/config.py
 # One worker per processor; JOBS=0 runs the tests in one process.
 JOBS ?= auto
-# Options of benchmarks.run, such as BENCH=--quick.
+# Options of benchmarks.run, such as BENCH=--quick, and of benchmarks.gpu_check, such as GPU_CHECK="--out FOLDER".
 BENCH ?=
+GPU_CHECK ?=
 # -rs names what was skipped, and why.
 PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS)
 
@@ -17,8 +21,8 @@ PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS)
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
 	@echo "make test       all tests"
-	@echo "make check      lint, format, engines against each other, all tests"
-	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md"
+	@echo "make check      lint, format, engines against each other, all tests, none left out for want of a tool"
+	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make clean      remove what was made, $(VENV) aside"
 	@echo
@@ -36,28 +40,36 @@ check: $(VENV)/.data
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/gpu-bt verify
-	$(PYTEST)
+	$(PYTEST) --require-tools
 
 bench: $(VENV)/.data
 	$(BIN)/python -m benchmarks.run $(BENCH)
 	$(BIN)/python -m benchmarks.tables
 
+# Without .venv, so that it runs where nothing can be installed: $(PYTHON) has NumPy and CuPy.
 gpu-check:
-	@echo "gpu-check: this version has no CUDA engine, so there is nothing to check on a GPU" >&2
-	@exit 1
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.installed: pyproject.toml
+# $? is what changed since; all of it the first time.
+$(VENV)/.installed: pyproject.toml setup.py $(NATIVE)
+	$(if $(filter pyproject.toml setup.py,$?),$(INSTALL),$(COMPILE))
+	@touch $@
+
+define INSTALL
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is no Python 3.11 or newer: pass another, as in make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable ".[dev]"
-	@touch $@
+endef
+
+COMPILE = $(BIN)/python -c 'from pathlib import Path; from cpu_fallback import native_build as native; \
+	print("native engine:", native.build(Path("cpu_fallback")) or "compiled")'
 
 # Real prices for the demo and for one test. Only a data file of the package is read, so its dependencies are left out.
-$(VENV)/.data: $(VENV)/.installed
+$(VENV)/.data: | $(VENV)/.installed
 	$(PIP) --no-deps "skfolio>=0.9"
 	@touch $@

@@ -4,46 +4,47 @@ reason lies in its place, and the engine shows it."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 
 
 class BuildNative(build_ext):
-    """One shared library, without Python inside."""
+    """Shared libraries without Python inside, into the built package (editable: beside the source); none must exist."""
 
-    def get_ext_filename(self, fullname: str) -> str:
-        """The same name for every version of Python."""
-        return os.path.join(*fullname.split(".")) + ".so"
-
-    def build_extension(self, ext: Extension) -> None:
-        """The library, or the reason why there is none, into the built package (editable: beside the source)."""
-        folder = Path(self.get_ext_fullpath(ext.name)).parent
-        reason = self._build(folder)
-        if reason is not None:
-            print(f"gpu-bt: the native engine is left out: {reason}", file=sys.stderr)
-        if self.editable_mode:
-            for name in ("_native.so", "_native_reason.txt"):
-                (ROOT / "cpu_fallback" / name).unlink(missing_ok=True)
-            if reason is not None:
-                (ROOT / "cpu_fallback" / "_native_reason.txt").write_text(f"{reason}\n", "utf-8")
-
-    def _build(self, folder: Path) -> str | None:
+    def run(self) -> None:
+        """Compile, or say why not."""
         sys.path.insert(0, str(ROOT))
         try:
             from cpu_fallback.native_build import build
 
-            return build(folder)
+            reason = build((ROOT if self.inplace else Path(self.build_lib)) / "cpu_fallback")
         except Exception as exc:  # such as a build without NumPy
-            return f"{type(exc).__name__}: {exc}"
+            reason = f"{type(exc).__name__}: {exc}"
+        if reason is not None:
+            print(f"gpu-bt: the native engine is left out: {reason}", file=sys.stderr)
+
+    def get_outputs(self) -> list[str]:
+        return []
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+
+class AnyPython(bdist_wheel):
+    """A wheel for one platform and every version of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """py3-none-PLATFORM."""
+        return "py3", "none", super().get_tag()[2]
 
 
 setup(
-    ext_modules=[Extension("cpu_fallback._native", ["cpu_fallback/native.cpp"], optional=True)],
-    cmdclass={"build_ext": BuildNative},
+    ext_modules=[Extension("cpu_fallback._native", ["cpu_fallback/native.cpp"])],
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": AnyPython},
 )

@@ -195,7 +195,7 @@ def _order(lane: Lane, t: int, equity: np.ndarray, weights: np.ndarray, held: np
         lane.record.cut(lane, "BELOW_MIN", small, delta)
         delta = np.where(small, 0.0, delta)
     if missing is not None:
-        lane.record.cut(lane, "NO_PRICE", missing & live, np.zeros(1))
+        lane.record.cut(lane, "NO_PRICE", np.broadcast_to(missing & live, delta.shape), np.zeros(1))
         delta = np.where(missing & (weights == 0), -h, delta)
     if target is not None:
         delta = np.where(target, delta, 0.0 if lane.o is None else lane.o)

@@ -21,7 +21,7 @@ _FOLDER = Path(__file__).parent
 #: Scenarios times assets of a lane: its holdings, orders and rows stay in a core's second-level cache.
 _LANE = 80_000
 #: Asset-bars of one call for each thread: a fraction of a second, so that Ctrl-C is seen between two.
-_CALL = 10_000_000
+_CALL = 4_000_000
 #: Asset-bars below which threads cost more than they bring.
 _SMALL = 200_000
 _LOG_BYTES = 1 << 28
@@ -54,6 +54,11 @@ def load(folder: Path = _FOLDER) -> ctypes.CDLL | str:
     return library
 
 
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class NativeEngine:
     """Runs where the package was installed with a C++ compiler. `threads`: None = one per processor."""
 
@@ -73,7 +78,7 @@ class NativeEngine:
         library = load(self.folder)
         if isinstance(library, str):
             raise RuntimeError(f"engine 'native' cannot run: {library}")
-        return NativeSession(spec, library, self.threads or len(os.sched_getaffinity(0)))
+        return NativeSession(spec, library, self.threads or _processors())
 
 
 class NativeSession(LaneSession):

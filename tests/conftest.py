@@ -1,17 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixture `engine`: a test that takes it runs once on every engine of this machine, by name."""
+"""The fixture `engine`: a test that takes it runs once on every engine of this machine, by name. Options that turn a
+test left out into a failure."""
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Iterator
+
 import pytest
+from emulator.toolchain import nvrtc
 
 from gpu_bt.engine import reasons
+
+#: How reasons begin for which --require-tools may still leave a test out: what the machine is, not what is installed on
+#: it. GCC is enough of a compiler.
+_NO_TOOL = (
+    r"root may|the system has no|needs a POSIX|pipes close|this processor has no|no clang|there is no engine 'cuda'"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-gpu", action="store_true", help="fail, instead of leaving it out, where cuda cannot run"
     )
+    parser.addoption(
+        "--require-tools", action="store_true", help="fail, instead of leaving it out, where a compiler or data miss"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if item.config.getoption("--require-tools") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        # One of CUDA's two compilers is enough.
+        other = ("NVRTC" in reason and shutil.which("nvcc")) or ("nvcc" in reason and nvrtc())
+        if not re.match(_NO_TOOL, reason) and not other:
+            report.outcome, report.longrepr = "failed", f"--require-tools: {reason}"
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

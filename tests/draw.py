@@ -26,9 +26,9 @@ _FLOAT_FIELDS = (
 )  # what a float32 panel casts
 
 
-def scenario(seed: int) -> tuple[OraclePanel, np.ndarray, Config]:
+def scenario(seed: int, assets: int | None = None) -> tuple[OraclePanel, np.ndarray, Config]:
     """`draw` from a seed."""
-    return draw(np.random.default_rng(seed))
+    return draw(np.random.default_rng(seed), assets)
 
 
 def scenarios() -> st.SearchStrategy[tuple[OraclePanel, np.ndarray, Config]]:
@@ -36,10 +36,12 @@ def scenarios() -> st.SearchStrategy[tuple[OraclePanel, np.ndarray, Config]]:
     return st.integers(0, 2**63 - 1).map(scenario)
 
 
-def draw(rng: np.random.Generator) -> tuple[OraclePanel, np.ndarray, Config]:
-    """(panel, weights (T, N) with NaN = no target, config), each valid by the law's input rules."""
+def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePanel, np.ndarray, Config]:
+    """(panel, weights (T, N) with NaN = no target, config), each valid by the law's input rules; N is drawn too, mostly
+    small, where it is not given."""
     t = int(rng.integers(1, 41)) if chance(rng, 0.3) else int(rng.integers(12, 41))
     n = int(rng.integers(13, 41)) if chance(rng, 0.1) else int(rng.integers(1, 13))
+    n = n if assets is None else assets
     mood = pick(rng, ("plain", "tight", "levered", "edge"), (0.3, 0.31, 0.29, 0.1))
     execution = pick(rng, CHOICES["execution"])
     cash = initial_cash(rng, mood)

@@ -39,6 +39,8 @@ def test_the_strategy_prints_what_the_page_shows():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == blocks("text")[1].strip()
+
+
 def test_the_example_of_a_grid_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     panel = universe()

@@ -149,7 +149,7 @@ class LaneSession:
         step = max(1, min(self.bars_a_call(), self.log_bars))
         while self.t < t1:
             stop = min(t1, self.t + step)
-            self.launch["t0"], self.launch["t1"] = self.t, stop
+            self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, stop, stop == t1
             self.call(self.launch)
             if self.spec.fills:
                 self._drain()
@@ -183,7 +183,7 @@ class LaneSession:
         self.t, self.opened = t + 1, False
 
     def _half(self, phase: str) -> None:
-        self.launch["t0"], self.launch["t1"] = self.t, self.t + 1
+        self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, self.t + 1, True
         self.launch["phase"] = PHASES.index(phase)
         self.call(self.launch)
         self.launch["phase"] = PHASES.index("bars")

@@ -217,7 +217,7 @@ BT_STEP void bt_leave(Lane &lane, Scenario &s, int64_t t) {
     for (int k = 0; k < lane.in->K; ++k) {
         if (many) bt_load(lane, s, k);
         if (bt_first()) lane.out->state[s.id] = s.st;
-        if (!s.st.ended) {
+        if (!s.st.ended && lane.call->last) {
             bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
             bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
         }
