@@ -11,7 +11,7 @@ import numpy as np
 
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, probe
 from gpu_bt.cuda.module import SHARED_DOUBLES, kernel
-from gpu_bt.spec import Market, RawResult, RunSpec, ordered
+from gpu_bt.spec import Book, Decision, Market, RawResult, RunSpec, ordered
 from gpu_bt.step.lanes import LaneSession, lane_bytes
 from gpu_bt.step.layout import COUNTS, MONEY
 
@@ -31,6 +31,7 @@ class CudaEngine:
     """Runs where CuPy finds a device. `threads`: of a block, a multiple of 32; None = by the number of assets."""
 
     name = "cuda"
+    callbacks = resumes = True
 
     def __init__(self, threads: int | None = None, together: int | None = None, shared: bool = True) -> None:
         self.threads, self.together, self.shared = threads, together, shared
@@ -65,7 +66,7 @@ class CudaSession:
         """Bars a window and scenarios a part, so that panels and records take at most `room` bytes."""
         t = self.spec.market.shape[0]
         panels = self.panel_bytes()
-        self.window = t if panels <= 0.7 * room else max(1, int(t * 0.4 * room / panels))
+        self.window = t if self.spec.callback or panels <= 0.7 * room else max(1, int(t * 0.4 * room / panels))
         left = room - panels * min(1.0, self.window / t)
         parts = -(-len(members) // max(1, int(left // self.scenario_bytes())))
         self.parts += [_Part(self, m) for m in np.array_split(members, parts)]
@@ -99,13 +100,33 @@ class CudaSession:
             i += 1
         self.t = t1
 
+    def open_bar(self, t: int) -> bool:
+        """[S1] to [S5m] of a callback run, with same_close [S1] to [S5d]; whether a strategy may decide now."""
+        return self._callback().open_bar(t)
+
+    def book(self) -> Book:
+        """The portfolio at the open bar, in host memory."""
+        return self._callback().book()
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """[S6] to [S9] of the open bar."""
+        self._callback().close_bar(t, decision)
+        self.t = self.parts[0].t = t + 1
+
+    def _callback(self) -> _Lanes:
+        """The lanes of the one scenario of a callback run, at its bar."""
+        part = self.parts[0]
+        part.place()
+        assert part.lanes is not None
+        return part.lanes
+
     def _make_room(self, i: int, exc: Exception) -> None:
         """After a failed allocation: forget panels that lie there, then take half the bars, then half the scenarios."""
         part = self.parts[i]
         part.leave()
         if _forget(self.spec):
             return
-        if self.window > 1:
+        if self.window > 1 and not self.spec.callback:  # whose limits and stops are not in the record
             self.window = -(-self.window // 2)
             return
         if len(part.members) == 1 or part.saved is not None:
@@ -150,15 +171,23 @@ class _Part:
         """Up to bar t1, window by window."""
         session, bars = self.session, self.spec.market.shape[0]
         while self.t < t1:
-            if self.lanes is None:
-                end = min(bars, self.t + session.window)
-                self.lanes = _Lanes(self.spec, session.device, session.engine, (self.t, end), self.saved)
+            self.place()
+            assert self.lanes is not None
             stop = min(t1, self.lanes.window[1])
             self.lanes.advance(self.t, stop)
             self.t = stop
             if len(session.parts) > 1 or (stop == self.lanes.window[1] and stop < bars):
                 self.saved = self.lanes.result()
                 self.lanes = None
+
+    def place(self) -> None:
+        """On the device, for the window at hand."""
+        session, bars = self.session, self.spec.market.shape[0]
+        if self.lanes is not None and self.t == self.lanes.window[1] < bars:
+            self.leave()
+        if self.lanes is None:
+            end = min(bars, self.t + session.window)
+            self.lanes = _Lanes(self.spec, session.device, session.engine, (self.t, end), self.saved)
 
     def leave(self) -> None:
         """Off the device; what had begun is put aside."""
@@ -170,9 +199,7 @@ class _Part:
     def result(self) -> RawResult:
         """The record so far."""
         if self.lanes is None and self.saved is None:
-            self.lanes = _Lanes(
-                self.spec, self.session.device, self.session.engine, (0, self.spec.market.shape[0]), None
-            )
+            self.place()
         return self.saved if self.lanes is None else self.lanes.result()
 
 
@@ -227,6 +254,10 @@ class _Lanes(LaneSession):
         """A NumPy copy."""
         return array.read(start, stop)
 
+    def write(self, array: DeviceArray, values: np.ndarray) -> None:
+        """Copy NumPy values into an array."""
+        array.write(np.ascontiguousarray(values, array.dtype))
+
     def clear(self, array: DeviceArray) -> None:
         """Set every byte to 0."""
         array.clear()
@@ -250,7 +281,8 @@ def _needs_full(spec: RunSpec) -> bool:
     panels = (market.half_spread, market.dividend, market.split, market.can_buy, market.can_sell)
     limits = np.stack([p[name] for name in ("max_weight", "max_gross", "max_turnover", "participation")])
     numbers = np.stack([p[name] for name in ("band", "min_trade_value", "impact", "account")])
-    return bool(spec.fills or any(x is not None for x in panels) or not np.isnan(limits).all() or (numbers != 0).any())
+    kept = spec.fills or spec.callback
+    return bool(kept or any(x is not None for x in panels) or not np.isnan(limits).all() or (numbers != 0).any())
 
 
 def _resident(market: Market) -> dict[int, tuple[np.ndarray, DeviceArray]]:

@@ -151,8 +151,8 @@ RECORD, _RECORD_C = _members(
     ("int64_t *", "logged"),
     ("char *", "arena"),
 )
-#: One call: bars [t0, t1) of all lanes, or half of bar t0 of a callback run, with the decision of its strategy: (N,) arrays
-#: or null, as gpu_bt.spec.Decision has them. `last`: holdings and orders are read after this call.
+#: One call: bars [t0, t1) of all lanes, or half of bar t0 of a callback run, with the decision of its strategy: (N,)
+#: arrays or null, as gpu_bt.spec.Decision has them. `last`: holdings and orders are read after this call.
 PHASES = ("bars", "open", "close")
 LAUNCH, _LAUNCH_C = _members(
     ("int64_t", "lanes t0 t1 phase last"), ("const bt_rows *", "rows"), ("const bt_record *", "record"),
