@@ -13,11 +13,17 @@ import pytest
 
 from gpu_bt.config import CHOICES, OPTIONAL, RANGES, Config
 from gpu_bt.step.layout import (
+    BUFFERS,
     COUNTS,
+    FILL,
+    LAUNCH,
     MONEY,
-    NEVER,
     ORDER_STATUS,
+    PANEL_KINDS,
     PARAMS,
+    PHASES,
+    RECORD,
+    ROWS,
     SCENARIO_STATUS,
     STATE,
     STRUCTURAL,
@@ -36,7 +42,7 @@ def compiled(folder, header, body, compiler, standard, ending):
         pytest.skip(f"no {compiler} on this machine")
     (folder / "layout.h").write_text(header)
     source = folder / f"main.{ending}"
-    source.write_text(f'#include "layout.h"\n#include <stdio.h>\nint main(void) {{\n{body}\n    return 0;\n}}\n')
+    source.write_text(f'#include "layout.h"\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {{\n{body}\n    return 0;\n}}\n')
     command = [compiler, f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-o", str(folder / "main"), str(source)]
     return subprocess.run(command, capture_output=True, text=True)
 
@@ -44,7 +50,9 @@ def compiled(folder, header, body, compiler, standard, ending):
 @pytest.mark.parametrize(("compiler", "standard", "ending"), COMPILERS)
 def test_a_compiler_agrees_on_every_offset(tmp_path, compiler, standard, ending):
     want = {}
-    for struct, dtype in (("bt_params", PARAMS), ("bt_state", STATE)):
+    structs = {"bt_params": PARAMS, "bt_state": STATE, "bt_fill": FILL, "bt_rows": ROWS, "bt_record": RECORD,
+               "bt_launch": LAUNCH}  # fmt: skip
+    for struct, dtype in structs.items():
         want[f"sizeof({struct})"] = dtype.itemsize
         want |= {f"offsetof({struct}, {name})": dtype.fields[name][1] for name in dtype.names}
     body = "\n".join(f'    printf("{text}=%d\\n", (int){text});' for text in want)
@@ -64,8 +72,10 @@ def test_a_wrong_offset_does_not_compile(tmp_path, compiler, standard, ending):
 
 def test_the_codes_are_the_positions_in_their_lists():
     defines = dict(re.findall(r"^#define (\w+) (\d+)$", render_c(), re.M))
-    for prefix, names in (("STATUS", SCENARIO_STATUS), ("ORDER", ORDER_STATUS), ("MONEY", MONEY), ("COUNT", COUNTS)):
-        for code, name in enumerate(names):
+    lists = {"STATUS": SCENARIO_STATUS, "ORDER": ORDER_STATUS, "MONEY": MONEY, "COUNT": COUNTS, "KIND": PANEL_KINDS,
+             "PHASE": PHASES} | {f"BUFFER_{kind.upper()}": names for kind, names in BUFFERS.items()}  # fmt: skip
+    for prefix, names in lists.items():
+        for code, name in enumerate((*names, "count")):
             assert defines.pop(f"{prefix}_{name.upper()}") == str(code)
     for field, names in CHOICES.items():
         for code, name in enumerate(names):
