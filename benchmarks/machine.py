@@ -11,9 +11,11 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["machine", "peak_mib", "reset_peak", "versions"]
+from gpu_bt import __version__
 
-_PACKAGES = ("numpy", "polars", "cupy-cuda13x", "cupy-cuda12x")
+__all__ = ["machine", "peak_mib", "reset_peak", "resident_mib", "versions"]
+
+_PACKAGES = ("numpy", "polars", "cupy-cuda13x", "cupy-cuda12x", "jax")
 
 
 def machine() -> dict[str, object]:
@@ -31,8 +33,8 @@ def machine() -> dict[str, object]:
 
 def versions() -> dict[str, str]:
     """Python, this package and the packages that set the speed."""
-    found = {"python": platform.python_version()}
-    for name in ("gpu-bt", *_PACKAGES):
+    found = {"python": platform.python_version(), "gpu-bt": __version__}
+    for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -51,14 +53,23 @@ def reset_peak() -> bool:
 
 def peak_mib() -> float:
     """Peak resident memory in MiB since `reset_peak`, or of the process."""
+    unit = 2**20 if platform.system() == "Darwin" else 2**10  # macOS counts bytes, others KiB
+    return _status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def resident_mib() -> float | None:
+    """Resident memory in MiB at this moment; None where the system does not say."""
+    return _status("VmRSS:")
+
+
+def _status(field: str) -> float | None:
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(field):
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
-    unit = 2**20 if platform.system() == "Darwin" else 2**10  # macOS counts bytes, others KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return None
 
 
 def _cpu_model() -> str:

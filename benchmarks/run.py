@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.cases import SHAPES, Case
+from benchmarks.cases import SHAPES, Case, widths
 from benchmarks.machine import machine, versions
 from benchmarks.verify import engines, verify
 
@@ -42,10 +42,16 @@ def main(arguments: list[str] | None = None) -> Path:
         checks += [peers.check(options.peer_python, name) for name in names]
     print(f"{len(checks)} checks passed; timing", file=sys.stderr, flush=True)
     shapes = [s for s in SHAPES[: 1 if options.quick else None] if s[0] * s[1] <= options.max_cells]
+    many = [(name, threads) for name in names for threads in _threads(name)]
     rows: list[dict[str, Any]] = []
     for bars, assets in shapes:
-        for name in names:
-            rows += _measured(name, bars, assets, options)
+        for name, threads in many:
+            rows += _measured(name, threads, bars, assets, options)
+    wide: list[dict[str, Any]] = []
+    for case in widths(options.quick):
+        if case.bars * case.assets <= options.max_cells:
+            for name in names:  # one scenario, one thread
+                wide += _measured(name, 1, case.bars, case.assets, options)
     compared: list[dict[str, Any]] = []
     if options.peers:
         for bars, assets in shapes[:2]:
@@ -59,6 +65,7 @@ def main(arguments: list[str] | None = None) -> Path:
         "missing_engines": {n: r for n, r in missing.items() if r is not None},
         "checks": checks,
         "cases": rows,
+        "widths": wide,
         "peers": compared,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +76,7 @@ def main(arguments: list[str] | None = None) -> Path:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Verify, then time.")
-    parser.add_argument("--quick", action="store_true", help="the smallest shape only")
+    parser.add_argument("--quick", action="store_true", help="the smallest shape only, for a minute's run")
     parser.add_argument("--repeats", type=int, default=_REPEATS, help="timed runs per case, after a first one")
     parser.add_argument("--engine", action="append", help="only this engine (may be given again)")
     parser.add_argument("--max-cells", type=float, default=1e12, help="leave out shapes with more bars * assets")
@@ -85,8 +92,17 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _measured(engine: str, bars: int, assets: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    given = {"engine": engine, "bars": bars, "assets": assets, "repeats": options.repeats, "quick": options.quick}
+def _threads(engine: str) -> list[int | None]:
+    """What a native engine is timed with: one thread, and one for each processor (None)."""
+    return [1, None] if engine == "native" and machine()["cores"] != 1 else [None]
+
+
+def _measured(
+    engine: str, threads: int | None, bars: int, assets: int, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The rows of one shape; `threads` 1 keeps the process to one processor, which a GPU does not mind."""
+    given = {"engine": engine, "threads": threads, "bars": bars, "assets": assets, "repeats": options.repeats}
+    given |= {"quick": options.quick}
     command = [sys.executable, "-m", "benchmarks.measure", json.dumps(given)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

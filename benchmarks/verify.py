@@ -12,8 +12,9 @@ import numpy as np
 
 import gpu_bt as bt
 from benchmarks.cases import COSTS
-from gpu_bt.engine import reasons
-from gpu_bt.step.layout import COUNTS, MONEY
+from gpu_bt.engine import reasons, resolve
+from gpu_bt.spec import RunSpec
+from gpu_bt.step.layout import COUNTS, MONEY, pack
 from gpu_bt.synthetic import random_weights, synthetic_universe
 
 __all__ = ["engines", "same_bits", "verify"]
@@ -53,7 +54,24 @@ def verify(names: list[str]) -> list[dict[str, Any]]:
                 for name in (n for n in names if n != "numpy"):
                     _compare(bt.run(panel, weights, config, engine=name), expected, name, "numpy")
                     rows.append(_row("equals numpy", name, panel, settings))
+                    _compare_many(name, panel, weights, config)
+                    rows.append(_row("16 scenarios equal numpy", name, panel, settings))
     return rows
+
+
+def _compare_many(engine: str, panel: bt.Panel, weights: np.ndarray, config: bt.Config) -> None:
+    params = pack(config.replace(commission_rate=float(rate)) for rate in np.linspace(0.0, 1.5e-3, 16))
+    every_bar = np.ones((1, panel.shape[0]), bool)
+    spec = RunSpec(panel.market, params, (weights,), every_bar, columns="equity")
+    found = []
+    for name in (engine, "numpy"):
+        session = resolve(name).open(spec)
+        session.advance(0, panel.shape[0])
+        found.append(session.result())
+    if not same_bits(found[0].money, found[1].money):
+        one, two = (np.nan_to_num(raw.money, nan=-1.0) for raw in found)
+        c, k, t = np.argwhere(one != two)[0].tolist()
+        raise RuntimeError(f"{engine}: {MONEY[c]}[scenario {k}, bar {t}] of 16 scenarios differs from numpy's")
 
 
 def _row(check: str, engine: str, panel: bt.Panel, settings: str) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every variant of the kernel against the NumPy engine, bit for bit, on scenarios that tests/draw.py draws.
+
+A variant: full or lean, holdings in shared memory or in the arena, threads of a block, scenarios of a block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_bt.clock import schedule
+from gpu_bt.config import Config
+from gpu_bt.engine import resolve
+from gpu_bt.errors import BacktestWarning
+from gpu_bt.panel import Panel
+from gpu_bt.spec import Engine, RawResult, RunSpec
+from gpu_bt.step.layout import STRUCTURAL, pack
+
+if TYPE_CHECKING:
+    from benchmarks.gpu_steps import Context
+
+__all__ = ["check", "drawn", "run_cut"]
+
+#: Scenarios of a drawn spec: the least that gives two full blocks of four.
+_SCENARIOS = 8
+_THREADS, _FEW_THREADS = (64, 128, 256, 512), (64,)
+_TOGETHER = (1, 2, 3, 4)
+#: Assets of a drawn panel; None: as drawn, 1 to 40.
+_WIDTHS = (None, None, None, 97, 300, 1500)
+#: What the lean kernel leaves out.
+_LEAN_PANELS = ("half_spread", "dividend", "split", "can_buy", "can_sell")
+_LEAN: dict[str, Any] = {
+    "account": "cash", "band": 0.0, "min_trade_value": 0.0, "impact": 0.0, "participation": None, "max_weight": None,
+    "max_gross": None, "max_turnover": None,
+}  # fmt: skip
+
+
+def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
+    """Scenarios that can share a block: one book, one schedule, the same structural fields, all else drawn for each."""
+    from draw import scenario, to_public
+
+    rng = np.random.default_rng([seed, full])
+    panel, weights, config = scenario(seed, widths[seed % len(widths)])
+    if not full:
+        config, weights = config.replace(**_LEAN), np.abs(weights)
+        for name in _LEAN_PANELS:
+            setattr(panel, name, None)
+    same = ("rebalance", "rebalance_every", "rebalance_offset", "signal_lag", *STRUCTURAL)
+    rule = {name: getattr(config, name) for name in same} | ({} if full else _LEAN)
+    if panel.volume is None:
+        rule |= {"participation": None, "impact": 0.0}
+    others = [scenario(int(rng.integers(2**40)))[2].replace(**rule) for _ in range(_SCENARIOS - 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BacktestWarning)
+        public = Panel(**to_public(panel, config))
+    bars = schedule(
+        public.microseconds, public.time_zone, panel.next_microseconds,
+        config.rebalance, config.rebalance_every, config.rebalance_offset,
+    )  # fmt: skip
+    record = {"fills": full and seed % 2 == 0, "positions": seed % 3 == 0}
+    if seed % 4 == 1:
+        record["columns"] = "equity"
+    return RunSpec(public.market, pack([config, *others]), (np.ascontiguousarray(weights),), bars[None], **record)
+
+
+def run_cut(engine: Engine, spec: RunSpec, cut: int) -> tuple[RawResult, Any]:
+    """A run in two calls, and its session."""
+    session = engine.open(spec)
+    for a, b in itertools.pairwise(sorted({0, cut, spec.market.shape[0]})):
+        session.advance(a, b)
+    return session.result(), session
+
+
+def check(context: Context, small: bool = False) -> None:
+    """Draw until time is up; a row for each variant: scenarios compared, and the first difference."""
+    from benchmarks.gpu_steps import tests_on_path
+
+    tests_on_path()
+    few = small or context.emulate
+    seeds = range(1 if context.emulate else 3) if few else itertools.count()
+    together = (1, 3) if context.emulate else _TOGETHER
+    variants = list(itertools.product((True, False), _FEW_THREADS if few else _THREADS, together))
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    try:
+        for seed in seeds:
+            for full in (False, True):
+                _compare(seed, full, variants, rows, few)
+            if context.late():
+                break
+    finally:  # a launch that fails ends the step, not what was compared before
+        for key in sorted(rows):
+            context.emit("bits", **rows[key])
+
+
+def _compare(seed: int, full: bool, variants: list[tuple], rows: dict[tuple, dict[str, Any]], few: bool) -> None:
+    from compare import assert_same_raw
+
+    from gpu_bt.cuda import engine as cuda
+
+    spec = drawn(seed, full, (None,) if few else _WIDTHS)
+    cut = seed % (spec.market.shape[0] + 1)
+    wanted, _ = run_cut(resolve("numpy"), spec, cut)
+    uses_full = cuda._needs_full(spec)
+    for shared, threads, together in variants:
+        found, session = run_cut(cuda.CudaEngine(threads, together, shared), spec, cut)
+        lanes = session.parts[0].lanes
+        key = (uses_full, lanes.shared, lanes.threads, lanes.per_lane)
+        names = ("full", "shared", "threads", "together")
+        row = rows.setdefault(key, dict(zip(names, key, strict=True)) | {"scenarios": 0, "difference": None})
+        row["scenarios"] += len(spec.params)
+        try:
+            assert_same_raw(found, wanted)
+        except AssertionError as exc:
+            row["difference"] = row["difference"] or f"seed {seed}: {exc}"
+            print(f"{row}", flush=True)
+
+
+def equal_members(found: RawResult, spec: RunSpec, members: list[int]) -> str | None:
+    """Equity and cash of some scenarios against the NumPy engine's; the first difference."""
+    part = dataclasses.replace(spec, params=spec.params[members])
+    used = np.unique(part.params["weights"])
+    part = dataclasses.replace(part, weights=tuple(spec.weights[i] for i in used))
+    part.params["weights"] = np.searchsorted(used, part.params["weights"])
+    wanted, _ = run_cut(resolve("numpy"), part, 0)
+    got = found.money[:2, members]
+    differs = np.argwhere(got.view(np.int64) != wanted.money[:2].view(np.int64))
+    if not len(differs):
+        return None
+    c, k, t = differs[0].tolist()
+    return f"{('equity', 'cash')[c]}[scenario {members[k]}, bar {t}] is {got[c, k, t]!r}, not {wanted.money[c, k, t]!r}"
+
+
+def configs(count: int) -> list[Config]:
+    """The account of the timed cases, with commissions from 0 to 15 basis points."""
+    from benchmarks.cases import config
+
+    base = config()
+    return [base.replace(commission_rate=float(rate)) for rate in np.linspace(0.0, 1.5e-3, count)]
