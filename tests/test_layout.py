@@ -18,6 +18,7 @@ from gpu_bt.step.layout import (
     FILL,
     LAUNCH,
     MONEY,
+    NEVER,
     ORDER_STATUS,
     PANEL_KINDS,
     PARAMS,
@@ -42,7 +43,8 @@ def compiled(folder, header, body, compiler, standard, ending):
         pytest.skip(f"no {compiler} on this machine")
     (folder / "layout.h").write_text(header)
     source = folder / f"main.{ending}"
-    source.write_text(f'#include "layout.h"\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {{\n{body}\n    return 0;\n}}\n')
+    includes = '#include "layout.h"\n#include <stddef.h>\n#include <stdio.h>\n'
+    source.write_text(f"{includes}int main(void) {{\n{body}\n    return 0;\n}}\n")
     command = [compiler, f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-o", str(folder / "main"), str(source)]
     return subprocess.run(command, capture_output=True, text=True)
 
