@@ -61,6 +61,7 @@ class Memory:
     def copy_from_host(self, source: int, size: int) -> None:
         self._check(size)
         ctypes.memmove(self.ptr, source, size)
+        self.owner.sent.append(size)
 
     def copy_to_host(self, target: int, size: int) -> None:
         self._check(size)
@@ -104,6 +105,8 @@ class FakeCupy:
         #: Of each launch: the macros of its kernel, blocks, threads, bytes of shared memory.
         self.launches: list[tuple[dict[str, str], int, int, int]] = []
         self.options: list[tuple[str, ...]] = []
+        #: Bytes of each copy to the device.
+        self.sent: list[int] = []
         properties = {"name": b"emulated", "major": 9, "minor": 0, "multiProcessorCount": processors,
                       "sharedMemPerBlockOptin": shared}  # fmt: skip
         runtime = SimpleNamespace(
