@@ -9,10 +9,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from emulator.build import why_not as emulator_why_not
 from emulator.toolchain import nvrtc
 
 from gpu_bt.engine import reasons
 
+#: The CUDA engine on the emulated device, among the values of the fixture.
+EMULATED = "cuda-emulated"
 #: How reasons begin for which --require-tools may still leave a test out: what the machine is, not what is installed on
 #: it. GCC is enough of a compiler.
 _NO_TOOL = (
@@ -49,13 +52,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     names = [name for name, reason in reasons().items() if reason is None]
     if metafunc.config.getoption("--require-gpu") and "cuda" not in names:
         names.append("cuda")
+    if emulator_why_not() is None:
+        names.append(EMULATED)
     metafunc.parametrize("engine", names, indirect=True)
 
 
 @pytest.fixture
-def engine(request: pytest.FixtureRequest) -> str:
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of an engine that runs here; a missing one is listed only where --require-gpu promises it."""
+    if request.param == EMULATED:
+        from emulator.fake_cupy import FakeCupy, installed
+
+        with installed(FakeCupy("random")):
+            yield "cuda"
+        return
     reason = reasons()[request.param]
     if reason is not None:
         pytest.fail(f"engine {request.param!r} is required and cannot run: {reason}")
-    return request.param
+    yield request.param

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every barrier of the CUDA engine is needed, none is missing, and no thread strays: runs without each barrier in turn,
+and under sanitizers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from build import simulate_spec
+from compare import assert_same_raw
+from cuda_cases import NUMPY, batch, book, lean, one
+from emulator.barriers import barriers
+from emulator.build import EmulatorError, why_not
+from emulator.fake_cupy import FakeCupy, installed
+from emulator.without_barriers import stopped, switched, where
+
+from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.cuda.module import source
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+ROOT = Path(__file__).parents[2]
+#: Barriers that nothing here shows missed: (file, text of the lines around) -> why they are needed.
+UNSEEN: dict[tuple[str, str], str] = {}
+#: So many processes share the barriers; pytest-xdist runs them side by side.
+SHARES = 4
+
+
+def needs(sanitizer: str) -> None:
+    if why_not(sanitizer):
+        pytest.skip(str(why_not(sanitizer)))
+
+
+def around(number: int) -> str:
+    """The line before a barrier, its own and the next, without white space."""
+    text = source()
+    line = text.count("\n", 0, barriers(text)[number].start)
+    return " ".join(" ".join(text.split("\n")[line - 1 : line + 2]).split())
+
+
+def test_the_switches_are_at_the_barriers():
+    text = source()
+    count = len(barriers(text))
+    assert count > 20 and len(where(text)) == count
+    assert {name for name, _ in where(text)} >= {"team.h", "lane.h", "fill.h", "bar.h", "run.h"}
+    with_switches = switched(text)
+    assert with_switches.count("(bt_skip == ") == count
+    assert all(f"(bt_skip == {i} ? (void)0 : {b.name}())" in with_switches for i, b in enumerate(barriers(text)))
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_barrier_left_out_is_seen(share):
+    needs("thread")
+    places = where(source())
+    numbers = range(share, len(places), SHARES)
+    done = subprocess.run(
+        [sys.executable, "-m", "emulator.without_barriers", *map(str, ([-1] if share == 0 else []) + list(numbers))],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(("tests", "tests/parity", "."))}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(map(json.loads, done.stdout.splitlines()))
+    assert found.pop(-1, None) is None  # with all barriers nothing is seen
+    assert set(found) == set(numbers)
+    unseen = {
+        f"{places[n][0]}:{places[n][1]}: {around(n)}"
+        for n, what in found.items() if what is None and (places[n][0], around(n)) not in UNSEEN
+    }  # fmt: skip
+    assert unseen == set()
+
+
+def under(
+    sanitizer: str, spec, engine: CudaEngine, text: str | None = None, mode: str = "fibers", order="forward"
+) -> None:
+    """A run in a process of its own, with the same bits as NumPy's."""
+    needs(sanitizer)
+    spec.market.cache.clear()
+    with installed(FakeCupy(order, mode, text=text, sanitizer=sanitizer)):
+        raw = simulate_spec(engine, spec)
+    spec.market.cache.clear()
+    assert_same_raw(raw, simulate_spec(NUMPY, spec))
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_address_sanitizer(block):
+    """No byte beyond an array or beyond the shared memory asked for, nothing undefined."""
+    for seed in range(block * 6, block * 6 + 6):
+        n = (None, 31, 64, 8)[seed % 4]
+        record = {"fills": seed % 2 == 0, "positions": seed % 3 == 0}
+        engine = CudaEngine((32, 64)[seed % 2], 1 + seed % 3, seed % 5 > 0)
+        spec = batch(seed, 3, n, **record) if seed % 3 else lean(seed, n) if seed % 2 else one(seed, n, **record)
+        under("address", spec, engine, order=("forward", "reversed", "random")[seed % 3])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_thread_sanitizer(shared):
+    """No two threads use the same number without a barrier between, one of them to write it."""
+    for seed in (1, 3, 12, 590):
+        record = {"fills": seed % 2 == 0, "positions": seed % 3 == 0}
+        under("thread", one(seed, 40, **record), CudaEngine(64, shared=shared))
+        under("thread", batch(seed, 3, 35, **record), CudaEngine(64, 3, shared))
+        under("thread", book(seed, 40, count=2), CudaEngine(32, 2, shared), order="random")
+        under("thread", lean(seed, 70), CudaEngine(64, 1, shared), order="reversed")
+
+
+def test_threads_of_the_system():
+    """The same with a thread of the operating system for each."""
+    under("thread", batch(3, 2, 35, fills=True), CudaEngine(64, 2), mode="threads")
+
+
+OVERRUN = ("h[j] = h[j] + q[j];", "h[j] = h[j] + q[j]; lane.bytes[BUFFER_UINT8_T_COUNT * lane.stride + j] = 1;")
+SHARED_OVERRUN = ("h[j] = h[j] + q[j];", "h[j] = h[j] + q[j]; lane.hot[2 * lane.in->K * lane.stride + j] = 1.0;")
+RACE = ("    for (int k = 0; k < lane.in->K; ++k) bt_enter(lane, s, k);",
+        "    for (int k = 0; k < lane.in->K; ++k) bt_enter(lane, s, k);\n    lane.classes[0] = threadIdx.x;")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sanitizer", "fault", "report"),
+    [
+        ("address", OVERRUN, "AddressSanitizer: heap-buffer-overflow"),
+        ("address", SHARED_OVERRUN, "AddressSanitizer: use-after-poison"),
+        ("thread", RACE, "ThreadSanitizer: data race"),
+    ],
+)
+def test_a_planted_fault_is_seen(sanitizer, fault, report):
+    text = source()
+    assert text.count(fault[0]) == 1
+    spec = stopped()
+    under(sanitizer, spec, CudaEngine(64))
+    with pytest.raises(EmulatorError, match=report):
+        under(sanitizer, spec, CudaEngine(64), text.replace(*fault))
+
+
+def test_the_process_of_its_own_sees_every_pointer():
+    """Arrays that hold addresses are passed as such, and no other memory looks like it does."""
+    spec = batch(3, 3, 35, fills=True, positions=True)
+    spec.market.cache.clear()
+    with installed(FakeCupy()) as fake:
+        session = CudaEngine(64, 2).open(spec)
+        session.advance(0, 3)
+        kinds = sorted(a.nbytes for a in fake.memory() if a.dtype == np.uint64)
+        del session
+    assert len(kinds) >= 2

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the CUDA engine asks of CuPy: reasons where it cannot run, what it compiles, what it launches."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from build import simulate_spec
+from cuda_cases import batch, lean, one
+from emulator.build import EmulatorError, build, why_not
+from emulator.fake_cupy import FakeCupy, installed
+from typer.testing import CliRunner
+
+import gpu_bt as bt
+from gpu_bt.cli import app
+from gpu_bt.cuda.device import DeviceArray, probe
+from gpu_bt.cuda.engine import ENGINE, CudaEngine
+from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, kernel, source
+from gpu_bt.engine import reasons, resolve
+
+needs_compiler = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+
+def raises(error: Exception):
+    """In place of the import of CuPy, or of a call of its runtime."""
+
+    def call(*_):
+        raise error
+
+    return call
+
+
+def runtime(**calls) -> FakeCupy:
+    fake = FakeCupy()
+    vars(fake.cuda.runtime).update(calls)
+    return fake
+
+
+def old(number: int) -> dict:
+    return {"name": b"Old", "major": 5, "minor": 2, "multiProcessorCount": 4, "sharedMemPerBlockOptin": 49152}
+
+
+BROKEN = ImportError("libcublas.so.13: cannot open shared object file\nTry again")
+REASONS = [
+    (raises(ModuleNotFoundError("No module named 'cupy'", name="cupy")),
+     "cupy is not installed (pip install 'gpu-bt[gpu]')"),
+    (raises(BROKEN), "CuPy cannot be imported: libcublas.so.13: cannot open shared object file"),
+    (raises(RuntimeError()), "CuPy cannot be imported: RuntimeError"),
+    (runtime(getDeviceCount=raises(RuntimeError("cudaErrorInsufficientDriver: driver version is insufficient"))),
+     "no CUDA device: cudaErrorInsufficientDriver: driver version is insufficient"),
+    (runtime(getDeviceCount=lambda: 0), "no CUDA device"),
+    (runtime(getDeviceProperties=raises(RuntimeError("cudaErrorDevicesUnavailable: busy"))),
+     "no CUDA device: cudaErrorDevicesUnavailable: busy"),
+    (runtime(getDeviceProperties=old), "Old has compute capability 5.2; 6.0 is the least"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fake", "reason"), REASONS, ids=[reason for _, reason in REASONS])
+def test_a_reason_in_one_line(fake, reason):
+    """A person reads it where engines are listed and where cuda is asked for; auto takes another engine."""
+    with installed(fake):
+        assert ENGINE.missing() == probe() == reasons()["cuda"] == reason
+        with pytest.raises(bt.EngineUnavailable) as error:
+            resolve("cuda")
+        assert str(error.value) == f"engine 'cuda' cannot run: {reason}; use engine='auto'"
+        with pytest.raises(RuntimeError, match=re.escape(reason)):
+            ENGINE.open(one(1))
+        assert resolve("auto").name != "cuda"
+        told = CliRunner().invoke(app, ["info"])
+        assert told.exit_code == 0 and reason in " ".join(told.output.split())
+
+
+@needs_compiler
+def test_a_device_that_can_run():
+    with installed(FakeCupy(processors=7, shared=1000)):
+        device = probe()
+        assert (device.name, device.capability, device.processors, device.shared) == ("emulated", 90, 7, 1000)
+        assert ENGINE.missing() is None and reasons()["cuda"] is None
+        assert resolve("cuda") is resolve("auto") is ENGINE
+    fake = FakeCupy(bytes_total=1000)
+    fake.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 17)
+    with installed(fake):
+        assert probe().free() == 1017  # CuPy's own, too
+
+
+def test_arrays_on_the_device():
+    with installed(FakeCupy()) as fake:
+        values = np.arange(12.0).reshape(3, 4)
+        array = DeviceArray(values.shape, values.dtype, values)
+        assert np.array_equal(array.read(), values) and array.read().shape == (3, 4)
+        assert array.read(2, 5).tolist() == [2.0, 3.0, 4.0] and array.read(9).tolist() == [9.0, 10.0, 11.0]
+        assert array.read(3, 3).size == 0
+        array.clear()
+        assert not array.read().any()
+        assert np.isnan(DeviceArray(3, np.float64, byte=255).read()).all()
+        for wrong in (values.astype(np.float32), values[:2], values.T, np.asfortranarray(values)):
+            with pytest.raises(TypeError, match=r"a C-contiguous array of float64 \(3, 4\) is wanted"):
+                array.write(wrong)
+        empty = DeviceArray((0, 4), np.int32, np.zeros((0, 4), np.int32))
+        empty.clear()
+        assert empty.read().shape == (0, 4)
+        del array, empty
+        assert fake.used == 0
+
+
+@needs_compiler
+def test_what_is_compiled():
+    """Once for each variant, with the options that forbid contraction."""
+    with installed(FakeCupy()) as fake:
+        for _ in range(2):
+            for spec in (lean(5), one(5, fills=True)):
+                for shared in (True, False):
+                    simulate_spec(CudaEngine(32, shared=shared), spec)
+        assert sorted(fake.options) == sorted(
+            (*NVRTC_OPTIONS, f"-DBT_FULL={full}", f"-DBT_SHARED={shared}") for full in (0, 1) for shared in (0, 1)
+        )
+        assert kernel(fake, True, True) is kernel(fake, True, True) is not kernel(fake, True, False)
+    assert "--fmad=false" in NVRTC_OPTIONS and not any("fast" in o for o in NVRTC_OPTIONS)
+
+
+@needs_compiler
+def test_the_shapes_of_launches():
+    """Whole warps, no more than the kernel was compiled for, shared memory that the device has."""
+    most = int(re.search(r"__launch_bounds__\((\d+)\)", source())[1])
+    for shared in (48 * 1024, 99 * 1024, 227 * 1024):
+        with installed(FakeCupy(shared=shared)) as fake:
+            for n in (1, 33, 200, 1500, 4000):
+                spec = batch(16, 9, n)
+                simulate_spec(CudaEngine(), spec)
+            for _, blocks, threads, size in fake.launches:
+                assert 1 <= blocks <= 9 and threads % 32 == 0 and 64 <= threads <= most and size <= shared
+
+
+def test_the_scratch_of_sums_is_as_large_as_the_kernel_takes():
+    text = source()
+    numbers = {name: int(re.search(rf"#define {name} (\d+)", text)[1]) for name in ("BT_WARPS", "BT_SUMS")}
+    assert SHARED_DOUBLES == 2 * numbers["BT_WARPS"] * numbers["BT_SUMS"]
+    assert "#define BT_SHARED_DOUBLES (2 * BT_WARPS * BT_SUMS)" in text
+
+
+# --- the text ---
+
+
+def test_every_header_stands_once():
+    text = source()
+    starts = re.findall(r'^#line 1 "(\w+\.\w+)"$', text, re.M)
+    assert sorted(starts) == sorted({"kernels.cu", "layout.h", *re.findall(r'#include "(\w+\.h)"', everything())})
+    assert '#include "' not in text and "#pragma once" not in text
+
+
+def everything() -> str:
+    from gpu_bt.cuda import module
+
+    folders = (module._HERE, module._HERE.parent / "step")
+    return "\n".join(p.read_text("utf-8") for folder in folders for p in sorted(folder.glob("*.*")) if p.suffix in
+                     (".h", ".cu"))  # fmt: skip
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["team.h", "step.h", "lane.h", "fill.h", "decide.h", "bar.h", "run.h", "kernels.cu"])
+def test_an_error_names_its_file_and_line(name):
+    """Before the first #include of a file, after it, and at its end."""
+    from gpu_bt.cuda import module
+
+    folder = module._HERE if name == "kernels.cu" else module._HERE.parent / "step"
+    lines = (folder / name).read_text("utf-8").split("\n")
+    plain = [i for i, line in enumerate(lines) if line.startswith(("BT_FN ", "BT_STEP ", "template", "extern"))]
+    for at in {plain[0], plain[len(plain) // 2], plain[-1]}:
+        text = source()
+        assert text.count(f"\n{lines[at]}\n") == 1
+        with pytest.raises(EmulatorError, match=rf"(?m)^{re.escape(name)}:{at + 1}:\d+: error: .*planted"):
+            build(text.replace(f"\n{lines[at]}\n", f"\nplanted {lines[at]}\n"), defines={"BT_FULL": 1, "BT_SHARED": 1})
