@@ -19,9 +19,6 @@ class NumpyEngine:
     """Runs wherever NumPy does."""
 
     name = "numpy"
-    callbacks = True
-    #: It takes up where a saved run ended: RunSpec.start, Market.before.
-    resumes = True
 
     def missing(self) -> str | None:
         """Always None: NumPy is required by the package."""

@@ -63,7 +63,6 @@ class NativeEngine:
     """Runs where the package was installed with a C++ compiler. `threads`: None = one per processor."""
 
     name = "native"
-    callbacks = resumes = True
 
     def __init__(self, threads: int | None = None, folder: Path = _FOLDER) -> None:
         self.threads, self.folder = threads, folder

@@ -107,6 +107,7 @@ class Record:
     def log_cut(self, names: np.ndarray, unit: np.ndarray, status: str, where: np.ndarray, lots: np.ndarray) -> None:
         """The same without counting; names (A,), unit (1, A)."""
         if self.logging and where.any():
+            where = np.broadcast_to(where, (len(self.members[self.alive]), where.shape[1]))
             k, a = np.nonzero(where)
             chunk = self._chunk(k, names[a])
             chunk["status"] = CODE[status]

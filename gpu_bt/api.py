@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import time
 import warnings
@@ -18,7 +19,7 @@ from gpu_bt.checkpoint import Saved, load, save
 from gpu_bt.clock import schedule
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve
-from gpu_bt.errors import BacktestWarning, ConfigError, EngineUnavailable, PanelError, WeightsError
+from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, WeightsError
 from gpu_bt.panel import Panel, as_host
 from gpu_bt.result import Result
 from gpu_bt.spec import Engine, Progress, RawResult, RunSpec
@@ -74,13 +75,13 @@ def run(
         raise ConfigError(f"a strategy is an instance: pass {weights.__name__}(...), not the class")
     if isinstance(weights, Strategy):
         kept = {"fills", "positions"} if kept == {"bars"} else kept
-        return _run_strategy(panel, weights, config, resolve(engine, callbacks=True), kept, progress)
+        return _run_strategy(panel, weights, config, resolve(engine), kept, progress)
     if isinstance(weights, Weights):
         notes.update({k: v for k in ("moved_rows", "unknown_rows", "dropped_rows") if (v := getattr(weights, k))})
     values = check_weights(panel, weights, config.account)
     saved = None if resume is None else load(resume, panel, config)
     spec = _spec(panel, config, values, saved, kept)
-    chosen = resolve(engine) if saved is None else _resuming(engine)
+    chosen = resolve(engine, math.prod(panel.shape))
     began = time.perf_counter()
     raw = _simulate(chosen, spec, progress)
     seconds = time.perf_counter() - began
@@ -125,16 +126,6 @@ def _spec(panel: Panel, config: Config, values: np.ndarray, saved: Saved | None,
     params, rows = pack([config.replace(signal_lag=0)]), saved.read(values, config.signal_lag)
     bars = schedule_of(panel, config, saved.named)
     return RunSpec(saved.market(panel.market), params, (rows,), bars[None], start=saved.start, **record)
-
-
-def _resuming(name: str) -> Any:
-    """The engine, or where the choice is free and it cannot go on from a saved run, the one that can."""
-    chosen = resolve(name)
-    if getattr(chosen, "resumes", False):
-        return chosen
-    if name != chosen.name:
-        return resolve("numpy")
-    raise EngineUnavailable(f"engine {name!r} cannot go on from a saved run: use engine='auto' or 'numpy'")
 
 
 def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResult:

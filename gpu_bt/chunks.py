@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import mmap
 import os
 import pickle
@@ -248,7 +249,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     params["weights"] = np.searchsorted(used, params["weights"])
     weights = tuple(inputs.weights[i] for i in used)
     spec = RunSpec(inputs.panel.market, params, weights, chunk.schedules, columns=chunk.columns)
-    session = resolve(chunk.engine).open(spec)
+    session = resolve(chunk.engine, math.prod(inputs.panel.shape) * len(params)).open(spec)
     session.advance(0, inputs.panel.shape[0])
     raw = session.result()
     return raw.engine, _columns(chunk, raw.money, raw.state["first_bar"])

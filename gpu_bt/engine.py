@@ -8,10 +8,12 @@ import importlib
 from gpu_bt.errors import ConfigError, EngineUnavailable
 from gpu_bt.spec import Engine
 
-__all__ = ["ENGINES", "reasons", "resolve"]
+__all__ = ["ENGINES", "WORTH_A_KERNEL", "reasons", "resolve"]
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
+#: Asset-bars that the native engine carries in about the seconds that NVRTC takes for a kernel.
+WORTH_A_KERNEL = 5e8
 _CHOICES = {"auto": ("cuda", "native", "numpy"), "cpu": ("native", "numpy")}
 
 
@@ -32,22 +34,24 @@ def reasons() -> dict[str, str | None]:
     return {name: found if isinstance(found, str) else None for name, found in loaded.items()}
 
 
-def resolve(name: str = "auto", callbacks: bool = False) -> Engine:
-    """The engine of that name; "auto" and "cpu" take the first of theirs that can run, and run callbacks where asked.
+def resolve(name: str = "auto", asset_bars: float = 0) -> Engine:
+    """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
 
+    asset_bars: T*N*K of the run. Below WORTH_A_KERNEL, and for strategies (0), whose arrays are NumPy's, "auto" leaves
+    the GPU out: the CPU has ended before a kernel is compiled.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
     if name in _CHOICES:
         for candidate in _CHOICES[name]:
+            if candidate == "cuda" and asset_bars < WORTH_A_KERNEL:
+                continue
             found = _load(candidate)
-            if not isinstance(found, str) and (not callbacks or getattr(found, "callbacks", False)):
+            if not isinstance(found, str):
                 return found
     if name not in ENGINES:
         known = ", ".join(map(repr, (*_CHOICES, *ENGINES)))
         raise ConfigError(f"engine is {name!r}: it must be one of {known}")
     found = _load(name)
-    if not isinstance(found, str) and callbacks and not getattr(found, "callbacks", False):
-        found = "it does not run strategies"
     if isinstance(found, str):
         raise EngineUnavailable(f"engine {name!r} cannot run: {found}; use engine='auto'")
     return found

@@ -50,7 +50,7 @@ def check_lookahead(
     """
     config = Config() if config is None else config
     check_fields(panel, config)
-    chosen_engine, bars, rng = resolve(engine, callbacks=True), schedule_of(panel, config), np.random.default_rng(seed)
+    chosen_engine, bars, rng = resolve(engine), schedule_of(panel, config), np.random.default_rng(seed)
 
     def fresh(market: Panel) -> Strategy:
         if isinstance(strategy, Strategy):

@@ -109,7 +109,7 @@ class RunSpec:
     params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
     callback: K = 1 and the decisions come bar by bar (Session.close_bar); `weights` is empty, `schedules` says when.
-    `start` is where the scenarios go on from, None = from their initial cash. Engines with `resumes = True` honour it.
+    `start` is where the scenarios go on from, None = from their initial cash.
     """
 
     market: Market
@@ -232,8 +232,6 @@ class Engine(Protocol):
     """What the registry holds. `name` is what a result shows."""
 
     name: str
-    #: Whether sessions of it have open_bar, book and close_bar; an engine without the attribute has not.
-    callbacks: bool
 
     def missing(self) -> str | None:
         """None where the engine can run on this machine, else the reason, for a person."""

@@ -13,8 +13,6 @@ from compare import assert_bits
 from draw import scenario, to_public
 
 import gpu_bt as bt
-from gpu_bt import api
-from gpu_bt.engine import resolve
 from gpu_bt.synthetic import random_weights, synthetic_universe
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
@@ -180,20 +178,6 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path, content: bytes | Non
     refused(bt.ResultError, "is no saved state", given, weights, config, tmp_path / "v.npy")
     np.savez(tmp_path / "u.npz", head=np.array([{"parts": 1}], object))
     refused(bt.ResultError, "is no saved state", given, weights, config, tmp_path / "u.npz")
-
-
-def test_an_engine_that_cannot_go_on_says_so_and_auto_takes_one_that_can(tmp_path: Path, monkeypatch):
-    given, weights, config = example()
-    path = tmp_path / "s.npz"
-    bt.run(slice_of(given, 0, 30), weights[:30], config).checkpoint(path)
-
-    class Other:
-        name = "native"
-
-    monkeypatch.setattr(api, "resolve", lambda name: resolve("numpy") if name == "numpy" else Other())
-    with pytest.raises(bt.EngineUnavailable, match="engine 'native' cannot go on from a saved run"):
-        bt.run(slice_of(given, 30, 60), weights[30:], config, resume=path, engine="native")
-    assert bt.run(slice_of(given, 30, 60), weights[30:], config, resume=path).engine == "numpy"
 
 
 def test_a_strategy_is_not_gone_on_with(tmp_path: Path):

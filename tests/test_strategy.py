@@ -284,16 +284,6 @@ def test_what_is_no_run_is_refused():
         bt.run(panel(), Do(None))
 
 
-def test_an_engine_without_callbacks_is_not_chosen(monkeypatch):
-    from cpu_fallback.engine import NumpyEngine
-    from gpu_bt.engine import resolve
-
-    assert resolve("auto", callbacks=True).callbacks
-    monkeypatch.setattr(NumpyEngine, "callbacks", False)
-    with pytest.raises(bt.EngineUnavailable, match="engine 'numpy' cannot run: it does not run strategies"):
-        resolve("numpy", callbacks=True)
-
-
 # --- orders that cannot be meant
 
 

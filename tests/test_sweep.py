@@ -185,20 +185,20 @@ def test_memory_that_runs_out_at_any_call_is_survived(
     whole: bt.SweepResult, call: int, monkeypatch: pytest.MonkeyPatch
 ):
     engine = Starving(lambda calls, _: calls == call)
-    monkeypatch.setattr(chunks, "resolve", lambda _: engine)
+    monkeypatch.setattr(chunks, "resolve", lambda *_: engine)
     assert_same_sweep(sweep_small(equity=True, chunk_size=24), whole)
     assert engine.calls > 4 if call < 5 else engine.calls == 4
 
 
 def test_a_pass_is_halved_until_it_fits(whole: bt.SweepResult, monkeypatch: pytest.MonkeyPatch):
     engine = Starving(lambda _, k: k > 10)
-    monkeypatch.setattr(chunks, "resolve", lambda _: engine)
+    monkeypatch.setattr(chunks, "resolve", lambda *_: engine)
     assert_same_sweep(sweep_small(equity=True), whole)
     assert engine.widths[:5] == [96, 48, 24, 12, 6] and set(engine.widths[4:]) == {6}
 
 
 def test_one_scenario_that_does_not_fit_is_an_error_with_the_numbers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(chunks, "resolve", lambda _: Starving(lambda *_: True))
+    monkeypatch.setattr(chunks, "resolve", lambda *_: Starving(lambda *_: True))
     with pytest.raises(bt.ResultError, match=r"scenario 0 does not fit into memory: .* needs about .* MiB") as caught:
         sweep_small()
     assert "\n" not in str(caught.value)

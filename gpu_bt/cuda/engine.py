@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ class CudaEngine:
     """Runs where CuPy finds a device. `threads`: of a block, a multiple of 32; None = by the number of assets."""
 
     name = "cuda"
-    callbacks = resumes = True
 
     def __init__(self, threads: int | None = None, together: int | None = None, shared: bool = True) -> None:
         self.threads, self.together, self.shared = threads, together, shared
@@ -59,7 +59,7 @@ class CudaSession:
     def __init__(self, spec: RunSpec, device: Device, engine: CudaEngine) -> None:
         self.spec, self.device, self.engine, self.t = spec, device, engine, 0
         self.parts: list[_Part] = []
-        self.window = 0
+        self.window, self.tight = 0, False
         self._plan(np.arange(len(spec.params)), _SHARE * device.free())
 
     def _plan(self, members: np.ndarray, room: float) -> None:
@@ -67,16 +67,18 @@ class CudaSession:
         t = self.spec.market.shape[0]
         panels = self.panel_bytes()
         self.window = t if self.spec.callback or panels <= 0.7 * room else max(1, int(t * 0.4 * room / panels))
-        left = room - panels * min(1.0, self.window / t)
+        logs = 2 * _log_bytes(self.device) if self.spec.fills else 0
+        left = room - logs - panels * min(1.0, self.window / t)
         parts = -(-len(members) // max(1, int(left // self.scenario_bytes())))
         self.parts += [_Part(self, m) for m in np.array_split(members, parts)]
 
     def panel_bytes(self) -> int:
         """Device memory of the panels of this run that are not there yet, per-lot prices and marks among them."""
-        market, known = self.spec.market, _resident(self.spec.market)
+        market = self.spec.market
+        known = _resident(market, False) | _resident(market, True)
         arrays = [v for v in vars(market).values() if isinstance(v, np.ndarray) and v.shape == market.shape]
         lots = len(np.unique(self.spec.params["lot"]))
-        made = 0 if known else 3 * lots * 8 * math.prod(market.shape)
+        made = 0 if _resident(market, False) else 3 * lots * 8 * math.prod(market.shape)
         return made + sum(a.nbytes for a in (*arrays, *self.spec.weights) if id(a) not in known)
 
     def scenario_bytes(self) -> int:
@@ -124,7 +126,9 @@ class CudaSession:
         """After a failed allocation: forget panels that lie there, then take half the bars, then half the scenarios."""
         part = self.parts[i]
         part.leave()
-        if _forget(self.spec):
+        exc = exc.with_traceback(None)  # whose frames hold what was placed before the one that failed
+        if _forget(self.spec) and not self.tight:
+            self.tight = True  # what is placed anew is not forgotten again
             return
         if self.window > 1 and not self.spec.callback:  # whose limits and stops are not in the record
             self.window = -(-self.window // 2)
@@ -139,7 +143,12 @@ class CudaSession:
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
-        found = [part.result() for part in self.parts]
+        found: list[RawResult] = []
+        while len(found) < len(self.parts):
+            try:
+                found.append(self.parts[len(found)].result())
+            except cupy().cuda.memory.OutOfMemoryError as exc:
+                self._make_room(len(found), exc)
         if len(found) == 1:
             return found[0]
         joined: dict[str, Any] = {}
@@ -161,7 +170,7 @@ class _Part:
     """Some scenarios of a session: on the device for a window of bars, or put aside as the record so far."""
 
     def __init__(self, session: CudaSession, members: np.ndarray) -> None:
-        self.session, self.members = session, members
+        self.session, self.members = weakref.proxy(session), members  # no circle, so that memory is freed at once
         self.spec = dataclasses.replace(session.spec, params=session.spec.params[members])
         self.lanes: _Lanes | None = None
         self.saved: RawResult | None = None
@@ -218,26 +227,30 @@ class _Lanes(LaneSession):
         self.shared = engine.shared and hot <= room
         if self.shared:
             together = min(together, room // hot)
-        super().__init__(spec, together, 1, _LOG_BYTES, window[0], before)
+        super().__init__(spec, together, 1, _log_bytes(device), window[0], before)
+        books, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
+        for gone in set(books) - ours:
+            del books[gone]
         self.threads = engine.threads or min(512, max(64, 32 * math.ceil(n / 64)))
         self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
         self.kernel = kernel(cupy(), _needs_full(spec), self.shared)
-        if self.shared_bytes > 48 * 1024:
-            self.kernel.max_dynamic_shared_size_bytes = self.shared_bytes
         self.launch_at = DeviceArray(self.launch.shape, self.launch.dtype)
 
     def put(self, array: np.ndarray) -> DeviceArray:
         """On the device."""
         return DeviceArray(array.shape, array.dtype, array)
 
-    def panel(self, array: np.ndarray) -> DeviceArray:
-        """On the device: a panel stays there with the market, for the next run, or comes in windows of bars."""
+    def panel(self, array: np.ndarray, weights: bool) -> DeviceArray:
+        """On the device: a panel stays there with the market, for the next run, or comes in windows of bars; weights
+        that someone may write to come anew each time."""
         if self.window != (0, len(array)):
             low = max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
             part = self.put(array[low : self.window[1]])
             part.before = low * array.strides[0]  # kernels count bars from the panel's first
             return part
-        known = _resident(self.spec.market)
+        if weights and array.flags.writeable:
+            return self.put(array)
+        known = _resident(self.spec.market, weights)
         if id(array) not in known:
             known[id(array)] = (array, self.put(array))  # the array is kept, so that its id stays its own
         return known[id(array)][1]
@@ -270,9 +283,16 @@ class _Lanes(LaneSession):
     def call(self, launch: np.ndarray) -> None:
         """One launch over [t0, t1), waited for."""
         self.launch_at.write(launch)
+        if self.shared_bytes > self.kernel.max_dynamic_shared_size_bytes:
+            self.kernel.max_dynamic_shared_size_bytes = self.shared_bytes
         lanes = int(launch["lanes"][0])
         self.kernel((lanes,), (self.threads,), (np.uint64(self.launch_at.address),), shared_mem=self.shared_bytes)
         cupy().cuda.get_current_stream().synchronize()
+
+
+def _log_bytes(device: Device) -> int:
+    """Bytes of each of the two logs that a launch may write."""
+    return int(min(_LOG_BYTES, device.free() // 16))
 
 
 def _needs_full(spec: RunSpec) -> bool:
@@ -285,16 +305,17 @@ def _needs_full(spec: RunSpec) -> bool:
     return bool(kept or any(x is not None for x in panels) or not np.isnan(limits).all() or (numbers != 0).any())
 
 
-def _resident(market: Market) -> dict[int, tuple[np.ndarray, DeviceArray]]:
-    """Panels of a market on the device, by the id of the NumPy array."""
-    return market.cache.setdefault("cuda", {})
+def _resident(market: Market, weights: bool) -> dict[int, tuple[np.ndarray, DeviceArray]]:
+    """Panels of a market, or weights over it, on the device, by the id of the NumPy array."""
+    return market.cache.setdefault("cuda weights" if weights else "cuda", {})
 
 
 def _forget(spec: RunSpec) -> bool:
     """Drop panels on the device, and CuPy's unused memory; whether there was any."""
-    known = _resident(spec.market)
-    had = bool(known)
-    known.clear()
+    known = [_resident(spec.market, weights) for weights in (False, True)]
+    had = any(known)
+    for panels in known:
+        panels.clear()
     cupy().get_default_memory_pool().free_all_blocks()
     return had
 

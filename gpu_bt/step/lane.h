@@ -199,6 +199,7 @@ BT_FN void bt_load(const Lane &lane, Scenario &s, int k) {
     s.o = s.h + lane.stride;
 }
 BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) {
+    bt_sync();  // the others have loaded what is overwritten
     if (bt_first()) *(Scenario *)(lane.slots + (k + 1) * BT_SLOT) = s;
     bt_sync();
 }
@@ -235,8 +236,7 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
             BT_SIMD()
             BT_EACH(j, now) x[j] = scratch[j];
         }
-    }
-    bt_sync();
+    }  // some scenario runs, so all have read `position`
     BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
     bt_sync();
     BT_EACH(j, now) {

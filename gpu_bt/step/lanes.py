@@ -108,8 +108,8 @@ class LaneSession:
         """The array in the engine's memory."""
         return array
 
-    def panel(self, array: np.ndarray) -> Any:
-        """The same for a (T, N) panel, which outlives the session."""
+    def panel(self, array: np.ndarray, weights: bool) -> Any:
+        """The same for a (T, N) panel, of the market or of weights."""
         return self.put(array)
 
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> Any:
@@ -253,7 +253,7 @@ class LaneSession:
         }
         for name, panel in panels.items():
             if panel is not None:
-                self.kept.append(self.panel(panel))
+                self.kept.append(self.panel(panel, name == "weights"))
                 rows[name] = (self.address(self.kept[-1]), PANEL_KINDS.index(panel.dtype.name))
         rows["T"], rows["N"] = market.shape
         rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])

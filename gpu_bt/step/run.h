@@ -127,7 +127,6 @@ template <bool FULL> BT_STEP int64_t bt_between(Lane &lane, Scenario &s, int64_t
     }
     if (!lane.dense && end - t > BT_WORTH) {
         uint8_t *want = BT_BYTE(lane, WANT);
-        bt_sync();
         BT_EACH(i, lane.N) want[i] = 0;
         bt_recolumn(lane);
     }
@@ -205,12 +204,10 @@ BT_STEP void bt_begin(Lane &lane, Scenario &s) {
 BT_STEP void bt_move_hot(Lane &lane, bool out) {
     double *aside = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
     if (aside == lane.hot) return;
-    bt_sync();
     for (int k = 0; k < 2 * lane.in->K; ++k) {
         double *here = lane.hot + k * lane.stride, *there = aside + k * lane.stride;
         BT_EACH(j, lane.A) (out ? there : here)[j] = (out ? here : there)[j];
     }
-    bt_sync();
 }
 BT_STEP void bt_leave(Lane &lane, Scenario &s, int64_t t) {
     const bool many = lane.in->K > 1;

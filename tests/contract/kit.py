@@ -13,10 +13,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pytest
 
 import gpu_bt as bt
-from gpu_bt.engine import resolve
 
 __all__ = ["NAN", "ask", "book", "column", "fills", "held", "panel", "run", "shares", "tie"]
 
@@ -67,8 +65,6 @@ class Steps(bt.Strategy):
 
 def ask(engine: str, market: bt.Panel, *steps: Any, **settings: Any) -> bt.Result:
     """A strategy run: steps[t](strategy, batch) at bar t. Fills and positions are recorded without being asked for."""
-    if not getattr(resolve(engine), "callbacks", False):
-        pytest.skip(f"engine {engine!r} does not run strategies")
     config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
     result = bt.run(market, Steps(steps), config, engine=engine)
     assert result.engine == engine

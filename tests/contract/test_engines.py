@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kit import NAN, panel, run
 
 import gpu_bt as bt
-from gpu_bt.engine import ENGINES, reasons, resolve
+import gpu_bt.engine
+from gpu_bt.engine import ENGINES, WORTH_A_KERNEL, reasons, resolve
 
 CASE = "tests/contract/test_engines.py::test_an_engine_signs_its_result"
 ROOT = Path(__file__).parents[2]
@@ -70,6 +72,16 @@ def test_a_named_engine_runs_or_raises_with_its_reason(name):
 def test_choices_take_an_engine_that_can_run():
     able = [name for name, reason in reasons().items() if reason is None]
     assert resolve("auto").name in able and resolve("cpu").name in set(able) - {"cuda"}
+
+
+def test_auto_leaves_the_gpu_out_of_what_the_cpu_ends_sooner(monkeypatch):
+    loaded = {name: SimpleNamespace(name=name) for name in ENGINES}
+    monkeypatch.setattr(gpu_bt.engine, "_load", loaded.__getitem__)
+    assert resolve("auto").name == resolve("auto", WORTH_A_KERNEL - 1).name == "native"
+    assert resolve("auto", WORTH_A_KERNEL).name == "cuda" and resolve("cpu", WORTH_A_KERNEL).name == "native"
+    assert resolve("cuda").name == "cuda"
+    loaded["native"] = "no compiler"
+    assert resolve("auto").name == "numpy"
 
 
 def test_an_unknown_engine_is_refused():

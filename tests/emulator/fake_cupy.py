@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What gpu_bt.cuda asks of CuPy, on the CPU: device memory is host memory out of NumPy's sight, kernels run on the shim.
+"""What gpu_bt.cuda asks of CuPy, on the CPU: device memory is host memory, kernels run on the shim.
 
     with installed(FakeCupy(order="reversed")): ...           # gpu_bt.cuda then finds this "device"
 

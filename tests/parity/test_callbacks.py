@@ -26,9 +26,7 @@ PATHS = (
     "stop-limit triggered within the bar",
     "triggered stop at a later open",
 )
-CALLBACKS = [
-    name for name, reason in reasons().items() if reason is None and getattr(resolve(name), "callbacks", False)
-]
+CALLBACKS = [name for name, reason in reasons().items() if reason is None]
 
 
 @pytest.mark.parametrize("name", CALLBACKS)

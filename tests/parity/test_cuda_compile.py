@@ -19,8 +19,8 @@ PRODUCT = [(COMPILERS[0], 90, full, shared) for full in (0, 1) for shared in (0,
 PRODUCT += [(COMPILERS[0], 80, 1, 1), (COMPILERS[0], 100, 0, 1), (COMPILERS[1], 90, 1, 1)]
 
 #: The loops over assets: nothing spills inside them.
-LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_clip", "bt_book", "bt_value", "bt_worth_at", "bt_fetch",
-         "bt_prices", "bt_inverse", "bt_orders", "bt_orders_each", "bt_close_all", "bt_set_columns",
+LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_clip", "bt_book", "bt_value", "bt_worth_at",
+         "bt_fetch", "bt_prices", "bt_inverse", "bt_orders", "bt_orders_each", "bt_close_all", "bt_set_columns",
          "bt_spread", "bt_cap_gross", "bt_cap_turnover", "bt_limit")  # fmt: skip
 
 

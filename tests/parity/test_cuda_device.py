@@ -19,7 +19,7 @@ from gpu_bt.cli import app
 from gpu_bt.cuda.device import DeviceArray, probe
 from gpu_bt.cuda.engine import ENGINE, CudaEngine
 from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, kernel, source
-from gpu_bt.engine import reasons, resolve
+from gpu_bt.engine import WORTH_A_KERNEL, reasons, resolve
 
 needs_compiler = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -79,7 +79,7 @@ def test_a_device_that_can_run():
         device = probe()
         assert (device.name, device.capability, device.processors, device.shared) == ("emulated", 90, 7, 1000)
         assert ENGINE.missing() is None and reasons()["cuda"] is None
-        assert resolve("cuda") is resolve("auto") is ENGINE
+        assert resolve("cuda") is resolve("auto", WORTH_A_KERNEL) is ENGINE
     fake = FakeCupy(bytes_total=1000)
     fake.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 17)
     with installed(fake):
