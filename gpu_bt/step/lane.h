@@ -301,30 +301,42 @@ BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
             if (in.off_bar[e] <= t) full[in.off_asset[e]] = nan("");
         bt_sync();
     }
-    double any = 0, names = 0;
-    BT_SIMD(reduction(+ : any, names))
-    BT_EACH(i, N) {
-        any += row[i] == row[i] ? 1.0 : 0.0;
-        names += row[i] != 0.0 ? 1.0 : 0.0;  // NaN too
+    double any = 0, names = 0, unclear = 0;
+    if (lane.dense) {  // one pass over whole rows, which makes [S8] u too
+        const double *price = BT_ROW(lane, CLOSE, in.close, t);
+        double *u = BT_OWN(lane, INVERSE_PRICE);
+        BT_SIMD(reduction(+ : any, names, unclear))
+        BT_EACH(i, N) {
+            const bool priced = price[i] > 0.0, has = row[i] == row[i], moves = has & (row[i] != 0.0);
+            u[i] = priced ? 1.0 / price[i] : 0.0;
+            any += has ? 1.0 : 0.0;
+            names += moves ? 1.0 : 0.0;
+            unclear += !has | (moves & !priced) ? 1.0 : 0.0;
+        }
+        BT_MADE(lane, INVERSE_PRICE, t);
+    } else {
+        BT_SIMD(reduction(+ : any))
+        BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
     }
-    double sums[2] = {any, names};
+    double sums[3] = {any, names, unclear};
     bt_sum(sums, lane.turn);
     lane.seen_target = sums[0] > 0.0;
-    if (!lane.dense || sums[1] - (N - sums[0]) <= BT_DENSE * N) {
-        BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
-        bt_recolumn(lane);
+    lane.clear = sums[2] == 0.0;
+    if (lane.dense && sums[1] > BT_DENSE * N) {
+        lane.at[BUFFER_DOUBLE_WEIGHT] = row;
+        return;
     }
-    if (lane.dense) {
-        weight = (double *)row;
-    } else {
-        const int32_t *column = BT_INT(lane, COLUMN);
-        BT_EACH(j, lane.A) weight[j] = row[column[j]];
+    BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    bt_recolumn(lane);
+    const int32_t *column = BT_INT(lane, COLUMN);
+    const double *price = BT_ROW(lane, CLOSE, in.close, t);
+    unclear = 0;
+    BT_SIMD(reduction(+ : unclear))
+    BT_EACH(j, lane.A) {
+        const double w = row[column[j]];
+        weight[j] = w;
+        unclear += (w != w) | ((w != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
     }
     lane.at[BUFFER_DOUBLE_WEIGHT] = weight;
-    const double *price = BT_ROW(lane, CLOSE, in.close, t);
-    double unclear = 0.0;
-    BT_SIMD(reduction(+ : unclear))
-    BT_EACH(j, lane.A)
-        unclear += (weight[j] != weight[j]) | ((weight[j] != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
     lane.clear = bt_sum_one(unclear, lane.turn) == 0.0;
 }
