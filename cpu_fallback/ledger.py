@@ -10,8 +10,8 @@ import numpy as np
 from gpu_bt.config import OPTIONAL
 
 __all__ = [
-    "LIMIT", "SHAVE", "WEIGHT_TICK", "Params", "all_of", "any_of", "count", "near_whole", "round_any", "snap", "split_sums",
-    "trunc_lots", "whole",
+    "LIMIT", "SHAVE", "WEIGHT_TICK", "Params", "all_of", "any_of", "count", "near_whole", "round_any", "snap",
+    "split_sums", "trunc_lots", "whole",
 ]  # fmt: skip
 
 #: Sums, cash and equity stay below this many units of their grid, else LEDGER_OVERFLOW.
@@ -97,7 +97,7 @@ def whole(x: np.ndarray) -> np.ndarray:
 
 
 def trunc_lots(x: np.ndarray) -> np.ndarray:
-    """`whole` of finite numbers in five plain operations: x - trunc(x) is exact, and only its last SNAP moves to the next number."""
+    """`whole` of finite numbers in five plain operations: x - trunc(x) is exact, and only its last SNAP moves on."""
     t = np.trunc(x)
     f = x - t
     f /= EDGE
