@@ -7,6 +7,7 @@ import numpy as np
 
 from cpu_fallback.lane import Lane
 from gpu_bt.spec import Book, Decision, RawResult, RunSpec, ordered
+from gpu_bt.step.lanes import ADRIFT
 from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
 
 __all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
@@ -50,13 +51,14 @@ class NumpySession:
         """Run bars t0..t1-1; t0 is where the last call stopped."""
         if t0 != self.t or self.opened or not t0 <= t1 <= self.spec.market.shape[0]:
             raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {self.spec.market.shape[0]}")
+        self.t = ADRIFT  # after Ctrl-C some lanes have moved and some not: nothing goes on
         for lane in self.lanes:
             lane.advance(t0, t1)
         self.t = t1
 
     def open_bar(self, t: int) -> bool:
         """[S1] to [S5m], with same_close [S1] to [S5d]; whether a strategy may decide now."""
-        if t != self.t or self.opened or not self.spec.callback:
+        if not t == self.t < self.spec.market.shape[0] or self.opened or not self.spec.callback:
             raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
         (lane,), self.opened = self.lanes, True
         with np.errstate(all="ignore"):
@@ -80,6 +82,8 @@ class NumpySession:
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
+        if self.t == ADRIFT:
+            raise ValueError("result(): the session was interrupted within a call; run it again")
         spec, k = self.spec, len(self.spec.params)
         t_count, n = spec.market.shape
         first = self.lanes[0].record

@@ -157,7 +157,7 @@ def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.nda
         np.add(moved, fee, out=money[:, 1])
         if p.has.min_commission:
             moved = moved.copy()  # [S4] 3. needs it before rounding
-    snap(money, p.magic3)
+    snap(money, p.money3)
     return money, variable, moved
 
 

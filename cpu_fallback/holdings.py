@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.ledger import near_whole, snap, split_sums, whole
+from cpu_fallback.ledger import near_whole, round_any, snap, split_sums, whole
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
@@ -20,7 +20,7 @@ def finance(lane: Lane, t: int) -> None:
     days = lane.days[t]
     p, cash = lane.p, lane.cash
     rate = np.where(cash >= 0, p.v.cash_rate, p.v.debit_rate)
-    change = snap(cash * (rate * (days / 360)), lane.p.v.magic)
+    change = round_any(cash * (rate * (days / 360)), p.v.tick)
     if lane.borrows:
         fee = borrow_fees(lane, t, t + 1)[:, 0]
         lane.test(fee)
@@ -78,7 +78,7 @@ def split(lane: Lane, t: int) -> None:
     lots_hit = hit & lane.whole
     kept = np.where(lots_hit, whole(h), h)
     left = np.where(lots_hit & ~near_whole(h), h - kept, 0.0)
-    fractions = snap(np.where(left != 0, left * carried(lane, t), 0.0), lane.p.magic) @ lane.ones
+    fractions = round_any(np.where(left != 0, left * carried(lane, t), 0.0), lane.p.tick) @ lane.ones
     lane.h = kept + 0.0
     if lane.o is not None:
         scaled = np.where(hit, lane.o * s, lane.o)

@@ -51,8 +51,9 @@ class Lane:
         self.field = getattr(self.market, PRICE_OF[first["execution"]])
         self.marks = marks(self.market, self.lot)
         self.opening = opening_marks(self.market)[None]
-        split = self.market.split is not None or self.market.before is not None
-        self.finite = not split or bool(np.isfinite(self.marks).all() and np.isfinite(self.opening).all())
+        least = 1.0 if self.market.split is None else self.market.split.min().item()
+        split = least != 1.0 or self.market.before is not None
+        self.finite = not split or np.isfinite(max(self.marks.max().item(), self.opening.max().item()) / least)
         self.events = events(self.market, int(first["delist_after"]))
         self.days = days_between(self.market)
         self.record = Record(spec, members)

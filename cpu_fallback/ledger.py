@@ -10,8 +10,8 @@ import numpy as np
 from gpu_bt.config import OPTIONAL
 
 __all__ = [
-    "LIMIT", "SHAVE", "WEIGHT_TICK", "Params", "all_of", "any_of", "count", "near_whole", "snap", "split_sums",
-    "trunc_lots", "whole",
+    "LIMIT", "SHAVE", "WEIGHT_TICK", "Params", "all_of", "any_of", "count", "near_whole", "round_any", "snap",
+    "split_sums", "trunc_lots", "whole",
 ]  # fmt: skip
 
 #: Sums, cash and equity stay below this many units of their grid, else LEDGER_OVERFLOW.
@@ -48,6 +48,8 @@ class Params:
         self.v.magic = self.v.tick * (1.5 * 2.0**52)
         self.magic = self.tick * (1.5 * 2.0**52)
         self.magic3 = self.magic if isinstance(self.magic, float) else self.magic[:, :, None]
+        #: 2**52 ticks round amounts >= 0 right up to there: drag is tested in two parts alone.
+        self.money3 = self.magic3 / 1.5
         self.limit = LIMIT * self.v.tick
 
 
@@ -73,6 +75,11 @@ def snap(x: np.ndarray, magic: float | np.ndarray) -> np.ndarray:
     return x
 
 
+def round_any(x: np.ndarray, tick: float | np.ndarray) -> np.ndarray:
+    """R(x) of any size, for an amount that no test bounds by itself."""
+    return np.rint(x / tick) * tick + 0.0
+
+
 def split_sums(x: np.ndarray, ones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(sum of the positive, sum of the negative) over the last axis of multiples of a tick; exact in any order."""
     total, size = x @ ones, np.abs(x) @ ones
@@ -86,11 +93,11 @@ def near_whole(x: np.ndarray) -> np.ndarray:
 
 def whole(x: np.ndarray) -> np.ndarray:
     """rint(x) where x is within SNAP of it, else trunc(x)."""
-    return trunc_lots(x) + 0.0
+    return np.where(near_whole(x), np.rint(x), np.trunc(x)) + 0.0
 
 
 def trunc_lots(x: np.ndarray) -> np.ndarray:
-    """`whole` in five plain operations: x - trunc(x) is exact, and only its last SNAP moves to the next number."""
+    """`whole` of finite numbers in five plain operations: x - trunc(x) is exact, and only its last SNAP moves on."""
     t = np.trunc(x)
     f = x - t
     f /= EDGE

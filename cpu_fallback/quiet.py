@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.holdings import borrow_fees
-from cpu_fallback.ledger import count, snap
+from cpu_fallback.ledger import count, round_any, snap
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
@@ -120,10 +120,10 @@ def _finance(lane: Lane, t0: int, t1: int) -> tuple[np.ndarray, np.ndarray, np.n
     k, width = lane.k, t1 - t0
     fees = borrow_fees(lane, t0, t1) if lane.borrows else np.zeros((k, width))
     cash, change = np.empty((k, width)), np.empty((k, width))
-    now, magic = lane.cash, lane.p.v.magic
+    now = lane.cash
     for b in range(width):
         rate = np.where(now >= 0, lane.p.v.cash_rate, lane.p.v.debit_rate)
-        change[:, b] = snap(now * (rate * (lane.days[t0 + b] / 360)), magic) - fees[:, b]
+        change[:, b] = round_any(now * (rate * (lane.days[t0 + b] / 360)), lane.p.v.tick) - fees[:, b]
         now = now + change[:, b]
         cash[:, b] = now
     return cash, change, (np.abs(cash) < _column(lane.limit)) & (fees < _column(lane.limit))

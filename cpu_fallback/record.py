@@ -65,7 +65,7 @@ class Record:
 
     def columns(self) -> np.ndarray:
         """(C, K, T): buys, sells, commission and slippage follow from the flows; exact sums may be split again."""
-        out = np.ascontiguousarray(self.money.transpose(1, 2, 0))
+        out = self.money.transpose(1, 2, 0).copy()
         if self.full:
             total, net = self.flows[..., 0].transpose(2, 1, 0), self.flows[..., 1].transpose(2, 1, 0)
             out[_MONEY["buys"]] += (total[0] + net[0]) * 0.5

@@ -231,6 +231,7 @@ class _Run(Trading):
         h, o, had_order = self.h[i] * s, self.o[i] * s, self.o[i] != 0.0
         if self.lot[i] == 0.0:
             self.h[i], self.o[i] = h + 0.0, o + 0.0
+            self.count["rounded_out"] += had_order and o == 0.0  # an intent never vanishes without a status
             return 0.0
         self.h[i], h_near = self.whole(h)
         self.o[i], _ = self.whole(o)

@@ -14,7 +14,7 @@ BT_FN bool bt_borrows(const Lane &lane, const Scenario &s) {
 
 /* [S1] from the sum of the borrow fees. */
 BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
-    const double change = bt_interest(s.p, s.st.cash, lane.in->days[t], s.magic) - fees;
+    const double change = bt_interest(s.p, s.st.cash, lane.in->days[t]) - fees;
     s.st.cash = s.st.cash + change + 0.0;
     s.row[MONEY_FINANCING] = change + 0.0;
     return bt_inside(fees, s.limit) && bt_inside(s.st.cash, s.limit);
@@ -41,7 +41,7 @@ BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
         const bool lots = whole[j] != 0.0, waits = s.o[j] != 0.0;
         s.h[j] = (lots ? bt_whole(h) : h) + 0.0;
         s.o[j] = (lots ? bt_whole(o) : o) + 0.0;
-        if (lots && !bt_near(h)) fractions += bt_round((h - s.h[j]) * m[j], s.magic);
+        if (lots && !bt_near(h)) fractions += bt_round_any((h - s.h[j]) * m[j], s.p->tick);
         if (!waits || s.o[j] != 0.0) continue;
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), o);

@@ -7,7 +7,7 @@
 /* What [S4] 2. reads of a bar, beside the parameters; `spread` and `root` are rows of zeros where they are off. */
 struct Costs {
     const double *F, *spread, *root, *unit, *mark, *whole, *tie, *taker;
-    double magic, flat;
+    double magic, money, flat;  // money: the magic number of amounts >= 0
     bool plain;  // slippage, a rate and a minimum alone
 };
 struct Flows { /* sums over a bar's fills: of ref, of ref with the fill's sign, of drag, of slippage; and [S5] after them */
@@ -28,6 +28,7 @@ template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t
     if (FULL && s.p->impact > 0.0) c.root = bt_inverse_root(lane, t);
     c.tie = BT_OWN(lane, TIE);
     c.magic = s.magic;
+    c.money = s.magic / 1.5;
     c.flat = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0);
     c.plain = s.p->commission_per_share == 0.0 && s.p->sell_tax == 0.0 && !(s.p->max_commission_rate >= 0.0) &&
               !(FULL && (s.p->impact > 0.0 || lane.in->half_spread.data || path));
@@ -35,11 +36,11 @@ template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t
 }
 BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
     const double a = bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
-    return bt_charge(q, c.F[j], a, c.unit[j], &p, c.magic);
+    return bt_charge(q, c.F[j], a, c.unit[j], &p, c.money);
 }
 
 template <bool PLAIN> BT_FN bt_cost bt_charge_as(const Costs &c, const bt_params &p, int64_t j, double q) {
-    return PLAIN ? bt_charge_lean(q, c.F[j], c.flat, p.commission_rate, p.min_commission, c.magic) : bt_charge_at(c, p, j, q);
+    return PLAIN ? bt_charge_lean(q, c.F[j], c.flat, p.commission_rate, p.min_commission, c.money) : bt_charge_at(c, p, j, q);
 }
 
 /* [S4] 2. and [S5] Sums of the costs of the fills q, and the value of h + q. */

@@ -15,13 +15,15 @@ from gpu_bt.spec import Book, Decision, RawResult, RunSpec, ordered
 from gpu_bt.step.layout import BUFFERS, COUNTS, FILL, LAUNCH, MONEY, NEVER, PANEL_KINDS, PHASES, RECORD, ROWS, STATE
 from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
 
-__all__ = ["LaneSession", "lane_bytes"]
+__all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
 #: Scenarios that share a lane read these alike.
 _SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
 _CUTS = 12
 _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
+#: Where a session stands that was interrupted within a call.
+ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
 #: gpu_bt/step/lane.h: bytes of a slot, bars of a run, classes of the buy-back.
 _SLOT, _RUN, _CLASSES = 512, 32, 512
@@ -150,14 +152,23 @@ class LaneSession:
         while self.t < t1:
             stop = min(t1, self.t + step)
             self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, stop, stop == t1
+            self._move(stop)
+
+    def _move(self, stop: int) -> None:
+        """One call and what it logged. After Ctrl-C nobody knows whether the lanes have moved: no call goes on."""
+        at, self.t = self.t, ADRIFT
+        try:
             self.call(self.launch)
-            if self.spec.fills:
+            if self.spec.fills and stop > at:
                 self._drain()
-            self.t = stop
+        except Exception:  # of a call that did not run
+            self.t = at
+            raise
+        self.t = stop
 
     def open_bar(self, t: int) -> bool:
         """[S1] to [S5m], with same_close [S1] to [S5d]; whether a strategy may decide now."""
-        if t != self.t or self.opened or not self.spec.callback:
+        if not t == self.t < self.spec.market.shape[0] or self.opened or not self.spec.callback:
             raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
         self._half("open")
         self.opened = True
@@ -178,18 +189,18 @@ class LaneSession:
             if values is not None:
                 self.write(at, values)
         self._half("close")
-        if self.spec.fills:
-            self._drain()
-        self.t, self.opened = t + 1, False
+        self.opened = False
 
     def _half(self, phase: str) -> None:
         self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, self.t + 1, True
         self.launch["phase"] = PHASES.index(phase)
-        self.call(self.launch)
+        self._move(self.t + (phase == "close"))
         self.launch["phase"] = PHASES.index("bars")
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
+        if self.t == ADRIFT:
+            raise ValueError("result(): the session was interrupted within a call; run it again")
         names = ("money", "counts", "state", "holdings", "orders", "positions")
         arrays = {name: None if (a := getattr(self, name)) is None else self.host(a) for name in names}
         logs = dict(zip(("fills", "cuts"), self.logs, strict=True)) if self.spec.fills else {}

@@ -108,7 +108,8 @@ template <bool FULL> BT_STEP void bt_bars_of_all(Lane &lane, Scenario &s, int64_
     const bool many = lane.in->K > 1;
     for (int k = 0; k < lane.in->K; ++k) {
         if (many) bt_load(lane, s, k);
-        if (!s.st.ended) bt_bar<FULL>(lane, s, t);
+        if (s.st.ended) continue;  // nothing to put back
+        bt_bar<FULL>(lane, s, t);
         if (many) bt_store(lane, s, k);
     }
 }
@@ -143,6 +144,8 @@ template <bool FULL> BT_STEP int64_t bt_between(Lane &lane, Scenario &s, int64_t
     bt_sync();
     for (int k = 0; k < K; ++k) {
         if (many) bt_load(lane, s, k);
+        if (s.st.ended) continue;
+        if (many) bt_sync();  // quiet bars meet nobody, and bt_store must not write what another has yet to load
         bool quiet = true;  // once a status has changed, orders may stand that fill
         for (int64_t b = t; b < end && !s.st.ended; ++b) {
             if (quiet && bt_quiet_bar(lane, s, b, lane.runs + 3 * (k * BT_RUN + b - t))) continue;

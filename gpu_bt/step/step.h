@@ -33,6 +33,9 @@ BT_FN double bt_at_most(double a, double b) { return b < a ? b : a; }
 /* Numbers: R(x), half to even, below 2^51 units of the grid; magic is 1.5*2^52 units. Never a negative zero. */
 BT_FN double bt_round(double x, double magic) { return (x + magic) - magic; }
 
+/* Numbers: R(x) of any size, for an amount that no test bounds by itself. */
+BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick + 0.0; }
+
 /* Numbers: the ledger's test of a sum, written so that NaN fails. */
 BT_FN int bt_inside(double x, double limit) { return fabs(x) < limit; }
 
@@ -54,9 +57,9 @@ BT_FN double bt_order(double x, int nearest) {
 }
 
 /* [S1] Interest and the borrow fee of a short h < 0. */
-BT_FN double bt_interest(const bt_params *p, double cash, double days, double magic) {
+BT_FN double bt_interest(const bt_params *p, double cash, double days) {
     double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;
-    return bt_round(cash * (rate * (days / 360.0)), magic);
+    return bt_round_any(cash * (rate * (days / 360.0)), p->tick);
 }
 BT_FN double bt_borrow_fee(double h, double mark, double rate, double days, double magic) {
     return bt_round((-h * mark) * (rate * (days / 365.0)), magic);
@@ -83,7 +86,8 @@ BT_FN double bt_adverse(double slippage, double half_spread, double impact, doub
 BT_FN double bt_worth(double h, double mark, double magic) { return h != 0.0 ? bt_round(h * mark, magic) : 0.0; }
 
 /* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3. Operands are selected,
- * not results: compilers make vector code of that. */
+ * not results: compilers make vector code of that. The amounts are >= 0, so `magic` is 2^52 units here, which rounds
+ * right up to 2^52 of them: drag is tested in two parts alone. */
 typedef struct bt_cost {
     double ref, drag, slip, base;
 } bt_cost;

@@ -129,3 +129,41 @@ def test_what_is_not_held_has_no_value_however_absurd_its_split(engine):
     result = run(engine, market, [[0.5], [NAN], [NAN]], execution="next_open")
     assert result.status == "OK" and column(result, "equity") == [1024.0] * 3
     assert column(result, "working") == [1, 0, 0] and column(result, "rounded_out") == [0, 1, 0]
+
+
+def test_interest_beyond_the_edge_is_rounded_to_the_tick_too(engine):
+    # In ticks: two and a half years at -1 on 2^50 + 3 are -2.5*2^50 - 7.5, more than 2^51 units, to even -2.5*2^50 - 8.
+    scale, market = 2.0**-10, panel([16, 16], days=[0, 900])
+    cash = (2.0**50 + 3.0) * scale
+    result = run(engine, market, [NAN, NAN], initial_cash=cash, money_tick=scale, cash_rate=-1.0)
+    assert column(result, "financing")[1] == (-2.5 * 2.0**50 - 8.0) * scale and result.status == "BANKRUPT"
+
+
+def test_costs_of_a_fill_are_rounded_together_beyond_the_edge(engine):
+    # In ticks: slippage and commission stay below 2^51 units each, their sum does not and is odd.
+    scale = 0.25
+    price, fee = 2.0**39 * scale, (2.0**51 - 2.0**10 + 1.0) * scale
+    settings = dict(initial_cash=(2.0**50) * scale, money_tick=scale, slippage=0.5, min_commission=fee, lot=0, **FREE)
+    result = run(engine, panel([price]), [-1.0], **settings)
+    # 2^11 lots are sold: n = 2^50, slippage 2^49, fee 2^51 - 2^10 + 1.
+    assert column(result, "slippage") == [2.0**49 * scale] and column(result, "commission") == [fee]
+
+
+def test_an_order_of_infinitely_many_lots_after_absurd_splits_stays_one(engine):
+    # Two splits of 1e300 make the order infinite while it waits for a price; one of a third leaves it so.
+    close = [[16], [NAN], [NAN], [NAN]]
+    market = panel(close, open=close, split=[[1], [1e300], [1e300], [1 / 3]])
+    result = run(engine, market, [0.5, NAN, NAN, NAN], execution="next_open", delist_after=0)
+    assert column(result, "working") == [1] * 4 and column(result, "no_price") == [0, 1, 1, 1]
+    assert result.raw.cuts["shares"].tolist() == [32e300, math.inf, math.inf]
+
+
+@pytest.mark.filterwarnings("ignore:split:gpu_bt.errors.BacktestWarning")
+def test_an_infinite_mark_of_what_is_not_held_does_not_reach_the_leverage_test(engine):
+    # At bar 1 A1's split makes its carried mark infinite; it has no open, only a close, and A0's order fills.
+    market = panel(
+        [[16, 16], [16, 16], [16, 16]], open=[[16, 16], [16, NAN], [16, 16]], split=[[1, 1], [1, 5e-324], [1, 1]]
+    )
+    rows = [[0.5, 0.5], [NAN, NAN], [NAN, NAN]]
+    result = run(engine, market, rows, execution="next_open", account="margin", rounding="nearest")
+    assert result.status == "OK" and column(result, "equity") == [1024.0] * 3 and book(result)[1] == [32.0, 0.0]

@@ -67,6 +67,9 @@ def test_bars_are_opened_and_closed_in_turn(name):
         with pytest.raises(ValueError, match="bar"):
             call()
     session.close_bar(0, None)
+    session.advance(1, panel.shape[0])
+    with pytest.raises(ValueError, match=f"stands at bar {panel.shape[0]}"):
+        session.open_bar(panel.shape[0])
     other = resolve(name).open(spec_of(public, [np.full(panel.shape, np.nan)], [config]))
     with pytest.raises(ValueError, match="no callback run"):
         other.open_bar(0)

@@ -17,7 +17,7 @@ from gpu_bt.api import check_fields
 from gpu_bt.config import CHOICES, Config
 from gpu_bt.engine import reasons, resolve
 from gpu_bt.errors import ConfigError
-from gpu_bt.step.layout import SCENARIO_STATUS, STRUCTURAL
+from gpu_bt.step.layout import MONEY, SCENARIO_STATUS, STRUCTURAL
 
 ENGINES = [name for name in ("numpy", "native") if reasons()[name] is None]
 OTHERS = [name for name in ENGINES if name != "numpy"]
@@ -136,6 +136,37 @@ def test_bars_out_of_turn_are_refused(name):
         with pytest.raises(ValueError) as error:
             session.advance(t0, t1)
         assert str(error.value) == f"advance({t0}, {t1}): the session stands at bar 0 of {panel.shape[0]}"
+
+
+@on_every_engine
+def test_an_interrupted_call_is_not_gone_on_with(name, monkeypatch):
+    """Ctrl-C is seen after compiled code has moved, or between two lanes: nobody knows where the bars stand."""
+    panel, weights, config = scenario(2)
+    session = resolve(name).open(spec_of(panel_of(panel, config), [weights], [config], fills=True))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    session.advance(0, 1)
+    target, method = (session, "_drain") if name == "native" else (session.lanes[0], "advance")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(target, method, interrupted)
+        session.advance(1, 2)
+    with pytest.raises(ValueError, match=r"advance\(1, 2\): the session stands at bar -1"):
+        session.advance(1, 2)
+    with pytest.raises(ValueError, match="interrupted within a call"):
+        session.result()
+
+
+@on_every_engine
+def test_a_result_before_the_end_is_only_read(name):
+    config = Config(execution="same_close", lot=0.0, commission_rate=0.001)
+    public = bt.Panel(np.full((1, 2), 16.0), timestamps=["2020-01-01"], assets=["A", "B"])
+    session = resolve(name).open(spec_of(public, [np.full((1, 2), 0.25)], [config, config]))
+    session.advance(0, 1)
+    first = session.result()
+    assert first.money[MONEY.index("buys")].min() > 0.0
+    assert_same_raw(session.result(), first)
 
 
 @on_every_engine

@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import simulate
 
+from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.cuda.module import SHARED_DOUBLES
+from gpu_bt.panel import Panel
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 #: (threads of a block, order of the fibers): every size and every order.
@@ -88,6 +90,22 @@ def test_several_scenarios_to_a_block(fake, together, shared, order):
         assert_same_as_numpy(spec, CudaEngine(64, together, shared), cuts)
         assert fake.launches[-1][1] == -(-7 // together)
     assert {s for _, s in variants(fake)} == {str(int(shared))}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_quiet_bars_of_a_block_start_from_one_state(fake, order):
+    """Prices double while nothing trades: from the peak after those bars, the first of them would be a drawdown."""
+    t = 40
+    close = np.linspace(16.0, 32.0, t)[:, None] * np.ones(3)
+    market = Panel(close, timestamps=np.datetime64("2020-01-01") + np.arange(t), assets=["A", "B", "C"])
+    weights = np.full((t, 3), np.nan)
+    weights[0] = 0.3
+    configs = [Config(execution="same_close", max_drawdown=0.01 * i, cash_rate=0.02 * i) for i in range(1, 5)]
+    spec = spec_of(market, [weights], configs)
+    spec.params["schedule"] = 0
+    for threads in (32, 64, 96):
+        assert_same_as_numpy(spec, CudaEngine(threads, together=4))
+        assert fake.launches[-1][1] == 1
 
 
 def test_scenarios_of_several_books_and_schedules(fake):
