@@ -84,7 +84,7 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
     const double band = s.p->band, least = s.p->min_trade_value;
     const int nearest = s.p->rounding == ROUNDING_NEAREST;
     double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0;
-    BT_SIMD(reduction(+ : missing, rounded, small, waiting))
+    BT_SIMD(if (simd : !LOG) reduction(+ : missing, rounded, small, waiting))
     BT_EACH(j, lane.A) {
         const bool has = W[j] == W[j], moves = has & (W[j] != 0.0), priced = price[j] > 0.0;
         const bool banded = (band > 0.0) & (fabs(W[j] - w[j]) <= band), none = moves & !priced, live = moves & priced & !banded;

@@ -90,7 +90,7 @@ BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, const
     const double most = s.p->participation, impact = s.p->impact;
     const bool keeps = s.keeps, cash = !FULL || !s.margin;
     double missing = 0, masked = 0, beyond = 0, clipped = 0, dropped = 0, fills = 0;
-    BT_SIMD(reduction(+ : missing, masked, beyond, clipped, dropped, fills))
+    BT_SIMD(if (simd : !LOG) reduction(+ : missing, masked, beyond, clipped, dropped, fills))
     BT_EACH(j, lane.A) {
         double want = o[j];
         const bool mine = (part == BT_ALL) | ((reach[j] != BT_FREE) == (part == BT_CONDITIONAL));
@@ -197,7 +197,7 @@ template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, con
     const double spent = c.plain ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
     const double last = bt_last_class(lane, funds - spent), *cut = BT_OWN(lane, CUT), *rank = BT_OWN(lane, RANK);
     double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
-    BT_SIMD(reduction(+ : clipped))
+    BT_SIMD(if (simd : !LOG) reduction(+ : clipped))
     BT_EACH(j, lane.A) {
         const double want = q[j], kept = cut[j] + (rank[j] > last ? 1.0 : 0.0);
         const bool less = (want > 0.0) & (kept < want);

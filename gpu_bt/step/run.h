@@ -145,7 +145,6 @@ template <bool FULL> BT_STEP int64_t bt_between(Lane &lane, Scenario &s, int64_t
     for (int k = 0; k < K; ++k) {
         if (many) bt_load(lane, s, k);
         if (s.st.ended) continue;
-        if (many) bt_sync();  // quiet bars meet nobody, and bt_store must not write what another has yet to load
         bool quiet = true;  // once a status has changed, orders may stand that fill
         for (int64_t b = t; b < end && !s.st.ended; ++b) {
             if (quiet && bt_quiet_bar(lane, s, b, lane.runs + 3 * (k * BT_RUN + b - t))) continue;
