@@ -50,7 +50,7 @@ class Lane:
         self.exec = prices(self.market, PRICE_OF[first["execution"]], self.lot)
         self.field = getattr(self.market, PRICE_OF[first["execution"]])
         self.marks = marks(self.market, self.lot)
-        self.opening = opening_marks(self.market)[None]
+        self.opening = opening_marks(self.market, self.lot)[None]
         split = self.market.split is not None or self.market.before is not None
         self.finite = not split or bool(np.isfinite(self.marks).all() and np.isfinite(self.opening).all())
         self.events = events(self.market, int(first["delist_after"]))
