@@ -50,7 +50,7 @@ class Lane:
         self.exec = prices(self.market, PRICE_OF[first["execution"]], self.lot)
         self.field = getattr(self.market, PRICE_OF[first["execution"]])
         self.marks = marks(self.market, self.lot)
-        self.opening = opening_marks(self.market)[None]
+        self.opening = opening_marks(self.market, self.lot)[None]
         least = 1.0 if self.market.split is None else self.market.split.min().item()
         split = least != 1.0 or self.market.before is not None
         self.finite = not split or np.isfinite(max(self.marks.max().item(), self.opening.max().item()) / least)

@@ -19,6 +19,7 @@ _PUBLIC = {
     "Exits": "gpu_bt.rules",
     "Panel": "gpu_bt.panel",
     "PanelError": "gpu_bt.errors",
+    "PanelStream": "gpu_bt.streams",
     "Portfolio": "gpu_bt.strategy",
     "Result": "gpu_bt.result",
     "ResultError": "gpu_bt.errors",
@@ -32,6 +33,7 @@ _PUBLIC = {
     "read_panel": "gpu_bt.frames",
     "read_weights": "gpu_bt.frames",
     "run": "gpu_bt.api",
+    "scan_panel": "gpu_bt.streams",
     "sweep": "gpu_bt.sweeps",
 }
 

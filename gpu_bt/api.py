@@ -19,26 +19,25 @@ from gpu_bt.checkpoint import Saved, load, save
 from gpu_bt.clock import schedule
 from gpu_bt.config import Config
 from gpu_bt.engine import resolve
-from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, WeightsError
-from gpu_bt.panel import Panel, as_host
+from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
+from gpu_bt.panel import Panel
+from gpu_bt.ranges import through
 from gpu_bt.result import Result
 from gpu_bt.spec import Engine, Progress, RawResult, RunSpec
 from gpu_bt.step.layout import pack
 from gpu_bt.strategy import Strategy, drive
-from gpu_bt.weights import Weights
+from gpu_bt.streams import PanelStream, WeightsStream
+from gpu_bt.weights import Weights, check_weights
 
 __all__ = ["run"]
 
 #: execution -> the panel field it fills at.
 _NEEDS = {"next_open": "open", "next_close": "close", "next_vwap": "vwap", "same_close": "close"}
 _RECORDS = ("bars", "fills", "positions")
-#: Rows of weights checked at once: a block stays in cache between the passes over it.
-_ROWS = 16
-_MAX_WEIGHT = 1000.0
 
 
 def run(
-    panel: Panel,
+    panel: Panel | PanelStream,
     weights: Any,
     config: Config | None = None,
     *,
@@ -55,13 +54,15 @@ def run(
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
     first time, any other choice just what it names, and () neither.   progress: called with (bars done, bars).
+    A panel of `scan_panel` is read part by part, with the same bits; its weights are an array (np.memmap, too), or what
+    `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused as they are read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see gpu_bt.advice.
     """
-    if not isinstance(panel, Panel):
+    if not isinstance(panel, (Panel, PanelStream)):
         raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
     config = Config() if config is None else config
     if not isinstance(config, Config):
@@ -70,6 +71,8 @@ def run(
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     kept = _records(record)
     check_fields(panel, config)
+    if isinstance(panel, PanelStream):
+        return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume)
     notes = dict(panel.notes)
     if isinstance(weights, type) and issubclass(weights, Strategy):
         raise ConfigError(f"a strategy is an instance: pass {weights.__name__}(...), not the class")
@@ -94,6 +97,36 @@ def run(
     )  # fmt: skip
 
 
+def _run_stream(
+    panel: PanelStream, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
+    resume: Any,
+) -> Result:  # fmt: skip
+    if hasattr(weights, "on_data_batch"):
+        raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
+    if resume is not None:
+        raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
+    began = time.perf_counter()
+    again = functools.partial(_stream, panel, panel.books(weights, config.account), config, engine.name)
+    raw, counted = again("fills" in kept, "positions" in kept, progress)
+    notes, seconds = {**panel.notes, **{k: v for k, v in counted.items() if v}}, time.perf_counter() - began
+    return _result(raw, panel, config, notes, seconds, functools.partial(_first, again))
+
+
+def _stream(
+    panel: PanelStream, book: WeightsStream, config: Config, engine: str, fills: bool, positions: bool,
+    progress: Progress | None = None,
+) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
+    if positions:
+        raise ResultError("a stream's positions are not kept, they are as many as its prices: see final_positions")
+    bars = schedule_of(panel, config)[None]
+    return through(panel, [book], pack([config]), bars, resolve(engine), fills=fills, progress=progress)
+
+
+def _first(call: Any, *given: Any) -> Any:
+    """The first of what a call gives; a function of the module, so that a Result can be pickled."""
+    return call(*given)[0]
+
+
 def _run_strategy(
     panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None
 ) -> Result:
@@ -110,8 +143,8 @@ def callback_spec(panel: Panel, config: Config, bars: np.ndarray, **record: bool
     return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, **record)
 
 
-def _result(raw: RawResult, panel: Panel, config: Config, notes: dict[str, Any], seconds: float, replay: Any,
-            **carried: Any) -> Result:  # fmt: skip
+def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], seconds: float,
+            replay: Any, **carried: Any) -> Result:  # fmt: skip
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, **carried,
@@ -152,51 +185,21 @@ def _records(record: str | Iterable[str]) -> set[str]:
     return names
 
 
-def schedule_of(panel: Panel, config: Config, before: int = 0) -> np.ndarray:
+def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0) -> np.ndarray:
     """(T,) bool: the bars at which this config decides. before: bars that `rebalance` named before the panel."""
     following = None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))
     rule = (config.rebalance, config.rebalance_every, config.rebalance_offset)
     return schedule(panel.microseconds, panel.time_zone, following, *rule, before)
 
 
-def check_fields(panel: Panel, config: Config) -> None:
+def check_fields(panel: Panel | PanelStream, config: Config) -> None:
     """Raise ConfigError where the config needs a field that the panel lacks."""
     field = _NEEDS[config.execution]
-    if getattr(panel, field) is None:
+    if field not in panel.fields:
         other = "execution='next_close'" if config.execution == "next_open" else "another execution"
         raise ConfigError(
             f"execution={config.execution!r} fills at the {field}: pass {field}= to the Panel, or {other}"
         )
     for name, off in (("participation", None), ("impact", 0.0)):
-        if getattr(config, name) != off and panel.volume is None:
+        if getattr(config, name) != off and "volume" not in panel.fields:
             raise ConfigError(f"{name} is {getattr(config, name)}: it needs volumes; pass volume= to the Panel")
-
-
-def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
-    """(T, N) float weights, or a WeightsError that names bar and asset."""
-    array = as_host("weights", weights, WeightsError)
-    if array.dtype.kind not in "iuf" or hasattr(weights, "columns"):  # a table's columns may be in any order
-        raise WeightsError(
-            f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers; tables and"
-            " files go through read_weights(source, panel)"
-        )
-    if array.shape != panel.shape:
-        raise WeightsError(
-            f"weights has shape {array.shape}: it must be (T, N) = {panel.shape}, a row per bar and a column per asset"
-        )
-    if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
-        array = np.ascontiguousarray(array, np.float64)
-    low = 0.0 if account == "cash" else -_MAX_WEIGHT
-    for t in range(0, len(array), _ROWS):
-        rows = array[t : t + _ROWS]
-        if not (np.fmin.reduce(rows, axis=None) < low or np.fmax.reduce(rows, axis=None) > _MAX_WEIGHT):
-            continue
-        bad = (rows < low) | (rows > _MAX_WEIGHT)
-        b, i = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        where, value = f"weights[{panel.label(t + b)}, {panel.assets[i]!r}] is {rows[b, i]}", abs(rows[b, i])
-        if value <= _MAX_WEIGHT:
-            raise WeightsError(
-                f"{where}: a cash account is long-only; use Config(account='margin') for short positions"
-            )
-        raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
-    return array

@@ -127,7 +127,7 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
             raise ResultError(f"{path} was saved with another {name}: go on with the same, or begin without resume=")
     _check_time(path, panel, config, head)
     start = Start(state, found["holdings"], found["orders"])
-    before = Before(head["microsecond"], found["marks"], found["silent"])
+    before = Before(head["microsecond"], {config.lot: found["marks"]}, found["silent"])
     opening = float.fromhex(head["opening"])
     return Saved(before, start, head["named"], found["rows"], found["delisted"], opening, head["earlier"])
 

@@ -24,12 +24,15 @@ from gpu_bt.errors import ResultError
 from gpu_bt.fingerprints import fingerprint
 from gpu_bt.panel import Panel
 from gpu_bt.result import write_beside
+from gpu_bt.streams import PanelStream
 
 __all__ = ["ChunkFiles", "fingerprint_panel"]
 
 
-def fingerprint_panel(panel: Panel) -> str:
-    """A hash of everything in a panel that a run reads."""
+def fingerprint_panel(panel: Panel | PanelStream) -> str:
+    """A hash of everything in a panel that a run reads; of a stream, of its files as the disk lists them."""
+    if isinstance(panel, PanelStream):
+        return panel.fingerprint()
     fields = {name: value for name, value in vars(panel.market).items() if isinstance(value, np.ndarray)}
     head = [panel.assets, panel.time_zone, str(panel.next_timestamp), list(fields)]
     return fingerprint(head, *fields.values())

@@ -27,7 +27,9 @@ from gpu_bt.engine import resolve
 from gpu_bt.errors import BacktestWarning, ResultError
 from gpu_bt.metrics import equity_metrics
 from gpu_bt.panel import Panel
+from gpu_bt.ranges import through
 from gpu_bt.spec import RunSpec
+from gpu_bt.streams import PanelStream, WeightsStream
 
 __all__ = [
     "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "run_here",
@@ -48,9 +50,15 @@ _mine = threading.local()
 class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once."""
 
-    panel: Panel
-    weights: tuple[np.ndarray, ...]
+    panel: Panel | PanelStream
+    weights: tuple[np.ndarray, ...] | tuple[WeightsStream, ...]
     key: str
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """(bars, assets) of the panel that are in memory at once."""
+        t, n = self.panel.shape
+        return (min(t, self.panel.bars), n) if isinstance(self.panel, PanelStream) else (t, n)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,8 @@ def _own(source: Inputs | Spilled) -> Inputs:
         _mine.key = _mine.inputs = None  # the old ones go first
         inputs = source.read() if isinstance(source, Spilled) else source
         panel = copy.copy(inputs.panel)
-        panel.market = dataclasses.replace(panel.market, cache={})
+        if isinstance(panel, Panel):
+            panel.market = dataclasses.replace(panel.market, cache={})
         _mine.key, _mine.inputs = source.key, dataclasses.replace(inputs, panel=panel)
         _mine.free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
     return _mine.inputs
@@ -190,10 +199,11 @@ def _text(path: str) -> str:
         return ""
 
 
-def pass_size(chunk: Chunk, shape: tuple[int, int], free: int) -> int:
+def pass_size(chunk: Chunk, inputs: Inputs, free: int) -> int:
     """Scenarios of one pass: as many as max_memory, or half of what is free shared by the workers, has room for."""
     room = chunk.max_memory or free // (2 * chunk.sharers)
-    return max(1, min(len(chunk), (room - fixed_bytes(shape)) // scenario_bytes(shape, chunk.columns)))
+    one = scenario_bytes(inputs.panel.shape, chunk.columns)
+    return max(1, min(len(chunk), (room - fixed_bytes(inputs.held)) // one))
 
 
 def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
@@ -207,7 +217,7 @@ def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
     Raises ResultError, with the numbers, where not even one scenario fits.
     """
     began, parts, a, engine = time.perf_counter(), [], 0, ""
-    size = pass_size(chunk, inputs.panel.shape, free)
+    size = pass_size(chunk, inputs, free)
     while a < len(chunk):
         part = chunk.part(a, min(len(chunk), a + size))
         found = _attempt(inputs, part)
@@ -239,8 +249,8 @@ def _too_large(inputs: Inputs, chunk: Chunk) -> str:
     one = scenario_bytes((t, n), chunk.columns) / mib
     return (
         f"scenario {chunk.start} does not fit into memory: one of {t:,} bars x {n:,} assets needs about {one:,.0f} MiB,"
-        f" the panel's prepared arrays {fixed_bytes((t, n)) / mib:,.0f} MiB, and {available_memory() / mib:,.0f} MiB"
-        " are free; use fewer workers, or a smaller panel"
+        f" the panel's prepared arrays {fixed_bytes(inputs.held) / mib:,.0f} MiB, and"
+        f" {available_memory() / mib:,.0f} MiB are free; use fewer workers, or a smaller panel"
     )
 
 
@@ -248,6 +258,10 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     used, params = np.unique(chunk.params["weights"]), chunk.params.copy()
     params["weights"] = np.searchsorted(used, params["weights"])
     weights = tuple(inputs.weights[i] for i in used)
+    if isinstance(inputs.panel, PanelStream):
+        engine = resolve(chunk.engine)
+        raw, _ = through(inputs.panel, weights, params, chunk.schedules, engine, columns=chunk.columns)
+        return raw.engine, _columns(chunk, raw.money, raw.state["first_bar"])
     spec = RunSpec(inputs.panel.market, params, weights, chunk.schedules, columns=chunk.columns)
     session = resolve(chunk.engine, math.prod(inputs.panel.shape) * len(params)).open(spec)
     session.advance(0, inputs.panel.shape[0])

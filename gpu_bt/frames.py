@@ -19,9 +19,9 @@ from gpu_bt.panel import ASSET_FIELDS, MASKS, PRICES, RATES, Panel
 from gpu_bt.readers import Source, open_sources, to_polars
 from gpu_bt.weights import Weights
 
-__all__ = ["read_panel", "read_weights", "to_polars"]
+__all__ = ["FIELDS", "Table", "clock", "find_column", "joined", "read_panel", "read_table", "read_weights", "to_polars"]
 
-_FIELDS = (*PRICES, *RATES, *MASKS, *ASSET_FIELDS)
+FIELDS = (*PRICES, *RATES, *MASKS, *ASSET_FIELDS)
 #: Our columns that are not numbers -> their type, see `Source.read`.
 _TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
 #: Looked for when the caller left timestamp= and asset= at their defaults.
@@ -64,22 +64,15 @@ def read_panel(
     """
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     _check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
-    table = _read(source, timestamp, asset, layout, _FIELDS, fields, "close")
+    table = read_table(source, timestamp, asset, layout, FIELDS, fields, "close")
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
-    _drop_duplicates(table, duplicates, ", or pass duplicates='first' or duplicates='last'")
+    table.drop_duplicates(duplicates)
     zone = time_zone or _zone(table.times)
-    times = _clock(table.times, zone, zone, f"{table.place}timestamp")
-    per_asset = {name: _per_asset(table, name, times, zone) for name in ASSET_FIELDS if name in table.frame.columns}
-    table.frame = table.frame.drop("timestamp", "asset", *per_asset, strict=False)
-    float_type = pl.Float32 if dtype == "float32" else pl.Float64
-    grids = {}
-    for name in table.frame.columns:
-        column = table.frame.drop_in_place(name)  # one by one: a large table does not fit twice
-        column = column.cast(pl.Boolean).fill_null(True) if name in MASKS else column.cast(float_type)
-        grids[name] = _grid(column, table)
+    times = table.clock(zone, zone)
+    per_asset = table.per_asset(times, zone)
     return Panel(
-        **grids, **per_asset, timestamps=times.view("datetime64[us]"), assets=table.assets, time_zone=zone,
+        **table.grids(dtype), **per_asset, timestamps=times.view("datetime64[us]"), assets=table.assets, time_zone=zone,
         prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes,
     )  # fmt: skip
 
@@ -97,7 +90,8 @@ def read_weights(
     unknown_assets: str = "error",
     time_zone: str | None = None,
 ) -> Weights:
-    """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`.
+    """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`. On a stream
+    (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 
     A timestamp that appears is a complete book; a bar that does not appear is a row of NaN (no decision). In a long
     table (timestamp, asset, weight; other columns are not read) an asset not listed in a book is treated by `missing`,
@@ -115,21 +109,24 @@ def read_weights(
     (or the reverse), a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight
     is checked by `run`.
     """
+    if hasattr(panel, "books"):
+        options = {"missing": missing, "align": align, "unknown_assets": unknown_assets, "time_zone": time_zone}
+        return panel.books(source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, **options)
     if not isinstance(panel, Panel):
         raise WeightsError(f"panel is of type {type(panel).__name__}: pass a Panel, such as read_panel gives")
     try:
         _check_options(missing=(missing, "close", "hold"), align=(align, "exact", "next"))
         _check_options(unknown_assets=(unknown_assets, "error", "ignore"))
-        table = _read(source, timestamp, asset, layout, ("weight",), {"weight": weight}, "weight")
-        _drop_duplicates(table, "error")
-        times = _clock(table.times, panel.time_zone, time_zone, f"{table.place}timestamp")
+        table = read_table(source, timestamp, asset, layout, ("weight",), {"weight": weight}, "weight")
+        table.drop_duplicates("error", way_out="")
+        times = table.clock(panel.time_zone, time_zone)
     except PanelError as exc:
         raise WeightsError(str(exc)) from None
     return _placed(table, times, panel, missing, align, unknown_assets)
 
 
 @dataclasses.dataclass(eq=False)
-class _Table:
+class Table:
     """The fields of a long table, or of a wide one made long, and where its rows belong: `cell` (R,) is t*N + n.
 
     place: what messages begin with: "FILE: ", or nothing for a table in memory.
@@ -143,11 +140,60 @@ class _Table:
     notes: dict[str, Any]
     place: str
 
+    def clock(self, panel_zone: str | None, time_zone: str | None) -> np.ndarray:
+        """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are wall-clock times of time_zone."""
+        return clock(self.times, panel_zone, time_zone, f"{self.place}timestamp")
 
-def _read(
-    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str
-) -> _Table:
-    """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there."""
+    def per_asset(self, times: np.ndarray, zone: str | None) -> dict[str, np.ndarray]:
+        """The (N,) fields that are there; `delisted_at` as bars of `times`."""
+        return {name: _per_asset(self, name, times, zone) for name in ASSET_FIELDS if name in self.frame.columns}
+
+    def grids(self, dtype: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """The (T, N) fields, which leave the table one by one: a large one does not fit twice. names: those wanted,
+        empty where they are not there; None = all that are."""
+        self.frame = self.frame.drop("timestamp", "asset", *ASSET_FIELDS, strict=False)
+        here = self.frame.columns
+        out = {}
+        for name in here if names is None else names:
+            column = self.frame.drop_in_place(name) if name in here else pl.repeat(None, len(self.cell), eager=True)
+            float_type = pl.Float32 if dtype == "float32" else pl.Float64
+            column = column.cast(pl.Boolean).fill_null(True) if name in MASKS else column.cast(float_type)
+            out[name] = _grid(column, self)
+        return out
+
+    def drop_duplicates(
+        self, duplicates: str, way_out: str = ", or pass duplicates='first' or duplicates='last'"
+    ) -> None:
+        """Keep one row per (timestamp, asset): "error", "first" or "last". Raises for the first repeated row, and for a
+        table with far fewer rows than cells."""
+        size = len(self.times) * len(self.assets)
+        if size > max(10**8, 1000 * len(self.cell)):
+            raise PanelError(
+                f"{len(self.times)} timestamps x {len(self.assets)} assets for {len(self.cell)} rows: timestamps must"
+                " be bars shared by assets; round ticks to bars, or read fewer assets"
+            )
+        seen = np.zeros(size, bool)
+        seen[self.cell] = True
+        repeats = len(self.cell) - np.count_nonzero(seen)
+        if not repeats:
+            return
+        cell = pl.Series(self.cell)
+        keep = cell.is_last_distinct() if duplicates == "last" else cell.is_first_distinct()
+        if duplicates == "error":
+            bar, code = divmod(cell[keep.arg_min()], len(self.assets))
+            raise PanelError(
+                f"{self.place}({self.times[bar]}, {self.assets[code]!r}) appears twice ({repeats} rows repeat another,"
+                f" in whole microseconds): keep one row per timestamp and asset{way_out}"
+            )
+        self.frame, self.cell, self.notes["duplicates"] = self.frame.filter(keep), self.cell[keep], repeats
+
+
+def read_table(
+    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str,
+    assets: list[str] | None = None,
+) -> Table:  # fmt: skip
+    """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
+    long table, None = those that it has."""
     _check_options(layout=(layout, "auto", "long", "wide"))
     sources = open_sources(source)
     chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
@@ -163,13 +209,13 @@ def _read(
     frames, ignored = [], {}
     for s in sources:
         if wide:
-            stamp = _find(s, timestamp) or s.names[0]
+            stamp = find_column(s, timestamp) or s.names[0]
             columns = {"timestamp": stamp, **{name: name for name in s.names if name != stamp}}
         else:
             columns = _long_columns(s, wanted, required)
         frames.append(s.read(columns, {"timestamp": "time"} if wide else _TYPES))
         ignored |= dict.fromkeys(name for name in s.names if name not in columns.values())
-    frame = _joined(sources, frames)
+    frame = joined(sources, frames)
     times = frame["timestamp"].unique().sort()
     if wide:
         assets = frame.columns[1:]
@@ -179,16 +225,11 @@ def _read(
         cell = np.add.outer(bar * len(assets), np.arange(len(assets))).ravel()
         frame = pl.DataFrame({main: frame.drop("timestamp").cast(pl.Float64).to_numpy(order="c").ravel()})
     else:
-        assets = frame["asset"].unique().sort().to_list()
-        if len(times) * len(assets) > max(10**8, 1000 * len(frame)):
-            raise PanelError(
-                f"{len(times)} timestamps x {len(assets)} assets for {len(frame)} rows: timestamps must be bars shared"
-                " by assets; round ticks to bars, or read fewer assets"
-            )
+        assets = frame["asset"].unique().sort().to_list() if assets is None else assets
         code = _code("timestamp", times) * len(assets) + _code("asset", pl.Series(assets))
         cell = frame.select(code).to_series().to_numpy()
     notes = {"ignored_columns": tuple(ignored)} if ignored else {}
-    return _Table(frame, wide, times, assets, cell, notes, _place(sources))
+    return Table(frame, wide, times, assets, cell, notes, _place(sources))
 
 
 def _place(sources: list[Source]) -> str:
@@ -206,7 +247,7 @@ def _plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _find(source: Source, wanted: str) -> str | None:
+def find_column(source: Source, wanted: str) -> str | None:
     """The column of that name: as it stands, else without regard to case, blanks and hyphens, else by an alias."""
     if wanted in source.names:
         return wanted
@@ -222,7 +263,7 @@ def _find(source: Source, wanted: str) -> str | None:
 
 def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, ...]) -> dict[str, str]:
     """{our name: the source's name}."""
-    columns = {name: _find(source, column) for name, column in wanted.items()}
+    columns = {name: find_column(source, column) for name, column in wanted.items()}
     for name in required:
         if columns[name] is None:
             shown = ", ".join(map(repr, source.names[:12])) + (", ..." if len(source.names) > 12 else "")
@@ -234,7 +275,7 @@ def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, .
     return {name: column for name, column in columns.items() if column is not None}
 
 
-def _joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
+def joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
     """One below the other. A column that one of them lacks is empty there. Dates and naive datetimes go together."""
     filled = [(source.label, frame) for source, frame in zip(sources, frames, strict=True) if len(frame)]
     if not filled:
@@ -247,25 +288,7 @@ def _joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([frame for _, frame in filled], how="diagonal_relaxed")
 
 
-def _drop_duplicates(table: _Table, duplicates: str, way_out: str = "") -> None:
-    """Keep one row per (timestamp, asset), in place: "error", "first" or "last". Raises for the first repeated row."""
-    seen = np.zeros(len(table.times) * len(table.assets), bool)
-    seen[table.cell] = True
-    repeats = len(table.cell) - np.count_nonzero(seen)
-    if not repeats:
-        return
-    cell = pl.Series(table.cell)
-    keep = cell.is_last_distinct() if duplicates == "last" else cell.is_first_distinct()
-    if duplicates == "error":
-        bar, code = divmod(cell[keep.arg_min()], len(table.assets))
-        raise PanelError(
-            f"{table.place}({table.times[bar]}, {table.assets[code]!r}) appears twice ({repeats} rows repeat another,"
-            f" in whole microseconds): keep one row per timestamp and asset{way_out}"
-        )
-    table.frame, table.cell, table.notes["duplicates"] = table.frame.filter(keep), table.cell[keep], repeats
-
-
-def _grid(column: pl.Series, table: _Table) -> np.ndarray:
+def _grid(column: pl.Series, table: Table) -> np.ndarray:
     """(T, N) of a column; where there is no row: NaN, or True for a flag."""
     shape = len(table.times), len(table.assets)
     if len(column) == shape[0] * shape[1] and (table.cell[1:] > table.cell[:-1]).all():  # complete and in order
@@ -278,7 +301,7 @@ def _grid(column: pl.Series, table: _Table) -> np.ndarray:
     return out.reshape(shape)
 
 
-def _per_asset(table: _Table, name: str, times: np.ndarray, zone: str | None) -> np.ndarray:
+def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> np.ndarray:
     """(N,) of a column that says the same in all rows of an asset, empty cells aside; `delisted_at` as bars."""
     said = table.frame.select("asset", name).with_columns(cs.float().fill_nan(None)).drop_nulls()
     said = said.unique(maintain_order=True)
@@ -291,11 +314,11 @@ def _per_asset(table: _Table, name: str, times: np.ndarray, zone: str | None) ->
     if name != "delisted_at":
         return column.cast(pl.Float64).to_numpy()
     bar = np.full(len(column), -1)
-    bar[column.is_not_null()] = np.searchsorted(times, _clock(column.drop_nulls(), zone, zone, name))
+    bar[column.is_not_null()] = np.searchsorted(times, clock(column.drop_nulls(), zone, zone, name))
     return np.where(bar < len(times), bar, -1)
 
 
-def _placed(table: _Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
+def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
     """Rows -> (T, N): which column each asset has, which bar each book has, then one scatter."""
     values = table.frame["weight"].cast(pl.Float64).to_numpy()
     given = ~np.isnan(values) if table.wide else slice(None)
@@ -333,7 +356,7 @@ def _zone(times: pl.Series) -> str | None:
     return getattr(times.dtype, "time_zone", None)
 
 
-def _clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
+def clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
     """int64 microseconds on the clock of a panel: dates are midnights of its zone; naive and aware do not mix.
 
     Naive datetimes are wall-clock times of `time_zone`. Raises for hours that daylight saving skips or repeats.

@@ -15,7 +15,7 @@ from gpu_bt.clock import local_microseconds, timestamps_to_numpy
 from gpu_bt.errors import BacktestWarning, PanelError
 from gpu_bt.spec import Market
 
-__all__ = ["ASSET_FIELDS", "MASKS", "PRICES", "RATES", "Panel", "as_host"]
+__all__ = ["ASSET_FIELDS", "MASKS", "PRICES", "RATES", "Panel", "as_host", "warn_of_splits"]
 
 PRICES = ("close", "open", "high", "low", "vwap")
 #: Optional panels that are not prices -> what NaN means there.
@@ -103,7 +103,7 @@ class Panel:
             tie=_frozen(np.array([_tie(a) for a in self.assets], np.uint8)),
         )
         if "split" in fields:
-            self._warn_splits(fields["close"], fields["split"])
+            warn_of_splits(self, fields["close"], fields["split"])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,6 +114,11 @@ class Panel:
     def microseconds(self) -> np.ndarray:
         """(T,) int64, microseconds since 1970: UTC where the panel has a time zone, else of the naive timestamps."""
         return self.market.microseconds
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The (T, N) fields that it has."""
+        return tuple(name for name in (*PRICES, *RATES, *MASKS) if getattr(self.market, name) is not None)
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -127,9 +132,8 @@ class Panel:
 
     def __repr__(self) -> str:
         t, n = self.shape
-        names = [f for f in (*PRICES, *RATES, *MASKS) if getattr(self.market, f) is not None]
         span = f"{self.label(0)} to {self.label(t - 1)}"
-        return f"Panel({t} bars x {n} assets, {span}, {', '.join(names)}, {self.prices} prices)"
+        return f"Panel({t} bars x {n} assets, {span}, {', '.join(self.fields)}, {self.prices} prices)"
 
     def label(self, bar: int) -> str:
         """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""
@@ -262,23 +266,26 @@ class Panel:
             )
         return _frozen(out + 0.0)
 
-    def _warn_splits(self, close: np.ndarray, split: np.ndarray) -> None:
-        t, i = np.nonzero(split[1:] != 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            move = np.log(close[t + 1, i].astype(np.float64)) - np.log(close[t, i].astype(np.float64))
-            size = np.log(split[t + 1, i].astype(np.float64))
-        # Within 20 % of 1 an ordinary day's move hides a split, so only larger ratios are judged.
-        hidden = (np.abs(size) > 0.2) & (np.abs(move) < np.abs(move + size))
-        if hidden.any():
-            k = int(np.argmax(hidden))
-            bar, asset = int(t[k]) + 1, int(i[k])
-            warnings.warn(
-                f"split[{self.label(bar)}, {self.assets[asset]!r}] is {split[bar, asset]:g} but the close moved from"
-                f" {close[bar - 1, asset]:g} to {close[bar, asset]:g} ({int(hidden.sum())} splits like it): if the"
-                " prices are already adjusted, leave split out",
-                BacktestWarning,
-                stacklevel=3,
-            )
+
+def warn_of_splits(panel: Panel, close: np.ndarray, split: np.ndarray, first: int = 0) -> None:
+    """Warn (BacktestWarning) of splits that the prices do not show: those of all rows but the first, judged by the row
+    before. close, split: rows from bar `first` of the panel on, -1 where its first bar follows another panel's last."""
+    t, i = np.nonzero(split[1:] != 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        move = np.log(close[t + 1, i].astype(np.float64)) - np.log(close[t, i].astype(np.float64))
+        size = np.log(split[t + 1, i].astype(np.float64))
+    # Within 20 % of 1 an ordinary day's move hides a split, so only larger ratios are judged.
+    hidden = (np.abs(size) > 0.2) & (np.abs(move) < np.abs(move + size))
+    if hidden.any():
+        k = int(np.argmax(hidden))
+        bar, asset = int(t[k]) + 1, int(i[k])
+        warnings.warn(
+            f"split[{panel.label(first + bar)}, {panel.assets[asset]!r}] is {split[bar, asset]:g} but the close moved"
+            f" from {close[bar - 1, asset]:g} to {close[bar, asset]:g} ({int(hidden.sum())} splits like it): if the"
+            " prices are already adjusted, leave split out",
+            BacktestWarning,
+            stacklevel=3,
+        )
 
 
 def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:

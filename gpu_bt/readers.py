@@ -47,6 +47,8 @@ _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError
 def open_sources(source: Any) -> list[Source]:
     """A path, a glob, a list of paths, or a table -> sources whose column names are known. Raises PanelError."""
     items = source if isinstance(source, (list, tuple)) else [source]
+    if items and all(isinstance(item, Source) for item in items):
+        return list(items)
     if items and all(isinstance(item, (str, Path)) for item in items):
         return [_open_file(path) for item in items for path in _expand(Path(item).expanduser())]
     if items is source:
@@ -142,20 +144,28 @@ def _open_file(path: Path) -> Source:
 
 @dataclasses.dataclass(eq=False)
 class Source:
-    """One file or table, not read yet. `scan` takes the columns to parse as floats where it is a CSV."""
+    """One file or table, not read yet. `scan` takes the columns to parse as floats where it is a CSV. `rows`: which
+    rows they are, where not all; `engine`: that of Polars."""
 
     label: str
     kind: str
     scan: Callable[[list[str]], pl.LazyFrame]
     is_file: bool = True
+    rows: str = ""
+    engine: str = "auto"
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """The type of each column. Raises PanelError where it cannot be read."""
+        try:
+            return self.scan([]).collect_schema()
+        except _READ_ERRORS as exc:
+            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}") from None
 
     @cached_property
     def names(self) -> list[str]:
         """The columns that it has. Raises PanelError where they cannot be read, or one is there twice."""
-        try:
-            names = self.scan([]).collect_schema().names()
-        except _READ_ERRORS as exc:
-            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}") from None
+        names = self.schema.names()
         if self.kind == "CSV" and len(names) == 1 and ";" in names[0]:
             raise PanelError(f"{self.label} has one column {names[0]!r}: separated by ';'? pass a comma-separated file")
         twice = [name.removesuffix("_duplicated_0") for name in names if name.endswith("_duplicated_0")]
@@ -174,9 +184,9 @@ class Source:
         wanted = cs.by_name(*dict.fromkeys(columns.values()))  # pl.col would take "^x$" for a pattern
         try:
             try:
-                frame = self.scan(floats).select(wanted).collect()
+                frame = self.scan(floats).select(wanted).collect(engine=self.engine)
             except pl.exceptions.ComputeError:  # perhaps a cell that is no float: as text, so that it can be named
-                frame = self.scan([]).select(wanted).collect()
+                frame = self.scan([]).select(wanted).collect(engine=self.engine)
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}") from None
         if self.kind == "CSV":
@@ -200,7 +210,9 @@ class Source:
         if bad.any():
             row = bad.arg_max()
             [value] = s.slice(row, 1).to_list()
-            raise PanelError(f"{self.label}: {column}, row {row}, is {value!r} ({s.dtype}): it must be {rule}")
+            raise PanelError(
+                f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype}): it must be {rule}"
+            )
         return out.alias(column)
 
 

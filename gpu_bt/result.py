@@ -194,7 +194,7 @@ class Result:
         decides. Gives the path. Raises ResultError where the run cannot be saved, or the disk refuses.
         """
         if self._save is None:
-            raise ResultError("this result has no state to save: only runs over weights go on from a file")
+            raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")
         return self._save(path, self.raw)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:

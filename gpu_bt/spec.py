@@ -7,7 +7,7 @@ Letters: T bars, N assets, K scenarios.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -24,12 +24,12 @@ __all__ = [
 class Before:
     """What a market carries over from the bars before its first one, where a run goes on from a saved one.
 
-    microsecond: the previous bar.   marks: (N,) mark per lot after it.   silent: (N,) int64, bars in a row without
-    close and open, very negative before an asset's first price.
+    microsecond: the previous bar.   marks: config's lot -> (N,) mark per lot after it.   silent: (N,) int64, bars in a
+    row without close and open, very negative before an asset's first price.
     """
 
     microsecond: int
-    marks: np.ndarray
+    marks: Mapping[float, np.ndarray]
     silent: np.ndarray
 
 
@@ -41,8 +41,8 @@ class Market:
     `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
     (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64
     (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
-    `before` is what the bars before the first one have left behind, None where there were none; its marks are those of
-    the lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
+    `before` is what the bars before the first one have left behind, None where there were none; it has the marks of
+    every lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
     to the next.
     """
 

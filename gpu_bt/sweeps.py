@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpu_bt.api import check_fields, check_weights, schedule_of
+from gpu_bt.api import check_fields, schedule_of
 from gpu_bt.chunk_files import ChunkFiles, fingerprint_panel
 from gpu_bt.chunks import (
     Chunk,
@@ -40,7 +41,9 @@ from gpu_bt.grid import Scenarios, expand
 from gpu_bt.metrics import infer_bars_per_year
 from gpu_bt.panel import Panel
 from gpu_bt.step.layout import pack
+from gpu_bt.streams import PanelStream
 from gpu_bt.sweep_result import SweepResult
+from gpu_bt.weights import check_weights
 
 __all__ = ["Plan", "sweep"]
 
@@ -82,7 +85,7 @@ class Plan:
 
 
 def sweep(
-    panel: Panel,
+    panel: Panel | PanelStream,
     weights: Any,
     config: Config | None = None,
     grid: Any = None,
@@ -100,6 +103,7 @@ def sweep(
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
+    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk; weights as in `run`.
     weights: a (T, N) panel of target weights, {name: panel}, or a subclass of Strategy.   config: what the grid leaves
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
@@ -122,7 +126,7 @@ def sweep(
     job = _Job(panel, weights, config, grid, engine, equity, metrics)
     size = _whole("chunk_size", chunk_size)
     room = _whole("max_memory", max_memory)
-    if room is not None and room < (least := fixed_bytes(panel.shape) + scenario_bytes(panel.shape, metrics)):
+    if room is not None and room < (least := fixed_bytes(job.inputs.held) + scenario_bytes(panel.shape, metrics)):
         raise ConfigError(f"max_memory is {room:,}: one scenario of this panel needs {least:,} bytes")
     files = None if out is None else ChunkFiles(out, job.parts(), size, _CHUNK)
     size = files.chunk_size if files else size or _CHUNK
@@ -162,9 +166,16 @@ class _Job:
     """The sweep, checked: scenarios, packed parameters, and what all chunks share."""
 
     def __init__(
-        self, panel: Panel, weights: Any, config: Config | None, grid: Any, engine: str, equity: bool, metrics: str
+        self,
+        panel: Panel | PanelStream,
+        weights: Any,
+        config: Config | None,
+        grid: Any,
+        engine: str,
+        equity: bool,
+        metrics: str,
     ) -> None:
-        if not isinstance(panel, Panel):
+        if not isinstance(panel, (Panel, PanelStream)):
             raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
         self.config = Config() if config is None else config
         if not isinstance(self.config, Config):
@@ -174,6 +185,8 @@ class _Job:
         self.panel, self.metrics, self.equity, self.engine = panel, metrics, bool(equity), engine
         resolve(engine)  # refuse before anything runs
         self.strategy = weights if isinstance(weights, type) and hasattr(weights, "initialize") else None
+        if self.strategy and isinstance(panel, PanelStream):
+            raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
         if self.strategy is None and hasattr(weights, "on_data_batch"):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         books = {} if self.strategy else dict(weights) if isinstance(weights, Mapping) else {"": weights}
@@ -214,7 +227,10 @@ class _Job:
         for name in books:
             if name in cash:
                 try:
-                    arrays[name] = check_weights(self.panel, books[name], "cash" if cash[name] else "margin")
+                    check = (
+                        self.panel.books if isinstance(self.panel, PanelStream) else partial(check_weights, self.panel)
+                    )
+                    arrays[name] = check(books[name], "cash" if cash[name] else "margin")
                 except WeightsError as error:
                     raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
         return arrays
@@ -223,7 +239,8 @@ class _Job:
         """What makes it this sweep and no other, for ChunkFiles."""
         parts = {"panel": fingerprint_panel(self.panel)}
         if self.strategy is None:
-            parts["weights"] = fingerprint(list(self.names), *self.inputs.weights)
+            books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in self.inputs.weights]
+            parts["weights"] = fingerprint(list(self.names), *books)
         else:
             parts["strategy"] = fingerprint(self.strategy.__qualname__, _source(self.strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
@@ -272,8 +289,8 @@ def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -
     shape, first, free = job.panel.shape, chunks[0], available_memory()
     return Plan(
         scenarios=job.count, chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
-        pass_size=pass_size(first, shape, free), bytes_per_scenario=scenario_bytes(shape, first.columns),
-        bytes_fixed=fixed_bytes(shape), max_memory=first.max_memory or free // (2 * first.sharers),
+        pass_size=pass_size(first, job.inputs, free), bytes_per_scenario=scenario_bytes(shape, first.columns),
+        bytes_fixed=fixed_bytes(job.inputs.held), max_memory=first.max_memory or free // (2 * first.sharers),
         asset_bars=shape[0] * shape[1] * sum(len(chunks[i]) for i in missing),
     )  # fmt: skip
 

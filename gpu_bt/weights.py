@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights: target weights placed on the bars and assets of a panel."""
+"""Weights: target weights placed on the bars and assets of a panel, and what a run checks of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Weights"]
+from gpu_bt.errors import WeightsError
+from gpu_bt.panel import Panel, as_host
+
+__all__ = ["Weights", "check_shape", "check_weights"]
+
+#: Rows of weights checked at once: a block stays in cache between the passes over it.
+_ROWS = 16
+_MAX_WEIGHT = 1000.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,3 +55,39 @@ class Weights:
 
     def __getitem__(self, key: Any) -> Any:
         return self.values[key]
+
+
+def check_shape(weights: Any, panel: Any) -> None:
+    """Raise WeightsError unless both have the same shape."""
+    if weights.shape != panel.shape:
+        raise WeightsError(
+            f"weights has shape {weights.shape}: it must be (T, N) = {panel.shape}, a row per bar and a column per"
+            " asset"
+        )
+
+
+def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
+    """(T, N) float weights, or a WeightsError that names bar and asset."""
+    array = as_host("weights", weights, WeightsError)
+    if array.dtype.kind not in "iuf" or hasattr(weights, "columns"):  # a table's columns may be in any order
+        raise WeightsError(
+            f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers; tables and"
+            " files go through read_weights(source, panel)"
+        )
+    check_shape(array, panel)
+    if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array, np.float64)
+    low = 0.0 if account == "cash" else -_MAX_WEIGHT
+    for t in range(0, len(array), _ROWS):
+        rows = array[t : t + _ROWS]
+        if not (np.fmin.reduce(rows, axis=None) < low or np.fmax.reduce(rows, axis=None) > _MAX_WEIGHT):
+            continue
+        bad = (rows < low) | (rows > _MAX_WEIGHT)
+        b, i = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        where, value = f"weights[{panel.label(t + b)}, {panel.assets[i]!r}] is {rows[b, i]}", abs(rows[b, i])
+        if value <= _MAX_WEIGHT:
+            raise WeightsError(
+                f"{where}: a cash account is long-only; use Config(account='margin') for short positions"
+            )
+        raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
+    return array

@@ -252,7 +252,7 @@ class LaneSession:
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
             "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,
-            "off_asset": happens.off_asset, "opening": None if market.before is None else opening_marks(market),
+            "off_asset": happens.off_asset, "opening": None if market.before is None else opening_marks(market, lot),
         }  # fmt: skip
         for name, array in arrays.items():
             rows[name] = self._keep(array)

@@ -103,7 +103,7 @@ def marks(market: Market, lot: float) -> np.ndarray:
         return close.values
     out = close.values.copy()
     first = prices(market, "open", lot).values if market.open is not None else None
-    last = opening_marks(market)
+    last = opening_marks(market, lot)
     for t in range(len(out)):
         if close.gaps[t] or (market.split is not None):
             if market.split is not None:
@@ -118,9 +118,9 @@ def marks(market: Market, lot: float) -> np.ndarray:
     return out
 
 
-def opening_marks(market: Market) -> np.ndarray:
+def opening_marks(market: Market, lot: float) -> np.ndarray:
     """(N,) mark per lot carried into the first bar: 0 where nothing came before."""
-    return np.zeros(market.shape[1]) if market.before is None else market.before.marks
+    return np.zeros(market.shape[1]) if market.before is None else market.before.marks[lot]
 
 
 def events(market: Market, delist_after: int) -> Events:
