@@ -14,6 +14,8 @@ __all__ = ["Device", "DeviceArray", "cupy", "probe"]
 
 #: Atomic addition of doubles needs 6.0; NVRTC of CUDA 13 compiles for 7.5 and later.
 _OLDEST = 60
+#: Bytes of each of two page-locked buffers: one is filled while the other is on its way to the device.
+_STAGE = 1 << 24
 
 
 @functools.cache
@@ -65,6 +67,21 @@ def _line(exc: Exception) -> str:
     return (str(exc).splitlines() or [type(exc).__name__])[0]
 
 
+def _upload(memory: Any, values: np.ndarray) -> None:
+    """Copy bytes to the device through page-locked memory; pageable memory would be copied twice."""
+    cuda = cupy().cuda
+    stream = cuda.Stream(non_blocking=True)
+    stages = [np.frombuffer(cuda.alloc_pinned_memory(_STAGE), np.uint8, _STAGE) for _ in range(2)]
+    events = [cuda.Event(disable_timing=True) for _ in stages]
+    for i, start in enumerate(range(0, len(values), _STAGE)):
+        part, stage, event = values[start : start + _STAGE], stages[i % 2], events[i % 2]
+        event.synchronize()  # what was in this buffer has arrived; at once where it held nothing
+        stage[: len(part)] = part
+        (memory + start).copy_from_host_async(stage.ctypes.data, len(part), stream)
+        event.record(stream)
+    stream.synchronize()
+
+
 class DeviceArray:
     """An array in device memory: only its bytes are there, dtype and shape stay here. C-contiguous by construction."""
 
@@ -94,7 +111,9 @@ class DeviceArray:
             raise TypeError(
                 f"a C-contiguous array of {self.dtype} {self.shape} is wanted, not of {values.dtype} {values.shape}"
             )
-        if self.size:
+        if values.nbytes > _STAGE:
+            _upload(self.memory, values.reshape(-1).view(np.uint8))
+        elif self.size:
             self.memory.copy_from_host(values.ctypes.data, values.nbytes)
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:

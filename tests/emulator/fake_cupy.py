@@ -63,6 +63,10 @@ class Memory:
         ctypes.memmove(self.ptr, source, size)
         self.owner.sent.append(size)
 
+    def copy_from_host_async(self, source: int, size: int, stream: Stream) -> None:
+        self._check(size)
+        stream.queue.append(lambda: self.copy_from_host(source, size))
+
     def copy_to_host(self, target: int, size: int) -> None:
         self._check(size)
         ctypes.memmove(target, self.ptr, size)
@@ -70,6 +74,35 @@ class Memory:
     def memset(self, value: int, size: int) -> None:
         self._check(size)
         ctypes.memset(self.ptr, value, size)
+
+
+class Stream:
+    """cupy.cuda.Stream: as late as can be, so that a buffer written again too early shows."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.queue: list[Any] = []
+
+    def run(self, count: int) -> None:
+        for call in self.queue[:count]:
+            call()
+        del self.queue[:count]
+
+    def synchronize(self) -> None:
+        self.run(len(self.queue))
+
+
+class Event:
+    """cupy.cuda.Event, recorded before or not."""
+
+    def __init__(self, disable_timing: bool = False) -> None:
+        self.last: tuple[Stream, Any] | None = None
+
+    def record(self, stream: Stream) -> None:
+        self.last = stream, stream.queue[-1]
+
+    def synchronize(self) -> None:
+        if self.last is not None and self.last[1] in self.last[0].queue:
+            self.last[0].run(self.last[0].queue.index(self.last[1]) + 1)
 
 
 class Kernel:
@@ -116,7 +149,8 @@ class FakeCupy:
         stream = SimpleNamespace(synchronize=lambda: None)
         self.cuda = SimpleNamespace(
             runtime=runtime, alloc=self.alloc, get_current_stream=lambda: stream,
-            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Stream=Stream, Event=Event,
+            alloc_pinned_memory=bytearray,
         )  # fmt: skip
 
     def get_default_memory_pool(self) -> Any:

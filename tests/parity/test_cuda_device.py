@@ -15,6 +15,7 @@ from emulator.fake_cupy import FakeCupy, installed
 from typer.testing import CliRunner
 
 import gpu_bt as bt
+import gpu_bt.cuda.device
 from gpu_bt.cli import app
 from gpu_bt.cuda.device import DeviceArray, probe
 from gpu_bt.cuda.engine import ENGINE, CudaEngine
@@ -173,3 +174,15 @@ def test_an_error_names_its_file_and_line(name):
         assert text.count(f"\n{lines[at]}\n") == 1
         with pytest.raises(EmulatorError, match=rf"(?m)^{re.escape(name)}:{at + 1}:\d+: error: .*planted"):
             build(text.replace(f"\n{lines[at]}\n", f"\nplanted {lines[at]}\n"), defines={"BT_FULL": 1, "BT_SHARED": 1})
+
+
+def test_large_arrays_travel_in_pieces(monkeypatch):
+    """A buffer is filled again only when what was in it has arrived: the stand-in copies as late as it may."""
+    monkeypatch.setattr(gpu_bt.cuda.device, "_STAGE", 4096)
+    with installed(FakeCupy()) as fake:
+        for size in (512, 513, 1024, 5000):
+            values = np.random.default_rng(size).random((size, 3))
+            sent = len(fake.sent)
+            placed = DeviceArray(values.shape, values.dtype, values)
+            assert placed.read().tobytes() == values.tobytes()
+            assert len(fake.sent) - sent == -(-values.nbytes // 4096)
