@@ -43,6 +43,8 @@ _OWN_SHARE = 0.6
 def spec_of(panel: Panel, weights: tuple[np.ndarray, ...], count: int) -> RunSpec:
     """`count` scenarios that decide at every bar with a target, scenario i on weights[i % len(weights)]."""
     params = pack(configs(count), weights=np.arange(count) % len(weights))
+    for book in weights:
+        book.flags.writeable = False  # so that it stays on the device
     return RunSpec(panel.market, params, weights, np.ones((1, panel.shape[0]), bool), columns="equity")
 
 
@@ -73,6 +75,9 @@ class Bench:
         class Timed:
             def __init__(self, *arguments: Any) -> None:
                 object.__setattr__(self, "made", plain(*arguments))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.made, name)
 
             def __setattr__(self, name: str, value: Any) -> None:
                 setattr(self.made, name, value)

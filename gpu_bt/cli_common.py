@@ -122,22 +122,35 @@ def progress() -> Iterator[Callable[..., None]]:
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
-    """Rows of texts: a Rich table in a terminal, aligned plain text, never wrapped, elsewhere."""
-    if not sys.stdout.isatty():
-        lines = [head, *rows] if head else rows
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        for line in lines:
-            print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere."""
+    if sys.stdout.isatty() and _drawn(rows, head):
         return
+    lines = [head, *rows] if head else rows
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _drawn(rows: Sequence[Sequence[str]], head: Sequence[str]) -> bool:
+    """Draw a Rich table, its heads broken at "_" and without lines between columns where that is needed; False where
+    a word would be cut even so.
+    """
     from rich.box import ROUNDED
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(show_header=bool(head), box=ROUNDED, border_style="dim")
-    for i, name in enumerate(head or rows[0]):
-        style = "" if head or i else "bold"
-        shown.add_column(name if head else "", style=style, overflow="fold")  # a narrow terminal cuts no name
-    for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
-    Console().print(shown)
+    console = Console()
+    unbounded = console.options.update_width(1 << 16)
+    for names, box in ((head, ROUNDED), ([name.replace("_", "\n") for name in head], None)):
+        shown = Table(
+            show_header=bool(head), box=box, border_style="dim", pad_edge=box is not None, collapse_padding=not box
+        )
+        for i, name in enumerate(names or rows[0]):
+            shown.add_column(name if head else "", style="" if head or i else "bold", overflow="fold")
+        for row in rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        if console.measure(shown, options=unbounded).minimum <= console.width:
+            console.print(shown)
+            return True
+    return False

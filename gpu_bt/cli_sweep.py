@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shlex
 import signal
 import threading
@@ -30,7 +31,7 @@ __all__ = ["sweep"]
 def sweep(
     prices: common.Prices,
     weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
-    grid: Annotated[Path, typer.Option(help="TOML file: axis = [values], or [[scenarios]] tables.")],
+    grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
     config: common.ConfigFile = None,
     set_: common.Set = None,
     engine: common.Engine = "auto",
@@ -112,7 +113,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     context, hook = multiprocessing.get_context("spawn"), threading.excepthook
     # Where its processes end while futures are cancelled, the pool's own thread complains.
     threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
-    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_DFL))
+    pool = ProcessPoolExecutor(workers, context, _begin_worker)
     try:
         yield pool
     except BaseException:
@@ -122,6 +123,19 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     finally:
         pool.shutdown(cancel_futures=True)
         threading.excepthook = hook
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A program that was killed cannot stop its pool, whose processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:

@@ -160,7 +160,7 @@ class Source:
         try:
             return self.scan([]).collect_schema()
         except _READ_ERRORS as exc:
-            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}") from None
+            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
 
     @cached_property
     def names(self) -> list[str]:
@@ -188,7 +188,7 @@ class Source:
             except pl.exceptions.ComputeError:  # perhaps a cell that is no float: as text, so that it can be named
                 frame = self.scan([]).select(wanted).collect(engine=self.engine)
         except _READ_ERRORS as exc:
-            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}") from None
+            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
         if self.kind == "CSV":
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
         return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])

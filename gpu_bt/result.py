@@ -250,7 +250,8 @@ def read_config(path: str | os.PathLike[str]) -> Config:
     try:
         values = tomllib.loads(Path(path).read_text("utf-8-sig"))  # some editors put a byte order mark first
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; pass a TOML file with the fields of Config") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file with the fields of Config") from error
     for name in values:
         if isinstance(values[name], dict) and name not in ("config", "run"):
             raise ConfigError(f"{path} has the table [{name}]: put fields into [config]; beside it [run] may stand")

@@ -37,9 +37,10 @@ def plot(
 ) -> Path | Figure:
     """Heat map of a metric over two axes; and where there is what they show: the fan of equity rows, a capacity curve.
 
-    rows, columns: axes; None = the first two that vary. With one axis that varies the map is a line.   how, where: as
-    in `SweepResult.pivot`: what a cell shows of the scenarios that share it.   The fan shows the median of equity over
-    initial cash, the middle half and nine tenths of the scenarios at each bar; what has ended is left out from then on.
+    rows, columns: axes; None = the first two that vary, initial_cash last. With one axis that varies the map is a line.
+    how, where: as in `SweepResult.pivot`: what a cell shows of the scenarios that share it.   The fan shows the
+    median of equity over initial cash, the middle half and nine tenths of the scenarios at each bar; what has ended is
+    left out from then on.
     The capacity curve is the metric over initial_cash, its median and the middle half.
     path: its suffix names the format; None = nothing is written.   Gives the path, or the Figure.
 
@@ -47,6 +48,7 @@ def plot(
     """
     varying = [axis for axis in sweep.axes if sweep.table[axis].n_unique() > 1 and axis not in where]
     free = [axis for axis in varying if axis not in (rows, columns)]
+    free.sort(key="initial_cash".__eq__)  # it has a curve of its own
     rows = rows or (free.pop(0) if free else None)
     columns = columns or (free.pop(0) if free else None)
     if rows is None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,15 @@ def _run(
     before = count = sum(len(chunks[i]) for i in found)
     report = progress or (lambda done, total: None)
     report(count, job.count)
-    for i, done in _drive(job.inputs, todo, executor, scratch, f"out={str(files.folder)!r}" if files else None):
-        if files is not None:
-            files.save(i, done)
-        found[i] = done
-        count += len(chunks[i])
-        report(count, job.count)
+    where = f"out={str(files.folder)!r}" if files else None
+    # Closed here, not when it is collected, where the second KeyboardInterrupt of Polars would print a traceback.
+    with closing(_drive(job.inputs, todo, executor, scratch, where)) as finished:
+        for i, done in finished:
+            if files is not None:
+                files.save(i, done)
+            found[i] = done
+            count += len(chunks[i])
+            report(count, job.count)
     return SweepResult(
         job.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
         wall_seconds=time.perf_counter() - began, run=count - before,
@@ -244,7 +247,7 @@ class _Job:
         else:
             parts["strategy"] = fingerprint(self.strategy.__qualname__, _source(self.strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
-        return parts | {"equity rows": str(self.equity), "choice of metrics": self.metrics}
+        return parts | {"choice of equity rows": str(self.equity), "choice of metrics": self.metrics}
 
     def chunk(self, a: int, b: int, max_memory: int | None, sharers: int) -> Chunk:
         """Scenarios a..b-1, with the schedules that they use."""

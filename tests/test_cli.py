@@ -353,12 +353,32 @@ def test_in_a_terminal(columns: int, files: list[str], tmp_path: Path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the system has no pty")
-def test_names_fold_in_a_narrow_terminal():
+def test_names_stay_whole_in_a_narrow_terminal():
     status, text = in_terminal([*PROGRAM, "info", "--config"], 44)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    cells = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
     assert status == 0 and "…" not in shown
-    assert all(name in "".join(cells) for name in bt.Config().to_dict())
+    assert all(name in shown.split() for name in bt.Config().to_dict())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the system has no pty")
+@pytest.mark.parametrize("columns", [40, 80, 140])
+def test_no_number_is_cut_in_a_terminal(columns: int):
+    """Narrower than the table its heads break at "_" first; then it is plain text, which the terminal wraps."""
+    head = [
+        "scenario",
+        "commission_rate",
+        "rebalance_every",
+        "cash_buffer",
+        "max_drawdown",
+        "annual_return",
+        "turnover",
+    ]
+    cells = ["1024", "0.0005", "21", "0.0025", "-0.01989", "0.1265", "10.56"]
+    code = f"from gpu_bt.cli_common import table; table([{cells}], {head})"
+    status, text = in_terminal([sys.executable, "-c", code], columns)
+    words = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("│", " ").split()
+    assert status == 0 and all(cell in words for cell in cells)
+    assert ("commission_rate" in words) == (columns != 80) and ("commission" in words) == (columns == 80)
 
 
 def in_terminal(command: list[str], columns: int) -> tuple[int, str]:

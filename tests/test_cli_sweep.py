@@ -157,6 +157,12 @@ def test_another_sweep_in_the_folder_is_refused_in_words_that_can_be_typed(given
     assert "holds a sweep with another config: choose another folder for --out" in err and "out=" not in err
 
 
+def test_the_help_shows_the_brackets_of_toml(capsys):
+    assert cli.main(["sweep", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "axis = [values], or [[scenarios]] tables" in text
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Ctrl-C reaches a process group, as on POSIX")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_after_ctrl_c_the_line_that_it_prints_goes_on(folder: Path, tmp_path: Path, workers: str, capsys):
@@ -182,3 +188,30 @@ def test_after_ctrl_c_the_line_that_it_prints_goes_on(folder: Path, tmp_path: Pa
     advised = shlex.split(re.search(r"go on with: gpu-bt (.*)\n", err)[1])
     assert cli.main([*advised, "--no-plot"]) == 0
     assert f"2,000 of 60 bars x 5 assets, {2000 - 10 * kept:,} run now" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see what runs")
+def test_workers_end_with_a_program_that_was_killed(folder: Path, tmp_path: Path):
+    (tmp_path / "g.toml").write_text(f"commission_rate = {[i * 1e-6 for i in range(4000)]}\n")
+    given = ["sweep", "--prices", f"{folder}/prices.parquet", "--weights", f"{folder}/one.parquet"]
+    given += ["--grid", f"{tmp_path}/g.toml", "--out", f"{tmp_path}/o", "--chunk-size", "10", "--workers", "2"]
+    process = subprocess.Popen(
+        [*PROGRAM, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    limit = time.monotonic() + 60
+    while not any(tmp_path.glob("o/chunks/chunk-*")) and time.monotonic() < limit and process.poll() is None:
+        time.sleep(0.01)
+    workers = [int(number) for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and len(workers) >= 2
+    while any(map(running, workers)) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not any(map(running, workers))
+
+
+def running(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:  # it is gone
+        return False

@@ -41,6 +41,13 @@ def test_map_fan_and_capacity(whole: bt.SweepResult):
     assert np.allclose(capacity.lines[0].get_ydata(), medians, rtol=1e-12) and capacity.get_xscale() == "log"
 
 
+def test_capacity_is_drawn_wherever_initial_cash_stands():
+    grid = {"initial_cash": [1e4, 3e6], "slippage": [0.0, 1e-3], "commission_rate": [0.0, 1e-3]}
+    found = sweep_small(grid=grid, weights=np.full(universe().shape, 1 / 12))
+    assert titles(found.plot()) == ["sharpe, mean over initial_cash", "sharpe over initial_cash: capacity"]
+    assert titles(found.plot(rows="initial_cash")) == ["sharpe, mean over commission_rate"]
+
+
 def test_one_axis_is_a_line_and_files_are_written(tmp_path: Path):
     found = sweep_small(grid=None)
     assert titles(found.plot()) == ["sharpe over weights"]

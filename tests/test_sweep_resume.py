@@ -132,7 +132,7 @@ def other_panel() -> bt.Panel:
         ("config", lambda: {"config": bt.Config(max_drawdown=0.03, slippage=1e-4)}),
         ("grid", lambda: {"grid": {**GRID, "rebalance_every": [1, 5, 8]}}),
         ("choice of metrics", lambda: {"metrics": "equity"}),
-        ("equity rows", lambda: {"equity": False}),
+        ("choice of equity rows", lambda: {"equity": False}),
     ],
 )
 def test_another_sweep_is_refused_in_one_line_that_says_what_differs(tmp_path: Path, what: str, options):

@@ -221,6 +221,7 @@ class _Lanes(LaneSession):
                  before: RawResult | None) -> None:  # fmt: skip
         n, k = spec.market.shape[1], len(spec.params)
         self.device, self.window = device, window
+        self.panels: dict[int, tuple[np.ndarray, DeviceArray]] = {}  # of this session alone
         together = engine.together or min(_TOGETHER, max(1, k // (2 * device.processors)))
         hot = 16 * (n // 8 + 1) * 8
         room = device.shared - 8 * SHARED_DOUBLES
@@ -242,17 +243,15 @@ class _Lanes(LaneSession):
 
     def panel(self, array: np.ndarray, weights: bool) -> DeviceArray:
         """On the device: a panel stays there with the market, for the next run, or comes in windows of bars; weights
-        that someone may write to come anew each time."""
-        if self.window != (0, len(array)):
-            low = max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
-            part = self.put(array[low : self.window[1]])
-            part.before = low * array.strides[0]  # kernels count bars from the panel's first
-            return part
-        if weights and array.flags.writeable:
-            return self.put(array)
-        known = _resident(self.spec.market, weights)
+        that someone may write to come anew each time. All lanes share what one has brought."""
+        whole = self.window == (0, len(array))
+        stays = whole and not (weights and array.flags.writeable)
+        known = _resident(self.spec.market, weights) if stays else self.panels
         if id(array) not in known:
-            known[id(array)] = (array, self.put(array))  # the array is kept, so that its id stays its own
+            low = 0 if whole else max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
+            placed = self.put(array[low : self.window[1]])
+            placed.before = low * array.strides[0]  # kernels count bars from the panel's first
+            known[id(array)] = (array, placed)  # the array is kept, so that its id stays its own
         return known[id(array)][1]
 
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> DeviceArray:

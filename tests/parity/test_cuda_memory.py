@@ -10,9 +10,10 @@ import re
 
 import numpy as np
 import pytest
-from build import simulate_spec
+from build import panel_of, simulate_spec, spec_of
 from compare import assert_same_raw
 from cuda_cases import NUMPY, batch
+from draw import scenario
 from emulator.build import why_not
 from emulator.fake_cupy import FakeCupy, installed
 
@@ -174,6 +175,20 @@ def test_a_panel_is_sent_once():
             run(spec, CudaEngine(32))
             sent.append(sum(n in (size, 4 * size, 8 * size) for n in fake.sent))
         assert sent[0] >= 4 and sent[1:] == [0, 0]
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_lanes_share_what_they_read(fixed):
+    """Scenarios on one book bring it once, however many blocks they fill, and whether it may be written to or not."""
+    panel, weights, config = scenario(16, 37)
+    weights = np.ascontiguousarray(weights)
+    weights.flags.writeable = not fixed
+    spec = spec_of(panel_of(panel, config), [weights], [config] * 9)
+    with device(spec) as fake:
+        session, raw = run(spec, CudaEngine(32, together=1))
+        assert len(session.parts[0].lanes.launch) == 1 and session.parts[0].lanes.launch["lanes"] == 9
+        assert fake.sent.count(weights.nbytes) <= 8  # close, execution, marks, raw prices and weights, at most
+        assert_same_raw(raw, simulate_spec(NUMPY, spec))
 
 
 def test_another_book_on_the_same_panel():
