@@ -68,8 +68,8 @@ def stopped(out: Path, number: int, delay: float) -> subprocess.Popen:
             break
     time.sleep(delay)
     process.send_signal(number)
+    process.wait(60)  # before its pipe is closed: what it still prints must not end it in another way
     process.stdout.close()
-    process.wait(60)
     return process
 
 
