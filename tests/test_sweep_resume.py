@@ -43,7 +43,8 @@ def test_a_rerun_runs_nothing_again(whole: bt.SweepResult, tmp_path: Path, monke
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background may be started deaf to it
 sys.path[:0] = ["tests", "."]
 from sweeps import *
 from gpu_bt import sweeps
