@@ -87,7 +87,7 @@ class NativeSession(LaneSession):
 
     def __init__(self, spec: RunSpec, library: ctypes.CDLL, threads: int) -> None:
         n, k = spec.market.shape[1], len(spec.params)
-        self.library = library
+        self.compiled = library
         self.threads = threads if k * n * spec.market.shape[0] > _SMALL else 1
         super().__init__(spec, max(1, _LANE // n), self.threads, _LOG_BYTES)
 
@@ -97,7 +97,7 @@ class NativeSession(LaneSession):
 
     def call(self, launch: np.ndarray) -> None:
         """Run the lanes over [t0, t1)."""
-        self.library.bt_run(launch.ctypes.data, self.threads)
+        self.compiled.bt_run(launch.ctypes.data, self.threads)
 
 
 ENGINE = NativeEngine()

@@ -12,7 +12,8 @@ __all__ = ["ENGINES", "WORTH_A_KERNEL", "reasons", "resolve"]
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
-#: Asset-bars that the native engine carries in about the seconds that NVRTC takes for a kernel.
+#: Asset-bars from which "auto" takes the GPU: seconds of the native engine, as NVRTC takes for a kernel. No device has
+#: been measured.
 WORTH_A_KERNEL = 5e8
 _CHOICES = {"auto": ("cuda", "native", "numpy"), "cpu": ("native", "numpy")}
 

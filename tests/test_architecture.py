@@ -63,7 +63,7 @@ FLOORS = [
     ("gpu_bt.verify", "gpu_bt.words", "gpu_bt.lookahead"),
     ("gpu_bt.cli", "gpu_bt.cli_common", "gpu_bt.cli_sweep"),
 ]
-TAGS = [f"[{tag}]" for tag in "S1 S2 S3 S4 S4m S5 S5d S5m S6 S7 S8 S9".split()]
+TAGS = [f"[{tag}]" for tag in "S1 S2 S3 S4 S4l S4m S5 S5d S5m S6 S7 S8 S9".split()]
 
 
 def modules(root: Path) -> dict[str, ast.Module]:
@@ -309,7 +309,7 @@ def test_the_other_checkers_find_what_they_look_for(tmp_path):
         "gpu_bt.api.run: annotations", "gpu_bt.panel.Panel: docstring", "gpu_bt.panel.Panel.f: docstring",
     ]  # fmt: skip
     assert too_long(root) == ["spec.py: 400 lines", "gpu_bt.clock.f: 60 lines"]
-    assert missing_tags("[S1] [S2] [S3] [S4] [S5] [S5d] [S6] [S7] [S8] [S9] S4m") == ["[S4m]", "[S5m]"]
+    assert missing_tags("[S1] [S2] [S3] [S4] [S5] [S5d] [S6] [S7] [S8] [S9] S4m") == ["[S4l]", "[S4m]", "[S5m]"]
 
 
 def test_lines_of_code_are_counted_without_their_documentation(tmp_path):
@@ -339,7 +339,7 @@ def test_public_functions_are_documented_and_typed():
 def test_budgets():
     assert too_long(ROOT) == []
     total = sum(map(code_lines, sources(ROOT)))
-    assert 1000 < total < 9000
+    assert 1000 < total < 8600
 
 
 def test_every_file_opens_with_its_licence():

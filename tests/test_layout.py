@@ -26,6 +26,7 @@ from gpu_bt.step.layout import (
     RECORD,
     ROWS,
     SCENARIO_STATUS,
+    SIZES,
     STATE,
     STRUCTURAL,
     pack,
@@ -82,7 +83,7 @@ def test_the_codes_are_the_positions_in_their_lists():
     for field, names in CHOICES.items():
         for code, name in enumerate(names):
             assert defines.pop(f"{field.upper()}_{name.upper()}") == str(code)
-    assert defines == {}
+    assert defines == {name: str(size) for name, size in SIZES.items()}
 
 
 def test_the_lists_do_not_overlap_in_what_they_render():

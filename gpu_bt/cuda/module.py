@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gpu_bt.step.layout import render_c
+from gpu_bt.step.layout import SIZES, render_c
 
 __all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "kernel", "source"]
 
 #: No contraction to multiply-add: the law rounds every operation.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
-#: Doubles of shared memory before holdings and orders (gpu_bt/step/team.h, BT_SHARED_DOUBLES).
-SHARED_DOUBLES = 2 * 32 * 12
+#: Doubles of shared memory before holdings and orders: BT_SHARED_DOUBLES of gpu_bt/step/team.h.
+SHARED_DOUBLES = 2 * SIZES["BT_WARPS"] * SIZES["BT_SUMS"]
 _HERE = Path(__file__).parent
 _INCLUDE = re.compile(r'^#include "([a-z_]+\.h)"$', re.MULTILINE)
 

@@ -65,7 +65,7 @@ template <bool PLAIN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scen
             oversold += now < 0.0 ? 1.0 : 0.0;
         }
     }
-    double sums[8] = {gross, net, drag, slip, longs, MARGIN ? shorts : oversold, fills, 0.0};
+    double sums[7] = {gross, net, drag, slip, longs, MARGIN ? shorts : oversold, fills};
     bt_sum(sums, lane.turn);
     return {sums[0], sums[1], sums[2], sums[3], sums[4], MARGIN ? sums[5] : 0.0, MARGIN ? 0.0 : sums[5], sums[6]};
 }

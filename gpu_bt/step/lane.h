@@ -8,8 +8,6 @@
 #include "team.h"
 
 #define BT_DENSE 0.5 /* with more than this share of the assets active, whole rows are cheaper than picked ones */
-#define BT_CLASSES 512
-#define BT_SLOT 512 /* bytes kept for a scenario, and for a lane */
 
 /* One scenario: its state, and its record of the bar at hand. */
 struct Scenario {

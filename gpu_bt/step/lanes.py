@@ -12,7 +12,20 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.spec import Book, Decision, RawResult, RunSpec, ordered
-from gpu_bt.step.layout import BUFFERS, COUNTS, FILL, LAUNCH, MONEY, NEVER, PANEL_KINDS, PHASES, RECORD, ROWS, STATE
+from gpu_bt.step.layout import (
+    BUFFERS,
+    COUNTS,
+    FILL,
+    LAUNCH,
+    MONEY,
+    NEVER,
+    PANEL_KINDS,
+    PHASES,
+    RECORD,
+    ROWS,
+    SIZES,
+    STATE,
+)
 from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
 
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
@@ -25,14 +38,12 @@ _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", 
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
-#: gpu_bt/step/lane.h: bytes of a slot, bars of a run, classes of the buy-back.
-_SLOT, _RUN, _CLASSES = 512, 32, 512
 
 
 def lane_bytes(scenarios: int, assets: int) -> int:
     """Bytes of one lane's arena (gpu_bt/step/lane.h, bt_lane): slots, runs, classes, rows, holdings and orders."""
     stride, doubles = _stride(assets), len(BUFFERS["double"]) + 2 * scenarios
-    flat = (scenarios + 1) * _SLOT + 8 * (3 * _RUN * scenarios + 2 * _CLASSES)
+    flat = (scenarios + 1) * SIZES["BT_SLOT"] + 8 * (3 * SIZES["BT_RUN"] * scenarios + 2 * SIZES["BT_CLASSES"])
     return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
 
 

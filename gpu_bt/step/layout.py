@@ -28,6 +28,7 @@ __all__ = [
     "RECORD",
     "ROWS",
     "SCENARIO_STATUS",
+    "SIZES",
     "STATE",
     "STRUCTURAL",
     "pack",
@@ -65,6 +66,14 @@ MONEY = (
 )
 #: The counts of a bar's record: fills, orders working after [S8], then orders cut, by reason.
 COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
+#: Sizes that Python and compiled code must agree on.
+SIZES = {
+    "BT_SLOT": 512,  # bytes kept for a scenario, and for a lane
+    "BT_RUN": 32,  # bars marked at once where nothing trades
+    "BT_CLASSES": 512,  # of the buy-back [S4] 3.
+    "BT_WARPS": 32,  # of a block, at most
+    "BT_SUMS": 8,  # numbers that one bt_sum adds, at most
+}
 #: first_bar of a status that was never set.
 NEVER = -1
 #: first_bar of a status that was set before the first bar of a run that goes on from a saved one.
@@ -201,7 +210,7 @@ def render_c() -> str:
         *((f"BUFFER_{kind.upper()}_", names) for kind, names in BUFFERS.items()),
     ):
         lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate((*names, "count"))]
-    lines.append(f"#define NEVER ({NEVER})")
+    lines += [f"#define NEVER ({NEVER})", *(f"#define {name} {size}" for name, size in SIZES.items())]
     for field, names in CHOICES.items():
         lines += [f"#define {field.upper()}_{name.upper()} {code}" for code, name in enumerate(names)]
     for struct, dtype, types in (

@@ -11,16 +11,12 @@
 #pragma once
 #include "step.h"
 
-#define BT_RUN 32 /* bars marked at once where nothing trades */
-
 #ifdef __CUDACC__
 
 #define BT_STEP static __device__ __noinline__ /* inlined, the four variants take minutes to compile */
 #define BT_SIMD(...)
 #define BT_EACH(j, n) _Pragma("unroll 2") for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
 #define BT_MINE(j) ((unsigned)(j) % blockDim.x == threadIdx.x)
-#define BT_WARPS 32
-#define BT_SUMS 12 /* numbers that one bt_sum adds at most */
 #define BT_SHARED_DOUBLES (2 * BT_WARPS * BT_SUMS)
 extern __shared__ double bt_shared[]; /* BT_SHARED_DOUBLES for sums, then holdings and orders where they fit */
 

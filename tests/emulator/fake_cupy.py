@@ -109,7 +109,7 @@ class Kernel:
     """A function of a RawModule."""
 
     def __init__(self, owner: FakeCupy, library: Any, name: str, defines: dict[str, str]) -> None:
-        self.owner, self.library, self.name, self.defines = owner, library, name, defines
+        self.owner, self.compiled, self.name, self.defines = owner, library, name, defines
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
     def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
@@ -120,8 +120,8 @@ class Kernel:
         # the struct that a kernel's argument points to, as the shim wants it: by value
         image = bytes((ctypes.c_uint8 * LAUNCH.itemsize).from_address(int(address)))
         owner.launches.append((self.defines, grid[0], block[0], shared_mem))
-        arrays = owner.memory() if self.library.isolated else []
-        launch(self.library, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
+        arrays = owner.memory() if self.compiled.isolated else []
+        launch(self.compiled, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
                seed=len(owner.launches), arrays=arrays)  # fmt: skip
 
 
