@@ -33,10 +33,10 @@ demo: $(VENV)/.data
 	@echo
 	$(BIN)/python examples/large_universe.py
 
-test: $(VENV)/.data
+test: $(VENV)/.data $(VENV)/.cuda
 	$(PYTEST)
 
-check: $(VENV)/.data
+check: $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/gpu-bt verify
@@ -68,6 +68,15 @@ endef
 
 COMPILE = $(BIN)/python -c 'from pathlib import Path; from cpu_fallback import native_build as native; \
 	print("native engine:", native.build(Path("cpu_fallback")) or "compiled")'
+
+# NVIDIA's compiler for kernels, the oldest that is supported and the newest, and its disassembler, for tests that read what
+# they make of the CUDA engine; where there are none for this system, those tests say so.
+$(VENV)/.cuda: | $(VENV)/.installed
+	@$(call CUDA,nvrtc-oldest,nvidia-cuda-nvrtc==13.0.88) && $(call CUDA,nvrtc-newest,nvidia-cuda-nvrtc>=13.5) \
+		&& $(call CUDA,tools,nvidia-cuda-nvdisasm>=13.5) || echo "no NVRTC for this system: its tests are left out" >&2
+	@touch $@
+
+CUDA = $(PIP) --no-deps --upgrade --target $(VENV)/cuda/$(1) "$(2)"
 
 # Real prices for the demo and for one test. Only a data file of the package is read, so its dependencies are left out.
 $(VENV)/.data: | $(VENV)/.installed

@@ -25,6 +25,10 @@ class NumpyEngine:
         """Always None: NumPy is required by the package."""
         return None
 
+    def ready(self) -> bool:
+        """Nothing is compiled at run time."""
+        return True
+
     def open(self, spec: RunSpec) -> NumpySession:
         """A session at bar 0."""
         return NumpySession(spec)

@@ -72,6 +72,10 @@ class NativeEngine:
         library = load(self.folder)
         return library if isinstance(library, str) else None
 
+    def ready(self) -> bool:
+        """Nothing is compiled at run time."""
+        return True
+
     def open(self, spec: RunSpec) -> NativeSession:
         """A session at bar 0."""
         library = load(self.folder)

@@ -8,13 +8,14 @@ import importlib
 from gpu_bt.errors import ConfigError, EngineUnavailable
 from gpu_bt.spec import Engine
 
-__all__ = ["ENGINES", "WORTH_A_KERNEL", "reasons", "resolve"]
+__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_COMPILING", "reasons", "resolve"]
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
-#: Asset-bars from which "auto" takes the GPU: seconds of the native engine, as NVRTC takes for a kernel. No device has
-#: been measured.
-WORTH_A_KERNEL = 5e8
+#: Asset-bars from which "auto" takes the GPU where its kernel lies compiled on this machine, and where it must be
+#: compiled first: what the native engine does in half a second, and in the 10 s that NVRTC may take. No device has been
+#: measured.
+WORTH_A_KERNEL, WORTH_COMPILING = 5e8, 1e10
 _CHOICES = {"auto": ("cuda", "native", "numpy"), "cpu": ("native", "numpy")}
 
 
@@ -39,7 +40,7 @@ def resolve(name: str = "auto", asset_bars: float = 0) -> Engine:
     """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
 
     asset_bars: T*N*K of the run. Below WORTH_A_KERNEL, and for strategies (0), whose arrays are NumPy's, "auto" leaves
-    the GPU out: the CPU has ended before a kernel is compiled.
+    the GPU out; below WORTH_COMPILING too where a kernel is still to be compiled: the CPU has ended before.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
     if name in _CHOICES:
@@ -47,8 +48,9 @@ def resolve(name: str = "auto", asset_bars: float = 0) -> Engine:
             if candidate == "cuda" and asset_bars < WORTH_A_KERNEL:
                 continue
             found = _load(candidate)
-            if not isinstance(found, str):
-                return found
+            if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):
+                continue
+            return found
     if name not in ENGINES:
         known = ", ".join(map(repr, (*_CHOICES, *ENGINES)))
         raise ConfigError(f"engine is {name!r}: it must be one of {known}")

@@ -236,6 +236,9 @@ class Engine(Protocol):
     def missing(self) -> str | None:
         """None where the engine can run on this machine, else the reason, for a person."""
 
+    def ready(self) -> bool:
+        """Whether `open` begins at once; False where it compiles for seconds first."""
+
     def open(self, spec: RunSpec) -> Session:
         """A session at bar 0."""
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device: whether there is one, what it offers, arrays in its memory."""
+"""The device: whether there is one, what it offers, arrays in its memory.
+
+Copies, fills and launches of the engine are queued on one stream of its own, so that each comes after those before it
+whatever stream is current; it waits for what others may have queued nowhere, since it takes nothing from them.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,40 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Device", "DeviceArray", "cupy", "probe"]
+__all__ = ["Device", "DeviceArray", "cupy", "out_of_memory", "probe", "stream"]
 
 #: Atomic addition of doubles needs 6.0; NVRTC of CUDA 13 compiles for 7.5 and later.
 _OLDEST = 60
 #: Bytes of each of two page-locked buffers: one is filled while the other is on its way to the device.
 _STAGE = 1 << 24
+#: cudaErrorMemoryAllocation and CUDA_ERROR_OUT_OF_MEMORY.
+_NO_MEMORY = 2
 
 
 @functools.cache
 def cupy() -> Any:
     """CuPy, imported when first needed."""
     return importlib.import_module("cupy")
+
+
+def stream() -> Any:
+    """The engine's stream on the current device."""
+    return _stream(cupy(), int(cupy().cuda.runtime.getDevice()))
+
+
+@functools.cache
+def _stream(library: Any, device: int) -> Any:
+    return library.cuda.Stream(non_blocking=True)
+
+
+def out_of_memory(exc: Exception) -> bool:
+    """Whether an error says that memory ran out: CuPy's own of an allocation, or the driver's, as where a first launch
+    finds no room for the local memory of its threads."""
+    if isinstance(exc, cupy().cuda.memory.OutOfMemoryError):
+        return True
+    cuda = cupy().cuda
+    errors = (cuda.driver.CUDADriverError, cuda.runtime.CUDARuntimeError)
+    return isinstance(exc, errors) and int(exc.status) == _NO_MEMORY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +95,16 @@ def _line(exc: Exception) -> str:
 
 def _upload(memory: Any, values: np.ndarray) -> None:
     """Copy bytes to the device through page-locked memory; pageable memory would be copied twice."""
-    cuda = cupy().cuda
-    stream = cuda.Stream(non_blocking=True)
+    cuda, ours = cupy().cuda, stream()
     stages = [np.frombuffer(cuda.alloc_pinned_memory(_STAGE), np.uint8, _STAGE) for _ in range(2)]
     events = [cuda.Event(disable_timing=True) for _ in stages]
     for i, start in enumerate(range(0, len(values), _STAGE)):
         part, stage, event = values[start : start + _STAGE], stages[i % 2], events[i % 2]
         event.synchronize()  # what was in this buffer has arrived; at once where it held nothing
         stage[: len(part)] = part
-        (memory + start).copy_from_host_async(stage.ctypes.data, len(part), stream)
-        event.record(stream)
-    stream.synchronize()
+        (memory + start).copy_from_host_async(stage.ctypes.data, len(part), ours)
+        event.record(ours)
+    ours.synchronize()
 
 
 class DeviceArray:
@@ -89,7 +114,8 @@ class DeviceArray:
         self.dtype, self.shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else tuple(shape)
         self.size = int(np.prod(self.shape))
         self.before = 0  # bytes of what precedes it and is not here
-        self.memory = cupy().cuda.alloc(max(1, self.size * self.dtype.itemsize))
+        with stream():  # CuPy gives memory that is freed to who allocates under the same stream, and to nobody else
+            self.memory = cupy().cuda.alloc(max(1, self.size * self.dtype.itemsize))
         if values is not None:
             self.write(values)
         elif byte is not None:
@@ -103,7 +129,7 @@ class DeviceArray:
     def clear(self, byte: int = 0) -> None:
         """Set every byte."""
         if self.size:
-            self.memory.memset(byte, self.size * self.dtype.itemsize)
+            self.memory.memset_async(byte, self.size * self.dtype.itemsize, stream())
 
     def write(self, values: np.ndarray) -> None:
         """Copy a NumPy array of the same dtype and shape here."""
@@ -114,12 +140,15 @@ class DeviceArray:
         if values.nbytes > _STAGE:
             _upload(self.memory, values.reshape(-1).view(np.uint8))
         elif self.size:
-            self.memory.copy_from_host(values.ctypes.data, values.nbytes)
+            self.memory.copy_from_host_async(values.ctypes.data, values.nbytes, stream())
+            stream().synchronize()  # the caller may write to the values again
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """The NumPy array, or entries [start, stop) of its flat form."""
         whole = start == 0 and stop is None
         out = np.empty(self.shape if whole else (stop or self.size) - start, self.dtype)
         if out.size:
-            (self.memory + start * self.dtype.itemsize).copy_to_host(out.ctypes.data, out.nbytes)
+            memory = self.memory + start * self.dtype.itemsize
+            memory.copy_to_host_async(out.ctypes.data, out.nbytes, stream())
+            stream().synchronize()
         return out

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.cuda.device import Device, DeviceArray, cupy, probe
-from gpu_bt.cuda.module import SHARED_DOUBLES, kernel
+from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
+from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.spec import Book, Decision, Market, RawResult, RunSpec, ordered
 from gpu_bt.step.lanes import LaneSession, lane_bytes
 from gpu_bt.step.layout import COUNTS, MONEY
@@ -40,6 +40,10 @@ class CudaEngine:
         """None where there is a device, else the reason."""
         device = probe()
         return device if isinstance(device, str) else None
+
+    def ready(self) -> bool:
+        """Whether a run begins at once, or compiles a kernel first."""
+        return compiled(cupy())
 
     def open(self, spec: RunSpec) -> CudaSession:
         """A session at bar 0."""
@@ -96,7 +100,9 @@ class CudaSession:
         while i < len(self.parts):
             try:
                 self.parts[i].advance(t1)
-            except cupy().cuda.memory.OutOfMemoryError as exc:
+            except Exception as exc:
+                if not out_of_memory(exc):
+                    raise
                 self._make_room(i, exc)
                 continue
             i += 1
@@ -147,7 +153,9 @@ class CudaSession:
         while len(found) < len(self.parts):
             try:
                 found.append(self.parts[len(found)].result())
-            except cupy().cuda.memory.OutOfMemoryError as exc:
+            except Exception as exc:
+                if not out_of_memory(exc):
+                    raise
                 self._make_room(len(found), exc)
         if len(found) == 1:
             return found[0]
@@ -285,8 +293,9 @@ class _Lanes(LaneSession):
         if self.shared_bytes > self.kernel.max_dynamic_shared_size_bytes:
             self.kernel.max_dynamic_shared_size_bytes = self.shared_bytes
         lanes = int(launch["lanes"][0])
-        self.kernel((lanes,), (self.threads,), (np.uint64(self.launch_at.address),), shared_mem=self.shared_bytes)
-        cupy().cuda.get_current_stream().synchronize()
+        argument = (np.uint64(self.launch_at.address),)
+        self.kernel((lanes,), (self.threads,), argument, shared_mem=self.shared_bytes, stream=stream())
+        stream().synchronize()
 
 
 def _log_bytes(device: Device) -> int:

@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
+import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from gpu_bt.step.layout import SIZES, render_c
 
-__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "kernel", "source"]
+__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "compiled", "kernel", "source"]
 
-#: No contraction to multiply-add: the law rounds every operation.
-NVRTC_OPTIONS = ("--std=c++17", "--fmad=false")
+#: No contraction to multiply-add: the law rounds every operation. The compiler may use all processors.
+NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--split-compile=0")
 #: Doubles of shared memory before holdings and orders: BT_SHARED_DOUBLES of gpu_bt/step/team.h.
 SHARED_DOUBLES = 2 * SIZES["BT_WARPS"] * SIZES["BT_SUMS"]
 _HERE = Path(__file__).parent
+_LOG = logging.getLogger("gpu_bt")
 _INCLUDE = re.compile(r'^#include "([a-z_]+\.h)"$', re.MULTILINE)
 
 
@@ -41,6 +46,33 @@ def source() -> str:
 
 @functools.cache
 def kernel(cupy: Any, full: bool, shared: bool) -> Any:
-    """The compiled variant for the current device."""
+    """The compiled variant for the current device. What takes seconds is told, once a machine, to the log "gpu_bt"."""
     options = (*NVRTC_OPTIONS, f"-DBT_FULL={int(full)}", f"-DBT_SHARED={int(shared)}")
-    return cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
+    mark = _mark(cupy, full, shared)
+    if mark is None or not mark.exists():
+        _LOG.warning("gpu_bt: compiling a CUDA kernel, some seconds, once a machine")
+    made = cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
+    if mark is not None:
+        with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+    return made
+
+
+def compiled(cupy: Any) -> bool:
+    """Whether some variant for the current device lies compiled in CuPy's cache on the disk."""
+    marks = [_mark(cupy, full, shared) for full in (False, True) for shared in (False, True)]
+    return any(mark is not None and mark.exists() for mark in marks)
+
+
+def _mark(cupy: Any, full: bool, shared: bool) -> Path | None:
+    """An empty file beside what CuPy keeps, which says that it keeps this variant, of this text, by this compiler, for
+    devices like the current one; CuPy does not tell the names of its own. None where it keeps nothing."""
+    if os.environ.get("CUPY_CACHE_IN_MEMORY", "0") not in ("", "0"):
+        return None
+    folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
+    runtime = cupy.cuda.runtime
+    found = runtime.getDeviceProperties(runtime.getDevice())
+    known = (source(), NVRTC_OPTIONS, full, shared, cupy.__version__, cupy.cuda.nvrtc.getVersion(),
+             found["major"], found["minor"])  # fmt: skip
+    return Path(folder) / f"gpu-bt-{hashlib.sha256(repr(known).encode()).hexdigest()[:32]}"

@@ -48,8 +48,8 @@ struct Lane {
     double *doubles, *hot, *runs, *classes;
     int32_t *ints;
     uint8_t *bytes;
-    const double *at[BUFFER_DOUBLE_COUNT];
-    int64_t seen[BUFFER_DOUBLE_COUNT];  // the bar that a buffer or its pointer holds, -1 for none
+    const double *at[BT_FETCHED];
+    int32_t seen[BT_FETCHED];  // the bar that a buffer or its pointer holds, -1 for none
 };
 
 #define BT_OWN(lane, NAME) ((lane).doubles + (int64_t)BUFFER_DOUBLE_##NAME * (lane).stride)
@@ -59,17 +59,17 @@ struct Lane {
 BT_FN int bt_asset(const Lane &lane, int64_t j) { return lane.dense ? (int)j : BT_INT(lane, COLUMN)[j]; }
 BT_FN double bt_cell(const bt_panel &panel, int64_t at) {
     if (panel.kind == KIND_FLOAT64) return ((const double *)panel.data)[at];
-    if (panel.kind == KIND_FLOAT32) return ((const float *)panel.data)[at];
+    if (panel.kind == KIND_FLOAT32) return bt_double(((const float *)panel.data)[at]);
     return ((const uint8_t *)panel.data)[at];
 }
 
 template <class T> BT_FN void bt_widen(int64_t n, const T *row, const int32_t *column, double *out) {
     if (column) {
         BT_SIMD()
-        BT_EACH(j, n) out[j] = row[column[j]];
+        BT_EACH(j, n) out[j] = bt_double(row[column[j]]);
     } else {
         BT_SIMD()
-        BT_EACH(j, n) out[j] = row[j];
+        BT_EACH(j, n) out[j] = bt_double(row[j]);
     }
 }
 /* Bar t of a panel over the active columns. */
@@ -77,7 +77,7 @@ BT_STEP const double *bt_fetch(Lane &lane, int buffer, const bt_panel &panel, in
     if (lane.seen[buffer] == t) return lane.at[buffer];
     double *own = lane.doubles + buffer * lane.stride;
     const int32_t *column = lane.dense ? nullptr : BT_INT(lane, COLUMN);
-    lane.seen[buffer] = t;
+    lane.seen[buffer] = (int32_t)t;
     lane.at[buffer] = own;
     if (panel.kind == KIND_FLOAT64) {
         const double *row = (const double *)panel.data + t * lane.N;
@@ -97,7 +97,7 @@ BT_STEP const double *bt_fetch(Lane &lane, int buffer, const bt_panel &panel, in
 
 /* A row made from others: `made` marks it as bar t's. */
 #define BT_IS(lane, NAME, t) ((lane).seen[BUFFER_DOUBLE_##NAME] == (t))
-#define BT_MADE(lane, NAME, t) ((lane).seen[BUFFER_DOUBLE_##NAME] = (t), (lane).at[BUFFER_DOUBLE_##NAME] = BT_OWN(lane, NAME))
+#define BT_MADE(lane, NAME, t) ((lane).seen[BUFFER_DOUBLE_##NAME] = (int32_t)(t), (lane).at[BUFFER_DOUBLE_##NAME] = BT_OWN(lane, NAME))
 
 /* F of [S4], 0 where there is none. */
 BT_STEP const double *bt_prices(Lane &lane, int64_t t) {
@@ -149,7 +149,7 @@ BT_STEP const double *bt_carried(Lane &lane, int64_t t) {
 }
 
 BT_FN void bt_forget_rows(Lane &lane) {
-    for (int b = 0; b < BUFFER_DOUBLE_COUNT; ++b) lane.seen[b] = -1;
+    for (int b = 0; b < BT_FETCHED; ++b) lane.seen[b] = -1;
 }
 
 /* The arena of a lane: slots, then doubles, ints, bytes. `shared` is where holdings and orders go, null for the arena. */

@@ -66,6 +66,11 @@ MONEY = (
 )
 #: The counts of a bar's record: fills, orders working after [S8], then orders cut, by reason.
 COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
+#: Rows of a lane that are read from panels or made of such: it remembers whose bar each of them holds.
+_FETCHED = (
+    "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend", "split",
+    "borrow", "weight", "buyable", "sellable", "open", "high", "low",
+)  # fmt: skip
 #: Sizes that Python and compiled code must agree on.
 SIZES = {
     "BT_SLOT": 512,  # bytes kept for a scenario, and for a lane
@@ -73,6 +78,7 @@ SIZES = {
     "BT_CLASSES": 512,  # of the buy-back [S4] 3.
     "BT_WARPS": 32,  # of a block, at most
     "BT_SUMS": 8,  # numbers that one bt_sum adds, at most
+    "BT_FETCHED": len(_FETCHED),
 }
 #: first_bar of a status that was never set.
 NEVER = -1
@@ -170,10 +176,8 @@ LAUNCH, _LAUNCH_C = _members(
 #: A lane's rows and scratch, each `stride` numbers long (the smallest multiple of 8 above N); the doubles come first.
 BUFFERS = {
     "double": (
-        "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
-        "split", "borrow", "weight", "buyable", "sellable", "unit", "whole", "tie", "fill", "left", "cutting", "status",
-        "open", "high", "low", "limit", "stop", "triggered", "path", "quote", "taker", "reach",
-        "old", "held", "target", "cut", "extra", "rank", "zero", "one", "full", "scratch",
+        *_FETCHED, "unit", "whole", "tie", "fill", "left", "cutting", "status", "limit", "stop", "triggered", "path",
+        "quote", "taker", "reach", "old", "held", "target", "cut", "extra", "rank", "zero", "one", "full", "scratch",
     ),
     "int32_t": ("column", "fresh", "from", "position"),
     "uint8_t": ("want",),
@@ -196,7 +200,11 @@ def pack(configs: Iterable[Config], schedule: Any = 0, weights: Any = 0) -> np.n
 
 
 def render_c() -> str:
-    """The structs and codes as C, with a static_assert on the size and on every offset."""
+    """The structs and codes as C, with a static_assert on every size and, where the compiler takes them, every offset.
+
+    NVRTC before 13.4 does not know __builtin_offsetof: of a device the sizes are asserted, and nvcc and the host's
+    compiler hold the offsets of the same text.
+    """
     lines = ["/* Rendered by gpu_bt/step/layout.py. */", "#pragma once", "#ifdef __CUDACC_RTC__ /* has no C headers */"]
     lines += ["typedef long int64_t;", "typedef int int32_t;", "typedef unsigned char uint8_t;", "#else"]
     lines += ["#include <stdint.h>", "#ifndef __cplusplus", "#include <assert.h>", "#endif", "#endif"]
@@ -221,9 +229,11 @@ def render_c() -> str:
         members = [_member(dtype, name, types.get(name)) for name in dtype.names]
         lines += [f"typedef struct {struct} {{", *members, f"}} {struct};"]
         lines.append(f'static_assert(sizeof({struct}) == {dtype.itemsize}, "{struct}");')
+        lines.append("#ifndef __CUDACC_RTC__")
         for name in dtype.names:
             offset = dtype.fields[name][1]
             lines.append(f'static_assert(__builtin_offsetof({struct}, {name}) == {offset}, "{struct}.{name}");')
+        lines.append("#endif")
     return "\n".join(lines) + "\n"
 
 

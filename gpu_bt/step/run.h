@@ -82,7 +82,7 @@ BT_STEP Worth bt_worth_at(Lane &lane, const Scenario &s, const double *h, int64_
     const bt_rows &in = *lane.in;
     const double magic = s.magic;
     double longs = 0, shorts = 0, fees = 0;
-    const double *m = BT_ROW_OF_BAR(lane, MARK, in.marks, t);
+    [[maybe_unused]] const double *m = BT_ROW_OF_BAR(lane, MARK, in.marks, t);
     BT_SIMD(reduction(+ : longs, shorts))
     BT_EACH_OF_BAR(j, lane.A) {
         const double v = bt_worth(h[j], BT_AT(m, in.marks, t, j), magic);
@@ -90,16 +90,16 @@ BT_STEP Worth bt_worth_at(Lane &lane, const Scenario &s, const double *h, int64_
         shorts += v > 0.0 ? 0.0 : -v;  // NaN too
     }
     if (t && bt_borrows(lane, s)) {
-        const double *last = BT_ROW_OF_BAR(lane, LAST, in.marks, t - 1), days = in.days[t], flat = s.p->borrow_rate;
-        const double *rates = in.borrow_rate.data ? BT_ROW_OF_BAR(lane, BORROW, in.borrow_rate, t) : nullptr;
-        (void)last, (void)rates;
+        [[maybe_unused]] const double *last = BT_ROW_OF_BAR(lane, LAST, in.marks, t - 1);
+        [[maybe_unused]] const double *rates =
+            in.borrow_rate.data ? BT_ROW_OF_BAR(lane, BORROW, in.borrow_rate, t) : nullptr;
+        const double days = in.days[t], flat = s.p->borrow_rate;
         BT_SIMD(reduction(+ : fees))
         BT_EACH_OF_BAR(j, lane.A) {
             const double rate = in.borrow_rate.data ? BT_AT(rates, in.borrow_rate, t, j) : flat;
             fees += h[j] < 0.0 ? bt_borrow_fee(h[j], BT_AT(last, in.marks, t - 1, j), rate, days, magic) : 0.0;
         }
     }
-    (void)m;
     return {bt_bar_sum(longs), bt_bar_sum(shorts), bt_bar_sum(fees)};
 }
 

@@ -109,6 +109,19 @@ BT_FN bool bt_bar_first() { return true; }
 
 #endif
 
+/* A panel's cell as a double. CuPy compiles with -ftz=true, under which a plain conversion makes a subnormal float32 0. */
+BT_FN double bt_double(float x) {
+#ifdef __CUDA_ARCH__
+    double wide;
+    asm("cvt.f64.f32 %0, %1;" : "=d"(wide) : "f"(x));
+    return wide;
+#else
+    return x;
+#endif
+}
+BT_FN double bt_double(double x) { return x; }
+BT_FN double bt_double(uint8_t x) { return x; }
+
 BT_FN double bt_sum_one(double x, int &turn) {
     double sums[1] = {x};
     bt_sum(sums, turn);

@@ -40,7 +40,7 @@ def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any =
 
 def run(engine: str, market: bt.Panel, weights: Any, **settings: Any) -> bt.Result:
     """bt.run with everything recorded; the warnings of gpu_bt.advice are no subject here."""
-    rows = np.array(weights, np.float64)
+    rows = np.array(weights, None if isinstance(weights, np.ndarray) else np.float64)
     config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bt.BacktestWarning)

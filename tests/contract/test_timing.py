@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from kit import NAN, column, fills, panel, run, shares
+from kit import NAN, book, column, fills, panel, run, shares
 
 EXECUTIONS = [("next_open", 1, 8.0), ("next_close", 1, 32.0), ("next_vwap", 1, 4.0), ("same_close", 0, 16.0)]
 
@@ -124,3 +125,12 @@ def test_a_fill_at_the_open_is_marked_at_the_close(engine):
 def test_the_mark_is_the_close_else_the_open_else_the_last_mark(engine):
     market = panel([16, NAN, NAN, 64], open=[16, 32, NAN, 8])
     assert column(run(engine, market, [0.25, NAN, NAN, NAN]), "long_value") == [256.0, 512.0, 512.0, 1024.0]
+
+
+@pytest.mark.parametrize(("last", "no_price", "kept"), [(1e-40, [0, 1, 0], 16.0), (0.0, [0, 0, 0], 0.0)])
+def test_the_smallest_weight_of_float32_is_a_target(engine, last, no_price, kept):
+    """Not 0, which would be an exit that needs no price; no engine may flush a subnormal number."""
+    market = panel([[16, 16], [16, NAN], [16, 16]], open=[[16, 16]] * 3)
+    weights = np.array([[0.25, 0.25], [0.25, last], [NAN, NAN]], np.float32)
+    result = run(engine, market, weights, execution="next_open")
+    assert column(result, "no_price") == no_price and book(result)[-1] == [16.0, kept]

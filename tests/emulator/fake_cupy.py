@@ -3,15 +3,18 @@
 
     with installed(FakeCupy(order="reversed")): ...           # gpu_bt.cuda then finds this "device"
 
-`bytes_total` bounds the memory; `fail_at` makes the n-th allocation fail, once. With `sanitizer`, launches run in a
-process of its own on copies of all memory; there a lane of several scenarios keeps pointers of one launch for the next
-only where addresses do not change from process to process.
+Streams are as lazy as they may be: what is queued on one runs when it, or an event of it, is waited for, so that work
+which wrongly relies on another stream's comes too early. `bytes_total` bounds the memory; `fail_at` makes the n-th
+allocation fail, once, and `fail_launch` the n-th launch, as where the device has no room for its local memory. With
+`sanitizer`, launches run in a process of its own on copies of all memory; there a lane of several scenarios keeps
+pointers of one launch for the next only where addresses do not change from process to process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -23,11 +26,24 @@ from emulator.build import build, launch
 from gpu_bt.cuda import device, engine, module
 from gpu_bt.step.layout import LAUNCH
 
+IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
 __all__ = ["FakeCupy", "OutOfMemoryError", "installed"]
 
 
 class OutOfMemoryError(MemoryError):
     """cupy.cuda.memory.OutOfMemoryError."""
+
+
+class CUDARuntimeError(RuntimeError):
+    """cupy.cuda.runtime.CUDARuntimeError."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class CUDADriverError(CUDARuntimeError):
+    """cupy.cuda.driver.CUDADriverError; in CuPy the two are not related."""
 
 
 class Memory:
@@ -58,37 +74,56 @@ class Memory:
         if self.start + size > self.size:
             raise ValueError(f"{size} bytes at {self.start} of {self.size}")
 
-    def copy_from_host(self, source: int, size: int) -> None:
-        self._check(size)
+    def _put(self, source: int, size: int) -> None:
         ctypes.memmove(self.ptr, source, size)
         self.owner.sent.append(size)
 
-    def copy_from_host_async(self, source: int, size: int, stream: Stream) -> None:
+    def copy_from_host(self, source: int, size: int) -> None:
         self._check(size)
-        stream.queue.append(lambda: self.copy_from_host(source, size))
+        self.owner.legacy.synchronize()
+        self._put(source, size)
+
+    def copy_from_host_async(self, source: int, size: int, stream: Stream | None = None) -> None:
+        self._check(size)
+        self.owner.queue(stream, lambda: self._put(source, size))
 
     def copy_to_host(self, target: int, size: int) -> None:
         self._check(size)
+        self.owner.legacy.synchronize()
         ctypes.memmove(target, self.ptr, size)
 
-    def memset(self, value: int, size: int) -> None:
+    def copy_to_host_async(self, target: int, size: int, stream: Stream | None = None) -> None:
         self._check(size)
-        ctypes.memset(self.ptr, value, size)
+        self.owner.queue(stream, lambda: ctypes.memmove(target, self.ptr, size))
+
+    def memset(self, value: int, size: int) -> None:
+        self.memset_async(value, size, self.owner.legacy)
+
+    def memset_async(self, value: int, size: int, stream: Stream | None = None) -> None:
+        self._check(size)
+        self.owner.queue(stream, lambda: ctypes.memset(self.ptr, value, size))
 
 
 class Stream:
     """cupy.cuda.Stream: as late as can be, so that a buffer written again too early shows."""
 
-    def __init__(self, non_blocking: bool = False) -> None:
-        self.queue: list[Any] = []
+    def __init__(self, owner: FakeCupy, non_blocking: bool = False) -> None:
+        self.owner, self.non_blocking = owner, non_blocking
+        self.waiting: list[Any] = []
+
+    def __enter__(self) -> Stream:
+        self.owner.current.append(self)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.owner.current.pop()
 
     def run(self, count: int) -> None:
-        for call in self.queue[:count]:
-            call()
-        del self.queue[:count]
+        for _ in range(count):
+            self.waiting.pop(0)()
 
     def synchronize(self) -> None:
-        self.run(len(self.queue))
+        self.run(len(self.waiting))
 
 
 class Event:
@@ -98,11 +133,11 @@ class Event:
         self.last: tuple[Stream, Any] | None = None
 
     def record(self, stream: Stream) -> None:
-        self.last = stream, stream.queue[-1]
+        self.last = stream, stream.waiting[-1]
 
     def synchronize(self) -> None:
-        if self.last is not None and self.last[1] in self.last[0].queue:
-            self.last[0].run(self.last[0].queue.index(self.last[1]) + 1)
+        if self.last is not None and self.last[1] in self.last[0].waiting:
+            self.last[0].run(self.last[0].waiting.index(self.last[1]) + 1)
 
 
 class Kernel:
@@ -112,17 +147,27 @@ class Kernel:
         self.owner, self.compiled, self.name, self.defines = owner, library, name, defines
         self.max_dynamic_shared_size_bytes = 48 * 1024
 
-    def __call__(self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0) -> None:
+    def __call__(
+        self, grid: tuple, block: tuple, args: tuple, *, shared_mem: int = 0, stream: Stream | None = None
+    ) -> None:
         owner = self.owner
         if shared_mem > min(self.max_dynamic_shared_size_bytes, owner.shared) or block[0] % 32 or block[0] > 512:
             raise ValueError(f"a launch of {block} threads with {shared_mem} bytes of shared memory")
+        owner.launched += 1
+        if owner.launched == owner.fail_launch:
+            raise CUDADriverError(2, "CUDA_ERROR_OUT_OF_MEMORY: out of memory")
         (address,) = args
-        # the struct that a kernel's argument points to, as the shim wants it: by value
-        image = bytes((ctypes.c_uint8 * LAUNCH.itemsize).from_address(int(address)))
         owner.launches.append((self.defines, grid[0], block[0], shared_mem))
-        arrays = owner.memory() if self.compiled.isolated else []
-        launch(self.compiled, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
-               seed=len(owner.launches), arrays=arrays)  # fmt: skip
+        seed = len(owner.launches)
+
+        def run() -> None:
+            # the struct that a kernel's argument points to, as the shim wants it: by value
+            image = bytes((ctypes.c_uint8 * LAUNCH.itemsize).from_address(int(address)))
+            arrays = owner.memory() if self.compiled.isolated else []
+            launch(self.compiled, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
+                   seed=seed, arrays=arrays)  # fmt: skip
+
+        owner.queue(stream, run)
 
 
 class FakeCupy:
@@ -130,7 +175,13 @@ class FakeCupy:
 
     def __init__(self, order: str = "forward", mode: str = "fibers", bytes_total: int = 1 << 40, fail_at: int = 0,
                  shared: int = 227 * 1024, processors: int = 4, text: str | None = None,
-                 sanitizer: str | None = None) -> None:  # fmt: skip
+                 sanitizer: str | None = None, fail_launch: int = 0) -> None:  # fmt: skip
+        self.fail_launch, self.launched, self.__version__ = fail_launch, 0, "emulated"
+        self.legacy = Stream(self)
+        #: Streams that were made current, the last one on top.
+        self.current = [self.legacy]
+        #: Of each allocation: the stream that was current.
+        self.allocated_on: list[Stream] = []
         self.order, self.mode, self.total, self.fail_at, self.text = order, mode, bytes_total, fail_at, text
         self.shared, self.sanitizer = shared, sanitizer
         self.used = self.peak = self.allocations = 0
@@ -144,20 +195,25 @@ class FakeCupy:
                       "sharedMemPerBlockOptin": shared}  # fmt: skip
         runtime = SimpleNamespace(
             getDeviceCount=lambda: 1, getDevice=lambda: 0, getDeviceProperties=lambda number: properties,
-            memGetInfo=lambda: (self.total - self.used, self.total),
+            memGetInfo=lambda: (self.total - self.used, self.total), CUDARuntimeError=CUDARuntimeError,
         )  # fmt: skip
-        stream = SimpleNamespace(synchronize=lambda: None)
         self.cuda = SimpleNamespace(
-            runtime=runtime, alloc=self.alloc, get_current_stream=lambda: stream,
-            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Stream=Stream, Event=Event,
-            alloc_pinned_memory=bytearray,
+            runtime=runtime, alloc=self.alloc, get_current_stream=lambda: self.current[-1],
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=Event, alloc_pinned_memory=bytearray,
+            Stream=lambda non_blocking=False: Stream(self, non_blocking),
+            driver=SimpleNamespace(CUDADriverError=CUDADriverError), nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
         )  # fmt: skip
+
+    def queue(self, stream: Stream | None, work: Any) -> None:
+        """Behind what the stream, or the current one, has to do."""
+        (self.current[-1] if stream is None else stream).waiting.append(work)
 
     def get_default_memory_pool(self) -> Any:
         return SimpleNamespace(free_bytes=lambda: 0, free_all_blocks=lambda: None)
 
     def alloc(self, size: int) -> Memory:
         self.allocations += 1
+        self.allocated_on.append(self.current[-1])
         if self.allocations == self.fail_at or self.used + size > self.total:
             raise OutOfMemoryError(f"{size} bytes")
         return Memory(self, size)
@@ -186,8 +242,11 @@ class FakeCupy:
 
 @contextlib.contextmanager
 def installed(fake: Any) -> Iterator[Any]:
-    """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported."""
+    """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported. Nothing
+    compiled is said to be kept, unless CUPY_CACHE_IN_MEMORY says 0."""
     parts, before = (device, engine), device.cupy
+    ours = IN_MEMORY not in os.environ
+    os.environ.setdefault(IN_MEMORY, "1")
     module.kernel.cache_clear()
     try:
         for part in parts:
@@ -197,3 +256,6 @@ def installed(fake: Any) -> Iterator[Any]:
         for part in parts:
             part.cupy = before
         module.kernel.cache_clear()
+        device._stream.cache_clear()
+        if ours:
+            os.environ.pop(IN_MEMORY, None)

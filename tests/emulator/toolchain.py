@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles .cu files for real, without a GPU: with nvcc or with NVRTC; and reads PTX and what ptxas reports."""
+"""Compiles .cu files for real, without a GPU: with nvcc or with NVRTC; reads PTX, machine code and what ptxas reports.
+
+`make` puts the oldest NVRTC that is supported and the newest, with nvdisasm, into folders of the environment; without
+them one that is installed or belongs to a CUDA toolkit serves as the newest.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,15 @@ from typing import NamedTuple
 
 from emulator.build import cache
 
-__all__ = ["COMPILERS", "Compiled", "Resources", "compile_cuda", "contracted", "resources", "why_not"]
+__all__ = ["COMPILERS", "CUPY_ADDS", "NEWEST", "OLDEST", "Compiled", "Resources", "compile_cuda", "contracted",
+           "flushing", "machine_code", "nvdisasm", "nvrtc", "resources", "why_not"]  # fmt: skip
 
-COMPILERS = ("nvcc", "nvrtc")
+OLDEST, NEWEST = "nvrtc-oldest", "nvrtc-newest"
+COMPILERS = ("nvcc", OLDEST, NEWEST)
+#: Where make puts them.
+TOOLS = Path(sys.prefix) / "cuda"
+#: What CuPy 14 adds to the options of a RawModule (cupy/cuda/compiler.py).
+CUPY_ADDS = ("-ftz=true", "--device-as-default-execution-space")
 #: What nvcc understands of NVRTC's options.
 SHARED_OPTIONS = ("--std", "-std", "--fmad", "-fmad", "-D", "--define-macro", "--maxrregcount", "-maxrregcount")
 
@@ -40,22 +50,33 @@ class Compiled(NamedTuple):
 
     ptx: str
     resources: dict[str, Resources]
+    #: Machine code, of NVRTC alone.
+    cubin: Path | None
 
 
 def compile_cuda(compiler: str, text: str, arch: int, options: Sequence[str]) -> Compiled:
-    """A .cu text for sm_<arch> by "nvcc" or "nvrtc", with NVRTC's options; raises RuntimeError with the log.
+    """A .cu text for sm_<arch> by one of COMPILERS, with NVRTC's options; raises RuntimeError with the log.
 
     Kept under a digest of all that: ptxas takes seconds for a long kernel.
     """
     key = repr((compiler, version(compiler), text, arch, list(options), Path(__file__).read_text("utf-8")))
     kept = cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.ptx"
     if not kept.exists():
-        ptx, log = by_nvrtc(text, arch, options) if compiler == "nvrtc" else by_nvcc(text, arch, options)
-        with tempfile.NamedTemporaryFile("w", dir=cache(), delete=False) as file:
-            json.dump([ptx, log], file)
-        os.replace(file.name, kept)
+        if compiler == "nvcc":
+            ptx, log = by_nvcc(text, arch, options)
+        else:
+            ptx, log, cubin = by_nvrtc(nvrtc(compiler), text, arch, options)
+            _keep(kept.with_suffix(".cubin"), cubin)
+        _keep(kept, json.dumps([ptx, log]).encode())
     ptx, log = json.loads(kept.read_text())
-    return Compiled(ptx, resources(log))
+    return Compiled(ptx, resources(log), None if compiler == "nvcc" else kept.with_suffix(".cubin"))
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Whole or not at all, whoever else makes the same."""
+    with tempfile.NamedTemporaryFile(dir=cache(), delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)
 
 
 def by_nvcc(text: str, arch: int, options: Sequence[str]) -> tuple[str, str]:
@@ -73,8 +94,8 @@ def version(compiler: str) -> str:
     if compiler == "nvcc":
         return command("nvcc", "--version")
     major, minor = ctypes.c_int(), ctypes.c_int()
-    nvrtc().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    return f"{nvrtc()._name} {major.value}.{minor.value}"
+    nvrtc(compiler).nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    return f"{nvrtc(compiler)._name} {major.value}.{minor.value}"
 
 
 def command(*words: str) -> str:
@@ -84,41 +105,57 @@ def command(*words: str) -> str:
     return done.stdout + done.stderr
 
 
-def by_nvrtc(text: str, arch: int, options: Sequence[str]) -> tuple[str, str]:
-    library, program = nvrtc(), ctypes.c_void_p()
+def by_nvrtc(library: ctypes.CDLL, text: str, arch: int, options: Sequence[str]) -> tuple[str, str, bytes]:
+    program = ctypes.c_void_p()
     options = [f"-arch=sm_{arch}", "-Xptxas=-v", *options]
     words = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
     library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"text.cu", 0, None, None)
     failed = library.nvrtcCompileProgram(program, len(options), words)
 
-    def output(what: str) -> str:
+    def output(what: str) -> bytes:
         size = ctypes.c_size_t()
         getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
         buffer = ctypes.create_string_buffer(size.value)
         getattr(library, f"nvrtcGet{what}")(program, buffer)
-        return buffer.value.decode(errors="replace")
+        return buffer.raw if what == "CUBIN" else buffer.value
 
-    log = output("ProgramLog")
-    ptx = "" if failed else output("PTX")
+    log = output("ProgramLog").decode(errors="replace")
+    ptx, cubin = ("", b"") if failed else (output("PTX").decode(), output("CUBIN"))
     library.nvrtcDestroyProgram(ctypes.byref(program))
     if failed:
         raise RuntimeError(f"nvrtc: {log}")
-    return ptx, log
+    return ptx, log, cubin
 
 
 @functools.cache
-def nvrtc() -> ctypes.CDLL | None:
-    """NVRTC of the PyPI package nvidia-cuda-nvrtc, or of a CUDA toolkit; it needs no driver."""
-    roots = [Path(p) for p in sys.path if (Path(p) / "nvidia").is_dir()]
-    found = [lib for root in roots for lib in root.glob("nvidia/*/lib/libnvrtc.so.*")]
-    toolkits = [os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
-    found += [lib for root in toolkits if root for lib in Path(root).glob("lib64/libnvrtc.so*")]
-    for name in [*(str(lib) for lib in found if ".alt" not in lib.name), "libnvrtc.so"]:
+def nvrtc(which: str = NEWEST) -> ctypes.CDLL | None:
+    """NVRTC, which needs no driver; None where this machine has none of that kind."""
+    found = [lib for lib in TOOLS.glob(f"{which}/nvidia/*/lib/libnvrtc.so.*") if ".alt" not in lib.name]
+    if which == NEWEST:
+        roots = [Path(p) for p in sys.path if (Path(p) / "nvidia").is_dir()]
+        found += [lib for r in roots for lib in r.glob("nvidia/*/lib/libnvrtc.so.*") if ".alt" not in lib.name]
+        toolkits = [os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+        found += [lib for root in toolkits if root for lib in Path(root).glob("lib64/libnvrtc.so*")]
+        found += [Path("libnvrtc.so")]
+    for path in found:
         try:
-            return ctypes.CDLL(name)
+            for builtins in path.parent.glob("libnvrtc-builtins.so.*"):  # which it opens by name alone
+                ctypes.CDLL(str(builtins))
+            return ctypes.CDLL(str(path))
         except OSError:
             continue
     return None
+
+
+def nvdisasm() -> str | None:
+    """NVIDIA's disassembler, where this machine has it."""
+    ours = [str(path) for path in TOOLS.glob("tools/nvidia/*/bin/nvdisasm")]
+    return next(iter(ours), shutil.which("nvdisasm"))
+
+
+def machine_code(cubin: Path) -> str:
+    """The instructions of a cubin as text."""
+    return command(str(nvdisasm()), "-c", str(cubin))
 
 
 def why_not(compiler: str, arch: int) -> str | None:
@@ -128,12 +165,13 @@ def why_not(compiler: str, arch: int) -> str | None:
             return "there is no nvcc (CUDA toolkit)"
         known = [int(n) for n in re.findall(r"sm_(\d+)", command("nvcc", "--list-gpu-code"))]
     else:
-        if nvrtc() is None:
-            return "there is no NVRTC (pip install nvidia-cuda-nvrtc)"
+        library = nvrtc(compiler)
+        if library is None:
+            return f"there is no {compiler} (make puts it into the environment)"
         count = ctypes.c_int()
-        nvrtc().nvrtcGetNumSupportedArchs(ctypes.byref(count))
+        library.nvrtcGetNumSupportedArchs(ctypes.byref(count))
         known = (ctypes.c_int * count.value)()
-        nvrtc().nvrtcGetSupportedArchs(known)
+        library.nvrtcGetSupportedArchs(known)
     return None if arch in list(known) else f"this {compiler} does not know sm_{arch}"
 
 
@@ -144,6 +182,11 @@ def contracted(ptx: str) -> list[str]:
     """
     loose = r"^\s*(?:@!?%\w+\s+)?((?:fma|mad)\.[\w.]*f(?:32|64)|(?:mul|add|sub)\.(?!r[nzmp]\.)[\w.]*f(?:32|64))\b"
     return re.findall(loose, ptx, re.M)
+
+
+def flushing(ptx: str) -> list[str]:
+    """Instructions that take a subnormal float32 for 0, and other arithmetic of float32, of which the law has none."""
+    return re.findall(r"\b(?:[a-z][\w.]*\.ftz\.[\w.]*|(?:add|sub|mul|div|fma|mad|sqrt|min|max)\.[\w.]*f32)\b", ptx)
 
 
 def resources(log: str) -> dict[str, Resources]:

@@ -1,22 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA sources compiled for real, for several architectures: nothing is contracted, nothing spills."""
+"""The CUDA sources compiled for real, by the oldest NVRTC that is supported and by the newest, as CuPy asks for it, for
+several architectures: it compiles, nothing is contracted, no subnormal number is flushed to 0, nothing spills."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
-from emulator.toolchain import COMPILERS, Resources, compile_cuda, contracted, resources, why_not
+from emulator.toolchain import (
+    COMPILERS,
+    CUPY_ADDS,
+    NEWEST,
+    OLDEST,
+    Resources,
+    compile_cuda,
+    contracted,
+    flushing,
+    machine_code,
+    nvdisasm,
+    resources,
+    why_not,
+)
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "emulator" / "samples"
 ARCHES = (80, 90, 100)
 OPTIONS = ("--std=c++17", "--fmad=false")
 HAS_ENGINE = (ROOT / "gpu_bt" / "cuda" / "module.py").exists()
-#: (compiler, architecture, BT_FULL, BT_SHARED): each variant, and each compiler and architecture, at least once.
-PRODUCT = [(COMPILERS[0], 90, full, shared) for full in (0, 1) for shared in (0, 1)]
-PRODUCT += [(COMPILERS[0], 80, 1, 1), (COMPILERS[0], 100, 0, 1), (COMPILERS[1], 90, 1, 1)]
+#: (compiler, architecture, BT_FULL, BT_SHARED): each variant by the oldest and the newest NVRTC, and each compiler and
+#: architecture at least once.
+PRODUCT = [(compiler, 90, full, shared) for compiler in (OLDEST, NEWEST) for full in (0, 1) for shared in (0, 1)]
+PRODUCT += [(NEWEST, 80, 0, 1), (OLDEST, 100, 1, 1), ("nvcc", 90, 1, 1)]
+#: Bytes of stack of a thread: 2,048 threads on each multiprocessor of a large device make 330 MB of it, taken at the
+#: first launch.
+STACK = 1200
 
 #: The loops over assets: nothing spills inside them.
 LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_clip", "bt_book", "bt_value", "bt_worth_at",
@@ -37,21 +56,56 @@ def compiled(compiler: str, text: str, arch: int, options: tuple[str, ...] = OPT
     return compile_cuda(compiler, text, arch, options)
 
 
+def product(compiler: str, arch: int, full: int, shared: int):
+    """A variant of the kernel with the options that CuPy compiles it with."""
+    options = (*module().NVRTC_OPTIONS, f"-DBT_FULL={full}", f"-DBT_SHARED={shared}", *CUPY_ADDS)
+    return compiled(compiler, module().source(), arch, options)
+
+
 def sample(name: str) -> str:
     return (SAMPLES / name).read_text("utf-8")
 
 
 @pytest.mark.parametrize(("compiler", "arch", "full", "shared"), PRODUCT)
 def test_the_product(compiler, arch, full, shared):
-    options = (*module().NVRTC_OPTIONS, f"-DBT_FULL={full}", f"-DBT_SHARED={shared}")
-    out = compiled(compiler, module().source(), arch, options)
-    assert contracted(out.ptx) == []
+    out = product(compiler, arch, full, shared)
+    assert contracted(out.ptx) == [] and flushing(out.ptx) == []
     assert 0 < out.resources["bt_bars"].registers <= 128  # 512 threads a block
+    assert 0 < out.resources["bt_bars"].stack <= STACK
     loops = {name: r for name, r in out.resources.items() if any(f"{len(loop)}{loop}" in name for loop in LOOPS)}
     assert len(loops) >= len(LOOPS) - (not full) * 3
     assert {name: r for name, r in loops.items() if r.spill_stores or r.spill_loads} == {}
     # what calls them keeps its own numbers on the stack across a call, once a bar
     assert all(r.spill_stores <= 256 and r.spill_loads <= 512 for r in out.resources.values())
+
+
+@pytest.mark.parametrize("compiler", [OLDEST, NEWEST])
+@pytest.mark.parametrize("full", [0, 1])
+def test_subnormal_prices_and_weights_stay_what_they_are(compiler, full):
+    """In the machine code, where float32 becomes float64: under -ftz=true a plain conversion makes 0 of 1e-40."""
+    out = product(compiler, 90, full, 1)
+    if nvdisasm() is None:
+        pytest.skip("there is no nvdisasm (make puts it into the environment)")
+    assert flushed(out.cubin) == [] and "F2F.F64.F32" in machine_code(out.cubin)
+    plain = module().source().replace('asm("cvt.f64.f32 %0, %1;" : "=d"(wide) : "f"(x));', "wide = x;")
+    assert plain != module().source()
+    wrong = compiled(compiler, plain, 90, (*OPTIONS, f"-DBT_FULL={full}", "-DBT_SHARED=1", *CUPY_ADDS))
+    assert set(flushing(wrong.ptx)) == {"cvt.ftz.f64.f32"} and "FMUL.FTZ" in flushed(wrong.cubin)
+
+
+def flushed(cubin: Path) -> list[str]:
+    """Arithmetic of float32 in machine code that takes subnormal numbers for 0; integers are divided with such."""
+    return re.findall(r"\bF(?:MUL|ADD|FMA|MNMX|SETP|SEL)[\w.]*\.FTZ", machine_code(cubin))
+
+
+@pytest.mark.parametrize("compiler", [OLDEST, NEWEST])
+def test_the_structs_are_those_of_python(compiler):
+    """Offsets are asserted where the compiler takes that; sizes everywhere."""
+    text = module().source()
+    wrong = re.sub(r"== (\d+), \"bt_params\"", lambda m: f'== {int(m[1]) + 8}, "bt_params"', text)
+    assert wrong != text
+    with pytest.raises(RuntimeError, match="bt_params"):
+        compiled(compiler, wrong, 90, (*OPTIONS, "-DBT_FULL=0", "-DBT_SHARED=1"))
 
 
 def test_the_products_options_forbid_contraction():
@@ -103,6 +157,15 @@ def test_the_reader_of_ptx():
     for loose in ("fma.rn.f64", "add.f64", "mul.f64", "sub.f64", "mad.rn.f64", "fma.rn.f32", "mul.ftz.f32"):
         assert contracted(f"{ptx}\n\t{loose} %fd1, %fd2, %fd3;\n") == [loose]
         assert contracted(f"{ptx}\n\t@%p1 {loose} %fd1, %fd2, %fd3;\n") == [loose]
+
+
+def test_the_reader_of_flushing():
+    assert (
+        flushing("ld.global.f32 %f1, [%rd1];\n\tcvt.f64.f32 %fd1, %f1;\n\tmov.f32 %f2, %f1;\n\tadd.rn.f64 %a, %b, %c;")
+        == []
+    )
+    for wrong in ("cvt.ftz.f64.f32", "add.ftz.f32", "mul.rn.f32", "max.f32", "setp.lt.ftz.f32"):
+        assert flushing(f"\t{wrong} %fd1, %f1;\n") == [wrong]
 
 
 def test_the_reader_of_resources():

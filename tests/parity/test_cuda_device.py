@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from build import simulate_spec
-from cuda_cases import batch, lean, one
+from compare import assert_same_raw
+from cuda_cases import NUMPY, batch, lean, one
 from emulator.build import EmulatorError, build, why_not
 from emulator.fake_cupy import FakeCupy, installed
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from gpu_bt.cli import app
 from gpu_bt.cuda.device import DeviceArray, probe
 from gpu_bt.cuda.engine import ENGINE, CudaEngine
 from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, kernel, source
-from gpu_bt.engine import WORTH_A_KERNEL, reasons, resolve
+from gpu_bt.engine import WORTH_A_KERNEL, WORTH_COMPILING, reasons, resolve
 
 needs_compiler = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -80,7 +81,7 @@ def test_a_device_that_can_run():
         device = probe()
         assert (device.name, device.capability, device.processors, device.shared) == ("emulated", 90, 7, 1000)
         assert ENGINE.missing() is None and reasons()["cuda"] is None
-        assert resolve("cuda") is resolve("auto", WORTH_A_KERNEL) is ENGINE
+        assert resolve("cuda") is resolve("auto", WORTH_COMPILING) is ENGINE
     fake = FakeCupy(bytes_total=1000)
     fake.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 17)
     with installed(fake):
@@ -120,6 +121,56 @@ def test_what_is_compiled():
         )
         assert kernel(fake, True, True) is kernel(fake, True, True) is not kernel(fake, True, False)
     assert "--fmad=false" in NVRTC_OPTIONS and not any("fast" in o for o in NVRTC_OPTIONS)
+
+
+@needs_compiler
+def test_what_lies_compiled_is_known(monkeypatch, tmp_path, caplog):
+    """A first kernel is told and leaves a mark, by which "auto" knows that the next run begins at once; another text,
+    compiler or device has a mark of its own."""
+    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kept"))
+    fake = FakeCupy()
+    with installed(fake):
+        assert not ENGINE.ready() and resolve("auto", WORTH_COMPILING - 1) is not ENGINE
+        kernel(fake, False, True)
+        assert [r.message for r in caplog.records] == ["gpu_bt: compiling a CUDA kernel, some seconds, once a machine"]
+        assert ENGINE.ready() and resolve("auto", WORTH_A_KERNEL) is ENGINE
+        assert resolve("auto", WORTH_A_KERNEL - 1) is not ENGINE
+    for other in (FakeCupy(), FakeCupy()):
+        caplog.clear()
+        with installed(other):
+            kernel(other, False, True)
+        assert not caplog.records and len(list(tmp_path.glob("kept/*"))) == 1
+    changed = FakeCupy()
+    changed.cuda.nvrtc.getVersion = lambda: (13, 5)
+    with installed(changed):
+        assert not ENGINE.ready()
+    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "1")
+    with installed(FakeCupy()):
+        assert not ENGINE.ready()
+
+
+@needs_compiler
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file"))
+    fake = FakeCupy()
+    with installed(fake):
+        assert kernel(fake, False, True) and not ENGINE.ready()
+
+
+@needs_compiler
+@pytest.mark.parametrize("non_blocking", [True, False])
+def test_whatever_stream_is_current(non_blocking):
+    """All that the engine queues comes in order; its memory goes back to nobody who might use it too early."""
+    for spec in (lean(5), one(5, fills=True, positions=True)):
+        spec.market.cache.clear()
+        with installed(FakeCupy()) as fake, fake.cuda.Stream(non_blocking=non_blocking) as other:
+            assert_same_raw(simulate_spec(CudaEngine(32), spec, (3,)), simulate_spec(NUMPY, spec))
+            assert fake.allocated_on and other not in fake.allocated_on and fake.legacy not in fake.allocated_on
+            assert not other.waiting and not fake.legacy.waiting
+        spec.market.cache.clear()
 
 
 @needs_compiler
@@ -168,7 +219,9 @@ def test_an_error_names_its_file_and_line(name):
 
     folder = module._HERE if name == "kernels.cu" else module._HERE.parent / "step"
     lines = (folder / name).read_text("utf-8").split("\n")
+    host = range(lines.index("#else"), lines.index("#endif")) if "#else" in lines else ()
     plain = [i for i, line in enumerate(lines) if line.startswith(("BT_FN ", "BT_STEP ", "template", "extern"))]
+    plain = [i for i in plain if i not in host]
     for at in {plain[0], plain[len(plain) // 2], plain[-1]}:
         text = source()
         assert text.count(f"\n{lines[at]}\n") == 1

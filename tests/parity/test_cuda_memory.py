@@ -15,7 +15,7 @@ from compare import assert_same_raw
 from cuda_cases import NUMPY, batch
 from draw import scenario
 from emulator.build import why_not
-from emulator.fake_cupy import FakeCupy, installed
+from emulator.fake_cupy import CUDADriverError, FakeCupy, installed
 
 import gpu_bt as bt
 from gpu_bt.cuda.engine import CudaEngine
@@ -87,6 +87,34 @@ def test_any_allocation_may_fail_once(percent):
         with device(spec, bytes_total=memory, fail_at=n) as fake:
             assert_same_raw(run(spec, engine, (5,))[1], wanted)
             assert fake.allocations > n
+
+
+@pytest.mark.parametrize("cuts", [(), (5,)])
+def test_a_launch_that_finds_no_room(cuts):
+    """For the local memory of its threads, which the driver takes at a first launch: an error of the driver's, treated
+    like one of an allocation."""
+    spec, engine = batch(16, 3, 20, fills=True, positions=True), CudaEngine(32, together=2)
+    wanted = simulate_spec(NUMPY, spec)
+    with device(spec) as fake:
+        run(spec, engine, cuts)
+        count = fake.launched
+    for n in range(1, count + 1):
+        with device(spec, fail_launch=n) as fake:
+            assert_same_raw(run(spec, engine, cuts)[1], wanted)
+            assert fake.launched > n
+
+
+def test_another_error_of_the_driver_is_no_want_of_memory():
+    spec = batch(16, 2, 20)
+    with device(spec) as fake:
+        session = CudaEngine(32).open(spec)
+
+        def broken(*_):
+            raise CUDADriverError(700, "CUDA_ERROR_ILLEGAL_ADDRESS")
+
+        fake.cuda.alloc = broken
+        with pytest.raises(CUDADriverError, match="ILLEGAL"):
+            session.advance(0, 5)
 
 
 def test_an_allocation_of_a_result_may_fail():
