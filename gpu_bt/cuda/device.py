@@ -43,11 +43,9 @@ def _stream(library: Any, device: int) -> Any:
 def out_of_memory(exc: Exception) -> bool:
     """Whether an error says that memory ran out: CuPy's own of an allocation, or the driver's, as where a first launch
     finds no room for the local memory of its threads."""
-    if isinstance(exc, cupy().cuda.memory.OutOfMemoryError):
-        return True
     cuda = cupy().cuda
     errors = (cuda.driver.CUDADriverError, cuda.runtime.CUDARuntimeError)
-    return isinstance(exc, errors) and int(exc.status) == _NO_MEMORY
+    return isinstance(exc, cuda.memory.OutOfMemoryError) or (isinstance(exc, errors) and exc.status == _NO_MEMORY)
 
 
 @dataclasses.dataclass(frozen=True)

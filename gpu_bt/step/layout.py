@@ -68,8 +68,8 @@ MONEY = (
 COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 #: Rows of a lane that are read from panels or made of such: it remembers whose bar each of them holds.
 _FETCHED = (
-    "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend", "split",
-    "borrow", "weight", "buyable", "sellable", "open", "high", "low",
+    "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
+    "split", "borrow", "weight", "buyable", "sellable", "open", "high", "low",
 )  # fmt: skip
 #: Sizes that Python and compiled code must agree on.
 SIZES = {

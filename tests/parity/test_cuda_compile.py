@@ -32,7 +32,7 @@ HAS_ENGINE = (ROOT / "gpu_bt" / "cuda" / "module.py").exists()
 #: (compiler, architecture, BT_FULL, BT_SHARED): each variant by the oldest and the newest NVRTC, and each compiler and
 #: architecture at least once.
 PRODUCT = [(compiler, 90, full, shared) for compiler in (OLDEST, NEWEST) for full in (0, 1) for shared in (0, 1)]
-PRODUCT += [(NEWEST, 80, 0, 1), (OLDEST, 100, 1, 1), ("nvcc", 90, 1, 1)]
+PRODUCT += [(NEWEST, 80, 0, 1), ("nvcc", 90, 1, 1), ("nvcc", 100, 0, 1)]
 #: Bytes of stack of a thread: 2,048 threads on each multiprocessor of a large device make 330 MB of it, taken at the
 #: first launch.
 STACK = 1200
@@ -56,6 +56,18 @@ def compiled(compiler: str, text: str, arch: int, options: tuple[str, ...] = OPT
     return compile_cuda(compiler, text, arch, options)
 
 
+@pytest.mark.parametrize("arch", [100, 120])
+def test_newer_devices(arch):
+    """Whose spills differ from version to version of the compiler: they are no target yet."""
+    keeps_the_law_and_fits(product(OLDEST, arch, 0, 1))
+
+
+def keeps_the_law_and_fits(out):
+    assert contracted(out.ptx) == [] and flushing(out.ptx) == []
+    assert 0 < out.resources["bt_bars"].registers <= 128  # 512 threads a block
+    assert 0 < out.resources["bt_bars"].stack <= STACK
+
+
 def product(compiler: str, arch: int, full: int, shared: int):
     """A variant of the kernel with the options that CuPy compiles it with."""
     options = (*module().NVRTC_OPTIONS, f"-DBT_FULL={full}", f"-DBT_SHARED={shared}", *CUPY_ADDS)
@@ -69,9 +81,7 @@ def sample(name: str) -> str:
 @pytest.mark.parametrize(("compiler", "arch", "full", "shared"), PRODUCT)
 def test_the_product(compiler, arch, full, shared):
     out = product(compiler, arch, full, shared)
-    assert contracted(out.ptx) == [] and flushing(out.ptx) == []
-    assert 0 < out.resources["bt_bars"].registers <= 128  # 512 threads a block
-    assert 0 < out.resources["bt_bars"].stack <= STACK
+    keeps_the_law_and_fits(out)
     loops = {name: r for name, r in out.resources.items() if any(f"{len(loop)}{loop}" in name for loop in LOOPS)}
     assert len(loops) >= len(LOOPS) - (not full) * 3
     assert {name: r for name, r in loops.items() if r.spill_stores or r.spill_loads} == {}
