@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 NATIVE := $(wildcard cpu_fallback/*.cpp gpu_bt/step/*.h) cpu_fallback/native_build.py gpu_bt/step/layout.py gpu_bt/config.py
 # One worker per processor; JOBS=0 runs the tests in one process.
 JOBS ?= auto
-# Options of benchmarks.run, such as BENCH=--quick, and of benchmarks.gpu_check, such as GPU_CHECK="--out FOLDER".
+# Options of benchmarks.run, such as BENCH=--quick; stages (smoke, measure, rest) and options of benchmarks.gpu_check, such
+# as GPU_CHECK="smoke --out FOLDER".
 BENCH ?=
 GPU_CHECK ?=
 # -rs names what was skipped, and why.

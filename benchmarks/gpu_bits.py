@@ -76,19 +76,24 @@ def run_cut(engine: Engine, spec: RunSpec, cut: int) -> tuple[RawResult, Any]:
     return session.result(), session
 
 
-def check(context: Context, small: bool = False) -> None:
-    """Draw until time is up; a row for each variant: scenarios compared, and the first difference."""
+def check(context: Context, few: bool = False) -> None:
+    """Draw until time is up, or a few; a row for each variant: scenarios compared, and the first difference.
+
+    With `context.variant` that one alone is compared.
+    """
     from benchmarks.gpu_steps import tests_on_path
 
     tests_on_path()
-    few = small or context.emulate
+    only = context.variant
+    few = few or context.emulate
     seeds = range(1 if context.emulate else 3) if few else itertools.count()
     together = (1, 3) if context.emulate else _TOGETHER
-    variants = list(itertools.product((True, False), _FEW_THREADS if few else _THREADS, together))
+    shared = (True, False) if only is None else (only[1],)
+    variants = list(itertools.product(shared, _FEW_THREADS if few else _THREADS, together))
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     try:
         for seed in seeds:
-            for full in (False, True):
+            for full in (False, True) if only is None else (only[0],):
                 _compare(seed, full, variants, rows, few)
             if context.late():
                 break

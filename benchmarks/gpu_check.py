@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that only a machine with a GPU can say, in one command: python -m benchmarks.gpu_check [--out FOLDER].
+"""Everything that only a machine with a GPU can say, in three stages: python -m benchmarks.gpu_check [STAGE ...].
 
-From the root of a checkout; Python, NumPy and CuPy are enough, the package need not be installed. Equality of bits with
-the NumPy engine comes first, then timings; a row is on disk as soon as it is known, so that an end from outside loses
-nothing. The file is FOLDER/gpu-DEVICE.json; FOLDER is $OUT where that is set, else benchmarks/results/. The exit status
-is 1 where there is no device, where a bit differs, and where a step failed.
+    smoke    a minute: it compiles, a few drawn scenarios have NumPy's bits, memcheck is content, two timings
+    measure  five minutes: every variant against NumPy, the timed cases, counters, shapes of blocks, latencies
+    rest     five minutes: JAX, sanitizers, other panels and the full kernel, a strategy, clocks, the CPU beside it
+
+Without a name all of them, in this order. Each may be a call of its own on a fresh machine, and writes a file of its
+own, FOLDER/gpu-DEVICE-STAGE.json; `python -m benchmarks.tables` puts them together. From the root of a checkout;
+Python, NumPy and CuPy are enough, the package need not be installed. FOLDER is $OUT where that is set, else
+benchmarks/results/. A row is on disk as soon as it is known, so that an end from outside loses nothing. A step that
+fails ends the call, and says why with the compiler's log. The exit status is 1 where there is no device, where a bit
+differs, and where a step failed.
 
 --emulate runs all of it at tiny sizes on the CPU: it shows that the script works and measures nothing.
 """
@@ -27,39 +33,46 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_steps import MARK, ROOT
-from benchmarks.gpu_tables import KIND, report
+from benchmarks.gpu_tables import KIND, SECTIONS, report
 from benchmarks.machine import machine, versions
 from cpu_fallback.native_build import build_id
 
-__all__ = ["BUDGETS", "main"]
+__all__ = ["STAGES", "main"]
 
-#: Step -> seconds it may take, the most wanted first; together under ten minutes.
-BUDGETS = {
-    "versions": 30, "compile": 80, "bits": 70, "bench": 140, "jax": 60, "micro": 25, "sanitizer": 70, "sweep": 50,
-    "cpu": 50,
+#: Stage -> step -> seconds it may take, the most wanted first. Together they leave 200 s of a quarter of an hour to
+#: three starts of a machine.
+STAGES: dict[str, dict[str, float]] = {
+    "smoke": {"versions": 10, "compile_first": 20, "bits_first": 15, "rows_first": 35, "memcheck": 20},
+    "measure": {
+        "versions": 10, "compile": 35, "bits": 40, "rows": 100, "profile": 45, "blocks": 50, "micro": 20,
+    },
+    "rest": {
+        "versions": 10, "compile": 30, "jax": 50, "sanitizer": 120, "rows_other": 50, "clock": 10, "cpu": 30,
+    },
 }  # fmt: skip
 #: Of a step's seconds, how long it begins new work; after all of them it is ended.
 _BEGINS = 0.7
-_SECTIONS = ("compile", "bits", "cases", "jax", "micro", "sanitizer", "sweep", "cpu", "left_out", "skipped")
+#: Steps without which the others make no sense, be it for want of time.
+_FIRST = ("versions", "compile", "compile_first")
 
 
 class Check:
-    """One run: the steps so far, and the file."""
+    """One stage: its steps so far, and the file."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options, self.began, self.path = options, time.monotonic(), None
+    def __init__(self, options: argparse.Namespace, stage: str) -> None:
+        self.options, self.stage, self.began, self.path = options, stage, time.monotonic(), None
         self.found: dict[str, Any] = {
-            "kind": KIND, "emulated": options.emulate, "complete": False, "equal": None,
+            "kind": KIND, "stage": stage, "emulated": options.emulate, "complete": False, "equal": None,
             "date": datetime.date.today().isoformat(), "sources": build_id(), "device": None, "machine": machine(),
             "versions": versions() | {"python": platform.python_version()}, "steps": {}, "seconds": 0.0,
-        } | {name: [] for name in _SECTIONS}  # fmt: skip
+        } | {name: [] for name in SECTIONS}  # fmt: skip
 
     def take(self, section: str, row: dict[str, Any]) -> None:
         """A row of a step."""
         if section == "device":
             self.found["device"] = row
             name = re.sub(r"[^a-z0-9]+", "-", row["name"].lower()).strip("-")
-            self.path = self.options.out / f"gpu-{name}.json"
+            self.path = self.options.out / f"gpu-{name}-{self.stage}.json"
         elif section == "missing":
             self.found["device"] = row["reason"]
         else:
@@ -77,12 +90,29 @@ class Check:
         part.write_text(json.dumps(self.found, indent=1) + "\n")
         os.replace(part, self.path)
 
-    def step(self, name: str, seconds: float, cache: str) -> None:
-        """Run a step in a process of its own, and end it when its time is up."""
-        given = json.dumps({"emulate": self.options.emulate, "seconds": _BEGINS * seconds})
+    def run(self, scratch: Path) -> bool:
+        """All steps of the stage, until one fails; whether none did."""
+        steps = STAGES[self.stage]
+        scale, until = self.options.scale, self.began + self.options.scale * sum(steps.values())
+        for name, seconds in steps.items():
+            left = until - time.monotonic()
+            if left < 5 * min(1.0, scale):
+                self.found["skipped"].append({"step": name, "reason": "time"})
+                continue
+            status = self.step(name, min(seconds * scale, left), scratch)
+            if status == "failed" or (status != "done" and name in _FIRST):
+                return False
+        self.found["complete"] = all(step["status"] == "done" for step in self.found["steps"].values())
+        self.found["complete"] &= list(self.found["steps"]) == list(steps)
+        self.write()
+        return True
+
+    def step(self, name: str, seconds: float, scratch: Path) -> str:
+        """Run a step in a process of its own, and end it when its time is up; how it ended."""
+        given = json.dumps({"emulate": self.options.emulate, "seconds": _BEGINS * seconds, "scratch": str(scratch)})
         command = [sys.executable, "-m", "benchmarks.gpu_steps", name, given]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CUPY_CACHE_DIR": cache}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CUPY_CACHE_DIR": str(scratch / "cupy")}
         start, last, broken, ended = time.monotonic(), [], False, threading.Event()
         with subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, process_group=0,
@@ -109,15 +139,15 @@ class Check:
                 timer.cancel()
                 _kill(process)  # what it may have left
         status = "out of time" if ended.is_set() else "done" if code == 0 else "failed"
-        self.found["steps"][name] = {
-            "status": status,
-            "seconds": time.monotonic() - start,
-            "last": last if code else [],
-        }
+        took = time.monotonic() - start
+        self.found["steps"][name] = {"status": status, "seconds": took, "last": last if code else []}
         self.write()
-        text = f" ({last[-1]})" if status == "failed" and last else ""
         if self.path is not None:
-            print(f"{name}: {status}, {time.monotonic() - start:.0f} s{text}", file=sys.stderr, flush=True)
+            print(f"{self.stage}, {name}: {status}, {took:.0f} s", file=sys.stderr, flush=True)
+            if status == "failed":
+                logs = [row["log"] for row in self.found["compile"] if row.get("log")]
+                print("\n".join([*logs[:1], *last]), file=sys.stderr, flush=True)
+        return status
 
 
 def _kill(process: subprocess.Popen) -> None:
@@ -130,19 +160,20 @@ def _kill(process: subprocess.Popen) -> None:
 
 def _equal(found: dict[str, Any]) -> bool | None:
     """Whether every comparison made agrees; None before the first."""
-    rows = [*found["bits"], *found["cases"], *found["sweep"], *found["cpu"]]
+    rows = [row for name in SECTIONS for row in found[name] if "difference" in row]
     return all(row["difference"] is None for row in rows) if rows else None
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description="Verify and time on a GPU.")
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; without one all, in turn")
     parser.add_argument("--out", type=Path, help="default: $OUT, else benchmarks/results")
-    parser.add_argument("--only", action="append", choices=list(BUDGETS), help="this step alone (may be given again)")
-    parser.add_argument(
-        "--seconds", type=float, default=sum(BUDGETS.values()), help="for all steps (default: %(default)s)"
-    )
+    parser.add_argument("--scale", type=float, default=1.0, help="of the time that every step is given (default: 1)")
     parser.add_argument("--emulate", action="store_true", help="tiny, on the CPU; measures nothing; needs --out")
     options = parser.parse_args(arguments)
+    unknown = [name for name in options.stages if name not in STAGES]
+    if unknown:
+        parser.error(f"there is no stage {unknown[0]!r}: take one of {', '.join(STAGES)}")
     if options.emulate and options.out is None:
         parser.error("--emulate needs --out: what it writes is no result")
     options.out = (options.out or Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")).resolve()
@@ -150,33 +181,24 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """All steps; the exit status."""
+    """The stages asked for; the exit status."""
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a step's process is ended too
-    check, scale = Check(options), options.seconds / sum(BUDGETS.values())
-    wanted = ["versions", *(name for name in BUDGETS if name in (options.only or BUDGETS) and name != "versions")]
-    with tempfile.TemporaryDirectory() as cache:
-        for name in wanted:
-            left = options.seconds - (time.monotonic() - check.began)
-            if left < 5:
-                check.found["skipped"].append({"step": name, "reason": "time"})
-                continue
-            check.step(name, min(BUDGETS[name] * scale, left), cache)
-            if name == "versions" and check.path is None:
-                last = check.found["steps"][name]["last"]
+    with tempfile.TemporaryDirectory() as scratch:
+        for stage in options.stages or STAGES:
+            check = Check(options, stage)
+            good = check.run(Path(scratch))
+            if check.path is None:
+                last = check.found["steps"]["versions"]["last"]
                 reason = check.found["device"] or (last[-1] if last else "its step was out of time")
                 print(f"gpu-check: {reason}", file=sys.stderr)
                 return 1
-    failed = [name for name, step in check.found["steps"].items() if step["status"] == "failed"]
-    dirty = [row["tool"] for row in check.found["sanitizer"] if row["clean"] is False]
-    compared = check.found["equal"] or ("bits" not in wanted and check.found["equal"] is None)
-    check.found["complete"] = wanted == list(BUDGETS) and all(
-        step["status"] == "done" for step in check.found["steps"].values()
-    )
-    check.write()
-    print(report(check.found))
-    print(f"written to {check.path}")
-    return int(not compared or bool(failed) or bool(dirty))
+            print(report(check.found))
+            print(f"written to {check.path}", flush=True)
+            dirty = any(row["clean"] is False for row in check.found["sanitizer"])
+            if not good or dirty or not check.found["equal"]:
+                return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ class Meter:
         """A point in time on the device's queue."""
         if self.emulate:
             return time.perf_counter()
-        from gpu_bt.cuda.device import cupy
+        from gpu_bt.cuda.device import cupy, stream
 
         event = cupy().cuda.Event()
-        event.record()
+        event.record(stream())
         return event
 
     def around(self, work: Callable[[], Any]) -> Any:
@@ -71,7 +71,7 @@ class Meter:
 
 def measure(context: Context) -> None:
     """Rows: launch, launch and wait, sums over a block, copies."""
-    from gpu_bt.cuda.device import cupy, probe
+    from gpu_bt.cuda.device import DeviceArray, cupy, probe, stream
     from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, source
     from gpu_bt.step.layout import LAUNCH
 
@@ -81,7 +81,6 @@ def measure(context: Context) -> None:
     module = cupy().RawModule(code=text, options=options, backend="nvrtc")
     device = probe()
     blocks, rounds = device.processors, 3 if context.emulate else 20_000
-    from gpu_bt.cuda.device import DeviceArray
 
     out = DeviceArray(blocks, np.float64, byte=0)
     launch = np.zeros(1, LAUNCH)
@@ -95,7 +94,7 @@ def measure(context: Context) -> None:
             meter = Meter(context.emulate)
 
             def work(kernel: Any = kernel, threads: int = threads) -> None:
-                kernel((blocks,), (threads,), argument, shared_mem=8 * SHARED_DOUBLES)
+                kernel((blocks,), (threads,), argument, shared_mem=8 * SHARED_DOUBLES, stream=stream())
 
             seconds = _median(meter, work)
             right = bool((out.read() == sums * rounds * (threads * (threads - 1) // 2)).all())
@@ -116,19 +115,19 @@ def _median(meter: Meter, work: Callable[[], Any], repeats: int = 3) -> float:
 
 
 def _launches(context: Context, kernel: Any, argument: tuple, at: Any, launch: np.ndarray) -> None:
-    from gpu_bt.cuda.device import cupy
+    from gpu_bt.cuda.device import stream
 
     count, meter = 3 if context.emulate else 2000, Meter(context.emulate)
 
     def queued() -> None:
         for _ in range(count):
-            kernel((1,), (64,), argument)
+            kernel((1,), (64,), argument, stream=stream())
 
     def waited() -> None:
         for _ in range(count):
             at.write(launch)
-            kernel((1,), (64,), argument)
-            cupy().cuda.get_current_stream().synchronize()
+            kernel((1,), (64,), argument, stream=stream())
+            stream().synchronize()
 
     for name, work in (("launch, queued", queued), ("launch, as the engine makes it, waited for", waited)):
         context.emit("micro", name=name, microseconds=_median(meter, work) / count * 1e6)
@@ -136,13 +135,13 @@ def _launches(context: Context, kernel: Any, argument: tuple, at: Any, launch: n
 
 def _copies(context: Context) -> None:
     """A gibibyte from memory to memory of the device (read and written: both count), and from pageable host memory."""
-    from gpu_bt.cuda.device import DeviceArray
+    from gpu_bt.cuda.device import DeviceArray, stream
 
     size, meter = 1 << (16 if context.emulate else 30), Meter(context.emulate)
     one, host = DeviceArray(size, np.uint8, byte=1), np.zeros(size, np.uint8)
     if not context.emulate:
         two = DeviceArray(size, np.uint8, byte=2)
-        seconds = _median(meter, lambda: two.memory.copy_from_device_async(one.memory, size))
+        seconds = _median(meter, lambda: two.memory.copy_from_device_async(one.memory, size, stream()))
         context.emit("micro", name="copy within the device", bytes_per_second=2 * size / seconds)
     seconds = _median(meter, lambda: one.write(host))
     context.emit("micro", name="copy to the device", bytes_per_second=size / seconds)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of benchmarks.gpu_check, each in a process of its own: python -m benchmarks.gpu_steps STEP OPTIONS.
 
-OPTIONS is JSON: emulate (bool), seconds (what the step may take). A step prints its rows as it goes, a line each:
-MARK, then JSON with the section that the row belongs to. NumPy is all that is needed beside CuPy.
+OPTIONS is JSON: emulate (bool), seconds (what the step may take), scratch (a folder that steps share). A step prints
+its rows as it goes, a line each: MARK, then JSON with the section that the row belongs to. NumPy is all that is needed
+beside CuPy.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import itertools
 import json
 import os
@@ -25,22 +27,30 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MARK", "MINIMUM", "STEPS", "Context", "main"]
+__all__ = ["FIRST", "MARK", "ROOT", "STEPS", "Context", "known", "limited", "main", "tests_on_path"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "@row "
-#: Runs of a median, at least.
-MINIMUM = 3
+#: (full, shared) of the variant of most runs.
+FIRST = (False, True)
+#: Characters of a compiler's log that are kept.
+LOG = 20_000
 
 
 @dataclasses.dataclass
 class Context:
     """Where a step works: `emulate` at tiny sizes on the CPU; `until` is the moment after which it begins nothing;
-    `variant` is (full, shared) of the step that compiles one."""
+    `scratch` is the folder of what steps share; `variant` is (full, shared) of the step that compiles one, or that is
+    all that a sanitizer looks at."""
 
     emulate: bool
     until: float
-    variant: tuple[bool, bool] = (False, False)
+    scratch: Path
+    variant: tuple[bool, bool] | None = None
+
+    def given(self, seconds: float, **more: Any) -> str:
+        """OPTIONS of a step that this one starts."""
+        return json.dumps({"emulate": self.emulate, "seconds": seconds, "scratch": str(self.scratch)} | more)
 
     def late(self) -> bool:
         """Whether time is up."""
@@ -129,10 +139,20 @@ def _smi(field: str) -> str | None:
 
 def step_compile(context: Context) -> None:
     """Every variant from its text, in an empty cache of CuPy that later steps share; all at once, a process each."""
+    compile_variants(context, list(itertools.product((False, True), (True, False))))
+
+
+def step_compile_first(context: Context) -> None:
+    """The variant of most runs: lean, in shared memory."""
+    compile_variants(context, [FIRST])
+
+
+def compile_variants(context: Context, variants: list[tuple[bool, bool]]) -> None:
+    """A process for each; SystemExit where one fails."""
     started = []
-    for variant in itertools.product((False, True), (True, False)):
-        given = {"emulate": context.emulate, "seconds": context.until - time.monotonic(), "variant": variant}
-        command = [sys.executable, "-m", "benchmarks.gpu_steps", "variant", json.dumps(given)]
+    for variant in variants:
+        given = context.given(context.until - time.monotonic(), variant=variant)
+        command = [sys.executable, "-m", "benchmarks.gpu_steps", "variant", given]
         started.append(subprocess.Popen(command, cwd=ROOT))
     codes = [process.wait() for process in started]
     if any(codes):
@@ -140,15 +160,19 @@ def step_compile(context: Context) -> None:
 
 
 def step_variant(context: Context) -> None:
-    """One variant of the kernel."""
-    full, shared = context.variant
+    """One variant of the kernel; where it does not compile, the compiler's log is its row."""
+    full, shared = context.variant or FIRST
     with context.device():
         from gpu_bt.cuda.device import cupy
         from gpu_bt.cuda.module import kernel
 
-        start = time.perf_counter()
-        made = kernel(cupy(), full, shared)
-        row = {"full": full, "shared": shared, "seconds": time.perf_counter() - start}
+        start, row = time.perf_counter(), {"full": full, "shared": shared}
+        try:
+            made = kernel(cupy(), full, shared)
+        except Exception as exc:
+            context.emit("compile", **row, seconds=time.perf_counter() - start, log=str(exc)[:LOG])
+            raise SystemExit(f"full={full}, shared={shared}: {type(exc).__name__}") from None
+        row |= {"seconds": time.perf_counter() - start}
         if not context.emulate:
             row |= {"registers": known(lambda: int(made.num_regs))}
             row |= {"local_bytes": known(lambda: int(made.local_size_bytes))}
@@ -156,16 +180,23 @@ def step_variant(context: Context) -> None:
 
 
 def step_bits(context: Context) -> None:
-    """Every variant against the NumPy engine on drawn scenarios."""
+    """Every variant against the NumPy engine on drawn scenarios, until time is up."""
     from benchmarks import gpu_bits
 
     with context.device():
         gpu_bits.check(context)
 
 
+def step_bits_first(context: Context) -> None:
+    """Three drawn scenarios on the variant of most runs."""
+    from benchmarks import gpu_bits
+
+    with context.device():
+        gpu_bits.check(dataclasses.replace(context, variant=FIRST), few=True)
+
+
 def step_small(context: Context) -> None:
-    """A few drawn scenarios on every variant, for the sanitizer: allocations are the driver's own, so that it sees
-    where each one ends."""
+    """A few drawn scenarios, for a sanitizer: allocations are the driver's own, so that it sees where each one ends."""
     from benchmarks import gpu_bits
 
     with context.device():
@@ -173,19 +204,28 @@ def step_small(context: Context) -> None:
             from gpu_bt.cuda.device import cupy
 
             cupy().cuda.set_allocator(None)
-        gpu_bits.check(context, small=True)
+        gpu_bits.check(context, few=True)
+
+
+def step_memcheck(context: Context) -> None:
+    """One tool of NVIDIA's sanitizer on the variant of most runs."""
+    sanitize(context, ("memcheck",), {"variant": FIRST})
 
 
 def step_sanitizer(context: Context) -> None:
-    """NVIDIA's sanitizer on the step `small`."""
+    """Its tools on every variant."""
+    sanitize(context, ("memcheck", "racecheck", "synccheck"), {})
+
+
+def sanitize(context: Context, names: tuple[str, ...], more: dict[str, Any]) -> None:
+    """Each of these tools on the step `small`, with what time there is shared evenly."""
     tool = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
     if context.emulate or tool is None:
         context.emit("skipped", step="sanitizer", reason="emulated" if context.emulate else "no compute-sanitizer")
         return
-    names = ("memcheck", "racecheck", "synccheck")
     for i, name in enumerate(names):
         seconds = (context.until - time.monotonic()) / (len(names) - i)
-        options = json.dumps({"emulate": False, "seconds": seconds / 2})
+        options = context.given(seconds / 2, **more)
         command = [tool, "--tool", name, "--error-exitcode", "9", sys.executable, "-m", "benchmarks.gpu_steps"]
         start, row = time.perf_counter(), {"tool": name}
         code, said = limited([*command, "small", options], seconds)
@@ -214,46 +254,29 @@ def limited(command: list[str], seconds: float) -> tuple[int | None, str]:
         return code, output.read()
 
 
-def step_bench(context: Context) -> None:
-    """The rows of 2520x5000."""
-    from benchmarks import gpu_bench
+def part_of(module: str, function: str) -> Callable[[Context], None]:
+    """A step that is a function of another file, on the engine's device."""
 
-    with context.device():
-        gpu_bench.rows(context)
+    def step(context: Context) -> None:
+        with context.device():
+            getattr(importlib.import_module(f"benchmarks.{module}"), function)(context)
 
-
-def step_sweep(context: Context) -> None:
-    """Threads of a block and scenarios of a block."""
-    from benchmarks import gpu_bench
-
-    with context.device():
-        gpu_bench.sweep(context)
-
-
-def step_micro(context: Context) -> None:
-    """Launches, sums over a block, copies."""
-    from benchmarks import gpu_micro
-
-    with context.device():
-        gpu_micro.measure(context)
-
-
-def step_jax(context: Context) -> None:
-    """A simpler model in JAX on the same device."""
-    from benchmarks import gpu_jax
-
-    gpu_jax.measure(context)
-
-
-def step_cpu(context: Context) -> None:
-    """The CPU engines on the same machine."""
-    from benchmarks import gpu_bench
-
-    gpu_bench.cpu_rows(context)
+    return step
 
 
 STEPS: dict[str, Callable[[Context], None]] = {
     name.removeprefix("step_"): value for name, value in list(globals().items()) if name.startswith("step_")
+} | {
+    "rows_first": part_of("gpu_bench", "first"),
+    "rows": part_of("gpu_bench", "rows"),
+    "rows_other": part_of("gpu_other", "rows"),
+    "blocks": part_of("gpu_bench", "blocks"),
+    "profile": part_of("gpu_profile", "profile"),
+    "profiled": part_of("gpu_profile", "profiled"),
+    "clock": part_of("gpu_profile", "clock"),
+    "micro": part_of("gpu_micro", "measure"),
+    "jax": part_of("gpu_jax", "measure"),
+    "cpu": part_of("gpu_cpu", "rows"),
 }
 
 
@@ -262,8 +285,9 @@ def main() -> None:
     options = json.loads(sys.argv[2])
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     np.seterr(all="ignore")  # drawn scenarios overflow on purpose
+    variant = options.get("variant")
     until = time.monotonic() + options["seconds"]
-    STEPS[sys.argv[1]](Context(options["emulate"], until, tuple(options.get("variant", (False, False)))))
+    STEPS[sys.argv[1]](Context(options["emulate"], until, Path(options["scratch"]), variant and tuple(variant)))
 
 
 if __name__ == "__main__":

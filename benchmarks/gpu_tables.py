@@ -5,9 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["KIND", "measured", "page", "report", "summary"]
+__all__ = ["KIND", "SECTIONS", "measured", "merged", "page", "report", "summary"]
 
 KIND = "gpu-check"
+#: The lists of rows in a file.
+SECTIONS = ("compile", "bits", "cases", "profile", "jax", "micro", "sanitizer", "blocks", "strategy", "clips", "clock",
+            "cpu", "left_out", "skipped")  # fmt: skip
+#: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
+_KNOWN_BY = {
+    "compile": ("full", "shared"), "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"),
+}  # fmt: skip
 
 
 def measured(found: dict[str, Any]) -> dict[str, Any]:
@@ -22,6 +29,26 @@ def measured(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def merged(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stages of each device as one; ValueError where they are of different sources, and so of different kernels."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in map(measured, files):
+        name = one["device"]["name"]
+        if name not in found:
+            found[name] = one | {section: list(one[section]) for section in SECTIONS}
+            continue
+        whole = found[name]
+        if one["sources"] != whole["sources"]:
+            raise ValueError(f"the results on one {name} were made of different sources: keep those of one of them")
+        whole["date"] = max(whole["date"], one["date"])
+        for section in SECTIONS:
+            keys = _KNOWN_BY.get(section)
+            ours = {tuple(row.get(key) for key in keys) for row in one[section]} if keys else ()
+            whole[section] = [r for r in whole[section] if not keys or tuple(r.get(k) for k in keys) not in ours]
+            whole[section] += one[section]
+    return list(found.values())
+
+
 def line(cells: list[str]) -> str:
     """A line of a markdown table."""
     return "| " + " | ".join(cells) + " |"
@@ -32,10 +59,10 @@ def _time(seconds: float) -> str:
 
 
 def _work(row: dict[str, Any]) -> list[str]:
-    own = ", own float32 weights" if row["own_weights"] else ""
+    note = f", {row['note']}" if row["note"] else ""
     decides = "every bar" if row["every"] == 1 else f"every {row['every']} bars"
     shape = f"{row['bars']:,} x {row['assets']:,}"
-    return [shape, f"{row['scenarios']:,}{own}", f"{row['density']:.0%}", decides]
+    return [shape, f"{row['scenarios']:,}{note}", f"{row['density']:.0%}", decides]
 
 
 def summary(found: dict[str, Any]) -> str:
@@ -48,7 +75,7 @@ def summary(found: dict[str, Any]) -> str:
     head += ["million asset-bars a second", "JAX, simpler model"]
     lines = [line(head), line(["---"] * 4 + ["---:"] * 5)]
     for row in found["cases"]:
-        beside = None if row["own_weights"] else jax.get(tuple(row[n] for n in same))
+        beside = None if row["note"] else jax.get(tuple(row[n] for n in same))
         lines.append(line([
             *_work(row), _time(row["kernel_seconds"]), _time(row["seconds"]), _time(row["cold_seconds"]),
             f"{row['rate'] / 1e6:,.0f}", "" if beside is None else _time(beside["seconds"]),
@@ -73,20 +100,32 @@ def footnote(found: dict[str, Any]) -> str:
 def page(found: dict[str, Any]) -> str:
     """The cases, the sweep over blocks, the small measurements."""
     parts = [summary(found)]
-    if found["sweep"]:
+    if found["blocks"]:
         head = ["weights not zero", "threads", "scenarios a block", "holdings in", "kernel"]
         lines = [line(head), line(["---"] + ["---:"] * 2 + ["---", "---:"])]
-        for row in found["sweep"]:
+        for row in found["blocks"]:
             where = "shared memory" if row["shared"] else "the arena"
             cells = [f"{row['density']:.0%}", str(row["threads"]), str(row["together"]), where]
             lines.append(line([*cells, _time(row["kernel_seconds"])]))
-        scenarios = found["sweep"][0]["scenarios"]
+        scenarios = found["blocks"][0]["scenarios"]
         parts.append(f"Blocks, for {scenarios:,} scenarios with shared panels:\n\n" + "\n".join(lines))
-    if found["micro"]:
+    others = _others(found)
+    if found["micro"] or others:
         lines = [line(["what", "takes"]), line(["---", "---:"])]
         lines += [line([_micro_name(row), _micro_value(row)]) for row in found["micro"]]
+        lines += [line(list(cells)) for cells in others]
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, footnote(found)])
+
+
+def _others(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines of the table of small things that are no kernels of their own."""
+    lines = [(f"a bar of a strategy, {r['assets']:,} assets", f"{r['microseconds']:.0f} us") for r in found["strategy"]]
+    lines += [(f"bars at which cash clips, {r['density']:.0%}", f"{r['share']:.1%}") for r in found["clips"]]
+    for row in found["clock"]:
+        if "clocks.sm" in row:
+            lines.append(("clock under load, median", f"{row['clocks.sm'][1]:,.0f} MHz"))
+    return lines
 
 
 def _micro_name(row: dict[str, Any]) -> str:
@@ -103,10 +142,11 @@ def _micro_value(row: dict[str, Any]) -> str:
 
 def report(found: dict[str, Any]) -> str:
     """A short table for a terminal: the verdict first."""
-    wrong = [row for row in (*found["bits"], *found["cases"], *found["sweep"], *found["cpu"]) if row["difference"]]
+    wrong = [row for name in SECTIONS for row in found[name] if row.get("difference")]
     compared = sum(row["scenarios"] for row in found["bits"])
     lines = [f"bits: {compared:,} drawn scenarios on {len(found['bits'])} variants, {len(wrong)} rows differ"]
     lines += [f"  DIFFERS: {row['difference']}" for row in wrong[:3]]
+    lines += [f"full={r['full']}, shared={r['shared']}: does not compile" for r in found["compile"] if r.get("log")]
     lines += [f"{row['tool']}: {_CLEAN[row['clean']]}" for row in found["sanitizer"]]
     lines += [f"{row['step']}: left out, {row['reason']}" for row in found["skipped"]]
     lines += [f"{name}: {s['status']}" for name, s in found["steps"].items() if s["status"] != "done"]
@@ -119,6 +159,11 @@ def report(found: dict[str, Any]) -> str:
     for row in found["cpu"]:
         lines.append(f"{row['engine']}, {row['threads']} threads, {', '.join(_work(row))}: {_time(row['seconds'])}")
     lines += [f"{_micro_name(row)}: {_micro_value(row)}" for row in found["micro"]]
+    lines += [f"{name}: {value}" for name, value in _others(found)]
+    for row in found["profile"]:
+        counted = sum(value for name, value in row["metrics"].items() if name.startswith("smsp__inst_executed.sum"))
+        shape = f"{'many scenarios' if row['many'] else 'one scenario'}, {row['density']:.0%}"
+        lines.append(f"counted over {row['bars']} bars, {shape}: {counted:,.0f} warp instructions")
     if found["emulated"]:
         lines.append("EMULATED on the CPU: nothing was measured")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import gpu_tables
-from benchmarks.gpu_tables import KIND, measured
+from benchmarks.gpu_tables import KIND, measured, merged
 
 __all__ = ["BEGIN", "END", "main", "render", "render_page", "replaced"]
 
@@ -33,7 +33,7 @@ _MANY = 256
 
 def render(found: dict[str, Any], devices: list[dict[str, Any]] | None = None) -> str:
     """The README's markdown of one result: engines at the largest shape, peers, devices, then where it was measured."""
-    devices = list(map(measured, devices or []))
+    devices = merged(devices or [])
     largest = max(row["bars"] * row["assets"] for row in found["cases"])
     parts = [_engines([row for row in found["cases"] if row["bars"] * row["assets"] == largest], devices)]
     parts += [f"On one {d['device']['name']}:\n\n{gpu_tables.summary(d)}\n\n{gpu_tables.footnote(d)}" for d in devices]
@@ -44,7 +44,7 @@ def render(found: dict[str, Any], devices: list[dict[str, Any]] | None = None) -
 
 def render_page(found: dict[str, Any], devices: list[dict[str, Any]] | None = None) -> str:
     """Everything that was measured, for docs/performance.md."""
-    devices = list(map(measured, devices or []))
+    devices = merged(devices or [])
     parts = [_engines(found["cases"], devices), _reads(found["cases"])]
     parts += [_widths(found["widths"])] if found.get("widths") else []
     parts += (
@@ -89,15 +89,15 @@ def _engines(rows: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
     names, table = _grid(rows, _KEY)
     names = [name for name in names if name != "cuda"] + ["cuda"]
     on_devices = {
-        tuple(row[key] for key in _KEY[:-1]): row for d in devices for row in d["cases"] if not row["own_weights"]
-    }
+        (*(row[key] for key in _KEY[:-1]), row["note"] == "messy"): row
+        for d in devices for row in d["cases"] if row["note"] in ("", "messy")
+    }  # fmt: skip
 
     def cell(key: tuple, name: str) -> str:
         row = table[key].get(name)
         if name != "cuda":
             return _cell(row)
-        row = row or (None if key[-1] else on_devices.get(key[:-1]))
-        return _cell(row) or _NONE
+        return _cell(row or on_devices.get(key)) or _NONE
 
     head = ["bars x assets", "weights not zero", "decides", "scenarios"]
     text = "Million asset-bars per second, in brackets the time of a run:\n\n"
@@ -217,6 +217,7 @@ def _inputs(options: argparse.Namespace) -> tuple[str, dict[str, Any], list[dict
             devices.append(measured(json.loads(path.read_text())))
         except ValueError as exc:
             raise ValueError(f"{path.name}: {exc}") from None
+    merged(devices)
     return result.name, found, devices
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import tables, verify
+from benchmarks import gpu_tables, tables, verify
 from benchmarks.cases import Case, cases, config, fits, panel_of, widths
 from benchmarks.measure import measure, time_runs
 from gpu_bt.engine import reasons, resolve
@@ -119,17 +119,20 @@ def result() -> dict:
 
 def device() -> dict:
     case = {"name": "one scenario", "bars": 252, "assets": 500, "density": 0.1, "every": 1, "scenarios": 1}
-    case |= {"own_weights": False, "kernel_seconds": 0.004, "seconds": 0.006, "cold_seconds": 2.5, "rate": 777e6}
+    case |= {"note": "", "kernel_seconds": 0.004, "seconds": 0.006, "cold_seconds": 2.5, "rate": 777e6}
     case |= {"difference": None}
     return {
         "kind": "gpu-check", "emulated": False, "equal": True, "date": "2020-01-03", "machine": {"cpu": "A CPU"},
         "device": {"name": "A Card", "driver": "1.2", "runtime_cuda": "13.0", "cupy": "14.0", "emulated": False},
-        "compile": [{"seconds": 2.0}, {"seconds": 3.0}], "bits": [{"scenarios": 800, "difference": None}],
-        "cases": [case, {**case, "own_weights": True, "rate": 1e6, "scenarios": 700}],
+        "compile": [{"full": full, "shared": True, "seconds": 2.0 + full} for full in (False, True)],
+        "bits": [{"scenarios": 800, "difference": None}],
+        "cases": [case, {**case, "note": "own float32 weights", "rate": 1e6, "scenarios": 700}],
         "jax": [{**case, "platform": "gpu", "near": True, "seconds": 0.5}],
-        "sweep": [{**case, "threads": 256, "together": 2, "shared": True, "scenarios": 1000}],
+        "blocks": [{**case, "threads": 256, "together": 2, "shared": True, "scenarios": 1000}],
         "micro": [{"name": "launch, queued", "microseconds": 2.5}, {"name": "copy", "bytes_per_second": 3e12}],
-        "cpu": [],
+        "cpu": [], "sources": "abc", "strategy": [{"assets": 500, "microseconds": 70.4}],
+        "clips": [{"density": 0.1, "share": 0.125}], "clock": [{"clocks.sm": [1000.0, 1980.0, 1980.0]}], "profile": [],
+        "sanitizer": [], "left_out": [], "skipped": [],
     }  # fmt: skip
 
 
@@ -156,6 +159,33 @@ def test_the_page_has_the_rest():
     assert "| 252 x 500 | 10% | every bar | 256 | 31 KiB |" in text
     assert "| 10% | 256 | 2 | shared memory | 4.0 ms |" in text
     assert "| launch, queued | 2.50 us |" in text and "| copy | 3,000 GB/s |" in text
+    assert "| a bar of a strategy, 500 assets | 70 us |" in text and "| clock under load, median | 1,980 MHz |" in text
+    assert "| bars at which cash clips, 10% | 12.5% |" in text
+
+
+def test_the_stages_of_a_device_are_one():
+    """A later stage's row of the same work takes the place of an earlier one's; what is of other sources is refused."""
+    smoke, measure = device(), device()
+    measure["cases"] = [{**smoke["cases"][0], "rate": 999e6}, {**smoke["cases"][0], "every": 21}]
+    measure["bits"], measure["date"] = [{"scenarios": 50, "difference": None}], "2020-01-04"
+    other = device()
+    other["device"] = {**other["device"], "name": "B Card"}
+    found = gpu_tables.merged([smoke, measure, other])
+    assert [one["device"]["name"] for one in found] == ["A Card", "B Card"]
+    rates = {(row["every"], row["note"]): row["rate"] for row in found[0]["cases"]}
+    assert rates == {(1, ""): 999e6, (21, ""): 777e6, (1, "own float32 weights"): 1e6}
+    assert len(found[0]["compile"]) == 2 and len(found[0]["bits"]) == 2 and found[0]["date"] == "2020-01-04"
+    assert smoke == device()
+    with pytest.raises(ValueError, match="on one A Card were made of different sources"):
+        gpu_tables.merged([smoke, measure | {"sources": "xyz"}])
+
+
+def test_a_messy_universe_fills_its_own_cell():
+    one, plain = device(), result()
+    plain["cases"].append({**plain["cases"][0], "messy": True})
+    assert "252 x 500, messy | 10% | every bar | 1 | 63 (2.0 ms) |  |  | not measured |" in tables.render(plain, [one])
+    one["cases"].append({**one["cases"][0], "note": "messy", "rate": 55e6})
+    assert "252 x 500, messy | 10% | every bar | 1 | 63 (2.0 ms) |  |  | 55 (6.0 ms) |" in tables.render(plain, [one])
 
 
 @pytest.mark.parametrize(
