@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # What the native engine is made of.
-NATIVE := $(wildcard cpu_fallback/*.cpp gpu_bt/step/*.h) cpu_fallback/native_build.py gpu_bt/step/layout.py gpu_bt/config.py
+NATIVE := $(wildcard cpu_fallback/*.cpp gpu_bt/law/*.h) cpu_fallback/native_build.py gpu_bt/law/layout.py gpu_bt/config.py
 # One worker per processor; JOBS=0 runs the tests in one process.
 JOBS ?= auto
 # Options of benchmarks.run, such as BENCH=--quick; stages (smoke, measure, rest) and options of benchmarks.gpu_check, such

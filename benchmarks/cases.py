@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.config import Config
-from gpu_bt.panel import Panel
-from gpu_bt.synthetic import random_weights, synthetic_universe
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.synthetic import random_weights, synthetic_universe
 
 __all__ = ["COSTS", "SHAPES", "Case", "cases", "config", "fits", "panel_of", "weights_of", "widths"]
 

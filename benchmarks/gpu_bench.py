@@ -21,9 +21,9 @@ from benchmarks.cases import Case
 from benchmarks.gpu_bits import configs, equal_members, run_cut
 from benchmarks.gpu_micro import Meter
 from gpu_bt.config import Config
-from gpu_bt.panel import Panel
-from gpu_bt.spec import Engine, RawResult, RunSpec
-from gpu_bt.step.layout import pack
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.spec import Engine, RawResult, RunSpec
+from gpu_bt.law.layout import pack
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context

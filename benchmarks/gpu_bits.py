@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_bt.clock import schedule
 from gpu_bt.config import Config
-from gpu_bt.engine import resolve
+from gpu_bt.data.clock import schedule
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.spec import Engine, RawResult, RunSpec
 from gpu_bt.errors import BacktestWarning
-from gpu_bt.panel import Panel
-from gpu_bt.spec import Engine, RawResult, RunSpec
-from gpu_bt.step.layout import STRUCTURAL, pack
+from gpu_bt.law.layout import STRUCTURAL, pack
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context

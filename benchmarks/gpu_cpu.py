@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.gpu_bench import CASES, REPEATS, Bench, spec_of
 from benchmarks.gpu_bits import equal_members, run_cut
-from gpu_bt.engine import resolve
-from gpu_bt.spec import Engine, RunSpec
+from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.spec import Engine, RunSpec
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context

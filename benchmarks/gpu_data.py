@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import Case, panel_of, weights_of
-from gpu_bt.panel import Panel
+from gpu_bt.data.panel import Panel
 
 __all__ = ["panel", "weights"]
 

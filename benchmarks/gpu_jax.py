@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.cases import COSTS
 from benchmarks.gpu_bits import run_cut
-from gpu_bt.engine import resolve
+from gpu_bt.engine.registry import resolve
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context

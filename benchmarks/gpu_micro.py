@@ -73,7 +73,7 @@ def measure(context: Context) -> None:
     """Rows: launch, launch and wait, sums over a block, copies."""
     from gpu_bt.cuda.device import DeviceArray, cupy, probe, stream
     from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, source
-    from gpu_bt.step.layout import LAUNCH
+    from gpu_bt.law.layout import LAUNCH
 
     text = source()
     text = text[: text.index('extern "C" __global__')] + _KERNELS

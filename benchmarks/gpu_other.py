@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.cases import Case, config, panel_of, weights_of
 from benchmarks.gpu_bench import Bench, spec_of
 from benchmarks.gpu_bits import configs, run_cut
-from gpu_bt.panel import Panel
-from gpu_bt.spec import Decision, RunSpec
-from gpu_bt.step.layout import COUNTS, pack
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.spec import Decision, RunSpec
+from gpu_bt.law.layout import COUNTS, pack
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cases import Case
 from benchmarks.gpu_bench import Bench, spec_of
 from benchmarks.gpu_bits import run_cut
-from gpu_bt.panel import Panel
+from gpu_bt.data.panel import Panel
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context

@@ -21,9 +21,9 @@ import numpy as np
 import gpu_bt as bt
 from benchmarks.cases import Case, cases, config, fits, panel_of, weights_of, widths
 from benchmarks.machine import peak_mib, reset_peak, resident_mib
-from gpu_bt.engine import resolve
-from gpu_bt.spec import RawResult, RunSpec
-from gpu_bt.step.layout import pack
+from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.spec import RawResult, RunSpec
+from gpu_bt.law.layout import pack
 
 __all__ = ["measure", "read_seconds", "time_runs", "whole_run"]
 

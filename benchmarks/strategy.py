@@ -20,7 +20,7 @@ import gpu_bt as bt
 from benchmarks.cases import COSTS
 from benchmarks.machine import machine
 from benchmarks.verify import same_bits
-from gpu_bt.synthetic import random_weights, synthetic_universe
+from gpu_bt.data.synthetic import random_weights, synthetic_universe
 
 __all__ = ["Momentum", "Rows", "measure"]
 

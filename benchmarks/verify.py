@@ -12,10 +12,10 @@ import numpy as np
 
 import gpu_bt as bt
 from benchmarks.cases import COSTS
-from gpu_bt.engine import reasons, resolve
-from gpu_bt.spec import RunSpec
-from gpu_bt.step.layout import COUNTS, MONEY, pack
-from gpu_bt.synthetic import random_weights, synthetic_universe
+from gpu_bt.data.synthetic import random_weights, synthetic_universe
+from gpu_bt.engine.registry import reasons, resolve
+from gpu_bt.engine.spec import RunSpec
+from gpu_bt.law.layout import COUNTS, MONEY, pack
 
 __all__ = ["engines", "same_bits", "verify"]
 

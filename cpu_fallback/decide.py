@@ -12,7 +12,7 @@ from cpu_fallback.ledger import LIMIT, WEIGHT_TICK, all_of, any_of, count, near_
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane
-    from gpu_bt.spec import Decision
+    from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
 

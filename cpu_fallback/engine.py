@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from gpu_bt.spec import Book, Decision, RawResult, RunSpec, ordered
-from gpu_bt.step.lanes import ADRIFT
-from gpu_bt.step.layout import COUNTS, STATE, STRUCTURAL
+from gpu_bt.engine.lanes import ADRIFT
+from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, ordered
+from gpu_bt.law.layout import COUNTS, STATE, STRUCTURAL
 
 __all__ = ["ENGINE", "NumpyEngine", "NumpySession"]
 

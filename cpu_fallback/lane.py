@@ -17,9 +17,9 @@ from cpu_fallback.fills import fill
 from cpu_fallback.ledger import Params, all_of, any_of, count, snap, split_sums
 from cpu_fallback.record import Record
 from gpu_bt.config import CHOICES
-from gpu_bt.spec import Decision, RunSpec, Start
-from gpu_bt.step.layout import NEVER, SCENARIO_STATUS
-from gpu_bt.step.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.engine.spec import Decision, RunSpec, Start
+from gpu_bt.law.layout import NEVER, SCENARIO_STATUS
 
 __all__ = ["Lane"]
 
@@ -31,7 +31,7 @@ _DENSE = 0.5
 
 
 class Lane:
-    """k scenarios with equal STRUCTURAL fields (gpu_bt.step.layout), from bar 0."""
+    """k scenarios with equal STRUCTURAL fields (gpu_bt.law.layout), from bar 0."""
 
     def __init__(self, spec: RunSpec, members: np.ndarray, due: np.ndarray) -> None:
         self.spec, self.market, self.members = spec, spec.market, members

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The native engine: gpu_bt/step/run.h with a thread for a team; threads take lanes, one after another.
+// The native engine: gpu_bt/law/run.h with a thread for a team; threads take lanes, one after another.
 #include <atomic>
 #include <thread>
 #include <vector>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native engine: gpu_bt/step/run.h compiled for the host, through ctypes. Without a compiler at installation,
+"""The native engine: gpu_bt/law/run.h compiled for the host, through ctypes. Without a compiler at installation,
 `missing` says so."""
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from cpu_fallback.native_build import REASON, build_id, library_name
-from gpu_bt.spec import RunSpec
-from gpu_bt.step.lanes import LaneSession
+from gpu_bt.engine.lanes import LaneSession
+from gpu_bt.engine.spec import RunSpec
 
 __all__ = ["ENGINE", "NativeEngine", "NativeSession"]
 

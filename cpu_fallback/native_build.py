@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gpu_bt.step.layout import render_c
+from gpu_bt.law.layout import render_c
 
 __all__ = ["FLAGS", "LEVELS", "REASON", "build", "build_id", "compile_library", "library_name"]
 
@@ -34,7 +34,7 @@ LEVELS = ((), ("-march=x86-64-v3",), ("-march=x86-64-v4", "-mprefer-vector-width
 #: Stands in the package's folder where there is no library, and says why.
 REASON = "_native_reason.txt"
 _FOLDER = Path(__file__).parent
-_STEP = _FOLDER.parent / "gpu_bt" / "step"
+_LAW = _FOLDER.parent / "gpu_bt" / "law"
 
 
 def library_name(level: int) -> str:
@@ -45,7 +45,7 @@ def library_name(level: int) -> str:
 def build_id() -> str:
     """What a library answers to be loaded: a digest of its sources and of the layout of the structs."""
     digest = hashlib.blake2b(render_c().encode(), digest_size=8)
-    for path in (*sorted(_STEP.glob("*.h")), _FOLDER / "native.cpp"):
+    for path in (*sorted(_LAW.glob("*.h")), _FOLDER / "native.cpp"):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -55,7 +55,7 @@ def compile_library(target: Path, extra: Sequence[str] = (), flags: Sequence[str
     compiler = shlex.split(os.environ.get("CXX") or "c++")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "layout.h").write_text(render_c(), "utf-8")
-        command = [*compiler, *flags, *extra, f'-DBT_BUILD="{build_id()}"', f"-I{folder}", f"-I{_STEP}"]
+        command = [*compiler, *flags, *extra, f'-DBT_BUILD="{build_id()}"', f"-I{folder}", f"-I{_LAW}"]
         command += [str(_FOLDER / "native.cpp"), "-o", str(target)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.ledger import count
-from gpu_bt.spec import FILL, RunSpec
-from gpu_bt.step.layout import COUNTS, MONEY, ORDER_STATUS
+from gpu_bt.engine.spec import FILL, RunSpec
+from gpu_bt.law.layout import COUNTS, MONEY, ORDER_STATUS
 
 if TYPE_CHECKING:
     from cpu_fallback.lane import Lane

@@ -1,176 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Honest statistics of a sweep: the best of many scenarios looks better than it is, and by how much.
+"""Statistics of many trials: the public name of gpu_bt.analysis.statistics."""
 
-Letters: K scenarios (trials), T bars, r returns per bar, SR a Sharpe ratio per bar (mean/standard deviation, not
-annualised), S blocks of bars. `gpu_bt.metrics.returns(sweep.equity, cash)` gives the (K, T) returns.
-"""
-
-from __future__ import annotations
-
-import dataclasses
-import itertools
-import math
-from collections.abc import Iterator
-from statistics import NormalDist
-
-import numpy as np
-
-from gpu_bt.errors import ConfigError
+from gpu_bt.analysis.statistics import (
+    Deflated,
+    Overfitting,
+    deflated_sharpe_ratio,
+    expected_best_sharpe,
+    probability_of_overfitting,
+    sharpe_probability,
+    walk_forward,
+)
 
 __all__ = [
-    "Deflated", "Overfitting", "deflated_sharpe_ratio", "expected_best_sharpe", "probability_of_overfitting",
-    "sharpe_probability", "walk_forward",
-]  # fmt: skip
-
-_NORMAL = NormalDist()
-#: A standard deviation up to this is the rounding of E/E and counts as none, as in gpu_bt.metrics.
-_NOISE = 2.0**-50
-#: Numbers of one block of combinations times scenarios, which bounds the memory.
-_BLOCK = 1 << 22
-
-
-@dataclasses.dataclass(frozen=True)
-class Deflated:
-    """`deflated_sharpe_ratio`'s answer. probability: that the scenario's true SR is above what the best of `trials`
-    worthless ones would show, `expected_best`. sharpe, expected_best: per bar. scenario: its row."""
-
-    probability: float
-    sharpe: float
-    expected_best: float
-    trials: float
-    scenario: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Overfitting:
-    """`probability_of_overfitting`'s answer; an entry per combination of blocks, (C,).
-
-    probability: share of logits <= 0.   logits: of the relative rank out of sample of what was best in sample.
-    in_sample, out_of_sample: its SR in both halves.   loss: share of out_of_sample < 0.
-    """
-
-    probability: float
-    loss: float
-    logits: np.ndarray
-    in_sample: np.ndarray
-    out_of_sample: np.ndarray
-
-
-def sharpe_probability(sharpe: float, bars: int, skew: float, kurtosis: float, benchmark: float = 0.0) -> float:
-    """Probability that a true SR is above a benchmark, given the SR measured (the probabilistic Sharpe ratio).
-
-    Phi((SR - SR*) * sqrt(T - 1) / sqrt(1 - skew*SR + (kurtosis - 1)/4*SR**2)), Phi the normal distribution.
-    sharpe, benchmark: per bar.   bars: T.   skew, kurtosis: of the returns; 0 and 3 for normal ones.
-    NaN where the root is of no positive number.   Source: Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient
-    Frontier, Journal of Risk 15(2).
-    """
-    spread = 1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
-    if not spread > 0 or math.isnan(sharpe) or math.isnan(benchmark):
-        return math.nan
-    return _NORMAL.cdf((sharpe - benchmark) * math.sqrt(bars - 1) / math.sqrt(spread))
-
-
-def expected_best_sharpe(trials: float, variance: float) -> float:
-    """The highest SR that `trials` independent worthless scenarios are expected to show.
-
-    sqrt(variance)*((1 - g)*Phi^-1(1 - 1/K) + g*Phi^-1(1 - 1/(K*e))), g = 0.5772... (Euler, Mascheroni); 0 for one.
-    trials: K >= 1.   variance: of the trials' SR, per bar.   Source: Bailey and Lopez de Prado 2014, The Deflated
-    Sharpe Ratio, Journal of Portfolio Management 40(5), equation 1.
-    """
-    if not trials >= 1 or not variance >= 0:
-        raise ConfigError(f"trials is {trials!r} and variance {variance!r}: they must be >= 1 and >= 0")
-    if trials == 1:
-        return 0.0
-    far, farther = (_NORMAL.inv_cdf(1.0 - 1.0 / (trials * f)) for f in (1.0, math.e))
-    return math.sqrt(variance) * ((1.0 - np.euler_gamma) * far + np.euler_gamma * farther)
-
-
-def deflated_sharpe_ratio(returns: np.ndarray, scenario: int | None = None, trials: float | None = None) -> Deflated:
-    """How sure one may be that the best scenario of a sweep is better than the luck of so many trials.
-
-    sharpe_probability(SR, T, skew, kurtosis, benchmark=expected_best_sharpe(trials, variance of all SR)).
-    returns: (K, T), K >= 2; NaN after a scenario's end is left out.   scenario: the row; None = the highest SR.
-    trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
-    A scenario without dispersion has SR 0.   Source: Bailey and Lopez de Prado 2014 (as above), equation 2.
-    """
-    returns = _rows(returns)
-    alive = ~np.isnan(returns)
-    n = np.maximum(alive.sum(axis=1), 1)
-    centred = np.where(alive, returns - (np.nansum(returns, axis=1) / n)[:, None], 0.0)
-    deviation = np.sqrt((centred**2).sum(axis=1) / np.maximum(n - 1, 1))
-    sharpe = np.where(deviation > _NOISE, np.nansum(returns, axis=1) / n / np.maximum(deviation, _NOISE), 0.0)
-    k = int(sharpe.argmax()) if scenario is None else scenario
-    moments = [float((centred[k] ** p).sum() / n[k]) for p in (2, 3, 4)]
-    flat = deviation[k] <= _NOISE
-    skew, kurtosis = (0.0, 3.0) if flat else (moments[1] / moments[0] ** 1.5, moments[2] / moments[0] ** 2)
-    count = float(len(returns) if trials is None else trials)
-    best = expected_best_sharpe(count, float(sharpe.var(ddof=1)))
-    value = float(sharpe[k])
-    return Deflated(sharpe_probability(value, int(n[k]), skew, kurtosis, best), value, best, count, k)
-
-
-def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfitting:
-    """Probability that the scenario that is best in sample does worse than the median out of sample (CSCV).
-
-    The bars are cut into S equal blocks (the first T % S bars are left out). Each of the C = S!/((S/2)!)**2 ways to
-    take half of them is a sample, the other half the test: the scenario with the highest SR in the sample has rank w
-    of K in the test (ties share the mean rank), u = w/(K + 1), logit = ln(u/(1 - u)).
-    returns: (K, T), K >= 2; NaN after a scenario's end counts as 0.   blocks: S, even, in [2, 20], of 2 bars or more.
-    A half without dispersion has SR 0.   Memory: C*S + 2**22 numbers at a time.
-    Source: Bailey, Borwein, Lopez de Prado and Zhu 2015, The Probability of Backtest Overfitting, Journal of
-    Computational Finance, section 3.
-    """
-    returns = np.nan_to_num(_rows(returns))
-    k, t = returns.shape
-    if not isinstance(blocks, int) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):
-        raise ConfigError(f"blocks is {blocks!r}: it must be even, in [2, 20], and leave 2 of the {t} bars for each")
-    size = t // blocks
-    cut = returns[:, t - size * blocks :].reshape(k, blocks, size)
-    means = cut.mean(axis=(1, 2))  # taken off first, so that the squares of small deviations are summed
-    sums = (cut - means[:, None, None]).sum(axis=2).T
-    squares = ((cut - means[:, None, None]) ** 2).sum(axis=2).T
-    halves = np.array(list(itertools.combinations(range(blocks), blocks // 2)))
-    chosen = np.zeros((len(halves), blocks))
-    np.put_along_axis(chosen, halves, 1.0, axis=1)
-    count = size * blocks // 2
-    parts: list[np.ndarray] = []
-    step = max(1, _BLOCK // k)
-    for a in range(0, len(chosen), step):
-        some = chosen[a : a + step]
-        inside, outside = (_sharpe(m @ sums, m @ squares, means, count) for m in (some, 1.0 - some))
-        best = inside.argmax(axis=1)[:, None]
-        value = np.take_along_axis(outside, best, axis=1)
-        rank = ((outside < value).sum(axis=1) + (outside <= value).sum(axis=1) + 1) / 2.0
-        parts.append(np.array([rank, np.take_along_axis(inside, best, axis=1)[:, 0], value[:, 0]]))
-    rank, inside, outside = np.concatenate(parts, axis=1)
-    logits = np.log(rank / (k + 1 - rank))
-    return Overfitting(float((logits <= 0).mean()), float((outside < 0).mean()), logits, inside, outside)
-
-
-def walk_forward(
-    bars: int, train: int, test: int, *, gap: int = 0, expanding: bool = False
-) -> Iterator[tuple[slice, slice]]:
-    """(train, test) slices of bars, the tests one after another without overlap, each after its own training.
-
-    bars: T.   train, test: bars of each; a last, shorter test is given too.   gap: bars left out between them, as many
-    as a signal or a label reaches.   expanding: training begins at bar 0 and grows.   Raises ConfigError where none
-    fits. Source: Pardo 2008, The Evaluation and Optimization of Trading Strategies, chapter 11.
-    """
-    if min(train, test) < 1 or gap < 0 or train + gap >= bars:
-        raise ConfigError(f"train={train}, gap={gap} and test={test} do not fit into {bars} bars: each >= 1, gap >= 0")
-    for start in range(train + gap, bars, test):
-        yield slice(0 if expanding else start - gap - train, start - gap), slice(start, min(bars, start + test))
-
-
-def _rows(returns: np.ndarray) -> np.ndarray:
-    rows = np.asarray(returns, np.float64)
-    if rows.ndim != 2 or len(rows) < 2 or rows.shape[1] < 3:
-        raise ConfigError(f"returns has shape {rows.shape}: it must be (K, T), 2 scenarios and 3 bars at least")
-    return rows
-
-
-def _sharpe(sums: np.ndarray, squares: np.ndarray, means: np.ndarray, count: int) -> np.ndarray:
-    """(C, K) SR of halves of `count` bars from sums and squares of returns less their means."""
-    offset = sums / count
-    deviation = np.sqrt(np.maximum(squares - offset * sums, 0.0) / (count - 1))
-    return np.where(deviation > _NOISE, (means + offset) / np.maximum(deviation, _NOISE), 0.0)
+    "Deflated",
+    "Overfitting",
+    "deflated_sharpe_ratio",
+    "expected_best_sharpe",
+    "probability_of_overfitting",
+    "sharpe_probability",
+    "walk_forward",
+]

@@ -12,12 +12,12 @@ from draw import to_public
 from oracle import OraclePanel
 from oracle_limits import Orders
 
-from gpu_bt.api import schedule_of
 from gpu_bt.config import Config
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.spec import Decision, Engine, RawResult, RunSpec
 from gpu_bt.errors import BacktestWarning
-from gpu_bt.panel import Panel
-from gpu_bt.spec import Decision, Engine, RawResult, RunSpec
-from gpu_bt.step.layout import pack
+from gpu_bt.law.layout import pack
+from gpu_bt.runs.run import schedule_of
 
 __all__ = ["callback_spec", "panel_of", "simulate_callback", "simulate_spec", "spec_of"]
 

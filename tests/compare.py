@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from oracle import Oracle
 
-from gpu_bt.spec import RawResult
-from gpu_bt.step.layout import COUNTS, MONEY, ORDER_STATUS, SCENARIO_STATUS
+from gpu_bt.engine.spec import RawResult
+from gpu_bt.law.layout import COUNTS, MONEY, ORDER_STATUS, SCENARIO_STATUS
 
 __all__ = ["assert_bits", "assert_same_as_oracle", "assert_same_raw"]
 

@@ -11,7 +11,7 @@ import pytest
 from emulator.build import why_not as emulator_why_not
 from emulator.toolchain import nvrtc
 
-from gpu_bt.engine import reasons
+from gpu_bt.engine.registry import reasons
 
 #: The CUDA engine on the emulated device, among the values of the fixture.
 EMULATED = "cuda-emulated"

@@ -23,7 +23,7 @@ from oracle_numbers import LedgerOverflow, at, rint, sgn, trunc
 from oracle_orders import Trading
 
 from gpu_bt.config import Config
-from gpu_bt.step.layout import COUNTS, MONEY, SCENARIO_STATUS
+from gpu_bt.law.layout import COUNTS, MONEY, SCENARIO_STATUS
 
 __all__ = ["Oracle", "OraclePanel", "schedule", "simulate"]
 
@@ -34,7 +34,7 @@ NAN = math.nan
 
 @dataclasses.dataclass(eq=False)
 class OraclePanel:
-    """Market data as `gpu_bt.spec.Market` names and shapes it, but raw: optional fields may hold NaN.
+    """Market data as `gpu_bt.engine.spec.Market` names and shapes it, but raw: optional fields may hold NaN.
 
     NaN in a price: the asset does not trade. NaN elsewhere: volume, half_spread, dividend, borrow_rate and
     delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None.

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from compare import assert_bits
 
+from gpu_bt.data.frames import read_panel
+from gpu_bt.data.panel import Panel
 from gpu_bt.errors import PanelError
-from gpu_bt.frames import read_panel
-from gpu_bt.panel import Panel
 
 __all__ = [
     "DAYS",

@@ -12,9 +12,9 @@ import numpy as np
 
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
-from gpu_bt.spec import Book, Decision, Market, RawResult, RunSpec, ordered
-from gpu_bt.step.lanes import LaneSession, lane_bytes
-from gpu_bt.step.layout import COUNTS, MONEY
+from gpu_bt.engine.lanes import LaneSession, lane_bytes
+from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, ordered
+from gpu_bt.law.layout import COUNTS, MONEY
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
 

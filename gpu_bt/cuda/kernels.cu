@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CUDA engine: gpu_bt/step/run.h with a block for a team. Block b carries lane b through bars [t0, t1) in one launch;
+/* The CUDA engine: gpu_bt/law/run.h with a block for a team. Block b carries lane b through bars [t0, t1) in one launch;
  * its threads stride over the active assets, so that neighbours read neighbouring prices.
  *
  * Variants, chosen by macros: BT_FULL=0 leaves out what a cash account without masks, volumes, spreads, limits on targets,

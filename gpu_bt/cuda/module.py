@@ -12,13 +12,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gpu_bt.step.layout import SIZES, render_c
+from gpu_bt.law.layout import SIZES, render_c
 
 __all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "compiled", "kernel", "source"]
 
 #: No contraction to multiply-add: the law rounds every operation. The compiler may use all processors.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--split-compile=0")
-#: Doubles of shared memory before holdings and orders: BT_SHARED_DOUBLES of gpu_bt/step/team.h.
+#: Doubles of shared memory before holdings and orders: BT_SHARED_DOUBLES of gpu_bt/law/team.h.
 SHARED_DOUBLES = 2 * SIZES["BT_WARPS"] * SIZES["BT_SUMS"]
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("gpu_bt")
@@ -39,7 +39,7 @@ def source() -> str:
         if name in seen:
             return ""
         seen.add(name)
-        return f'{text(name, _HERE.parent / "step")}\n#line {line} "{outer}"'
+        return f'{text(name, _HERE.parent / "law")}\n#line {line} "{outer}"'
 
     return text("kernels.cu", _HERE).replace("#pragma once\n", "\n")
 

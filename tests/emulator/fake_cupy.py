@@ -24,7 +24,7 @@ import numpy as np
 from emulator.build import build, launch
 
 from gpu_bt.cuda import device, engine, module
-from gpu_bt.step.layout import LAUNCH
+from gpu_bt.law.layout import LAUNCH
 
 IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
 __all__ = ["FakeCupy", "OutOfMemoryError", "installed"]

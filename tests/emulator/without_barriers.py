@@ -27,8 +27,8 @@ from emulator.fake_cupy import FakeCupy, installed
 from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.cuda.module import source
-from gpu_bt.panel import Panel
-from gpu_bt.spec import RawResult, RunSpec
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.spec import RawResult, RunSpec
 
 __all__ = ["stopped", "switched", "where"]
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came of a run: tables, metrics, statistics, pictures."""

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result: labels back on the arrays of one scenario; tables, statistics, files.
+
+Letters: T bars, N assets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import tomli_w
+
+from gpu_bt import __version__
+from gpu_bt.analysis.metrics import equity_metrics, infer_bars_per_year, returns
+from gpu_bt.config import Config
+from gpu_bt.engine.spec import RawResult
+from gpu_bt.errors import ConfigError, ResultError
+from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["Result", "read_config", "stamp", "time_series", "write_beside", "write_together"]
+
+
+class Result:
+    """One scenario's record with its labels. Tables are made on first access and kept; str() is the summary.
+
+    raw: what `engine` gave; its scenario 0 is read.   timestamps: (T,) datetime64[us], UTC where there is a zone.
+    assets: (N,) ids.   config: as the run took it.   notes: what the run wants a person to know, name -> value.
+    replay: (fills, positions) -> RawResult, the same run again with those recorded; None = it cannot be run again.
+    lots: (N,) shares per lot of the panel, used instead of the config's unless that is 0; None = the config's.
+    save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
+    before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
+    microseconds of its first bar, where that lies before the first one here.   wall_seconds: time the run took.
+    """
+
+    def __init__(
+        self,
+        raw: RawResult,
+        *,
+        timestamps: np.ndarray,
+        time_zone: str | None,
+        assets: Sequence[str],
+        config: Config,
+        replay: Callable[[bool, bool], RawResult] | None = None,
+        notes: Mapping[str, Any] | None = None,
+        lots: np.ndarray | None = None,
+        save: Callable[[Any, RawResult], Path] | None = None,
+        opening: float | None = None,
+        earlier: Mapping[str, int] | None = None,
+        wall_seconds: float = 0.0,
+    ) -> None:
+        self.raw, self.engine, self.config = raw, raw.engine, config
+        self.assets, self.time_zone = tuple(assets), time_zone
+        self.notes, self.wall_seconds = dict(notes or {}), wall_seconds
+        self._replay, self._lots, self._save = replay, lots, save
+        #: Equity before the first bar: what the metrics, drawdowns and returns are against.
+        self.opening = config.initial_cash if opening is None else opening
+        self._earlier = dict(zip(earlier or {}, time_series(list((earlier or {}).values()), time_zone), strict=True))
+        self._utc = np.asarray(timestamps, "datetime64[us]")
+        #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
+        self.timestamps = time_series(self._utc, time_zone)
+        #: Bars per year used for annualising: the config's, or inferred from the timestamps.
+        self.bars_per_year = config.bars_per_year or infer_bars_per_year(self._utc.view(np.int64))
+
+    @cached_property
+    def equity(self) -> pl.DataFrame:
+        """One row per bar: timestamp, the columns of MONEY (Float64, money), then those of COUNTS (Int64).
+
+        After the end of a run that was ended, money is NaN and counts are null.   Source: semantics.md, [S9].
+        """
+        money = dict(zip(MONEY, self.raw.money[:, 0], strict=False))
+        counts = {}
+        if self.raw.counts is not None:
+            counts = dict(zip(COUNTS, self.raw.counts[:, 0].astype(np.int64), strict=True))
+        frame = pl.DataFrame({"timestamp": self.timestamps, **money, **counts})
+        return frame.with_columns(pl.when(pl.col("equity").is_not_nan()).then(pl.col(name)) for name in counts)
+
+    @cached_property
+    def fills(self) -> pl.DataFrame:
+        """One row per fill, by bar and asset: timestamp, asset, shares (signed), price, reference_price, commission,
+        slippage (money) and status. Made by a second, identical run where the first did not record it.
+
+        Raises ResultError where that is not possible or does not give the same run.
+        """
+        return self._labelled("fills", "shares", "price", "reference_price", "commission", "slippage")
+
+    @cached_property
+    def cuts(self) -> pl.DataFrame:
+        """The parts of orders that did not fill: timestamp, asset, shares (signed), status; made as `fills` is."""
+        return self._labelled("cuts", "shares")
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """(T, N) float64 shares after each bar's fills, signed; NaN after the end; made as `fills` is."""
+        return self._record("positions")[0]
+
+    @cached_property
+    def final_positions(self) -> pl.DataFrame:
+        """asset and shares of what is held at the end, without the assets that are not held."""
+        size = self.config.lot if self._lots is None or self.config.lot == 0 else self._lots
+        shares = self.raw.holdings[0] * np.where(size == 0, 1.0, size)
+        return pl.DataFrame({"asset": self.assets, "shares": shares}).filter(pl.col("shares") != 0)
+
+    @cached_property
+    def metrics(self) -> dict[str, float | int | str]:
+        """`gpu_bt.analysis.metrics.equity_metrics` of the run as Python numbers, with bars_per_year and status."""
+        found = equity_metrics(self.raw.money[:, :1], self.opening, self.bars_per_year)
+        numbers = {name: values[0].item() for name, values in found.items()}
+        return {**numbers, "bars_per_year": self.bars_per_year, "status": self.status}
+
+    def returns(self) -> pandas.Series:
+        """Simple returns per bar as a pandas Series named "returns" with a DatetimeIndex, as empyrical, quantstats and
+        pyfolio take it. The first one is against `opening`; bars after the end are left out.
+
+        Raises ResultError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ResultError("returns() gives a pandas Series and pandas is missing: pip install pandas") from None
+        index = pandas.DatetimeIndex(self._utc, name="timestamp")
+        if self.time_zone is not None:
+            index = index.tz_localize("UTC").tz_convert(self.time_zone)
+        values = returns(self.raw.money[0, 0], self.opening)
+        return pandas.Series(values, index=index, name="returns").dropna()
+
+    @property
+    def status(self) -> str:
+        """The most severe status that was set (SCENARIO_STATUS), "OK" where none was."""
+        return ["OK", *self.statuses][-1]
+
+    @cached_property
+    def statuses(self) -> dict[str, datetime]:
+        """Status -> timestamp of the bar at which it was first set, the mildest first; empty where all is OK."""
+        first = dict(zip(SCENARIO_STATUS, self.raw.state[0]["first_bar"].tolist(), strict=True))
+        set_ = [name for name in SCENARIO_STATUS[1:] if first[name] != NEVER]
+        return {name: self._earlier[name] if first[name] == EARLIER else self.timestamps[first[name]] for name in set_}
+
+    def summary(self) -> str:
+        """The run as an aligned table of plain text."""
+        return "\n".join(f"{name:<13}  {text}" for name, text in _summary_rows(self))
+
+    __str__ = __repr__ = summary
+
+    def write(self, folder: str | os.PathLike[str], *, csv: bool = False) -> list[Path]:
+        """Write equity.parquet, fills.parquet, config.toml and metrics.json into a folder, made where it is missing.
+
+        csv: equity.csv and fills.csv as well. All files appear whole, in the place of older ones, or none does. In
+        metrics.json a number that is not finite is null. config.toml has the tables [config], for `read_config`, and
+        [run]. Gives the paths.
+
+        Raises ResultError: the fills cannot be made, the disk is full or refuses.
+        """
+        config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
+        run = {
+            "engine": self.engine,
+            "statuses": {name: stamp(bar) for name, bar in self.statuses.items()},
+            "notes": {name: str(value) for name, value in self.notes.items()},
+            "versions": {"gpu_bt": __version__, "numpy": np.__version__, "polars": pl.__version__},
+        }
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.metrics.items()}
+        texts = {
+            "config.toml": tomli_w.dumps({"config": config, "run": run}),
+            "metrics.json": json.dumps(finite, indent=2, allow_nan=False) + "\n",
+        }
+        jobs: dict[str, Callable[[Path], Any]] = {}
+        for name, table in {"equity": self.equity, "fills": self.fills}.items():
+            jobs |= {f"{name}.parquet": table.write_parquet} | ({f"{name}.csv": table.write_csv} if csv else {})
+        jobs |= {name: lambda path, text=text: path.write_text(text, "utf-8") for name, text in texts.items()}
+        files = {Path(folder) / name: job for name, job in jobs.items()}
+        write_together(files)
+        return list(files)
+
+    def checkpoint(self, path: str | os.PathLike[str]) -> Path:
+        """Write the state after the last bar, for `run(panel_of_later_bars, weights, config, resume=path)`.
+
+        Where `rebalance` is not "bar", the panel of this run needs a next_timestamp if its last bar may be one that
+        decides. Gives the path. Raises ResultError where the run cannot be saved, or the disk refuses.
+        """
+        if self._save is None:
+            raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")
+        return self._save(path, self.raw)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
+        """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.analysis.plots.plot`."""
+        from gpu_bt.analysis import plots
+
+        return plots.plot(self, path)
+
+    def _labelled(self, name: str, *columns: str) -> pl.DataFrame:
+        """A FILL array as a table: bar, asset and status by name."""
+        rows = self._record(name)
+        rows = rows[rows["scenario"] == 0]
+        return pl.DataFrame(
+            {
+                "timestamp": self.timestamps.gather(rows["bar"]),
+                "asset": pl.Series(self.assets).gather(rows["asset"]),
+                **{column: np.ascontiguousarray(rows[column]) for column in columns},
+                "status": pl.Series(ORDER_STATUS).gather(rows["status"]),
+            }
+        )
+
+    def _record(self, name: str) -> np.ndarray:
+        """The raw fills, cuts or positions, from a replay where the run did not keep them."""
+        if getattr(self.raw, name) is None:
+            way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'
+            if self._replay is None:
+                raise ResultError(f"{name} were not recorded and this result cannot be replayed: {way_out}")
+            again = self._replay(name != "positions", name == "positions")
+            self._check_same(again, f"{name} cannot be replayed, ", f"; {way_out}")
+            for field in ("fills", "cuts", "positions"):
+                if getattr(self.raw, field) is None:
+                    setattr(self.raw, field, getattr(again, field))
+        return getattr(self.raw, name)
+
+    def _check_same(self, again: RawResult, start: str, end: str) -> None:
+        """Raise ResultError unless a replay's money, counts and holdings are those of the run, bit for bit."""
+        for field in ("money", "counts", "holdings"):
+            old, new = getattr(self.raw, field), getattr(again, field)
+            if old is None or not (other := _differs(old, new)).any():
+                continue
+            place = int(np.nonzero(other)[-1].min())
+            where = repr(self.assets[place]) if field == "holdings" else stamp(self.timestamps[place])
+            raise ResultError(f"{start}the second run has other {field} at {where}: weights or panel have changed{end}")
+
+
+def read_config(path: str | os.PathLike[str]) -> Config:
+    """A Config from a TOML file: its table [config] and what stands above it, or without one the whole file.
+
+    Fields left out keep their defaults; "none" stands for None, which TOML lacks. The table [run] is passed over.
+    Raises ConfigError where the file cannot be read, is no TOML, has another table, or a field or value that Config
+    refuses.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text("utf-8-sig"))  # some editors put a byte order mark first
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file with the fields of Config") from error
+    for name in values:
+        if isinstance(values[name], dict) and name not in ("config", "run"):
+            raise ConfigError(f"{path} has the table [{name}]: put fields into [config]; beside it [run] may stand")
+    values = {name: value for name, value in values.items() if name != "run" or not isinstance(value, dict)}
+    table = values.get("config")
+    if isinstance(table, dict):  # what stands above the table counts, too: nothing given is passed over
+        values = {name: value for name, value in values.items() if not isinstance(value, dict)} | table
+    return Config.from_dict(values)
+
+
+def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
+    """`write_together` of one file."""
+    write_together({path: write})
+
+
+def write_together(jobs: Mapping[Path, Callable[[Path], Any]]) -> None:
+    """Call each job with a temporary path beside its own, then rename all: the old files, or the whole new ones.
+
+    Folders that are missing are made. Raises ResultError where the system refuses. After any failure, an interrupt
+    included, the old files are as they were and no temporary file is left.
+    """
+    mark = secrets.token_hex(4)
+    new = {path: path.with_name(f".{path.name}.{mark}.tmp") for path in jobs}
+    old = {path: path.with_name(f".{path.name}.{mark}.old") for path in jobs if os.path.lexists(path)}
+    placed, path = False, Path()
+    try:
+        try:
+            for path, write in jobs.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(new[path])
+            for path, copy in old.items():
+                _keep(path, copy)
+            for path, beside in new.items():
+                os.replace(beside, path)
+            placed = True
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ResultError(f"{path} was not written: {_refusal(error, path, new[path])}") from error
+        finally:
+            _tidy(new, old, placed)
+    finally:  # again: Polars raises a second KeyboardInterrupt after the first, which may have cut the tidying short
+        _tidy(new, old, placed)
+
+
+def _keep(path: Path, copy: Path) -> None:
+    """A second name for an old file, so that it can be put back; a copy where the disk knows no links."""
+    try:
+        os.link(path, copy, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # the second where links cannot be made without following them
+        shutil.copy2(path, copy)
+
+
+def _tidy(new: Mapping[Path, Path], old: Mapping[Path, Path], placed: bool) -> None:
+    """Put the old files back unless all new ones are `placed`, and remove what is temporary. May be called twice."""
+    for path, beside in new.items():
+        if placed or beside.exists():  # a copy of the old file may be a part of it while the new one waits
+            continue
+        with suppress(OSError):
+            os.replace(old[path], path) if path in old else path.unlink()
+    for temporary in (*old.values(), *new.values()):  # in this order: see above
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _refusal(error: Exception, path: Path, beside: Path) -> str:
+    """Why a file was not written, and the way out. Errors of Polars have no errno, and name the temporary file."""
+    reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    reason = reason.replace(str(beside), str(path)).replace(beside.name, path.name)
+    # The third is what Polars says where a disk is full at the end of a Parquet file.
+    if any(text in reason.lower() for text in ("no space left", "quota exceeded", "transport error")):
+        return f"{reason}; make room or choose another folder"
+    if any(text in reason.lower() for text in ("permission denied", "not permitted", "read-only")):
+        return "permission denied; choose another folder"
+    return f"{reason}; choose another folder"
+
+
+def time_series(utc: Any, time_zone: str | None) -> pl.Series:
+    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one."""
+    stamps = pl.Series("timestamp", np.asarray(utc, np.int64 if len(utc) == 0 else None).astype("datetime64[us]"))
+    return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps
+
+
+def stamp(bar: datetime) -> str:
+    """The shortest text of a bar's timestamp: the date alone at midnight."""
+    text = bar.isoformat(sep=" ")
+    return text[:10] if bar.time() == datetime.min.time() else text
+
+
+def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two arrays differ in their bits, but NaN equals NaN: -0.0 differs from 0.0."""
+    same = (a == b) & (np.signbit(a) == np.signbit(b))
+    return ~(same | (np.isnan(a) & np.isnan(b)))
+
+
+def _summary_rows(result: Result) -> list[tuple[str, str]]:
+    """What `Result.summary` prints: pairs of a name and a text."""
+    m, stamps, table = result.metrics, result.timestamps, result.equity
+    since = [f"{name} since {stamp(bar)}" for name, bar in reversed(result.statuses.items())]
+    rows = [
+        ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {m['bars']:,} of {len(stamps):,} bars"),
+        ("assets", f"{len(result.assets):,}"),
+        ("engine", f"{result.engine}, {result.wall_seconds:.3g} s"),
+        ("status", "; ".join(since) or "OK"),
+        ("final equity", f"{m['final_equity']:,.2f} from {result.opening:,.2f}"),
+        ("total return", f"{m['total_return']:.2%}"),
+        ("annual return", f"{m['annual_return']:.2%}, volatility {m['volatility']:.2%}"),
+        ("sharpe", f"{m['sharpe']:.2f}, sortino {m['sortino']:.2f}, calmar {m['calmar']:.2f}"),
+        ("max drawdown", f"{m['max_drawdown']:.2%}, longest {m['longest_drawdown']:,} bars"),
+    ]
+    if "turnover" in m:
+        total = dict(zip(MONEY, np.nansum(result.raw.money[:, 0], axis=1).tolist(), strict=True))
+        rows += [
+            ("turnover", f"{m['turnover']:.2f} times a year, one-way"),
+            ("costs", f"{m['total_costs']:,.2f}, {m['annual_costs']:.2%} a year"),
+            *((name, f"{total[name]:,.2f}") for name in MONEY[MONEY.index("commission") :]),
+        ]
+    if "fills" in table.columns:
+        count = {name: table[name].sum() for name in COUNTS}
+        cut = ", ".join(f"{name.upper()} {count[name]:,}" for name in COUNTS[2:] if count[name])
+        working = table["working"].drop_nulls().tail(1).sum()
+        rows += [("fills", f"{count['fills']:,}, {working:,} orders working at the end"), ("orders cut", cut or "none")]
+    return rows + [("note", f"{name}: {value}") for name, value in result.notes.items()]

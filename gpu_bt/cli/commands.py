@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, gpu-bt: with its parts cli_* the only place that prints.
+
+Results go to stdout, everything else (progress, notes, warnings, errors) to stderr. Exit status: 0, 1 where `verify`
+finds a difference, 2 with one line for whatever was asked wrongly, 130 after Ctrl-C. What is slow to import is imported
+by the commands that need it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpu_bt import __version__
+from gpu_bt.cli import common, words
+from gpu_bt.cli.common import prices_of, progress, say, table, weights_of, write
+from gpu_bt.cli.sweep import sweep
+from gpu_bt.errors import BacktestError, BacktestWarning
+
+if TYPE_CHECKING:
+    from gpu_bt.analysis.result import Result
+    from gpu_bt.config import Config
+    from gpu_bt.data.panel import Panel
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Cross-sectional portfolio simulator: target weights over a panel of prices, the same bits on every engine.",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; the exit status. arguments: those after the program's name; None = the process's own."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the shell closed it, as with >&-
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    common.ARGUMENTS[:] = sys.argv[1:] if arguments is None else arguments
+    common.WRITTEN.clear()
+    common.ADVICE.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BacktestWarning)
+        warnings.showwarning = lambda message, *_, **__: say("warning", message)
+        try:
+            status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
+        except BrokenPipeError:
+            # The reader, such as `head`, has seen enough: let the interpreter's last flush go nowhere.
+            sys.stdout = open(os.devnull, "w")
+            return 1
+        except KeyboardInterrupt:
+            status = 130
+        except Exception as error:
+            return _refused(error)
+    if status == 130:
+        wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
+        say("interrupted", "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
+    return status if isinstance(status, int) else 0
+
+
+def _refused(error: Exception) -> int:
+    """One line for an error that a person can act on; others are bugs and keep their traceback."""
+    if hasattr(error, "format_message"):  # Typer's usage errors: its base class is not public
+        if text := error.format_message():
+            context = getattr(error, "ctx", None)
+            say("error", f"{text} (see {context.command_path if context else 'gpu-bt'} --help)")
+        return 2
+    if isinstance(error, MemoryError):
+        say("error", f"not enough memory: {error}")
+    elif isinstance(error, OSError):
+        say("error", f"{error.filename}: {error.strerror}" if error.filename else error)
+    elif isinstance(error, BacktestError):
+        say(
+            "error",
+            words.typed(str(error), {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}),
+        )
+    else:
+        raise error
+    return 2
+
+
+@app.callback(invoke_without_command=True)
+def _program(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(f"gpu-bt {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    prices: common.Prices,
+    weights: Annotated[list[str], typer.Option(help="Target weights, files of the same kinds.")],
+    out: common.Out,
+    config: common.ConfigFile = None,
+    set_: common.Set = None,
+    engine: common.Engine = "auto",
+    missing: common.Missing = "close",
+    align: common.Align = "exact",
+    unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error",
+    duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False,
+    layout: common.Layout = "auto",
+    fields: common.Fields = None,
+    time_zone: common.TimeZone = None,
+    timestamp_column: common.TimeColumn = "timestamp",
+    asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight",
+    csv: common.Csv = False,
+    plot: common.Plot = True,
+) -> None:
+    """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
+    settings, folder = words.config(config, set_ or []), words.folder(out)
+    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
+    with progress() as show:
+        show("reading prices")
+        panel = prices_of(prices, same, raw_prices, fields, bad_prices=bad_prices, duplicates=duplicates, layout=layout)
+        show("reading weights")
+        book = weights_of(
+            weights, panel, same, weight=weight_column, missing=missing, align=align, unknown_assets=unknown_assets
+        )
+        result = _simulate(panel, book, settings, engine, show)
+    _report(result, folder, csv, plot)
+
+
+app.command()(sweep)
+
+
+@app.command()
+def demo(
+    out: common.Out = "out/demo",
+    large: Annotated[
+        bool, typer.Option("--large", help="5,000 assets over 2,520 bars instead of 500 over 1,260.")
+    ] = False,
+    engine: common.Engine = "auto",
+    csv: common.Csv = False,
+    plot: common.Plot = True,
+) -> None:
+    """A monthly momentum book on a made-up universe of stocks: mechanics, not skill."""
+    folder = words.folder(out)
+    with progress() as show:
+        show("making the universe")
+        from gpu_bt.config import Config
+        from gpu_bt.data.synthetic import momentum_weights, synthetic_universe
+
+        panel = synthetic_universe(2520, 5000) if large else synthetic_universe(1260, 500)
+        weights = momentum_weights(panel)
+        config = Config(
+            initial_cash=1e8 if large else 1e7, commission_rate=2e-4, slippage=5e-4, participation=0.1, impact=0.02
+        )
+        result = _simulate(panel, weights, config, engine, show)
+    _report(result, folder, csv, plot)
+
+
+@app.command()
+def info(
+    config: Annotated[bool, typer.Option("--config", help="The fields of Config instead: defaults, values.")] = False,
+) -> None:
+    """Versions, this machine, and which engines can run on it."""
+    import importlib.metadata
+    import platform
+
+    if config:
+        return table(_fields(), ("field", "default", "values"))
+    from gpu_bt.engine.registry import reasons, resolve
+
+    def version(name: str) -> str:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return "not installed"
+
+    rows = [("gpu-bt", __version__), ("python", f"{platform.python_version()}, {platform.platform()}")]
+    rows += [(name, version(name)) for name in ("numpy", "polars", "matplotlib", "pandas")]
+    rows += [("processors", _processors()), ("memory", _memory())]
+    table(rows)
+    print()
+    found = reasons()
+    table(
+        [(n, "yes" if why is None else "no", why or "") for n, why in found.items()], ("engine", "runs here", "why not")
+    )
+    print(f"\n--engine auto takes {resolve('auto').name}")
+
+
+@app.command()
+def verify() -> None:
+    """Run the engines of this machine against each other: every bit of their results must be the same."""
+    from gpu_bt.engine.registry import reasons
+
+    found = reasons()
+    names = [name for name, why in found.items() if why is None]
+    for name, why in found.items():
+        if why is not None:
+            print(f"{name}: not compared, {why}")
+    if len(names) < 2:
+        print(f"{', '.join(names) or 'no engine'} alone runs on this machine: there is nothing to compare with")
+        return
+    with progress() as show:
+        show("importing")
+        from gpu_bt.runs.verify import SCENARIOS
+        from gpu_bt.runs.verify import verify as compare
+
+        total, done = len(SCENARIOS) * len(names), iter(range(1, 1 << 30))
+        checks = list(compare(names, lambda: show("comparing", next(done), total)))
+    others = names[:-1]
+    rows = [
+        (c.scenario, f"{c.fills:,}", ", ".join(c.statuses) or "OK", *(c.differs[n] or "same bits" for n in others))
+        for c in checks
+    ]
+    table(rows, ("scenario", "fills", "status", *(f"{name} against {names[-1]}" for name in others)))
+    wrong = [name for name in others if any(c.differs[name] for c in checks)]
+    if wrong:
+        print(f"\nFAILED: {', '.join(wrong)} and {names[-1]} do not give the same bits")
+        raise typer.Exit(1)
+    print(f"\n{', '.join(names)}: the same bits in {len(checks)} scenarios")
+
+
+def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None]) -> Result:
+    from gpu_bt.runs.run import run
+
+    assets, began = panel.shape[1], time.perf_counter()
+
+    def bar(done: int, total: int) -> None:
+        rate = done * assets / max(time.perf_counter() - began, 1e-9)
+        show("simulating", done, total, f"{done:,}/{total:,} bars  {rate / 1e6:,.1f} M asset-bars/s")
+
+    show("simulating")
+    return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar)
+
+
+def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
+    """Print the summary, then write: a disk that is full does not hide what the run gave."""
+    from importlib.util import find_spec
+
+    table([tuple(part.strip() for part in line.split("  ", 1)) for line in result.summary().splitlines()])
+    print(flush=True)
+
+    write("writing", lambda: result.write(out, csv=csv))
+    if plot and find_spec("matplotlib") is None:
+        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
+    elif plot:
+        write("drawing", lambda: [Path(result.plot(out / "report.png"))])
+
+
+def _fields() -> list[tuple[str, str, str]]:
+    from gpu_bt.config import CHOICES, OPTIONAL, RANGES, Config
+
+    rows = []
+    for name, value in Config().to_dict().items():
+        values = ", ".join(CHOICES[name]) if name in CHOICES else "{:g} to {:g}".format(*RANGES[name])
+        rows.append((name, "none" if value is None else str(value), values + (", none" if name in OPTIONAL else "")))
+    return rows
+
+
+def _processors() -> str:
+    count, usable = os.cpu_count(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return f"{count}" if usable in (None, count) else f"{count}, {usable} of them for this process"
+
+
+def _memory() -> str:
+    try:
+        size, total, free = (os.sysconf(f"SC_{name}") for name in ("PAGE_SIZE", "PHYS_PAGES", "AVPHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not every system says
+        return "unknown"
+    return f"{size * total / 2**30:.1f} GiB, {size * free / 2**30:.1f} GiB free"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands of gpu-bt share: options, reading prices and weights, progress and tables in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpu_bt.cli import words
+
+if TYPE_CHECKING:
+    from gpu_bt.data.panel import Panel
+    from gpu_bt.data.weights import Weights
+
+__all__ = [
+    "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine",
+    "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
+    "UnknownAssets", "WeightColumn", "prices_of", "progress", "say", "table", "weights_of", "write",
+]  # fmt: skip
+
+Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
+Engine = Annotated[str, typer.Option(help="auto, cpu, or the name of an engine (see info).")]
+Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw report.png.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Write equity.csv and fills.csv as well.")]
+
+Prices = Annotated[list[str], typer.Option(help="Parquet, CSV or Arrow IPC, long or wide; may be given again.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with the fields of Config.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A field of Config (see info --config); may be repeated."),
+]
+Missing = Annotated[str, typer.Option(metavar="close|hold", help="Assets that a book does not list.")]
+Align = Annotated[str, typer.Option(metavar="exact|next", help="Weights at a time that is no bar.")]
+UnknownAssets = Annotated[str, typer.Option(metavar="error|ignore", help="Weights of assets without prices.")]
+BadPrices = Annotated[str, typer.Option(metavar="error|nan", help="Prices that are 0 or negative.")]
+Duplicates = Annotated[str, typer.Option(metavar="error|first|last", help="Rows that are there twice.")]
+RawPrices = Annotated[
+    bool, typer.Option("--raw-prices", help="Prices are unadjusted; dividend and split columns are applied.")
+]
+Layout = Annotated[str, typer.Option(metavar="auto|long|wide", help="Of the prices.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FIELD=COLUMN", help="A field of the prices to read, and no others; may be repeated."),
+]
+TimeZone = Annotated[str | None, typer.Option(help="Zone of timestamps without one, such as America/New_York.")]
+TimeColumn = Annotated[str, typer.Option(help="Its name in all files.")]
+AssetColumn = Annotated[str, typer.Option(help="Its name in all files.")]
+WeightColumn = Annotated[str, typer.Option(help="Its name in the weights.")]
+
+#: What was typed after the program's name, the files of this run that are on the disk, and what else there is to say
+#: after Ctrl-C.
+ARGUMENTS: list[str] = []
+WRITTEN: list[Path] = []
+ADVICE: list[str] = []
+
+
+def say(kind: str, text: Any) -> None:
+    """One line on stderr."""
+    print(f"{kind}: {' '.join(str(text).split())}", file=sys.stderr)
+
+
+def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[str] | None, **options: str) -> Panel:
+    """The panel of the files. same: names of the columns and the time zone, as for the weights."""
+    from gpu_bt.data.frames import read_panel
+
+    return read_panel(
+        _sources(paths), prices="raw" if raw else "adjusted", fields=words.mapping(fields), **same, **options
+    )
+
+
+def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: str) -> Weights:
+    """The weights of the files on a panel."""
+    from gpu_bt.data.frames import read_weights
+
+    return read_weights(_sources(paths), panel, **same, **options)
+
+
+def _sources(paths: list[str]) -> str | list[str]:
+    return paths[0] if len(paths) == 1 else paths
+
+
+def write(what: str, job: Callable[[], list[Path]]) -> None:
+    """Do a job that writes files, and print their names."""
+    with progress() as show:
+        show(what)
+        paths = job()
+    WRITTEN.extend(paths)
+    for path in paths:
+        print(f"wrote {path}")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[..., None]]:
+    """Gives show(what, done, total, note): one line on stderr that is gone at the end; nothing outside a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    shown = console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty()
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
+        TextColumn("{task.fields[note]}", markup=False), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not shown, transient=True, expand=True) as bar:
+
+        def show(what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
+            task = bar.tasks[-1] if bar.tasks else None
+            if task is None or (task.description, task.total) != (what, total):
+                for old in bar.task_ids:
+                    bar.remove_task(old)
+                bar.add_task(what, total=total, completed=done, note=note)
+                bar.refresh()  # a stage is seen however short it is
+            else:
+                bar.update(task.id, completed=done, note=note)
+
+        yield show
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
+    """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere."""
+    if sys.stdout.isatty() and _drawn(rows, head):
+        return
+    lines = [head, *rows] if head else rows
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _drawn(rows: Sequence[Sequence[str]], head: Sequence[str]) -> bool:
+    """Draw a Rich table, its heads broken at "_" and without lines between columns where that is needed; False where
+    a word would be cut even so.
+    """
+    from rich.box import ROUNDED
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    unbounded = console.options.update_width(1 << 16)
+    for names, box in ((head, ROUNDED), ([name.replace("_", "\n") for name in head], None)):
+        shown = Table(
+            show_header=bool(head), box=box, border_style="dim", pad_edge=box is not None, collapse_padding=not box
+        )
+        for i, name in enumerate(names or rows[0]):
+            shown.add_column(name if head else "", style="" if head or i else "bold", overflow="fold")
+        for row in rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        if console.measure(shown, options=unbounded).minimum <= console.width:
+            console.print(shown)
+            return True
+    return False

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gpu-bt sweep: a grid of parameters over prices and one or more books of weights."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, InvalidStateError, ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpu_bt.cli import common, words
+from gpu_bt.cli.common import prices_of, progress, say, table, weights_of, write
+
+if TYPE_CHECKING:
+    from gpu_bt.sweeps.result import SweepResult
+
+__all__ = ["sweep"]
+
+
+def sweep(
+    prices: common.Prices,
+    weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
+    grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
+    config: common.ConfigFile = None,
+    set_: common.Set = None,
+    engine: common.Engine = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder for the results, and to go on from after a stop.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan: chunks, memory. Run nothing.")] = False,
+    metric: Annotated[str, typer.Option(help="What the best are the best by.")] = "sharpe",
+    best: Annotated[int, typer.Option(min=1, help="How many of the best to print.")] = 10,
+    equity: Annotated[bool, typer.Option("--equity", help="Keep every scenario's equity rows.")] = False,
+    max_memory: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Memory for scenarios, per process.")
+    ] = None,
+    chunk_size: Annotated[int | None, typer.Option(min=1, help="Scenarios that are saved together, 256.")] = None,
+    missing: common.Missing = "close",
+    align: common.Align = "exact",
+    unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error",
+    duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False,
+    layout: common.Layout = "auto",
+    fields: common.Fields = None,
+    time_zone: common.TimeZone = None,
+    timestamp_column: common.TimeColumn = "timestamp",
+    asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight",
+    plot: common.Plot = True,
+) -> None:
+    """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
+    settings, axes, books = words.config(config, set_ or []), words.grid(grid), words.books(weights)
+    folder = None if out is None else words.folder(out)
+    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
+    reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
+    if folder is not None:
+        common.ADVICE.append(
+            f"finished chunks are in {folder / 'chunks'}; go on with: gpu-bt {shlex.join(common.ARGUMENTS)}"
+        )
+    with progress() as show:
+        show("reading prices")
+        panel = prices_of(prices, same, raw_prices, fields, bad_prices=bad_prices, duplicates=duplicates, layout=layout)
+        show("reading weights")
+        found = {name: weights_of([path], panel, same, **reading) for name, path in books.items()}
+        given: dict[str, Any] = {
+            "panel": panel, "weights": found if len(found) > 1 or "=" in weights[0] else next(iter(found.values())),
+            "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
+            "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks",
+        }  # fmt: skip
+        result = _run(given, workers, dry_run, metric, show)
+    if dry_run:
+        return table([tuple(part.strip() for part in line.split("  ", 1)) for line in str(result).splitlines()])
+    _report(result, folder, metric, best, plot)
+
+
+def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: Callable[..., None]) -> Any:
+    from gpu_bt.sweeps.result import check_metric
+    from gpu_bt.sweeps.sweep import sweep as run
+
+    check_metric(metric)
+    (bars, assets), began = given["panel"].shape, []
+
+    def step(done: int, total: int) -> None:
+        began.append((time.perf_counter(), done))
+        rate = (done - began[0][1]) * bars * assets / max(began[-1][0] - began[0][0], 1e-9)
+        show("sweeping", done, total, f"{done:,}/{total:,} scenarios  {rate / 1e6:,.1f} M asset-bars/s")
+
+    if dry_run:
+        return run(**given, dry_run=True)
+    with _pool(workers) as executor:
+        return run(**given, executor=executor, progress=step)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor | None]:
+    """Processes that end at once on Ctrl-C, without a word."""
+    if workers == 1:
+        yield None
+        return
+    context, hook = multiprocessing.get_context("spawn"), threading.excepthook
+    # Where its processes end while futures are cancelled, the pool's own thread complains.
+    threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
+    pool = ProcessPoolExecutor(workers, context, _begin_worker)
+    try:
+        yield pool
+    except BaseException:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        threading.excepthook = hook
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A program that was killed cannot stop its pool, whose processes would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:
+    from gpu_bt.sweeps.result import texts
+
+    lines = result.summary().splitlines()[:3]
+    table([tuple(part.strip() for part in line.split("  ", 1)) for line in lines])
+    print(f"\nbest by {metric}:", flush=True)
+    rows = result.shown(metric, best)
+    table(texts(rows), rows.columns)
+    if folder is None:
+        return
+    write("writing", lambda: result.write(folder))
+    if plot and find_spec("matplotlib") is None:
+        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
+    elif plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
+        write("drawing", lambda: [Path(result.plot(folder / "sweep.png", metric=metric))])

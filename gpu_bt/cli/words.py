@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of the command line -> values, and messages of the library -> words of the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_bt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpu_bt.config import Config
+
+__all__ = ["books", "config", "folder", "grid", "mapping", "typed"]
+
+
+def typed(text: str, options: Collection[str]) -> str:
+    """A message of the library with Python's arguments as what can be typed: align='next' -> --align next.
+
+    options: the names of the command's options, as in Python.
+    """
+    from gpu_bt.config import Config
+
+    fields = Config().to_dict()
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match["name"], match["text"] or match["bare"] or ""
+        value = shlex.quote(value) if value else ""
+        if name in fields:
+            return f"--set {name}={value}"
+        name = f"{name}_column" if f"{name}_column" in options else name
+        known = name in options and name not in ("prices", "weights")  # these options are files
+        return f"--{name.replace('_', '-')} {value}".rstrip() if known else match[0]
+
+    text = re.sub(r"Config\((\w+=[^()]*)\)", r"\1", text.replace("see help(Config)", "see gpu-bt info --config"))
+    text = text.replace("prices='raw'", "--raw-prices").replace("fields={'close': 'its name'}", "--fields close=NAME")
+    value = r"""(?:(?P<quote>['"])(?P<text>[^'"]*)(?P=quote)|(?P<bare>[\w.+-]*\w)|(?=[\s,;)]))"""
+    return re.sub(rf"(?<!--set )(?<![\w'\"])(?P<name>[a-z_]+)={value}", option, text)
+
+
+def mapping(fields: list[str] | None) -> dict[str, str] | None:
+    """field=column -> {field: column}; the column of a field alone has its name."""
+    parts = [text.partition("=") for text in fields or []]
+    return {field.strip(): column if equals else field.strip() for field, equals, column in parts} or None
+
+
+def folder(text: str) -> Path:
+    """The folder of --out: not made yet, but what cannot be made is refused before the run, not after."""
+    if not text.strip():
+        raise ConfigError("--out is empty: name a folder for the results")
+    out = near = Path(text)
+    while not os.path.lexists(near) and near != near.parent:
+        near = near.parent
+    if not near.is_dir():
+        raise ConfigError(f"--out {out} cannot be made: {near} is no folder; choose another folder")
+    if not os.access(near, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out} cannot be written: permission denied in {near}; choose another folder")
+    return out
+
+
+def config(path: Path | None, settings: list[str]) -> Config:
+    """The file's fields, then those of --set."""
+    from gpu_bt.config import Config, check_names
+
+    values: dict[str, Any] = {}
+    if path is not None:
+        from gpu_bt.analysis.result import read_config
+
+        values = read_config(path).to_dict()
+    for setting in settings:
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise ConfigError(f"--set {setting}: it must be NAME=VALUE, such as --set commission_rate=5e-4")
+        check_names([name])
+        values[name] = _scalar(text)
+    return Config.from_dict(values)
+
+
+def grid(path: Path) -> Any:
+    """The grid of a TOML file: axis = [values], alone or in a table [grid]; or an array of tables [[scenarios]]."""
+    try:
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file such as band = [0, 0.01]") from error
+    if "scenarios" in values:
+        return values["scenarios"]
+    return values["grid"] if isinstance(values.get("grid"), dict) else values
+
+
+def books(texts: list[str]) -> dict[str, str]:
+    """[NAME=]FILE -> {name: file}; the name of a file alone is its own without the ending."""
+    out: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or os.path.exists(text):
+            name, path = Path(text).stem, text
+        if name in out:
+            raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
+        out[name] = path
+    return out
+
+
+def _scalar(text: str) -> Any:
+    """A number where the text is one, true or false as in TOML (which no field takes), else the text itself."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    text = text[1:-1] if quoted else text
+    return "none" if text.lower() == "none" else text

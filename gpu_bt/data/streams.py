@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Panels and weights larger than memory: one pass finds what they are, their bars are read part by part.
+
+Letters: T bars, N assets.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.frames import FIELDS, Table, clock, find_column, joined, read_table, read_weights
+from gpu_bt.data.panel import ASSET_FIELDS, MASKS, Panel, as_host, warn_of_splits
+from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.weights import Weights, check_shape, check_weights
+from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
+
+__all__ = ["PanelStream", "WeightsStream", "scan_panel"]
+
+
+def scan_panel(
+    source: Any,
+    *,
+    bars: int = 500,
+    timestamp: str = "timestamp",
+    asset: str = "asset",
+    fields: Iterable[str] | Mapping[str, str] | None = None,
+    prices: str = "adjusted",
+    bad_prices: str = "error",
+    duplicates: str = "error",
+    dtype: Any = np.float64,
+    time_zone: str | None = None,
+    next_timestamp: Any = None,
+) -> PanelStream:
+    """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
+
+    source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; its timestamps are dates
+    or datetimes. One pass finds timestamps, assets and what is constant per asset; then `bars` bars at a time are read
+    when their turn comes. Where rows are sorted by time, Parquet's statistics let each part read its own row groups
+    alone; unsorted rows are found by looking at all timestamps again for each part.
+    The other options are those of `read_panel`. What it and `Panel` refuse of a bar is refused when that bar is read.
+
+    Raises PanelError as `read_panel` does, for timestamps that are text, and where `bars` is no whole number > 0.
+    """
+    if not isinstance(bars, int) or isinstance(bars, bool) or bars < 1:
+        raise PanelError(f"bars is {bars!r}: it must be a whole number > 0, the bars read at once")
+    dtype = getattr(dtype, "__name__", str(dtype))
+    if duplicates not in ("error", "first", "last") or dtype not in ("float64", "float32"):
+        raise PanelError(f"duplicates is {duplicates!r} and dtype is {dtype!r}: read_panel says what they may be")
+    chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
+    checks = {"prices": prices, "bad_prices": bad_prices}
+    return PanelStream(source, bars, (timestamp, asset), chosen, checks, duplicates, dtype, time_zone, next_timestamp)
+
+
+class PanelStream:
+    """What `scan_panel` gives: a panel whose labels are known and whose bars are read part by part.
+
+    bars: read at once.   timestamps, microseconds, time_zone, assets, next_timestamp, lot, fields, shape, notes: as in
+    `Panel`. It holds no file open, and may be pickled where its paths mean the same.
+    """
+
+    def __init__(
+        self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
+        checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
+    ) -> None:  # fmt: skip
+        self._source, self.bars, self._names, self._chosen = source, bars, names, fields
+        self._checks, self._duplicates, self._dtype = dict(checks), duplicates, dtype
+        table = self._read([self._outline(s) for s in open_sources(source)], FIELDS, None)
+        self._times = table.times
+        self.time_zone = time_zone or getattr(table.times.dtype, "time_zone", None)
+        self.microseconds = table.clock(self.time_zone, self.time_zone)
+        self.timestamps = self.microseconds.view("datetime64[us]")
+        self._per_asset = table.per_asset(self.microseconds, self.time_zone)
+        known = [name for name in FIELDS if name in table.frame.columns and name not in ASSET_FIELDS]
+        empty = {name: np.full((1, len(table.assets)), True if name in MASKS else np.nan) for name in known}
+        last = self._panel(empty, table, len(self.timestamps) - 1, next_timestamp)  # refuses what needs no bar
+        self.assets, self.fields, self.next_timestamp, self.lot = (
+            last.assets,
+            last.fields,
+            last.next_timestamp,
+            last.lot,
+        )
+        self.notes: dict[str, Any] = table.notes
+        self._judged = 0  # bars whose splits were looked at
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        return len(self.timestamps), len(self.assets)
+
+    def __repr__(self) -> str:
+        t, n = self.shape
+        return f"PanelStream({t} bars x {n} assets, {self.bars} at once, {', '.join(self.fields)})"
+
+    def fingerprint(self) -> str:
+        """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""
+        how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, str(self.next_timestamp)]
+        return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
+
+    def parts(self) -> Iterator[tuple[int, Panel]]:
+        """(number of its first bar, Panel) of each part; a `delisted_at` that lies before it is 0 there.
+
+        One part is in memory at a time, if the caller has let go of it when it asks for the next.
+        """
+        sources, before = open_sources(self._source), None
+        for a in range(0, len(self.timestamps), self.bars):
+            b = min(a + self.bars, len(self.timestamps))
+            panel = self._part([_between(s, find_column(s, self._names[0]), self._times, a, b) for s in sources], a, b)
+            if panel.split is not None:
+                if before is not None and a >= self._judged:
+                    warn_of_splits(panel, np.concatenate([before, panel.close[:1]]), panel.split[[0, 0]], first=-1)
+                before = panel.close[-1:].copy()
+            self._judged = max(self._judged, b)
+            yield a, panel
+            del panel
+
+    def books(self, source: Any, account: str = "margin", **options: Any) -> WeightsStream:
+        """Target weights, read part by part: a (T, N) array, which is sliced, or a table that `read_weights` takes."""
+        found = source if isinstance(source, WeightsStream) else WeightsStream(self, source, options)
+        check_shape(found, self)
+        found = copy.copy(found)
+        found.account = account
+        return found
+
+    def _part(self, sources: list[Source], a: int, b: int) -> Panel:
+        try:
+            table = self._read(sources, self.fields, list(self.assets))
+            same = table.times.equals(self._times[a:b])
+        except pl.exceptions.InvalidOperationError:  # an asset that was not there
+            same = False
+        if not same:
+            raise PanelError(f"bars {a} to {b - 1} are not those that scan_panel found: scan the changed files again")
+        table.drop_duplicates(self._duplicates)
+        with warnings.catch_warnings():
+            if a < self._judged:
+                warnings.simplefilter("ignore", BacktestWarning)
+            return self._panel(table.grids(self._dtype, self.fields), table, a, None)
+
+    def _panel(self, grids: dict[str, np.ndarray], table: Table, a: int, next_timestamp: Any) -> Panel:
+        """A Panel of the bars from number a on."""
+        own = dict(self._per_asset)
+        if "delisted_at" in own:
+            own["delisted_at"] = np.where(own["delisted_at"] < 0, -1, np.maximum(own["delisted_at"] - a, 0))
+        stamps = self.timestamps[a : a + len(grids["close"])]
+        repeats = {name: count for name, count in table.notes.items() if name == "duplicates"}
+        return Panel(
+            **grids, **own, **self._checks, timestamps=stamps, assets=table.assets, time_zone=self.time_zone,
+            next_timestamp=next_timestamp, notes=repeats,
+        )  # fmt: skip
+
+    def _read(self, sources: list[Source], known: tuple[str, ...], assets: list[str] | None) -> Table:
+        fields = self._chosen
+        if fields is not None and assets is not None:
+            fields = {name: column for name, column in fields.items() if name in known}
+        return read_table(sources, *self._names, "long", known, fields, "close", assets)
+
+    def _outline(self, source: Source) -> Source:
+        """The source with a row for each timestamp, and for each asset with what it says of it; the rest is empty."""
+        stamp, name = (find_column(source, wanted) for wanted in self._names)
+        _check_times(source, stamp)
+        columns = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
+        columns = {field: find_column(source, wanted) for field, wanted in columns.items()}
+        constant, flags = ([c for f in some if (c := columns.get(f))] for some in (ASSET_FIELDS, MASKS))
+
+        def scan(floats: list[str]) -> pl.LazyFrame:
+            rows = source.scan(floats)
+            if stamp is None or name is None:  # which read_table refuses
+                return rows
+            by_time = rows.group_by(cs.by_name(stamp)).agg(cs.by_name(name).first())
+            by_asset = rows.group_by(cs.by_name(name, *constant)).agg(cs.by_name(stamp).first())
+            outline = pl.concat([rows.limit(0), by_time, by_asset], how="diagonal")
+            return outline.with_columns(pl.lit(True).alias(flag) for flag in flags)  # which may not be empty
+
+        return dataclasses.replace(source, scan=scan, rows=" of its distinct timestamps and assets", engine="streaming")
+
+
+class WeightsStream:
+    """Target weights of a stream, which are read part by part. account: what their sign is checked for."""
+
+    def __init__(self, panel: PanelStream, source: Any, options: Mapping[str, Any]) -> None:
+        self._source, self._options, self.account, self.shape = source, dict(options), "margin", panel.shape
+        self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
+        if not self._table:
+            self._source = source.values if isinstance(source, Weights) else as_host("weights", source, WeightsError)
+            self.shape = self._source.shape
+            return
+        try:
+            sources = open_sources(source)
+            found = [
+                _distinct(s, self._stamp(s)).read({"timestamp": self._stamp(s)}, {"timestamp": "time"}) for s in sources
+            ]
+            self._times = joined(sources, found)["timestamp"].unique().sort()
+            stamps = clock(self._times, panel.time_zone, self._options.get("time_zone"), "the weights' timestamp")
+        except PanelError as error:
+            raise WeightsError(str(error)) from None
+        # Books up to each bar: what lies between two bars belongs to the later, as align="next" has it.
+        self._until = np.searchsorted(stamps, panel.microseconds, side="right")
+        self._until[-1] = len(stamps)
+
+    def rows(self, panel: Panel, a: int) -> tuple[np.ndarray, dict[str, int]]:
+        """The checked (T, N) weights of a part whose first bar has number a, and the counts of `Weights`."""
+        b = a + panel.shape[0]
+        if not self._table:
+            return check_weights(panel, self._source[a:b], self.account), {}
+        first, last = int(self._until[a - 1]) if a else 0, int(self._until[b - 1])
+        if first == last:
+            return np.full(panel.shape, np.nan), {}
+        sources = [_between(s, self._stamp(s), self._times, first, last) for s in open_sources(self._source)]
+        found = read_weights(sources, panel, **self._options)
+        counts = {name: getattr(found, name) for name in ("moved_rows", "unknown_rows", "dropped_rows")}
+        return check_weights(panel, found.values, self.account), counts
+
+    def fingerprint(self) -> str:
+        """A hash as that of `PanelStream`; of an array by its bytes."""
+        return fingerprint(_files(self._source), self._options) if self._table else fingerprint(self._source)
+
+    def _stamp(self, source: Source) -> str:
+        column = find_column(source, self._options.get("timestamp", "timestamp")) or source.names[0]
+        _check_times(source, column)
+        return column
+
+
+def _check_times(source: Source, column: str | None) -> None:
+    kind = None if column is None else source.schema[column]
+    if kind is not None and kind != pl.Date and kind != pl.Datetime:
+        raise PanelError(
+            f"{source.label}: {column} is of type {kind}: a stream needs dates or datetimes; convert it, as Parquet"
+        )
+
+
+def _distinct(source: Source, column: str) -> Source:
+    """The source with its distinct timestamps alone."""
+    rows = " of its distinct timestamps"
+    return dataclasses.replace(
+        source,
+        scan=lambda floats: source.scan(floats).select(cs.by_name(column)).unique(),
+        rows=rows,
+        engine="streaming",
+    )
+
+
+def _between(source: Source, column: str | None, times: pl.Series, a: int, b: int) -> Source:
+    """The source's rows from the a-th of the sorted distinct timestamps up to before the b-th."""
+
+    def bound(i: int) -> pl.Expr:
+        return pl.lit(times.to_physical()[i]).cast(times.dtype)
+
+    def scan(floats: list[str]) -> pl.LazyFrame:
+        rows = source.scan(floats)
+        rows = rows.filter(cs.by_name(column) >= bound(a)) if a else rows
+        return rows.filter(cs.by_name(column) < bound(b)) if b < len(times) else rows
+
+    return dataclasses.replace(source, scan=scan, rows=f" of those from {times[a]} on")
+
+
+def _files(source: Any) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file."""
+    sources = open_sources(source)
+    if not all(s.is_file for s in sources):
+        raise ResultError("a lazy table has nothing to know it by again: write it to Parquet, or leave out= out")
+    stats = [Path(s.label).stat() for s in sources]
+    return [(s.label, stat.st_size, stat.st_mtime_ns) for s, stat in zip(sources, stats, strict=True)]

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights: target weights placed on the bars and assets of a panel, and what a run checks of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.data.panel import Panel, as_host
+from gpu_bt.errors import WeightsError
+
+__all__ = ["Weights", "check_shape", "check_weights"]
+
+#: Rows of weights checked at once: a block stays in cache between the passes over it.
+_ROWS = 16
+_MAX_WEIGHT = 1000.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weights:
+    """What `read_weights` gives: targets as a (T, N) array, and what was left out or moved to get there.
+
+    It stands wherever an array can: NumPy takes it for its `values`.
+
+    values: (T, N) float64, C-contiguous, read-only; a fraction of equity, 0 = close, NaN = no target (hold).
+    moved_rows: input rows that align="next" put on a later bar than their own timestamp.
+    unknown_rows: input rows left out because the panel lacks their asset (unknown_assets="ignore").
+    dropped_rows: input rows left out because they lie after the last bar, or because a later book was moved onto
+        (or stands on) the same bar.
+    A row is counted once, the first cause in the order unknown, dropped, moved. In a wide table a row is a filled cell.
+    """
+
+    values: np.ndarray = dataclasses.field(repr=False)
+    moved_rows: int = 0
+    unknown_rows: int = 0
+    dropped_rows: int = 0
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float64."""
+        return self.values.dtype
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.values[key]
+
+
+def check_shape(weights: Any, panel: Any) -> None:
+    """Raise WeightsError unless both have the same shape."""
+    if weights.shape != panel.shape:
+        raise WeightsError(
+            f"weights has shape {weights.shape}: it must be (T, N) = {panel.shape}, a row per bar and a column per"
+            " asset"
+        )
+
+
+def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
+    """(T, N) float weights, or a WeightsError that names bar and asset."""
+    array = as_host("weights", weights, WeightsError)
+    if array.dtype.kind not in "iuf" or hasattr(weights, "columns"):  # a table's columns may be in any order
+        raise WeightsError(
+            f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers; tables and"
+            " files go through read_weights(source, panel)"
+        )
+    check_shape(array, panel)
+    if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array, np.float64)
+    low = 0.0 if account == "cash" else -_MAX_WEIGHT
+    for t in range(0, len(array), _ROWS):
+        rows = array[t : t + _ROWS]
+        if not (np.fmin.reduce(rows, axis=None) < low or np.fmax.reduce(rows, axis=None) > _MAX_WEIGHT):
+            continue
+        bad = (rows < low) | (rows > _MAX_WEIGHT)
+        b, i = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        where, value = f"weights[{panel.label(t + b)}, {panel.assets[i]!r}] is {rows[b, i]}", abs(rows[b, i])
+        if value <= _MAX_WEIGHT:
+            raise WeightsError(
+                f"{where}: a cash account is long-only; use Config(account='margin') for short positions"
+            )
+        raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
+    return array

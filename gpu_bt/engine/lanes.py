@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiled engines share: a RunSpec cut into lanes, the structs that describe them, the record they write.
+
+A lane is a group of scenarios that read the same rows: equal weights, lag, schedule, lot, execution and `delist_after`.
+Letters: T bars, N assets, K scenarios.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, ordered
+from gpu_bt.law.layout import (
+    BUFFERS,
+    COUNTS,
+    FILL,
+    LAUNCH,
+    MONEY,
+    NEVER,
+    PANEL_KINDS,
+    PHASES,
+    RECORD,
+    ROWS,
+    SIZES,
+    STATE,
+)
+
+__all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
+
+#: Scenarios that share a lane read these alike.
+_SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
+#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
+_CUTS = 12
+_PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
+#: Where a session stands that was interrupted within a call.
+ADRIFT = -1
+_GIVEN = ("weights", "lots", "limit", "stop")
+
+
+def lane_bytes(scenarios: int, assets: int) -> int:
+    """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, runs, classes, rows, holdings and orders."""
+    stride, doubles = _stride(assets), len(BUFFERS["double"]) + 2 * scenarios
+    flat = (scenarios + 1) * SIZES["BT_SLOT"] + 8 * (3 * SIZES["BT_RUN"] * scenarios + 2 * SIZES["BT_CLASSES"])
+    return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
+
+
+def _opening(spec: RunSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(STATE[K], holdings (K, N), orders (K, N)) before the first bar."""
+    if spec.start is not None:
+        return spec.start.state, spec.start.holdings, spec.start.orders
+    state = np.zeros(len(spec.params), STATE)
+    state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
+    state["first_bar"] = NEVER
+    none = np.zeros((len(state), spec.market.shape[1]))
+    return state, none, none.copy()
+
+
+def _stride(assets: int) -> int:
+    return (assets // 8 + 1) * 8
+
+
+class LaneSession:
+    """A run whose bars compiled code moves. An engine says where arrays live and how a call is made:
+
+    `put(array)` and `zeros(shape, dtype)` give arrays in the engine's memory, `address(array)` where one begins,
+    `host(array)` its NumPy copy, `call(launch)` runs the lanes over [t0, t1). `most` is the number of scenarios that a
+    lane holds, `least` the number of lanes worth having. `t`, `before`: go on at this bar with the record so far.
+    """
+
+    name = ""
+
+    def __init__(self, spec: RunSpec, most: int, least: int, log_bytes: int, t: int = 0,
+                 before: RawResult | None = None) -> None:  # fmt: skip
+        self.spec, self.t, self.before = spec, t, (t, before)
+        (t_count, n), k = spec.market.shape, len(spec.params)
+        full = spec.columns == "all"
+        self.kept: list[Any] = []  # arrays that compiled code reads
+        groups = self._lanes(most, least)
+        self.per_lane = max(map(len, groups))
+        state, held, orders = _opening(spec) if before is None else (before.state, before.holdings, before.orders)
+        self.state, self.params = self.put(state.copy()), self.put(np.ascontiguousarray(spec.params))
+        columns = len(MONEY) if full else 2
+        self.money = self.zeros((columns, k, t_count), np.float64, np.nan)
+        self.counts = self.zeros((len(COUNTS), k, t_count), np.int32) if full else None
+        self.positions = self.zeros((k, t_count, n), np.float64, np.nan) if spec.positions else None
+        self.holdings, self.orders = self.put(held.copy()), self.put(orders.copy())
+        self.logs: list[list[np.ndarray]] = [[], []]
+        self.log_bars = t_count
+        self.log_room = 0
+        if spec.fills:
+            per_bar = self.per_lane * n * _CUTS
+            self.log_bars = max(1, log_bytes // (len(groups) * per_bar * FILL.itemsize))
+            self.log_room = min(self.log_bars, t_count) * per_bar
+        self.fills, self.cuts = (self.zeros(len(groups) * self.log_room, FILL, None) for _ in range(2))
+        self.logged = self.zeros((len(groups), 2), np.int64)
+        self.portfolio = self.zeros(3, np.float64)
+        self.given = [self.zeros(n, np.float64) for _ in _GIVEN] if spec.callback else []
+        self.opened = False
+        size = lane_bytes(self.per_lane, n)
+        self.arena = self.zeros(len(groups) * size, np.uint8)
+        due = spec.due()
+        rows = np.zeros(len(groups), ROWS)
+        for i, members in enumerate(groups):
+            self._fill(rows[i], members, due)
+        record = np.zeros(1, RECORD)
+        record["T"], record["N"], record["K"], record["columns"] = t_count, n, k, columns
+        record["logging"], record["log_room"] = spec.fills, self.log_room
+        record["lane_bytes"], record["stride"] = size, _stride(n)
+        for name in ("params", "state", "money", "positions", "holdings", "orders", "counts", "fills", "cuts", "logged",
+                     "arena"):  # fmt: skip
+            record[name] = self._at(getattr(self, name))
+        record["book"] = self._at(self.portfolio)
+        self.launch = np.zeros(1, LAUNCH)
+        self.launch["lanes"] = len(groups)
+        self.launch["rows"], self.launch["record"] = self._keep(rows), self._keep(record)
+
+    def put(self, array: np.ndarray) -> Any:
+        """The array in the engine's memory."""
+        return array
+
+    def panel(self, array: np.ndarray, weights: bool) -> Any:
+        """The same for a (T, N) panel, of the market or of weights."""
+        return self.put(array)
+
+    def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> Any:
+        """A new array; fill=None leaves it as it comes."""
+        if fill is None:
+            return np.empty(shape, dtype)
+        return np.zeros(shape, dtype) if fill == 0.0 else np.full(shape, fill, dtype)
+
+    def address(self, array: Any) -> int:
+        """Where the array begins."""
+        return array.ctypes.data
+
+    def host(self, array: Any, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """A NumPy copy, of entries [start, stop) of a flat array."""
+        return array[start:stop].copy()
+
+    def write(self, array: Any, values: np.ndarray) -> None:
+        """Copy NumPy values into an array of `zeros`."""
+        array[...] = values
+
+    def clear(self, array: Any) -> None:
+        """Set every entry to 0."""
+        array[...] = 0
+
+    def bars_a_call(self) -> int:
+        """How many bars a call may move."""
+        return self.spec.market.shape[0]
+
+    def call(self, launch: np.ndarray) -> None:
+        """Run the lanes of a LAUNCH struct."""
+        raise NotImplementedError
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Run bars t0..t1-1; t0 is where the last call stopped."""
+        if t0 != self.t or self.opened or not t0 <= t1 <= self.spec.market.shape[0]:
+            raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {self.spec.market.shape[0]}")
+        step = max(1, min(self.bars_a_call(), self.log_bars))
+        while self.t < t1:
+            stop = min(t1, self.t + step)
+            self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, stop, stop == t1
+            self._move(stop)
+
+    def _move(self, stop: int) -> None:
+        """One call and what it logged. After Ctrl-C nobody knows whether the lanes have moved: no call goes on."""
+        at, self.t = self.t, ADRIFT
+        try:
+            self.call(self.launch)
+            if self.spec.fills and stop > at:
+                self._drain()
+        except Exception:  # of a call that did not run
+            self.t = at
+            raise
+        self.t = stop
+
+    def open_bar(self, t: int) -> bool:
+        """[S1] to [S5m], with same_close [S1] to [S5d]; whether a strategy may decide now."""
+        if not t == self.t < self.spec.market.shape[0] or self.opened or not self.spec.callback:
+            raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
+        self._half("open")
+        self.opened = True
+        return bool(self.host(self.portfolio)[2])
+
+    def book(self) -> Book:
+        """The portfolio at the open bar."""
+        cash, equity, _ = self.host(self.portfolio).tolist()
+        return Book(cash, equity, self.host(self.holdings)[0], self.host(self.orders)[0])
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """[S6] to [S9] of the open bar."""
+        if t != self.t or not self.opened:
+            raise ValueError(f"close_bar({t}): open_bar({self.t}) comes first")
+        for name, at in zip(_GIVEN, self.given, strict=True):
+            values = None if decision is None else getattr(decision, name)
+            self.launch[name] = 0 if values is None else self.address(at)
+            if values is not None:
+                self.write(at, values)
+        self._half("close")
+        self.opened = False
+
+    def _half(self, phase: str) -> None:
+        self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, self.t + 1, True
+        self.launch["phase"] = PHASES.index(phase)
+        self._move(self.t + (phase == "close"))
+        self.launch["phase"] = PHASES.index("bars")
+
+    def result(self) -> RawResult:
+        """The record of bars [0, t)."""
+        if self.t == ADRIFT:
+            raise ValueError("result(): the session was interrupted within a call; run it again")
+        names = ("money", "counts", "state", "holdings", "orders", "positions")
+        arrays = {name: None if (a := getattr(self, name)) is None else self.host(a) for name in names}
+        logs = dict(zip(("fills", "cuts"), self.logs, strict=True)) if self.spec.fills else {}
+        t, before = self.before
+        if before is not None:
+            arrays["money"][:, :, :t] = before.money[:, :, :t]
+            if before.counts is not None:
+                arrays["counts"][:, :, :t] = before.counts[:, :, :t]
+            if before.positions is not None:
+                arrays["positions"][:, :t] = before.positions[:, :t]
+            logs = {name: [getattr(before, name), *log] for name, log in logs.items()}
+        return RawResult(self.name, **arrays, **{name: ordered(log) for name, log in logs.items()})
+
+    def _drain(self) -> None:
+        """Take what the lanes logged."""
+        logged = self.host(self.logged)
+        room = self.log_room
+        for which, log in enumerate((self.fills, self.cuts)):
+            for lane, count in enumerate(logged[:, which].tolist()):
+                if count:
+                    self.logs[which].append(self.host(log, lane * room, lane * room + count))
+        self.clear(self.logged)
+
+    def _lanes(self, most: int, least: int) -> list[np.ndarray]:
+        """Scenario numbers, lane by lane."""
+        groups: dict[tuple, list[int]] = {}
+        for i, key in enumerate(self.spec.params[_SHARED].tolist()):
+            groups.setdefault(key, []).append(i)
+        out: list[np.ndarray] = []
+        for members in groups.values():
+            pieces = max(-(-len(members) // most), min(least // len(groups), len(members)), 1)
+            out += np.array_split(np.array(members, np.int64), pieces)
+        return out
+
+    def _fill(self, rows: np.ndarray, members: np.ndarray, due: np.ndarray) -> None:
+        """One entry of ROWS."""
+        spec, market, first = self.spec, self.spec.market, self.spec.params[members[0]]
+        lot, field = float(first["lot"]), PRICE_OF[first["execution"]]
+        unit = lots(market, lot)
+        price, mark = prices(market, field, lot), marks(market, lot)
+        happens = events(market, int(first["delist_after"]))
+        bars = sorted(happens.settled)
+        settled = [happens.settled[t] for t in bars]
+        per_bar = np.zeros(market.shape[0] + 1, np.int64)
+        per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
+        arrays = {
+            "members": members, "days": days_between(market), "unit": unit.unit, "back": market.delisting_return,
+            "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due[:, members[0]],
+            "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
+            "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
+            "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,
+            "off_asset": happens.off_asset, "opening": None if market.before is None else opening_marks(market, lot),
+        }  # fmt: skip
+        for name, array in arrays.items():
+            rows[name] = self._keep(array)
+        panels = {name: getattr(market, name) for name in _PANELS}
+        panels |= {"close": prices(market, "close", lot).values, "exec": price.values, "marks": mark}
+        panels |= {
+            "field": getattr(market, field),
+            "weights": None if spec.callback else spec.weights[first["weights"]],
+        }
+        for name, panel in panels.items():
+            if panel is not None:
+                self.kept.append(self.panel(panel, name == "weights"))
+                rows[name] = (self.address(self.kept[-1]), PANEL_KINDS.index(panel.dtype.name))
+        rows["T"], rows["N"] = market.shape
+        rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])
+        rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
+        rows["callback"] = spec.callback
+
+    def _keep(self, array: np.ndarray | None) -> int:
+        if array is None:
+            return 0
+        kept = self.put(np.ascontiguousarray(array))
+        self.kept.append(kept)
+        return self.address(kept)
+
+    def _at(self, array: Any) -> int:
+        return 0 if array is None else self.address(array)

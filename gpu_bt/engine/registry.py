@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines by name. Only "auto" and "cpu" choose; an engine named explicitly runs or raises."""
+
+from __future__ import annotations
+
+import importlib
+
+from gpu_bt.engine.spec import Engine
+from gpu_bt.errors import ConfigError, EngineUnavailable
+
+__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_COMPILING", "reasons", "resolve"]
+
+#: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
+ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
+#: Asset-bars from which "auto" takes the GPU where its kernel lies compiled on this machine, and where it must be
+#: compiled first: what the native engine does in half a second, and in the 10 s that NVRTC may take. No device has been
+#: measured.
+WORTH_A_KERNEL, WORTH_COMPILING = 5e8, 1e10
+_CHOICES = {"auto": ("cuda", "native", "numpy"), "cpu": ("native", "numpy")}
+
+
+def _load(name: str) -> Engine | str:
+    """The engine, or why this machine has none."""
+    try:
+        engine: Engine = importlib.import_module(ENGINES[name]).ENGINE
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and ENGINES[name].startswith(exc.name):
+            return "this version does not have it"
+        return f"{exc.name} is not installed"
+    return engine.missing() or engine
+
+
+def reasons() -> dict[str, str | None]:
+    """Engine name -> None where it can run on this machine, else why not."""
+    loaded = {name: _load(name) for name in ENGINES}
+    return {name: found if isinstance(found, str) else None for name, found in loaded.items()}
+
+
+def resolve(name: str = "auto", asset_bars: float = 0) -> Engine:
+    """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
+
+    asset_bars: T*N*K of the run. Below WORTH_A_KERNEL, and for strategies (0), whose arrays are NumPy's, "auto" leaves
+    the GPU out; below WORTH_COMPILING too where a kernel is still to be compiled: the CPU has ended before.
+    Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
+    """
+    if name in _CHOICES:
+        for candidate in _CHOICES[name]:
+            if candidate == "cuda" and asset_bars < WORTH_A_KERNEL:
+                continue
+            found = _load(candidate)
+            if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):
+                continue
+            return found
+    if name not in ENGINES:
+        known = ", ".join(map(repr, (*_CHOICES, *ENGINES)))
+        raise ConfigError(f"engine is {name!r}: it must be one of {known}")
+    found = _load(name)
+    if isinstance(found, str):
+        raise EngineUnavailable(f"engine {name!r} cannot run: {found}; use engine='auto'")
+    return found

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The narrow waist: what an engine is given (RunSpec) and what it gives back (RawResult). Arrays and structs only.
+
+Letters: T bars, N assets, K scenarios.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from gpu_bt.law.layout import COUNTS, FILL, MONEY
+
+__all__ = [
+    "FILL", "Before", "Book", "Decision", "Engine", "Market", "RawResult", "RunSpec", "Session", "Start", "ordered",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Before:
+    """What a market carries over from the bars before its first one, where a run goes on from a saved one.
+
+    microsecond: the previous bar.   marks: config's lot -> (N,) mark per lot after it.   silent: (N,) int64, bars in a
+    row without close and open, very negative before an asset's first price.
+    """
+
+    microsecond: int
+    marks: Mapping[float, np.ndarray]
+    silent: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Market:
+    """A panel as engines see it: checked, C-contiguous, read-only.
+
+    Prices and `volume`, `half_spread`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or float32, or None;
+    `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
+    (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64
+    (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
+    `before` is what the bars before the first one have left behind, None where there were none; it has the marks of
+    every lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
+    to the next.
+    """
+
+    microseconds: np.ndarray
+    close: np.ndarray
+    open: np.ndarray | None = None
+    high: np.ndarray | None = None
+    low: np.ndarray | None = None
+    vwap: np.ndarray | None = None
+    volume: np.ndarray | None = None
+    half_spread: np.ndarray | None = None
+    dividend: np.ndarray | None = None
+    split: np.ndarray | None = None
+    borrow_rate: np.ndarray | None = None
+    can_buy: np.ndarray | None = None
+    can_sell: np.ndarray | None = None
+    delisted_at: np.ndarray | None = None
+    delisting_return: np.ndarray | None = None
+    lot: np.ndarray | None = None
+    tie: np.ndarray | None = None
+    before: Before | None = None
+    cache: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        return self.close.shape
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "cache": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False  # which pickling forgets
+            object.__setattr__(self, name, value)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """Where K scenarios stand before the first bar: STATE[K], holdings and orders (K, N) in lots.
+
+    A status that was set before has EARLIER as its first bar. Scenarios that have ended have no rows any more.
+    """
+
+    state: np.ndarray
+    holdings: np.ndarray
+    orders: np.ndarray
+
+
+def _rows_with_targets(weights: np.ndarray) -> np.ndarray:
+    """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
+    has = ~np.isnan(weights[:, 0])
+    for t in np.flatnonzero(~has):
+        has[t] = not np.isnan(weights[t]).all()
+    return has
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunSpec:
+    """K scenarios over one market.
+
+    `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), picked by
+    params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
+    `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
+    callback: K = 1 and the decisions come bar by bar (Session.close_bar); `weights` is empty, `schedules` says when.
+    `start` is where the scenarios go on from, None = from their initial cash.
+    """
+
+    market: Market
+    params: np.ndarray
+    weights: tuple[np.ndarray, ...]
+    schedules: np.ndarray
+    columns: str = "all"
+    fills: bool = False
+    positions: bool = False
+    callback: bool = False
+    start: Start | None = None
+
+    @cached_property
+    def with_targets(self) -> tuple[np.ndarray, ...]:
+        """For each panel of `weights`, (T,) bool: the rows that are not all NaN."""
+        return tuple(map(_rows_with_targets, self.weights))
+
+    def due(self) -> np.ndarray:
+        """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target; all False in a callback
+        run."""
+        t_count = self.market.shape[0]
+        if self.callback:
+            return np.zeros((t_count, 1), bool)
+        out = np.empty((t_count, len(self.params)), bool)
+        for i, p in enumerate(self.params):
+            lag = int(p["signal_lag"])
+            out[:, i] = self.schedules[p["schedule"]]
+            out[:lag, i] = False
+            out[lag:, i] &= self.with_targets[p["weights"]][: max(0, t_count - lag)]
+        return out
+
+
+@dataclasses.dataclass(eq=False)
+class RawResult:
+    """What a session has recorded for bars [0, t).
+
+    `money` is (len(MONEY), K, T) float64 (the first two columns alone when columns="equity"), NaN from a scenario's end
+    on; `counts` is (len(COUNTS), K, T) int32 or None, 0 there. `state` is STATE[K]; `holdings` and `orders` (K, N)
+    float64 in lots, as they stand after the last bar. `fills` and `cuts` are FILL arrays ordered by scenario, bar,
+    asset, or None. `positions` is (K, T, N) float64 in shares, or None.
+    """
+
+    engine: str
+    money: np.ndarray
+    counts: np.ndarray | None
+    state: np.ndarray
+    holdings: np.ndarray
+    orders: np.ndarray
+    fills: np.ndarray | None = None
+    cuts: np.ndarray | None = None
+    positions: np.ndarray | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        """(K, T) of one column of MONEY or COUNTS."""
+        if name in MONEY:
+            return self.money[MONEY.index(name)]
+        if self.counts is None:
+            raise KeyError(name)
+        return self.counts[COUNTS.index(name)]
+
+
+def ordered(chunks: list[np.ndarray]) -> np.ndarray:
+    """One FILL log of several, by scenario, bar, asset; entries of one asset and bar keep their order."""
+    log = np.concatenate(chunks) if chunks else np.zeros(0, FILL)
+    return log[np.lexsort((log["asset"], log["bar"], log["scenario"]))]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Decision:
+    """What a strategy decides at one bar [S6]: (N,) float64 arrays, or None for nothing. Checked by who makes it.
+
+    weights: targets for [S7] and [S8] as a row of weights; NaN = none.
+    lots: direct orders, signed and not yet rounded; NaN = leave the working order alone, 0 = take it back, +-inf = an
+    order that has no price to size it with (NO_PRICE). An asset has a weight or a direct order, not both.
+    limit, stop: prices per share of the direct orders [S4l]; NaN = none.
+    """
+
+    weights: np.ndarray | None = None
+    lots: np.ndarray | None = None
+    limit: np.ndarray | None = None
+    stop: np.ndarray | None = None
+
+
+class Book(NamedTuple):
+    """The portfolio that a decision sees: money, and (N,) float64 holdings and working orders in lots, not to be
+    written to and valid until the bar is closed."""
+
+    cash: float
+    equity: float
+    lots: np.ndarray
+    orders: np.ndarray
+
+
+class Session(Protocol):
+    """A run in progress: explicit state, moved over a range of bars at a time.
+
+    A callback run may be advanced over bars that decide nothing; a bar t that decides is
+    `if open_bar(t): decision = ...book()...`, then `close_bar(t, decision)`.
+    """
+
+    def advance(self, t0: int, t1: int) -> None:
+        """Run bars t0..t1-1; t0 must be where the last call stopped. Any cutting gives the same bits."""
+
+    def open_bar(self, t: int) -> bool:
+        """The bar up to its decision: [S1] to [S5m], with same_close [S1] to [S5d]. False where nothing may be decided:
+        after the end, from a drawdown stop on, at a margin call."""
+
+    def book(self) -> Book:
+        """The portfolio at the open bar; only where `open_bar` was True."""
+
+    def close_bar(self, t: int, decision: Decision | None) -> None:
+        """The rest of the bar: [S6] to [S9], with same_close [S6] [S7] [S8] [S4] [S5] [S5d] [S5m] [S9]. The decision is
+        None where `open_bar` was False."""
+
+    def result(self) -> RawResult:
+        """The record so far."""
+
+
+class Engine(Protocol):
+    """What the registry holds. `name` is what a result shows."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """None where the engine can run on this machine, else the reason, for a person."""
+
+    def ready(self) -> bool:
+        """Whether `open` begins at once; False where it compiles for seconds first."""
+
+    def open(self, spec: RunSpec) -> Session:
+        """A session at bar 0."""
+
+
+Progress = Callable[[int, int], None]

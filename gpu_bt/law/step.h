@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The law's arithmetic of one asset and of one scenario (docs/semantics.md), for the host and for CUDA devices.
+ *
+ * Every expression keeps the law's order of operations. It must be compiled without contraction to multiply-add
+ * (-ffp-contract=off, --fmad=false) and without value-changing optimisation. A limit that is off is NaN: every
+ * comparison with it is false. layout.h is rendered from gpu_bt/law/layout.py by the build. */
+#pragma once
+#include "layout.h"
+
+#ifdef __CUDACC__
+#define BT_FN static __device__ __forceinline__
+#else
+#include <float.h>
+#include <math.h>
+#define BT_FN static inline __attribute__((always_inline))
+static_assert(FLT_EVAL_METHOD == 0, "double arithmetic must not be carried out in a wider format");
+#endif
+
+#define BT_SNAP 1e-6                           /* within this of a whole number of lots, an order is that number */
+#define BT_SHAVE (1.0 - 9.094947017729282e-13) /* 1 - 2^-40 keeps a scaled order strictly inside its bound */
+#define BT_WORST 0.95                          /* the largest adverse move of a price */
+#define BT_LIMIT 2251799813685248.0            /* 2^51 units of a grid */
+#define BT_HUGE 1.7976931348623157e308         /* the largest double */
+#define BT_MAGIC 6755399441055744.0            /* 1.5 * 2^52 */
+#define BT_WEIGHT_TICK 9.094947017729282e-13   /* 2^-40, the grid of sums of weights */
+
+/* Numbers: max(a, b), min(a, b), sgn, and "a, at most b where b is on". */
+BT_FN double bt_max(double a, double b) { return a > b ? a : b; }
+BT_FN double bt_min(double a, double b) { return a < b ? a : b; }
+BT_FN double bt_sign(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : 0.0; }
+BT_FN double bt_at_most(double a, double b) { return b < a ? b : a; }
+
+/* Numbers: R(x), half to even, below 2^51 units of the grid; magic is 1.5*2^52 units. Never a negative zero. */
+BT_FN double bt_round(double x, double magic) { return (x + magic) - magic; }
+
+/* Numbers: R(x) of any size, for an amount that no test bounds by itself. */
+BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick + 0.0; }
+
+/* Numbers: the ledger's test of a sum, written so that NaN fails. */
+BT_FN int bt_inside(double x, double limit) { return fabs(x) < limit; }
+
+/* [S2] [S8] whole(x). */
+BT_FN int bt_near(double x) { return fabs(x - rint(x)) <= BT_SNAP; }
+BT_FN double bt_whole(double x) {
+    double r = rint(x);
+    return (fabs(x - r) <= BT_SNAP ? r : trunc(x)) + 0.0;
+}
+
+/* [S8] An order in lots: toward zero or to the nearest lot, and rint(x) within 1e-6 of it either way. */
+BT_FN double bt_order(double x, int nearest) {
+    double r = rint(x), t = trunc(x);
+    if (nearest) {
+        double away = trunc(fabs(x) + 0.5);
+        t = x < 0.0 ? -away : away;
+    }
+    return (fabs(x - r) <= BT_SNAP ? r : t) + 0.0;
+}
+
+/* [S1] Interest and the borrow fee of a short h < 0. */
+BT_FN double bt_interest(const bt_params *p, double cash, double days) {
+    double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;
+    return bt_round_any(cash * (rate * (days / 360.0)), p->tick);
+}
+BT_FN double bt_borrow_fee(double h, double mark, double rate, double days, double magic) {
+    return bt_round((-h * mark) * (rate * (days / 365.0)), magic);
+}
+
+/* [S3] What a holding is settled for. */
+BT_FN double bt_settled(double h, double mark, double back, double magic) {
+    return bt_round(h * (mark * (1.0 + back)), magic);
+}
+
+/* [S4] 1. The participation cap in lots; NaN where it is off. */
+BT_FN double bt_volume_cap(double participation, double volume, double unit, int whole) {
+    double shares = participation * volume;
+    return whole ? trunc(shares / unit) : shares;
+}
+
+/* [S4] 2. The adverse move; `inverse` is 1/sqrt(volume), 0 without volume. */
+BT_FN double bt_adverse(double slippage, double half_spread, double impact, double shares, double inverse) {
+    double a = slippage + half_spread + impact * (sqrt(shares) * inverse);
+    return a < BT_WORST ? a : BT_WORST;
+}
+
+/* [S5] What a holding is worth; 0 where nothing is held: a split of an absurd ratio may make a mark infinite. */
+BT_FN double bt_worth(double h, double mark, double magic) { return h != 0.0 ? bt_round(h * mark, magic) : 0.0; }
+
+/* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3. Operands are selected,
+ * not results: compilers make vector code of that. The amounts are >= 0, so `magic` is 2^52 units here, which rounds
+ * right up to 2^52 of them: drag is tested in two parts alone. */
+typedef struct bt_cost {
+    double ref, drag, slip, base;
+} bt_cost;
+BT_FN bt_cost bt_charge(double q, double F, double a, double unit, const bt_params *p, double magic) {
+    bt_cost c;
+    double size = fabs(q), n = size * F, move = n * a, v = n + copysign(move, q);
+    double most = p->max_commission_rate * n, least = q != 0.0 ? p->min_commission : 0.0;
+    double variable = bt_at_most((size * unit) * p->commission_per_share + v * p->commission_rate, most);
+    double fee = bt_at_most(bt_max(variable, least), most) + v * (q < 0.0 ? p->sell_tax : 0.0);
+    c.ref = bt_round(n, magic);
+    c.drag = bt_round(move + fee, magic);
+    c.slip = bt_round(move, magic);
+    c.base = c.ref + bt_round(move + bt_max(variable - p->min_commission, 0.0), magic);
+    return c;
+}
+/* The same without a fee per share, a maximum and a tax, whose terms would be exact zeros. */
+BT_FN bt_cost bt_charge_lean(double q, double F, double a, double rate, double minimum, double magic) {
+    bt_cost c;
+    double n = fabs(q) * F, move = n * a, v = n + copysign(move, q);
+    double least = q != 0.0 ? minimum : 0.0, fee = bt_max(v * rate, least);
+    c.ref = bt_round(n, magic);
+    c.drag = bt_round(move + fee, magic);
+    c.slip = bt_round(move, magic);
+    c.base = c.ref + bt_round(move + bt_max(v * rate - minimum, 0.0), magic);
+    return c;
+}
+
+/* [S4] 3. lambda, and the class of a remainder. */
+BT_FN double bt_cash_factor(double funds, double buys, double base, double minimum, double tick) {
+    double room = funds - buys * (minimum + 4.0 * tick);
+    return (base == 0.0 ? 0.0 : bt_max(room / base, 0.0)) * BT_SHAVE;
+}
+BT_FN double bt_class(double scaled, double cut, double tie) { return 64.0 * trunc(8.0 * (scaled - cut)) + tie; }
+
+/* [S4m] The part of q that reduces h, and the factor of all increases. */
+BT_FN double bt_reduction(double q, double h) {
+    double size = bt_min(fabs(q), fabs(h));
+    return q < 0.0 && h > 0.0 ? -size : q > 0.0 && h < 0.0 ? size : 0.0;
+}
+BT_FN double bt_leverage_factor(double bound, double gross, double more) {
+    return bt_max((bound - gross) / more, 0.0) * BT_SHAVE;
+}
+
+/* [S5m] The order of a holding in a margin call; f is (E/maintenance_margin)/gross. */
+BT_FN double bt_call_order(double h, double f, int whole) {
+    double size = fabs(h) * (1.0 - f);
+    size = bt_min(fabs(h), whole ? ceil(size) : size);
+    return (h > 0.0 ? -size : h < 0.0 ? size : 0.0) + 0.0;
+}
+
+/* [S7] The weight of a holding, the name cap, and the factor of a cap. */
+BT_FN double bt_weight(double h, double mark, double equity, double magic) {
+    return h != 0.0 ? bt_worth(h, mark, magic) * (1.0 / equity) : 0.0;
+}
+BT_FN double bt_name_cap(double w, double top) { return w > top ? top : w < -top ? -top : w; }
+BT_FN double bt_factor(double part, double whole) { return whole == 0.0 ? 0.0 : bt_max(part / whole, 0.0); }
+BT_FN double bt_weight_round(double x) { return bt_round(x, BT_WEIGHT_TICK * BT_MAGIC); }
+
+/* [S8] Lots to trade before rounding; scale is E*(1 - cash_buffer), u is 1/P. */
+BT_FN double bt_wanted(double scale, double w, double u, double h) { return (scale * w) * u - h; }

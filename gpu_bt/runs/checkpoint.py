@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a run in a file, from which a run over later bars goes on with the bits of one long run.
+
+What is carried (semantics.md, One bar): cash, holdings, orders, peak, statuses; of the panel mark, bars since the last
+price, schedule counter, previous timestamp, assets delisted; and the weights rows that a signal_lag still has to read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_bt import __version__
+from gpu_bt.analysis.result import write_beside
+from gpu_bt.config import Config
+from gpu_bt.data.clock import named_bars
+from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.prepare import marks, silence
+from gpu_bt.engine.spec import Before, Market, RawResult, Start
+from gpu_bt.errors import PanelError, ResultError
+from gpu_bt.law.layout import EARLIER, NEVER, SCENARIO_STATUS, STATE
+
+__all__ = ["Saved", "load", "save"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Saved:
+    """What a file holds. Letters: N assets, L <= signal_lag rows.
+
+    before, start: as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N) last weights rows.
+    delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.   earlier: status -> bar at
+    which it was first set, microseconds.
+    """
+
+    before: Before
+    start: Start
+    named: int
+    rows: np.ndarray
+    delisted: np.ndarray
+    opening: float
+    earlier: Mapping[str, int]
+
+    def market(self, market: Market) -> Market:
+        """The later bars' market, with what it carries over. What was delisted stays so: it holds nothing any more."""
+        gone = np.where(self.delisted, 0, market.delisted_at)
+        return dataclasses.replace(market, before=self.before, delisted_at=gone, cache={})
+
+    def read(self, weights: np.ndarray, lag: int) -> np.ndarray:
+        """(T, N) the weights row that each bar reads, so that they may be run without a lag."""
+        if not lag:
+            return weights
+        early = np.full((lag - len(self.rows), weights.shape[1]), np.nan)
+        return np.ascontiguousarray(np.concatenate([early, self.rows, weights])[: len(weights)])
+
+
+def save(
+    panel: Panel, market: Market, config: Config, weights: np.ndarray, saved: Saved | None,
+    path: str | os.PathLike[str], raw: RawResult,
+) -> Path:  # fmt: skip
+    """Write the state after a run's last bar. market: the run's own, with what it carried over itself.
+
+    Raises ResultError where the disk refuses.
+    """
+    named = _named(panel, config, panel.next_timestamp)
+    rows = np.concatenate([saved.rows, weights]) if saved else weights
+    *_, silent = silence(market)
+    first = raw.state["first_bar"][0]
+    stamps = panel.microseconds
+    earlier = {name: int(stamps[bar]) for name, bar in zip(SCENARIO_STATUS, first, strict=True) if bar >= 0}
+    equity = raw.money[0, 0][~np.isnan(raw.money[0, 0])]
+    opening = float(equity[-1]) if len(equity) else saved.opening if saved else config.initial_cash
+    state = raw.state.copy()
+    state["first_bar"] = np.where(first == NEVER, NEVER, EARLIER)
+    head = {
+        "parts": _parts(panel, config),
+        "microsecond": int(stamps[-1]),
+        "named": int(named.sum()) + (saved.named if saved else 0),
+        "last_named": bool(named[-1]),
+        "opening": opening.hex(),
+        "earlier": {**(saved.earlier if saved else {}), **earlier},
+    }
+    arrays = {name: state[name] for name in STATE.names} | {
+        "head": np.array(json.dumps(head)),
+        "holdings": raw.holdings,
+        "orders": raw.orders,
+        "marks": marks(market, config.lot)[-1],
+        "silent": silent,
+        "rows": np.asarray(rows[len(rows) - min(config.signal_lag, len(rows)) :], np.float64),
+        "delisted": (market.delisted_at >= 0) & (market.delisted_at < len(stamps)),
+    }
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:
+            np.savez(file, **arrays)
+
+    write_beside(Path(path), write)
+    return Path(path)
+
+
+def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
+    """Read a state for a run over later bars of the same assets under the same config.
+
+    Raises ResultError where the file is no such state or belongs to other assets, another config or version; PanelError
+    where the panel does not begin after its last bar, or the decision at that bar was not taken.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        head = json.loads(found["head"].item())
+        parts = head["parts"]
+        state = np.zeros(1, STATE)
+        for name in STATE.names:
+            state[name] = found[name]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or "it is not whole, or something else"
+        raise ResultError(f"{path} is no saved state ({reason}): make one with result.checkpoint(path)") from error
+    for name, value in _parts(panel, config).items():
+        if parts.get(name) != value:
+            raise ResultError(f"{path} was saved with another {name}: go on with the same, or begin without resume=")
+    _check_time(path, panel, config, head)
+    start = Start(state, found["holdings"], found["orders"])
+    before = Before(head["microsecond"], {config.lot: found["marks"]}, found["silent"])
+    opening = float.fromhex(head["opening"])
+    return Saved(before, start, head["named"], found["rows"], found["delisted"], opening, head["earlier"])
+
+
+def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]) -> None:
+    last = np.array([head["microsecond"]])
+    if panel.microseconds[0] <= last[0]:
+        moment = str(last.view("datetime64[us]")[0])
+        raise PanelError(
+            f"the panel begins at {panel.label(0)}, and {path} ends at {moment}: pass the bars after it alone"
+        )
+    following = int(panel.microseconds[0])
+    if bool(named_bars(last, panel.time_zone, following, config.rebalance)[0]) != head["last_named"]:
+        raise PanelError(
+            f"{path} ends at the end of a {config.rebalance}, which its run could not know: pass next_timestamp= to"
+            " that panel, so that its last bar decides"
+        )
+
+
+def _parts(panel: Panel, config: Config) -> dict[str, str]:
+    return {
+        "version": __version__,
+        "list of assets": fingerprint(panel.assets),
+        "config": fingerprint(config.to_dict()),
+        "lot of the panel": fingerprint(None if panel.lot is None else panel.lot),
+        "time zone": str(panel.time_zone),
+    }
+
+
+def _named(panel: Panel, config: Config, following: np.datetime64 | None) -> np.ndarray:
+    after = None if following is None else int(following.astype(np.int64))
+    return named_bars(panel.microseconds, panel.time_zone, after, config.rebalance)

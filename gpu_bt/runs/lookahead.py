@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check_lookahead: does a strategy's decision change when only data after it changes?
+
+Letters: T bars, N assets.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from types import CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.config import Config
+from gpu_bt.data.panel import PRICE_RANGE, PRICES, Panel
+from gpu_bt.engine.registry import resolve
+from gpu_bt.errors import BacktestWarning, StrategyError
+from gpu_bt.runs.batch import FIELDS
+from gpu_bt.runs.run import callback_spec, check_fields, schedule_of
+from gpu_bt.runs.strategy import Strategy, drive
+
+__all__ = ["check_lookahead"]
+
+
+def check_lookahead(
+    strategy: Strategy | type[Strategy] | Callable[[Panel], Strategy],
+    panel: Panel,
+    config: Config | None = None,
+    *,
+    cuts: int = 8,
+    seed: int = 0,
+    engine: str = "auto",
+) -> None:
+    """Run the strategy, then again with everything after some bars changed: its decisions up to them must be the same.
+
+    strategy: an instance (each run gets a deep copy), a class, or a factory, which is given the panel of its run: use
+    that where signals are computed from the whole panel beforehand. Besides the panel, changed are arrays whose first
+    dimension is T, the panel itself, and lists, tuples and dicts of them, where they are attributes of the strategy,
+    variables that its methods or the factory close over, or globals that they name (put back afterwards); what hides
+    elsewhere (in tables, files, other modules) is not found.
+    cuts: how many bars after which the future is changed, spread over those with a decision.   seed: of the changes.
+
+    Raises StrategyError naming the first bar whose decision changed and its assets, or saying that two equal runs of
+    the strategy differ, so that nothing can be checked.
+    """
+    config = Config() if config is None else config
+    check_fields(panel, config)
+    chosen_engine, bars, rng = resolve(engine), schedule_of(panel, config), np.random.default_rng(seed)
+
+    def fresh(market: Panel) -> Strategy:
+        if isinstance(strategy, Strategy):
+            return copy.deepcopy(strategy, {id(panel): panel})
+        return strategy() if isinstance(strategy, type) else strategy(market)
+
+    def decisions(mine: Strategy, market: Panel, until: int | None = None) -> dict[int, np.ndarray]:
+        """Bar -> (4, N) weights, lots, limits and stops decided there."""
+        out: dict[int, np.ndarray] = {}
+        session = chosen_engine.open(callback_spec(market, config, bars))
+        drive(mine, market, config, session, bars, until=until, log=out.__setitem__)
+        return out
+
+    first = fresh(panel)
+    whole = decisions(first, panel)
+    if found := _difference(whole, decisions(fresh(panel), panel), panel):
+        rule = "differs between two equal runs: seed its random numbers and set its state in initialize"
+        raise StrategyError(f"{found[1]} {rule}")
+    decided = [t for t, cells in whole.items() if not np.isnan(cells).all()] or list(whole)
+    differences = []
+    for cut in sorted({decided[i] for i in np.linspace(0, len(decided) - 1, cuts).astype(int)} if decided else ()):
+        future = _Future(panel, cut, rng)
+        with ExitStack() as put_back:
+            for old, put in _variables([strategy, *_methods(type(first))]):
+                if (new := future.of(old)) is not old:
+                    put_back.callback(put, old)
+                    put(new)
+            mine = fresh(future.panel)
+            vars(mine).update({name: future.of(value) for name, value in vars(mine).items()})
+            part = decisions(mine, future.panel, cut + 1)
+        if found := _difference({t: cells for t, cells in whole.items() if t <= cut}, part, panel):
+            differences.append((found[0], cut, found[1]))
+    if differences:
+        _, cut, what = min(differences)
+        raise StrategyError(f"{what} changes with data after {panel.label(cut)}: it looks ahead")
+
+
+def _difference(whole: dict[int, np.ndarray], part: dict[int, np.ndarray], panel: Panel) -> tuple[int, str] | None:
+    """The first bar with another decision, and what to call it; a bar asked in one run alone is one, too."""
+    for t in sorted(whole.keys() | part.keys()):
+        nothing = np.full((4, panel.shape[1]), np.nan)
+        one, two = whole.get(t, nothing), part.get(t, nothing)
+        other = np.flatnonzero(~((one == two) | (np.isnan(one) & np.isnan(two))).all(axis=0))
+        if len(other):
+            names = ", ".join(panel.assets[i] for i in other[:3]) + (", ..." if len(other) > 3 else "")
+            return t, f"the decision at {panel.label(t)} for {names}"
+    return None
+
+
+def _methods(kind: type) -> Iterator[Any]:
+    """What the classes of a strategy define."""
+    for base in kind.__mro__[: kind.__mro__.index(Strategy)]:
+        yield from vars(base).values()
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that a function and those inside it look up."""
+    return set(code.co_names).union(*(_names(x) for x in code.co_consts if isinstance(x, CodeType)))
+
+
+def _variables(functions: Iterable[Any]) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+    """(value, setter) of what functions close over and of the globals that they name. One met twice has been changed
+    the first time, and is changed again."""
+    for function in functions:
+        if isinstance(function, FunctionType):
+            for cell in function.__closure__ or ():
+                yield cell.cell_contents, functools.partial(setattr, cell, "cell_contents")
+            space = function.__globals__
+            for name in _names(function.__code__) & space.keys():
+                yield space[name], functools.partial(space.__setitem__, name)
+
+
+class _Future:
+    """The panel, and what is made of it or kept beside it, with other rows after bar `cut`."""
+
+    def __init__(self, panel: Panel, cut: int, rng: np.random.Generator) -> None:
+        self.old, self.cut, self.rng = panel, cut, rng
+        self.panel = self._changed()
+
+    def of(self, value: Any) -> Any:
+        """The value, or what stands for it in the changed future."""
+        if value is self.old:
+            return self.panel
+        (t, n), kind = self.old.shape, type(value)
+        if kind is np.ndarray and value.dtype.kind in "biuf" and value.ndim and len(value) == t:
+            return self._rows(value, 1.0) if t != n or value.shape == (t, n) else value  # (N,) is no history
+        if kind in (list, tuple, dict):
+            new = [self.of(x) for x in (value.values() if kind is dict else value)]
+            if any(a is not b for a, b in zip(new, value.values() if kind is dict else value, strict=True)):
+                return dict(zip(value, new, strict=True)) if kind is dict else kind(new)
+        return value
+
+    def _rows(self, array: np.ndarray, size: float) -> np.ndarray:
+        """Rows after `cut` in another order; numbers scaled at random by about e**size, some bools the other way."""
+        out, order = array.copy(), self.rng.permutation(len(array))
+        rows = array[order[order > self.cut]]
+        if array.dtype.kind == "b":
+            rows = rows ^ (self.rng.random(rows.shape) < 0.2)
+        elif array.dtype.kind == "f" and size:
+            rows = rows * np.exp(self.rng.normal(0, size, rows.shape))
+        out[self.cut + 1 :] = rows
+        return out
+
+    def _changed(self) -> Panel:
+        panel, cut, shape = self.old, self.cut, self.old.shape
+        later, factor, gone = np.arange(shape[0])[:, None] > cut, np.exp(self.rng.normal(0, 1.0, shape)), None
+        gone = later & (self.rng.random(shape) < 0.05)
+        fields = {name: getattr(panel, name) for name in FIELDS if getattr(panel, name) is not None}
+        for name, values in fields.items():
+            if name in PRICES:  # one factor and one set of gaps, so that open, high, low and close keep their order
+                moved = np.where(later, np.clip(values * factor, *PRICE_RANGE), values)
+                fields[name] = np.where(gone, np.nan, moved).astype(values.dtype)
+            else:
+                fields[name] = self._rows(values, 1.0 if name in ("volume", "half_spread") else 0.0)
+        off = panel.delisted_at
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BacktestWarning)  # a split moved to another bar is not shown by the prices
+            return Panel(
+                **fields, timestamps=panel.timestamps, assets=panel.assets, time_zone=panel.time_zone,
+                delisted_at=np.where(off > cut, self.rng.integers(cut + 1, shape[0] + 1, shape[1]), off),
+                delisting_return=panel.delisting_return, lot=panel.lot, group=panel.group, prices=panel.prices,
+                next_timestamp=panel.next_timestamp,
+            )  # fmt: skip

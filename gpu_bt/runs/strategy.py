@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strategy: a decision a bar over the whole cross-section, written as a class; its orders, and the loop that asks it.
+
+Letters: N assets.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from gpu_bt.config import Config
+from gpu_bt.data.panel import PRICE_RANGE, Panel
+from gpu_bt.engine.prepare import lots, marks
+from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
+from gpu_bt.errors import ConfigError, StrategyError
+from gpu_bt.runs.batch import Batch, column_of
+from gpu_bt.runs.exits import Exits
+
+__all__ = ["Portfolio", "Strategy", "drive"]
+
+#: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
+Assets = Any
+Amount = float | Sequence[float] | np.ndarray
+_MAX_WEIGHT = 1000.0
+_MAX_AMOUNT = 1e15
+_WEIGHTS, _LOTS, _LIMIT, _STOP = range(4)
+
+
+class Strategy:
+    """Decides once per bar for all assets: subclass it, override `on_data_batch`, pass an instance to `run`.
+
+    Parameters are plain attributes. A run works on the instance itself and begins with `initialize`, so that what is
+    set there is fresh in every run. `rebalance`, `rebalance_every` and `rebalance_offset` of the Config say at which
+    bars the strategy is asked (default: every bar); it is not asked after the end, from a drawdown stop on, nor at a
+    bar with a margin call. `signal_lag` is refused.
+
+    Orders are differences against what is held, never additions: asking twice is asking once. An asset has one working
+    order; the last call for an asset within a bar counts, and replaces what worked before. NaN as an amount leaves an
+    asset as it is. `assets` is a name, an index, a list of either, an index array, or an (N,) bool mask.
+    What a strategy does wrong is a StrategyError that names bar and asset; any error in it names its bar in a note.
+    """
+
+    #: Built-in stops of every position, or None.
+    exits: Exits | None = None
+    _desk: _Desk | None = None
+
+    def initialize(self) -> None:
+        """Called once, before the first bar."""
+
+    def on_data_batch(self, timestamp: dt.datetime, batch: Batch) -> None:
+        """Called at each scheduled bar, after its fills: `timestamp` in the panel's time zone; the cross-section."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method on_data_batch(self, timestamp, batch)")
+
+    def finalize(self) -> None:
+        """Called once, after the last bar; `portfolio` is then that at the end."""
+
+    def risk(self, targets: np.ndarray, portfolio: Portfolio, batch: Batch) -> np.ndarray:
+        """(N,) target weights to use instead of `targets` (NaN = none), at each bar that asks; default: the same.
+        A number for an asset replaces its direct order. The limits of the Config, and `exits`, apply after it."""
+        return targets
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """What is held now."""
+        return Portfolio(self._open_desk("portfolio"))
+
+    def order_target_percent(self, assets: Assets, weight: Amount | None = None) -> None:
+        """Hold this fraction of equity: [S7] and [S8] of docs/semantics.md, as a weights row does. |weight| <= 1000;
+        0 closes. With one argument: a full (N,) row of weights, NaN = no target."""
+        self._open_desk("order_target_percent").targets("order_target_percent", assets, weight)
+
+    def order_target_value(self, assets: Assets, value: Amount | None = None) -> None:
+        """Hold this much money's worth at the close: x = value/(close*lot) - h lots, rounded as [S8] rounds; NO_PRICE
+        without a close; 0 closes. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
+        self._open_desk("order_target_value").target_value(assets, value)
+
+    def order_target_shares(self, assets: Assets, shares: Amount | None = None) -> None:
+        """Hold this many shares: x = shares/lot - h lots, else as `order_target_value`."""
+        self._open_desk("order_target_shares").target_shares(assets, shares)
+
+    def order(self, assets: Assets, shares: Amount, *, limit: Amount | None = None, stop: Amount | None = None) -> None:
+        """Buy (> 0) or sell (< 0) shares: x = shares/lot lots, rounded as [S8] rounds; 0 = no order.
+
+        limit, stop: prices per share ([S4l]; NaN or None = none), worked off on the open, high and low of the bars that
+        follow, until filled, replaced or cancelled (`unfilled="cancel"`: one bar). Raises StrategyError where the panel
+        lacks one of them.
+        """
+        self._open_desk("order").order(assets, shares, limit, stop)
+
+    def cancel(self, assets: Assets = None) -> None:
+        """Take back the working orders of these assets, and what this bar has asked for them so far; None = of all."""
+        self._open_desk("cancel").cancel(assets)
+
+    def close_others(self, assets: Assets) -> None:
+        """Target 0 for every other asset that is held, has a working order, or was ordered at this bar."""
+        self._open_desk("close_others").close_others(assets)
+
+    def _open_desk(self, what: str) -> _Desk:
+        if self._desk is None or self._desk.book is None:
+            raise StrategyError(f"{what} at no bar: it is for on_data_batch, while `run` asks the strategy")
+        return self._desk
+
+
+class Portfolio:
+    """What is held at the bar, after its fills; (N,) arrays are read-only."""
+
+    __slots__ = ("_book", "_desk")
+
+    def __init__(self, desk: _Desk) -> None:
+        self._desk, self._book = desk, desk.now()
+
+    @property
+    def equity(self) -> float:
+        """Cash and holdings at their marks."""
+        return self._book.equity
+
+    @property
+    def cash(self) -> float:
+        """Money not invested; negative where a margin account has borrowed."""
+        return self._book.cash
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(N,) shares held, signed."""
+        return _read_only(self._book.lots * self._desk.lots.unit)
+
+    @property
+    def orders(self) -> np.ndarray:
+        """(N,) shares of the working orders, signed: what earlier bars left unfilled."""
+        return _read_only(self._book.orders * self._desk.lots.unit)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(N,) R(h*m): money each holding adds to equity, signed; cash + values.sum() == equity."""
+        held, tick = self._book.lots, self._desk.config.tick
+        worth = np.where(held != 0, held * self._desk.marks, 0.0)
+        return _read_only(np.rint(worth / tick) * tick)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(N,) values*(1/equity)."""
+        return _read_only(self.values * (1 / self.equity))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+class _Desk:
+    """The orders of one bar on their way to the engine: (4, N) of weights, lots, limits and stops, NaN = nothing."""
+
+    def __init__(self, panel: Panel, config: Config, session: Session) -> None:
+        self.panel, self.config, self.session = panel, config, session
+        self.lots = lots(panel.market, config.lot)
+        self.n = panel.shape[1]
+        self.bar = 0
+        self.book: Callable[[], Book] | None = None
+        self._seen: Book | None = None
+        self.cells: np.ndarray | None = None
+        self.direct = False  # some cell may hold a direct order
+        self.over = False
+        self.least = 0.0 if config.account == "cash" else -1.0  # times the largest target is the smallest
+        self.watched: Exits | None = None
+
+    def open(self, bar: int, book: Callable[[], Book]) -> None:
+        self.bar, self.book, self._seen, self.cells, self.direct = bar, book, None, None, False
+
+    def close(self) -> None:
+        self.book = self._seen = None
+
+    def now(self) -> Book:
+        """The engine's book, fetched once a bar and only where somebody looks."""
+        if self._seen is None:
+            self._seen = self.book()
+        return self._seen
+
+    @property
+    def marks(self) -> np.ndarray:
+        return marks(self.panel.market, self.config.lot)[self.bar]
+
+    def decision(self) -> Decision | None:
+        if self.cells is None:
+            return None
+        return Decision(*self.cells) if self.direct else Decision(self.cells[_WEIGHTS])
+
+    # ---- from words to cells
+
+    def fail(self, what: str, rule: str, asset: Any = None) -> None:
+        where = "" if asset is None else f"[{self.panel.assets[asset]!r}]"
+        raise StrategyError(f"{what}{where} at {self.panel.label(self.bar)}: {rule}")
+
+    def put(self, row: int, where: Any, *values: Any) -> None:
+        """Set cells of a row and those below it; everything else asked for these assets before is forgotten."""
+        if self.over:
+            self.fail("an order in finalize", "the run is over; order in on_data_batch")
+        if self.cells is None:
+            self.cells = np.full((4, self.n), np.nan)
+        else:
+            self.cells[:, where] = np.nan
+        self.direct |= row == _LOTS
+        for i, x in enumerate(values):
+            self.cells[row + i, where] = x
+
+    def index(self, what: str, assets: Assets) -> np.ndarray:
+        """(k,) indices of what a user calls assets."""
+        if isinstance(assets, str):
+            return np.array([column_of(self.panel, self.bar, what, assets)])
+        array = np.atleast_1d(np.asarray(assets))
+        if array.dtype == bool and array.shape == (self.n,):
+            return np.flatnonzero(array)
+        if array.dtype.kind in "UO" and array.ndim == 1:
+            return np.array([column_of(self.panel, self.bar, what, x) for x in array.tolist()], np.int64)
+        if array.size == 0:
+            return np.empty(0, np.int64)
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            self.fail(what, f"assets are {assets!r}: pass names, indices or an (N,) bool mask")
+        if array.min() < 0 or array.max() >= self.n:
+            bad = array[(array < 0) | (array >= self.n)][0]
+            self.fail(what, f"the panel has no asset {bad}: an index must be in [0, {self.n - 1}]")
+        return array
+
+    def each(self, what: str, where: np.ndarray, x: Any) -> np.ndarray:
+        """(k,) numbers: one for each asset, or one for all."""
+        try:
+            return np.broadcast_to(np.asarray(x, np.float64), where.shape)
+        except ValueError:
+            self.fail(what, f"{len(where)} assets and {np.size(x)} numbers: pass one number, or one for each")
+
+    def amounts(self, what: str, assets: Assets, amount: Any, low: float, high: float) -> tuple[Any, np.ndarray]:
+        """(where, values) without NaN: each asset's amount, checked."""
+        if amount is None:
+            where, values = slice(None), np.asarray(assets)
+            if values.shape != (self.n,) or values.dtype.kind not in "iuf":
+                self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
+            values = values.astype(np.float64)
+        else:
+            where = self.index(what, assets)
+            values = self.each(what, where, amount)
+        if not values.size or (values.min() >= low and values.max() <= high):  # no NaN either
+            return where, values
+        if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
+            k = int(np.argmax((values < low) | (values > high)))
+            rule = f"{values[k]} is not in [{low:g}, {high:g}]"
+            if values[k] < 0 and low == 0:
+                rule = f"{values[k]}: a cash account is long-only; use Config(account='margin') for short positions"
+            self.fail(what, rule, np.arange(self.n)[where][k])
+        given = ~np.isnan(values)
+        return np.flatnonzero(given) if amount is None else where[given], values[given]
+
+    # ---- the orders
+
+    def targets(self, what: str, assets: Assets, weight: Any) -> None:
+        where, values = self.amounts(what, assets, weight, self.least * _MAX_WEIGHT, _MAX_WEIGHT)
+        self.put(_WEIGHTS, where, values)
+
+    def target_shares(self, assets: Assets, shares: Any) -> None:
+        where, values = self.amounts("order_target_shares", assets, shares, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
+        self.put(_LOTS, where, values / self.lots.unit[where] - self.now().lots[where])
+
+    def target_value(self, assets: Assets, value: Any) -> None:
+        where, values = self.amounts("order_target_value", assets, value, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
+        price = self.panel.close[self.bar][where].astype(np.float64) * self.lots.unit[where]
+        held = self.now().lots[where]
+        x = np.where(np.isnan(price), np.inf, values * (1 / price) - held)
+        self.put(_LOTS, where, np.where(values == 0, -held, x))
+
+    def order(self, assets: Assets, shares: Any, limit: Any, stop: Any) -> None:
+        if shares is None or np.isnan(np.asarray(shares, np.float64)).any():
+            self.fail("order", "shares are None or have a NaN: leave out what is not to be ordered")
+        where, values = self.amounts("order", assets, shares, -_MAX_AMOUNT, _MAX_AMOUNT)
+        prices = [self.trigger(name, where, x) for name, x in (("limit", limit), ("stop", stop))]
+        self.put(_LOTS, where, values / self.lots.unit[where], *prices)
+
+    def trigger(self, name: str, where: np.ndarray, price: Any) -> Any:
+        """Limit or stop prices, checked."""
+        if price is None or not len(where):
+            return np.nan
+        prices = self.each(f"order({name}=)", where, price)
+        lacks = [field for field in ("open", "high", "low") if getattr(self.panel, field) is None]
+        if lacks and not np.isnan(prices).all():
+            self.fail(f"order({name}=)", f"it needs open, high and low; pass {lacks[0]}= to the Panel", where[0])
+        bad = (prices < PRICE_RANGE[0]) | (prices > PRICE_RANGE[1])
+        if bad.any():
+            k = int(np.argmax(bad))
+            self.fail(f"order({name}=)", f"{prices[k]} is no price: it must be in [1e-10, 1e12], or NaN", where[k])
+        return prices
+
+    def ordered(self) -> np.ndarray:
+        """(N,) bool: an order works, or this bar has asked for something."""
+        works = self.now().orders != 0
+        return works if self.cells is None else works | ~np.isnan(self.cells[:2]).all(axis=0)
+
+    def cancel(self, assets: Assets) -> None:
+        self.put(_LOTS, self.ordered() if assets is None else self.index("cancel", assets), 0.0)
+
+    def close_others(self, assets: Assets) -> None:
+        others = self.ordered() | (self.now().lots != 0)
+        others[self.index("close_others", assets)] = False
+        self.put(_WEIGHTS, others, 0.0)
+
+    def risk(self, strategy: Strategy, batch: Batch) -> None:
+        """The strategy's `risk`, where it has one, and its `exits`."""
+        if type(strategy).risk is not Strategy.risk:
+            before = np.full(self.n, np.nan) if self.cells is None else self.cells[_WEIGHTS].copy()
+            after = strategy.risk(before, Portfolio(self), batch)
+            if after is None:
+                self.fail("risk", "it returned None: it must return (N,) targets")
+            if self.cells is not None:
+                self.cells[_WEIGHTS] = np.nan
+            self.targets("risk", after, None)
+        if strategy.exits is not None:
+            if strategy.exits is not self.watched:
+                self.watched = strategy.exits
+                self.watched.start(self.panel.market, self.config, self.bar)
+            hit = strategy.exits.hit(self.bar, self.now().lots * self.lots.unit)
+            if hit.any():
+                self.put(_WEIGHTS, hit, 0.0)
+
+
+# ---- the loop
+
+
+def drive(
+    strategy: Strategy,
+    panel: Panel,
+    config: Config,
+    session: Session,
+    schedule: np.ndarray,
+    *,
+    progress: Progress | None = None,
+    until: int | None = None,
+    log: Callable[[int, np.ndarray], None] | None = None,
+) -> RawResult:
+    """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
+
+    until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
+    stops decided there, NaN = nothing.
+    """
+    if config.signal_lag:
+        raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
+    desk = strategy._desk = _Desk(panel, config, session)
+    zone = None if panel.time_zone is None else ZoneInfo(panel.time_zone)
+    bars, at = panel.shape[0] if until is None else until, 0
+    try:
+        strategy.initialize()
+        for t in np.flatnonzero(schedule[:bars]).tolist():
+            if at < t:
+                session.advance(at, t)
+            decision = None
+            if session.open_bar(t):
+                desk.open(t, session.book)
+                try:
+                    batch = Batch(panel, t)
+                    strategy.on_data_batch(_timestamp(panel, zone, t), batch)
+                    desk.risk(strategy, batch)
+                except Exception as error:
+                    error.add_note(f"in {type(strategy).__name__}.on_data_batch at bar {t} ({panel.label(t)})")
+                    raise
+                decision = desk.decision()
+                desk.close()
+                if log is not None:
+                    log(t, np.full((4, desk.n), np.nan) if desk.cells is None else desk.cells)
+            session.close_bar(t, decision)
+            at = t + 1
+            if progress is not None and (at * 100 // bars) != (t * 100 // bars):
+                progress(at, bars)
+        session.advance(at, bars)
+        raw = session.result()
+        desk.open(bars - 1, lambda: _last_book(raw, bars))
+        desk.over = True
+        strategy.finalize()
+    finally:
+        strategy._desk = None
+    if progress is not None:
+        progress(bars, bars)
+    return raw
+
+
+def _last_book(raw: RawResult, bars: int) -> Book:
+    return Book(raw.state["cash"][0].item(), raw.money[0, 0, bars - 1].item(), raw.holdings[0], raw.orders[0])
+
+
+def _timestamp(panel: Panel, zone: ZoneInfo | None, t: int) -> dt.datetime:
+    stamp = panel.timestamps[t].item()
+    return stamp if zone is None else stamp.replace(tzinfo=dt.UTC).astimezone(zone)

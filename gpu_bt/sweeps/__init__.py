@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grids of parameters: scenarios in chunks, on any executor, resumable."""

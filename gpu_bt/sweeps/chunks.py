@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chunks of scenarios: what travels to a worker, what one needs of memory, and how it is run.
+
+Letters: T bars, N assets, k scenarios of a chunk. The arrays that all chunks share travel once per worker (Inputs), a
+chunk's own parameters with the chunk. Results are the same bits however scenarios are cut.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import mmap
+import os
+import pickle
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.config import Config
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.streams import PanelStream, WeightsStream
+from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.spec import RunSpec
+from gpu_bt.errors import BacktestWarning, ResultError
+from gpu_bt.runs.ranges import through
+from gpu_bt.runs.run import run
+
+__all__ = [
+    "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "run_here",
+    "scenario_bytes",
+]  # fmt: skip
+
+#: Bytes of a scenario per bar: rows, flows and counts as recorded and as given back; due bars; and per asset.
+_PER_BAR = {"all": 500, "equity": 100}
+_PER_ASSET = 120
+#: What an engine keeps of the panel per bar and asset: per-lot prices and marks of up to three lots, events.
+_SHARED = 72
+#: Bytes that any pass may use besides, for blocks that stay in cache.
+_SCRATCH = 48 << 20
+_mine = threading.local()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+    """What all chunks share. `key` names it, so that a worker opens it once."""
+
+    panel: Panel | PanelStream
+    weights: tuple[np.ndarray, ...] | tuple[WeightsStream, ...]
+    key: str
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """(bars, assets) of the panel that are in memory at once."""
+        t, n = self.panel.shape
+        return (min(t, self.panel.bars), n) if isinstance(self.panel, PanelStream) else (t, n)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spilled:
+    """Inputs on the disk: a pickle without its arrays, and these one after another, mapped by every worker."""
+
+    path: str
+    key: str
+
+    @classmethod
+    def write(cls, inputs: Inputs, folder: Path) -> Spilled:
+        """Write inputs.pickle and inputs.bin into a folder. Raises ResultError where the disk refuses."""
+        buffers: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(inputs, protocol=5, buffer_callback=buffers.append)
+        places, at = [], 0
+        try:
+            with open(folder / "inputs.bin", "wb") as file:
+                for buffer in buffers:
+                    view = buffer.raw()
+                    places.append((at, at + view.nbytes))
+                    file.write(view)
+                    file.write(bytes(-view.nbytes % 64))
+                    at = file.tell()
+                file.write(b"\0")  # an empty file cannot be mapped
+            (folder / "inputs.pickle").write_bytes(pickle.dumps((head, places)))
+        except OSError as error:
+            raise ResultError(
+                f"{folder} cannot hold the panel and the weights: {error.strerror}; make room, or pass scratch="
+            ) from error
+        return cls(str(folder), inputs.key)
+
+    def read(self) -> Inputs:
+        """Map the arrays. Raises ResultError where this worker does not see the folder."""
+        try:
+            head, places = pickle.loads((Path(self.path) / "inputs.pickle").read_bytes())
+            with open(Path(self.path) / "inputs.bin", "rb") as file:
+                view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except FileNotFoundError:
+            raise ResultError(
+                f"a worker on {os.uname().nodename if hasattr(os, 'uname') else 'another machine'} does not see"
+                f" {self.path}: pass scratch=, a folder that all workers share"
+            ) from None
+        return pickle.loads(head, buffers=[view[a:b] for a, b in places])
+
+
+def _own(source: Inputs | Spilled) -> Inputs:
+    """The inputs as this thread keeps them from chunk to chunk: a market's cache is not shared between threads."""
+    if getattr(_mine, "key", None) != source.key:
+        _mine.key = _mine.inputs = None  # the old ones go first
+        inputs = source.read() if isinstance(source, Spilled) else source
+        panel = copy.copy(inputs.panel)
+        if isinstance(panel, Panel):
+            panel.market = dataclasses.replace(panel.market, cache={})
+        _mine.key, _mine.inputs = source.key, dataclasses.replace(inputs, panel=panel)
+        _mine.free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
+    return _mine.inputs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chunk:
+    """k scenarios, from number `start` on.
+
+    params: PARAMS[k], whose "weights" count in Inputs.weights and whose "schedule" in schedules (S, T).
+    per_year: (k,) bars per year.   columns: "all" or "equity", what is recorded for the metrics.   equity: give back
+    the (k, T) rows.   strategy: (class, configs, parameters of each) instead of weights.   max_memory: bytes.
+    """
+
+    start: int
+    params: np.ndarray
+    schedules: np.ndarray
+    per_year: np.ndarray
+    columns: str
+    equity: bool
+    engine: str
+    max_memory: int | None = None
+    sharers: int = 1
+    strategy: tuple[type, list[Config], list[dict[str, Any]]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def part(self, a: int, b: int) -> Chunk:
+        """Scenarios a..b-1 of the chunk."""
+        cls, configs, settings = self.strategy or (None, [], [])
+        strategy = None if cls is None else (cls, configs[a:b], settings[a:b])
+        return dataclasses.replace(
+            self, start=self.start + a, params=self.params[a:b], per_year=self.per_year[a:b], strategy=strategy
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Done:
+    """What a chunk gives: the engine that ran it, the seconds it took, and name -> (k, ...) array: the metrics,
+    "first_bar" (k, len(SCENARIO_STATUS)), and "equity" (k, T) where asked for."""
+
+    engine: str
+    seconds: float
+    columns: dict[str, np.ndarray]
+
+
+def scenario_bytes(shape: tuple[int, int], columns: str) -> int:
+    """Memory that one more scenario in a pass needs, from above."""
+    t, n = shape
+    return t * _PER_BAR[columns] + n * _PER_ASSET
+
+
+def fixed_bytes(shape: tuple[int, int]) -> int:
+    """Memory that a pass needs whatever its scenarios, besides panel and weights themselves."""
+    return shape[0] * shape[1] * _SHARED + _SCRATCH
+
+
+def available_memory() -> int:
+    """Bytes this process may still take: the least of free memory, the control group's and the address space's."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2] if hasattr(os, "sysconf") else [4 << 30]
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            found[0] = int(line.split()[1]) * 1024
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        if _text(limit).strip().isdigit() and _text(used).strip().isdigit():
+            found.append(int(_text(limit)) - int(_text(used)))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return max(0, min(found))
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY and (pages := _text("/proc/self/statm").split()):
+        found.append(soft - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))
+    return max(0, min(found))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def pass_size(chunk: Chunk, inputs: Inputs, free: int) -> int:
+    """Scenarios of one pass: as many as max_memory, or half of what is free shared by the workers, has room for."""
+    room = chunk.max_memory or free // (2 * chunk.sharers)
+    one = scenario_bytes(inputs.panel.shape, chunk.columns)
+    return max(1, min(len(chunk), (room - fixed_bytes(inputs.held)) // one))
+
+
+def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
+    """`run_here` on a worker, which opens the inputs once and keeps them."""
+    return run_here(_own(source), chunk, _mine.free)
+
+
+def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
+    """Run a chunk, in passes that fit the memory; a pass for which it does not suffice is cut in two and run again.
+
+    Raises ResultError, with the numbers, where not even one scenario fits.
+    """
+    began, parts, a, engine = time.perf_counter(), [], 0, ""
+    size = pass_size(chunk, inputs, free)
+    while a < len(chunk):
+        part = chunk.part(a, min(len(chunk), a + size))
+        found = _attempt(inputs, part)
+        if found is not None:
+            engine, columns = found
+            parts.append(columns)
+            a += len(part)
+        elif len(part) > 1:
+            size = (len(part) + 1) // 2
+        else:
+            raise ResultError(_too_large(inputs, part))
+    return Done(engine, time.perf_counter() - began, _joined(parts))
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | None:
+    """One pass; None where memory ran out, whose arrays are then free again."""
+    try:
+        return _strategies(inputs, chunk) if chunk.strategy else _weights(inputs, chunk)
+    except MemoryError:
+        return None
+
+
+def _too_large(inputs: Inputs, chunk: Chunk) -> str:
+    (t, n), mib = inputs.panel.shape, 2**20
+    one = scenario_bytes((t, n), chunk.columns) / mib
+    return (
+        f"scenario {chunk.start} does not fit into memory: one of {t:,} bars x {n:,} assets needs about {one:,.0f} MiB,"
+        f" the panel's prepared arrays {fixed_bytes(inputs.held) / mib:,.0f} MiB, and"
+        f" {available_memory() / mib:,.0f} MiB are free; use fewer workers, or a smaller panel"
+    )
+
+
+def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
+    used, params = np.unique(chunk.params["weights"]), chunk.params.copy()
+    params["weights"] = np.searchsorted(used, params["weights"])
+    weights = tuple(inputs.weights[i] for i in used)
+    if isinstance(inputs.panel, PanelStream):
+        engine = resolve(chunk.engine)
+        raw, _ = through(inputs.panel, weights, params, chunk.schedules, engine, columns=chunk.columns)
+        return raw.engine, _columns(chunk, raw.money, raw.state["first_bar"])
+    spec = RunSpec(inputs.panel.market, params, weights, chunk.schedules, columns=chunk.columns)
+    session = resolve(chunk.engine, math.prod(inputs.panel.shape) * len(params)).open(spec)
+    session.advance(0, inputs.panel.shape[0])
+    raw = session.result()
+    return raw.engine, _columns(chunk, raw.money, raw.state["first_bar"])
+
+
+def _columns(chunk: Chunk, money: np.ndarray, first_bar: np.ndarray) -> dict[str, np.ndarray]:
+    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year) | {"first_bar": first_bar.copy()}
+    return found | ({"equity": money[0].copy()} if chunk.equity else {})
+
+
+def _strategies(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
+    """Callback strategies, one after another."""
+    cls, configs, settings = chunk.strategy
+    parts, engine = [], ""
+    for k, (config, values) in enumerate(zip(configs, settings, strict=True)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BacktestWarning)
+            raw = run(inputs.panel, made(cls, values), config, engine=chunk.engine, record=()).raw
+        engine = raw.engine
+        money = raw.money if chunk.columns == "all" else raw.money[:2]
+        parts.append(_columns(chunk.part(k, k + 1), money[:, :1], raw.state["first_bar"][:1]))
+    return engine, _joined(parts)
+
+
+def made(cls: type, values: dict[str, Any]) -> Any:
+    """A strategy with these attributes: there before `initialize`, which may read them, and again after it."""
+
+    def initialize(self: Any) -> None:
+        cls.initialize(self)
+        vars(self).update(values)
+
+    strategy = type(cls.__name__, (cls,), {"initialize": initialize, "__module__": cls.__module__})()
+    vars(strategy).update(values)
+    return strategy

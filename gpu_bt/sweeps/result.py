@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SweepResult: a row per scenario with its parameters, status and metrics; the best, a pivot, a picture, files.
+
+Letters: T bars, K scenarios.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import tomli_w
+
+from gpu_bt import __version__
+from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.result import time_series, write_together
+from gpu_bt.config import Config
+from gpu_bt.data.panel import Panel
+from gpu_bt.errors import ConfigError, ResultError
+from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
+from gpu_bt.sweeps.chunks import Done
+from gpu_bt.sweeps.grid import Scenarios
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["METRICS", "SweepResult", "check_metric", "texts"]
+
+#: What a table has where all of the money is recorded.
+METRICS = tuple(equity_metrics(np.ones((len(MONEY), 1, 2)), 1.0, 1.0))
+#: Metrics of which less is better; of all others more is.
+_LESS = frozenset("volatility longest_drawdown turnover total_costs annual_costs".split())
+
+
+class SweepResult:
+    """What `gpu_bt.sweep` gives. str() is the summary.
+
+    table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
+    set), status_since (its first bar), and the metrics of `gpu_bt.analysis.metrics.equity_metrics`.
+    engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
+    others were there already.   config: what the grid left as it was.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        config: Config,
+        scenarios: Scenarios,
+        chunks: Sequence[Done],
+        *,
+        wall_seconds: float,
+        run: int,
+    ) -> None:
+        self.config, self.axes, self.run = config, tuple(scenarios.axes), run
+        self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
+        self.wall_seconds, self.shape = wall_seconds, panel.shape
+        #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
+        self.timestamps = time_series(panel.timestamps, panel.time_zone)
+        columns = {name: np.concatenate([c.columns[name] for c in chunks]) for name in chunks[0].columns}
+        first = columns.pop("first_bar")
+        self._equity = columns.pop("equity", None)
+        code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
+        since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
+        self.table = pl.DataFrame(
+            {
+                "scenario": np.arange(len(scenarios)),
+                **{name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()},
+                "status": pl.Series(SCENARIO_STATUS).gather(code),
+                "status_since": self.timestamps.gather(since),
+                **columns,
+            }
+        )
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    @property
+    def equity(self) -> np.ndarray:
+        """(K, T) equity after each bar, NaN from a scenario's end on. Raises ResultError unless equity=True."""
+        if self._equity is None:
+            raise ResultError("the equity rows were not kept: run the sweep with equity=True")
+        return self._equity
+
+    @property
+    def has_equity(self) -> bool:
+        """The equity rows were kept."""
+        return self._equity is not None
+
+    def best(self, metric: str = "sharpe", n: int = 1) -> pl.DataFrame:
+        """The n best rows of the table, the best first; NaN never wins, ties keep the order of the grid.
+
+        Less is better for volatility, longest_drawdown, turnover and costs; more for the rest (max_drawdown is <= 0).
+        Raises ConfigError for what is no metric.
+        """
+        self._metric(metric)
+        rows = self.table.filter(pl.col(metric).is_not_nan() if self.table[metric].dtype.is_float() else True)
+        return rows.sort(metric, descending=metric not in _LESS, maintain_order=True).head(n)
+
+    def pivot(
+        self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any
+    ) -> pl.DataFrame:
+        """A table with a row per value of one axis and a column per value of another.
+
+        how: "mean", "median", "min" or "max" over the scenarios that share both values (NaN left out).   where: other
+        axes held at one value, as in rebalance_every=5.
+        Raises ConfigError for an axis, a metric or a value that the sweep does not have.
+        """
+        self._metric(metric)
+        hows = ("mean", "median", "min", "max")
+        if how not in hows:
+            raise ConfigError(f"how is {how!r}: it must be one of {', '.join(map(repr, hows))}")
+        found = self.table
+        for axis in (rows, columns, *where):
+            if axis not in self.axes:
+                raise ConfigError(f"{axis!r} is no axis of the sweep: it has {', '.join(map(repr, self.axes))}")
+        for axis, value in where.items():
+            found = found.filter(pl.col(axis).eq_missing(pl.lit(value)))
+            if found.is_empty():
+                raise ConfigError(f"no scenario has {axis}={value!r}: see table[{axis!r}]")
+        cell = getattr(pl.col(metric).fill_nan(None), how)().fill_null(float("nan"))
+        cells = found.group_by(rows, columns, maintain_order=True).agg(cell)
+        return cells.pivot(columns, index=rows, values=metric)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path | Figure:
+        """Heat map of two axes, fan of the equity rows, capacity curve; see `gpu_bt.sweeps.plots.plot`."""
+        from gpu_bt.sweeps import plots as sweep_plots
+
+        return sweep_plots.plot(self, path, **options)
+
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write table.parquet, config.toml and, where the rows were kept, equity.parquet (timestamp, and a column per
+        scenario by its number) into a folder. All files appear whole, or none does. Gives the paths.
+
+        Raises ResultError where the disk refuses.
+        """
+        config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
+        run = {"engine": self.engine, "scenarios": len(self), "axes": list(self.axes), "version": __version__}
+        text = tomli_w.dumps({"config": config, "run": run})
+        jobs: dict[str, Any] = {
+            "table.parquet": self.table.write_parquet,
+            "config.toml": lambda path: path.write_text(text, "utf-8"),
+        }
+        if self._equity is not None:
+            rows = pl.DataFrame({"timestamp": self.timestamps, **{str(k): row for k, row in enumerate(self._equity)}})
+            jobs["equity.parquet"] = rows.write_parquet
+        files = {Path(folder) / name: job for name, job in jobs.items()}
+        write_together(files)
+        return list(files)
+
+    def summary(self) -> str:
+        """The sweep in a few lines, and the five best scenarios by their Sharpe ratio."""
+        t, n = self.shape
+        counts = self.table["status"].value_counts(sort=True)
+        rate = t * n * self.run / max(self.wall_seconds, 1e-9) / 1e6
+        lines = [
+            f"scenarios   {len(self):,} of {t:,} bars x {n:,} assets, {self.run:,} run now",
+            f"engine      {self.engine}, {self.wall_seconds:.3g} s, {rate:,.1f} M asset-bars/s",
+            f"status      {', '.join(f'{name} {count:,}' for name, count in counts.iter_rows())}",
+        ]
+        return "\n".join([*lines, "best by sharpe:", _text(self.shown("sharpe", 5))])
+
+    __str__ = __repr__ = summary
+
+    def shown(self, metric: str = "sharpe", n: int = 5) -> pl.DataFrame:
+        """The n best in as many columns as fit a line: number, axes, and a few metrics to four digits."""
+        names = dict.fromkeys((metric, "sharpe", "annual_return", "max_drawdown", "turnover"))
+        metrics = [name for name in names if name in self.table.columns]
+        numbers = pl.col(metrics).cast(pl.Float64).round_sig_figs(4)
+        return self.best(metric, n).select("scenario", *self.axes, numbers, "status")
+
+    def _metric(self, name: str) -> None:
+        check_metric(name, self.table.columns[len(self.axes) + 3 :])
+
+
+def check_metric(name: str, known: Sequence[str] = METRICS) -> None:
+    """Raise ConfigError for what is no metric."""
+    if name not in known:
+        raise ConfigError(f"{name!r} is no metric of the sweep: it has {', '.join(known)}")
+
+
+def _text(table: pl.DataFrame) -> str:
+    """A table as aligned plain text."""
+    rows = [table.columns, *texts(table)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
+
+
+def texts(table: pl.DataFrame) -> list[list[str]]:
+    """The cells of a table as texts: numbers to six digits, "none" for None."""
+    return [
+        [f"{v:.6g}" if isinstance(v, float) else "none" if v is None else str(v) for v in row]
+        for row in table.iter_rows()
+    ]

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sweep(): a grid of scenarios, in chunks that fit the memory, here or on an executor's workers, resumable."""
+
+from __future__ import annotations
+
+import concurrent.futures as futures
+import dataclasses
+import inspect
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.analysis.metrics import infer_bars_per_year
+from gpu_bt.config import Config
+from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.streams import PanelStream
+from gpu_bt.data.weights import check_weights
+from gpu_bt.engine.registry import resolve
+from gpu_bt.errors import BacktestError, ConfigError, PanelError, ResultError, WeightsError
+from gpu_bt.law.layout import pack
+from gpu_bt.runs.run import check_fields, schedule_of
+from gpu_bt.sweeps.chunks import (
+    Chunk,
+    Done,
+    Inputs,
+    Spilled,
+    available_memory,
+    fixed_bytes,
+    pass_size,
+    run_chunk,
+    run_here,
+    scenario_bytes,
+)
+from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
+from gpu_bt.sweeps.grid import Scenarios, expand
+from gpu_bt.sweeps.result import SweepResult
+
+__all__ = ["Plan", "sweep"]
+
+#: Scenarios of a chunk: enough to keep an engine's threads busy, few enough that little is lost by an interruption.
+_CHUNK = 256
+_METRICS = ("all", "equity")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a sweep would do: `str` says it to a person.
+
+    scenarios, chunks, chunk_size; `finished`: chunks that `out` has already.   pass_size: scenarios that go through
+    the bars at once, for which `bytes_per_scenario` and `bytes_fixed` are reckoned against `max_memory`.
+    asset_bars: bars x assets x scenarios still to run.
+    """
+
+    scenarios: int
+    chunks: int
+    chunk_size: int
+    finished: int
+    pass_size: int
+    bytes_per_scenario: int
+    bytes_fixed: int
+    max_memory: int
+    asset_bars: int
+
+    def __str__(self) -> str:
+        mib = 2**20
+        peak = self.bytes_fixed + self.pass_size * self.bytes_per_scenario
+        return "\n".join((
+            f"scenarios     {self.scenarios:,}, {self.asset_bars:,} asset-bars to run",
+            f"chunks        {self.chunks:,} of up to {self.chunk_size:,} scenarios, {self.finished:,} finished",
+            f"at once       {self.pass_size:,} scenarios, about {peak / mib:,.0f} of {self.max_memory / mib:,.0f} MiB",
+            f"memory        {self.bytes_per_scenario / mib:,.2f} MiB a scenario, {self.bytes_fixed / mib:,.0f} besides",
+        ))  # fmt: skip
+
+
+def sweep(
+    panel: Panel | PanelStream,
+    weights: Any,
+    config: Config | None = None,
+    grid: Any = None,
+    *,
+    engine: str = "auto",
+    executor: futures.Executor | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    equity: bool = False,
+    metrics: str = "all",
+    max_memory: int | None = None,
+    chunk_size: int | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+) -> SweepResult | Plan:
+    """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
+
+    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk; weights as in `run`.
+    weights: a (T, N) panel of target weights, {name: panel}, or a subclass of Strategy.   config: what the grid leaves
+    as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
+    scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
+    of the strategy: an attribute that it has after `initialize`, set before and again after that.
+    engine: as in `run`; every worker picks for itself.
+    executor: any concurrent.futures.Executor; None = this process. Panel and weights travel once per worker: through
+    files in `scratch` (a folder that the workers share; default the temporary folder), mapped into memory; to Dask's
+    workers by its own scatter.
+    out: a folder in which each finished chunk is kept; the same sweep started again goes on from there.
+    progress: called with (scenarios done, scenarios).
+    equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
+    the equity rows alone, for which engines record less.
+    max_memory: bytes that the scenarios of one process may take besides panel and weights; None = half of what is
+    free, shared by the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.
+    dry_run: give the Plan, run nothing.
+
+    Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
+    where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
+    """
+    job = _Job(panel, weights, config, grid, engine, equity, metrics)
+    size = _whole("chunk_size", chunk_size)
+    room = _whole("max_memory", max_memory)
+    if room is not None and room < (least := fixed_bytes(job.inputs.held) + scenario_bytes(panel.shape, metrics)):
+        raise ConfigError(f"max_memory is {room:,}: one scenario of this panel needs {least:,} bytes")
+    files = None if out is None else ChunkFiles(out, job.parts(), size, _CHUNK)
+    size = files.chunk_size if files else size or _CHUNK
+    sharers = 1 if executor is None else os.cpu_count() or 1
+    chunks = [job.chunk(a, min(job.count, a + size), room, sharers) for a in range(0, job.count, size)]
+    if dry_run:
+        return _plan(job, chunks, size, files)
+    return _run(job, chunks, files, executor, scratch, progress)
+
+
+def _run(
+    job: _Job, chunks: list[Chunk], files: ChunkFiles | None, executor: futures.Executor | None, scratch: Any,
+    progress: Progress | None,
+) -> SweepResult:  # fmt: skip
+    """Run the chunks that are not there yet; what is done is kept at once."""
+    began, found = time.perf_counter(), {}
+    if files is not None:
+        files.start()
+        found = {i: done for i in range(len(chunks)) if (done := files.load(i)) is not None}
+    todo = {i: chunk for i, chunk in enumerate(chunks) if i not in found}
+    before = count = sum(len(chunks[i]) for i in found)
+    report = progress or (lambda done, total: None)
+    report(count, job.count)
+    where = f"out={str(files.folder)!r}" if files else None
+    # Closed here, not when it is collected, where the second KeyboardInterrupt of Polars would print a traceback.
+    with closing(_drive(job.inputs, todo, executor, scratch, where)) as finished:
+        for i, done in finished:
+            if files is not None:
+                files.save(i, done)
+            found[i] = done
+            count += len(chunks[i])
+            report(count, job.count)
+    return SweepResult(
+        job.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
+        wall_seconds=time.perf_counter() - began, run=count - before,
+    )  # fmt: skip
+
+
+class _Job:
+    """The sweep, checked: scenarios, packed parameters, and what all chunks share."""
+
+    def __init__(
+        self,
+        panel: Panel | PanelStream,
+        weights: Any,
+        config: Config | None,
+        grid: Any,
+        engine: str,
+        equity: bool,
+        metrics: str,
+    ) -> None:
+        if not isinstance(panel, (Panel, PanelStream)):
+            raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
+        self.config = Config() if config is None else config
+        if not isinstance(self.config, Config):
+            raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
+        if metrics not in _METRICS:
+            raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
+        self.panel, self.metrics, self.equity, self.engine = panel, metrics, bool(equity), engine
+        resolve(engine)  # refuse before anything runs
+        self.strategy = weights if isinstance(weights, type) and hasattr(weights, "initialize") else None
+        if self.strategy and isinstance(panel, PanelStream):
+            raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
+        if self.strategy is None and hasattr(weights, "on_data_batch"):
+            raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
+        books = {} if self.strategy else dict(weights) if isinstance(weights, Mapping) else {"": weights}
+        if not books and not self.strategy:
+            raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
+        names = tuple(books) if isinstance(weights, Mapping) else ()
+        self.scenarios: Scenarios = expand({} if grid is None else grid, self.config, names, _parameters(self.strategy))
+        self.count = len(self.scenarios)
+        chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * self.count)
+        self._check_fields()
+        arrays = self._arrays(books, chosen)
+        self.names = {name: i for i, name in enumerate(arrays)}
+        rules = [(c.rebalance, c.rebalance_every, c.rebalance_offset) for c in self.scenarios.configs]
+        unique = {rule: c for rule, c in zip(rules, self.scenarios.configs, strict=True)}
+        self.schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
+        place = {rule: i for i, rule in enumerate(unique)}
+        self.params = pack(
+            self.scenarios.configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen]
+        )
+        usual = infer_bars_per_year(panel.microseconds)
+        self.per_year = np.array([c.bars_per_year or usual for c in self.scenarios.configs])
+        self.inputs = Inputs(panel, tuple(arrays.values()), secrets.token_hex(8))
+
+    def _check_fields(self) -> None:
+        """What a config needs of the panel, looked at once for each combination of the fields that need something."""
+        seen = {}
+        for config in self.scenarios.configs:
+            seen.setdefault((config.execution, config.participation is None, config.impact == 0), config)
+        for config in seen.values():
+            check_fields(self.panel, config)
+
+    def _arrays(self, books: Mapping[str, Any], chosen: list[str]) -> dict[str, np.ndarray]:
+        """The panels that are used, checked for the strictest account that uses them."""
+        cash: dict[str, bool] = {}
+        for name, config in zip(chosen, self.scenarios.configs, strict=True):
+            cash[name] = cash.get(name, False) or config.account == "cash"
+        arrays = {}
+        for name in books:
+            if name in cash:
+                try:
+                    check = (
+                        self.panel.books if isinstance(self.panel, PanelStream) else partial(check_weights, self.panel)
+                    )
+                    arrays[name] = check(books[name], "cash" if cash[name] else "margin")
+                except WeightsError as error:
+                    raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
+        return arrays
+
+    def parts(self) -> dict[str, str]:
+        """What makes it this sweep and no other, for ChunkFiles."""
+        parts = {"panel": fingerprint_panel(self.panel)}
+        if self.strategy is None:
+            books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in self.inputs.weights]
+            parts["weights"] = fingerprint(list(self.names), *books)
+        else:
+            parts["strategy"] = fingerprint(self.strategy.__qualname__, _source(self.strategy))
+        parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
+        return parts | {"choice of equity rows": str(self.equity), "choice of metrics": self.metrics}
+
+    def chunk(self, a: int, b: int, max_memory: int | None, sharers: int) -> Chunk:
+        """Scenarios a..b-1, with the schedules that they use."""
+        params = self.params[a:b].copy()
+        used, params["schedule"] = np.unique(params["schedule"], return_inverse=True)
+        settings = [self.scenarios.settings(k) for k in range(a, b)] if self.strategy else []
+        strategy = (self.strategy, self.scenarios.configs[a:b], settings) if self.strategy else None
+        return Chunk(
+            a, params, self.schedules[used], self.per_year[a:b], self.metrics, self.equity, self.engine, max_memory,
+            sharers, strategy,
+        )  # fmt: skip
+
+
+def _whole(name: str, value: Any) -> int | None:
+    if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0):
+        return None if value is None else int(value)
+    raise ConfigError(f"{name} is {value!r}: it must be a whole number > 0, or None")
+
+
+def _parameters(strategy: type | None) -> set[str]:
+    """The attributes of a strategy that a grid may set."""
+    if strategy is None:
+        return set()
+    try:
+        made = strategy()
+    except TypeError as error:
+        raise ConfigError(f"{strategy.__name__}() cannot be made ({error}): give its arguments defaults") from error
+    made.initialize()
+    names = [name for name in dir(made) if not isinstance(getattr(strategy, name, None), property)]
+    return {name for name in names if not name.startswith("_") and not callable(getattr(made, name))}
+
+
+def _source(strategy: type) -> str:
+    try:
+        return inspect.getsource(strategy)
+    except (OSError, TypeError):  # typed into an interpreter
+        return strategy.__module__
+
+
+def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -> Plan:
+    missing = [i for i in range(len(chunks)) if files is None or i not in files.there]
+    shape, first, free = job.panel.shape, chunks[0], available_memory()
+    return Plan(
+        scenarios=job.count, chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
+        pass_size=pass_size(first, job.inputs, free), bytes_per_scenario=scenario_bytes(shape, first.columns),
+        bytes_fixed=fixed_bytes(job.inputs.held), max_memory=first.max_memory or free // (2 * first.sharers),
+        asset_bars=shape[0] * shape[1] * sum(len(chunks[i]) for i in missing),
+    )  # fmt: skip
+
+
+def _drive(
+    inputs: Inputs, todo: dict[int, Chunk], executor: futures.Executor | None, scratch: Any, out: str | None
+) -> Iterator[tuple[int, Done]]:
+    """Run chunks, here or on the executor, and give each as it is done; what waits is cancelled on the way out."""
+    if executor is None:
+        free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
+        for i, chunk in todo.items():
+            yield i, run_here(inputs, chunk, free)
+        return
+    if not todo:
+        return
+    with _shared(inputs, executor, scratch) as source:
+        waiting: dict[futures.Future, int] = {}
+        try:
+            for i, chunk in todo.items():
+                waiting[executor.submit(run_chunk, source, chunk)] = i
+            while waiting:
+                for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
+                    i = waiting[future]
+                    done = future.result()
+                    del waiting[future]
+                    yield i, done
+        except BacktestError:
+            raise
+        except Exception as error:
+            lost = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
+            if lost or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
+                raise ResultError(_where(len(todo) - len(waiting), len(todo), out, error)) from error
+            raise
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _where(done: int, total: int, out: str | None, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    rest = f"start it again with a new executor and {out}" if out else "with out= a rerun would go on from here"
+    return f"a worker was lost after {done} of {total} chunks ({reason[:200]}): {rest}"
+
+
+@contextmanager
+def _shared(inputs: Inputs, executor: futures.Executor, scratch: Any) -> Iterator[Any]:
+    """The inputs as a worker gets them: Dask's scatter where the executor is Dask's, else files that they map."""
+    client = getattr(executor, "_client", None)
+    if hasattr(client, "scatter"):
+        yield client.scatter(inputs, broadcast=True, hash=False)
+        return
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="gpu-bt-", dir=scratch))
+    except OSError as error:
+        raise ResultError(f"scratch={scratch} cannot be used: {error.strerror}; pass another folder") from error
+    try:
+        yield Spilled.write(inputs, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays readable until its worker lets go

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native engine under the compiler's sanitizers: no stray access, no undefined operation, no race; and each of them
+sees a planted fault."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from build import panel_of, simulate_spec, spec_of
+from draw import scenario
+
+from cpu_fallback.engine import ENGINE
+from cpu_fallback.native_build import compile_library, library_name
+
+ROOT = Path(__file__).parents[2]
+SANITIZERS = {
+    "address": ["-O1", "-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"],
+    "thread": ["-O1", "-g", "-fsanitize=thread"],
+}
+RUNTIME = {"address": "libasan.so", "thread": "libtsan.so"}
+#: It imports little: some libraries cannot run under ThreadSanitizer.
+PROGRAM = """
+import pickle
+import sys
+from pathlib import Path
+from compare import assert_same_raw
+from cpu_fallback import native
+from gpu_bt.engine import lanes
+from gpu_bt.law.layout import ROWS
+
+folder, threads, fault = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+native._SMALL = 0  # threads at any size
+engine = native.NativeEngine(threads, folder)
+assert engine.missing() is None, engine.missing()
+whole = lanes.lane_bytes
+if fault == "arena":
+    lanes.lane_bytes = lambda scenarios, assets: whole(scenarios, assets) - 512
+for spec, wanted in pickle.load(sys.stdin.buffer):
+    session = engine.open(spec)
+    rows = next(array for array in session.kept if array.dtype == ROWS)
+    assert len(rows) == 1 or threads > 1
+    if fault == "race":
+        rows[1] = rows[0]
+    for t0, t1 in ((0, spec.market.shape[0] // 2), (spec.market.shape[0] // 2, spec.market.shape[0])):
+        session.advance(t0, t1)
+    if fault != "race":
+        assert_same_raw(session.result(), wanted)
+print("the end")
+"""
+
+
+@functools.cache
+def drawn(threads: int) -> bytes:
+    """Specs and what NumPy makes of them, pickled; with threads, every spec has several lanes."""
+    pairs = []
+    for seed in range(48):
+        panel, weights, config = scenario(seed, 70 if seed % 4 == 0 else None)
+        configs = [config.replace(commission_rate=i * 1e-4) for i in range(6 if threads > 1 or seed % 3 else 1)]
+        record = {"fills": seed % 2 == 0, "positions": seed % 3 == 0}
+        spec = spec_of(panel_of(panel, config), [weights], configs, **record)
+        if threads == 1:
+            spec.params["schedule"] = 0  # one lane
+        pairs.append((spec, simulate_spec(ENGINE, spec)))
+    return pickle.dumps(pairs)
+
+
+@functools.cache
+def runtime(sanitizer: str) -> str | None:
+    """The sanitizer's runtime library, or None."""
+    compiler = shlex.split(os.environ.get("CXX") or "c++")
+    if shutil.which(compiler[0]) is None:
+        return None
+    command = [*compiler, f"-print-file-name={RUNTIME[sanitizer]}"]
+    path = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return path if os.path.isabs(path) else None
+
+
+@functools.cache
+def library(sanitizer: str) -> tempfile.TemporaryDirectory:
+    """A folder with a library; it lives as long as the process."""
+    folder = tempfile.TemporaryDirectory()
+    compile_library(Path(folder.name) / library_name(0), SANITIZERS[sanitizer])
+    return folder
+
+
+def run(sanitizer: str, threads: int, fault: str = "none") -> subprocess.CompletedProcess:
+    if runtime(sanitizer) is None:
+        pytest.skip(f"there is no C++ compiler with the {sanitizer} sanitizer")
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}", "PYTHONMALLOC": "malloc",
+        "OPENBLAS_NUM_THREADS": "1", "ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "halt_on_error=1:exitcode=66",
+    }  # fmt: skip
+    # ThreadSanitizer finds no room for its shadow where addresses are drawn from too wide a range.
+    fixed = ["setarch", "-R"] if sanitizer == "thread" and shutil.which("setarch") else []
+    preload = ["env", f"LD_PRELOAD={runtime(sanitizer)}"]
+    command = [*fixed, *preload, sys.executable, "-c", PROGRAM, library(sanitizer).name, str(threads), fault]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        input=drawn(threads),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(("sanitizer", "threads"), [("address", 1), ("thread", 3)])
+def test_drawn_scenarios_under_a_sanitizer(sanitizer, threads):
+    done = run(sanitizer, threads)
+    assert (done.returncode, done.stdout) == (0, b"the end\n"), done.stdout[-6000:].decode()
+
+
+@pytest.mark.parametrize(
+    ("sanitizer", "fault", "report"),
+    [("address", "arena", "AddressSanitizer: heap-buffer-overflow"), ("thread", "race", "ThreadSanitizer: data race")],
+)
+def test_a_planted_fault_is_seen(sanitizer, fault, report):
+    done = run(sanitizer, 3 if sanitizer == "thread" else 1, fault)
+    assert done.returncode != 0 and report in done.stdout.decode(), done.stdout[-6000:].decode()

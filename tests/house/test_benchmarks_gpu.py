@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""benchmarks.gpu_check on the emulated device: all of its steps, with NumPy alone; what it writes, and when it fails.
+
+Nothing is timed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulator.build import why_not
+from emulator.fake_cupy import FakeCupy, installed
+
+from benchmarks import gpu_bits, gpu_check, gpu_data, gpu_profile, gpu_tables
+from benchmarks.cases import Case, weights_of
+from benchmarks.gpu_steps import STEPS, Context
+from gpu_bt.cuda.engine import CudaEngine, _needs_full
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What a machine with a GPU may lack; the package itself is taken from the checkout.
+ABSENT = ("polars", "narwhals", "typer", "rich", "tomli_w", "cudf", "pandas", "pytest", "hypothesis", "jax", "cupy")
+
+
+def needs_emulator() -> None:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which ABSENT cannot be imported."""
+    folder = tmp_path_factory.mktemp("absent")
+    for name in ABSENT:
+        text = f"raise ModuleNotFoundError('blocked: {name}', name={name!r})\n"
+        (folder / f"{name}.py").write_text(text)
+    environment = {name: value for name, value in os.environ.items() if name != "OUT"}
+    return environment | {"PYTHONPATH": str(folder)}
+
+
+def run(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.gpu_check", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("stage", gpu_check.STAGES)
+def test_a_stage(bare, tmp_path, stage):
+    """Each alone, as on a fresh machine: all of its steps, with NumPy alone."""
+    needs_emulator()
+    process = run([stage, "--emulate", "--out", str(tmp_path)], bare)
+    assert process.returncode == 0, process.stderr + process.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [f"gpu-emulated-{stage}.json"]
+    found = json.loads((tmp_path / f"gpu-emulated-{stage}.json").read_text())
+    assert {name: step["status"] for name, step in found["steps"].items()} == dict.fromkeys(
+        gpu_check.STAGES[stage], "done"
+    )
+    assert found["complete"] is True and found["equal"] is True and found["left_out"] == []
+    assert found["kind"] == "gpu-check" and found["stage"] == stage and found["emulated"] is True
+    assert found["device"]["name"] == "emulated" and found["device"]["capability"] == 90
+    assert found["versions"]["python"] and found["versions"]["numpy"] and found["versions"]["gpu-bt"]
+    assert process.stdout.startswith("bits: ") and "0 rows differ" in process.stdout and "EMULATED" in process.stdout
+    for claim in (found, found | {"emulated": False}):
+        with pytest.raises(ValueError, match="emulated on a CPU"):
+            gpu_tables.measured(claim)
+    what_each_stage_says[stage](found)
+
+
+def smoke(found: dict) -> None:
+    assert [(row["full"], row["shared"]) for row in found["compile"]] == [(False, True)]
+    assert {(row["full"], row["shared"]) for row in found["bits"]} == {(False, True)}
+    assert works(found) == {("one scenario", 1.0, 1, 1), ("shared panels", 1.0, 1, 4)}
+    assert {row["step"]: row["reason"] for row in found["skipped"]} == {"sanitizer": "emulated"}
+    good_rows(found["cases"])
+
+
+def measure(found: dict) -> None:
+    assert {(row["full"], row["shared"]) for row in found["compile"]} == {(a, b) for a in (0, 1) for b in (0, 1)}
+    variants = {(row["full"], row["shared"], row["together"]) for row in found["bits"]}
+    assert variants == {(full, shared, k) for full in (0, 1) for shared in (0, 1) for k in (1, 3)}
+    assert all(row["scenarios"] >= 8 and row["difference"] is None for row in found["bits"])
+    for density in (1.0, 0.1):
+        assert {("shared panels", density, 1, 4), ("own float32 weights", density, 1, 4)} <= works(found)
+        assert {("one scenario", density, 1, 1), ("one scenario", density, 21, 1)} <= works(found)
+    good_rows([*found["cases"], *found["blocks"]])
+    assert {(r["density"], r["together"], r["shared"]) for r in found["blocks"]} == {
+        (density, together, shared)
+        for density in (1.0, 0.1) for together, shared in ((1, True), (2, True), (1, False), (2, False), (4, False))
+    }  # fmt: skip
+    assert all(row.get("right", True) for row in found["micro"])
+    assert {row["name"].split(",")[0] for row in found["micro"]} == {
+        "launch",
+        "sums over a block",
+        "copy to the device",
+    }
+    assert {row["step"]: row["reason"] for row in found["skipped"]} == {"profile": "emulated"}
+
+
+def rest(found: dict) -> None:
+    assert {row["note"] for row in found["cases"]} == {"", "messy", "full kernel"}
+    good_rows(found["cases"])
+    assert [row["assets"] for row in found["strategy"]] == [8] and found["strategy"][0]["microseconds"] > 0
+    assert {row["density"] for row in found["clips"]} == {1.0, 0.1} and all(
+        0 <= r["share"] <= 1 for r in found["clips"]
+    )
+    assert "numpy" in {row["engine"] for row in found["cpu"]}
+    assert {row["step"]: row["reason"] for row in found["skipped"]} == {
+        "jax": "jax is not installed", "sanitizer": "emulated", "clock": "emulated",
+    }  # fmt: skip
+
+
+what_each_stage_says = {"smoke": smoke, "measure": measure, "rest": rest}
+
+
+def works(found: dict) -> set:
+    return {(r["name"], r["density"], r["every"], r["scenarios"]) for r in found["cases"]}
+
+
+def good_rows(rows: list[dict]) -> None:
+    for row in rows:
+        times = [row[name] for name in ("kernel_seconds", "seconds", "cold_seconds")]
+        assert all(math.isfinite(x) and x > 0 for x in times) and row["kernel_seconds"] <= max(row["all_seconds"])
+        assert len(row["all_seconds"]) == row["repeats"] == 3 and row["difference"] is None
+
+
+def test_a_kernel_that_does_not_compile_ends_the_call(bare, tmp_path):
+    """With the compiler's log in the file and in the terminal; no later step and no later stage begins."""
+    needs_emulator()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import gpu_bt.cuda.module as m\ntext = m.source()\nm.source = lambda: text + 'planted mistake'\n"
+    )
+    environment = bare | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), bare["PYTHONPATH"]])}
+    process = run(["--emulate", "--out", str(tmp_path / "out")], environment)
+    assert process.returncode == 1 and "planted" in process.stderr and "full=False, shared=True" in process.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["gpu-emulated-smoke.json"]
+    found = json.loads((tmp_path / "out" / "gpu-emulated-smoke.json").read_text())
+    assert list(found["steps"]) == ["versions", "compile_first"] and found["complete"] is False
+    assert found["steps"]["compile_first"]["status"] == "failed" and "planted" in found["compile"][0]["log"]
+
+
+def test_an_unknown_stage_is_refused(bare, tmp_path):
+    process = run(["smok", "--out", str(tmp_path)], bare)
+    assert process.returncode == 2 and "there is no stage 'smok': take one of smoke, measure, rest" in process.stderr
+
+
+def test_data_is_made_once_and_mapped(tmp_path):
+    """Later steps read the files of the first; a folder is there whole or not at all."""
+    case, made = Case(6, 20, 0.5, 1), []
+
+    def make():
+        made.append(1)
+        return {"a": np.arange(3)}
+
+    for _ in range(2):
+        assert gpu_data.mapped(tmp_path / "x", make)["a"].tolist() == [0, 1, 2]
+    assert made == [1]
+    first, second = (gpu_data.panel(tmp_path, case) for _ in range(2))
+    assert np.array_equal(first.close, second.close) and first.assets == second.assets
+    book = gpu_data.weights(tmp_path, case, first)
+    assert np.array_equal(book, weights_of(case, first)) and not book.flags.writeable and not book.flags.owndata
+
+    def broken():
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        gpu_data.mapped(tmp_path / "y", broken)
+    assert not (tmp_path / "y").exists()
+
+
+def test_emulation_writes_only_where_it_is_told(bare):
+    process = run(["--emulate"], bare)
+    assert process.returncode == 2 and "--emulate needs --out" in process.stderr
+
+
+def test_without_a_device_it_says_why_and_fails(bare, tmp_path):
+    process = run(["--out", str(tmp_path)], bare)
+    assert process.returncode == 1 and process.stdout == ""
+    assert process.stderr == "gpu-check: cupy is not installed (pip install 'gpu-bt[gpu]')\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_target_of_make(bare, tmp_path):
+    command = ["make", "gpu-check", f"PYTHON={sys.executable}", f"GPU_CHECK=--out {tmp_path}"]
+    process = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode != 0 and "gpu-check: " in process.stderr and "Traceback" not in process.stderr
+
+
+def test_a_step_that_takes_too_long_is_ended(tmp_path):
+    needs_emulator()
+    check = gpu_check.Check(argparse.Namespace(emulate=True, out=tmp_path, scale=1.0), "smoke")
+    assert check.step("versions", 60, tmp_path / "scratch") == "done"
+    assert check.step("bits", 0.2, tmp_path / "scratch") == "out of time"
+    found = json.loads((tmp_path / "gpu-emulated-smoke.json").read_text())
+    assert {name: step["status"] for name, step in found["steps"].items()} == {
+        "versions": "done",
+        "bits": "out of time",
+    }
+    assert found["complete"] is False
+
+
+def test_an_end_from_outside_loses_nothing(bare, tmp_path):
+    needs_emulator()
+    command = [sys.executable, "-m", "benchmarks.gpu_check", "--emulate", "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, env=bare, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        path, until = tmp_path / "gpu-emulated-smoke.json", time.monotonic() + 120
+        while not (path.exists() and json.loads(path.read_text())["compile"]) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    found = json.loads(path.read_text())
+    assert found["complete"] is False and found["device"]["name"] == "emulated" and found["compile"]
+
+
+def test_drawn_scenarios_are_lean_or_full_as_asked():
+    """The lean kernel is only compared on what it may be given; panels of all widths are drawn."""
+    specs = [(full, gpu_bits.drawn(seed, full)) for seed in range(6) for full in (False, True)]
+    assert not any(_needs_full(spec) for full, spec in specs if not full)
+    assert all(_needs_full(spec) for full, spec in specs if full)
+    assert {97, 300, 1500} <= {spec.market.shape[1] for _, spec in specs}
+    assert all(len(spec.params) == 8 and not spec.params["schedule"].any() for _, spec in specs)
+
+
+class Kept(Context):
+    """A context that keeps its rows."""
+
+    def __init__(self, scratch: Path | None = None) -> None:
+        super().__init__(True, time.monotonic(), scratch or Path())
+        self.rows: list[tuple[str, dict]] = []
+
+    def emit(self, section: str, **row) -> None:
+        self.rows.append((section, row))
+
+
+@pytest.fixture
+def bent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The CUDA engine gives one equity that is one ulp too high."""
+    needs_emulator()
+    honest = CudaEngine.open
+
+    def opened(self, spec):
+        session = honest(self, spec)
+        result = session.result
+
+        def bent_result():
+            raw = result()
+            raw.money[0, 0, 0] = np.nextafter(raw.money[0, 0, 0], np.inf)
+            return raw
+
+        session.result = bent_result
+        return session
+
+    monkeypatch.setattr(CudaEngine, "open", opened)
+    with installed(FakeCupy()):
+        yield
+
+
+def test_a_difference_of_one_ulp_is_found_and_named(bent, capsys):
+    context = Kept()
+    gpu_bits.check(context)
+    assert all(section == "bits" and "seed 0: money[0, 0, 0]: " in row["difference"] for section, row in context.rows)
+    assert len(context.rows) == 8 and "money[0, 0, 0]" in capsys.readouterr().out
+
+
+def test_timed_results_are_compared_first(bent, tmp_path):
+    from benchmarks.gpu_bench import Bench, spec_of
+
+    bench = Bench(Kept(tmp_path))
+    row, _ = bench.row(CudaEngine(), spec_of(bench.panel, (bench.weights(1.0),), 4))
+    assert row["difference"].startswith("equity[scenario 0, bar 0] is ")
+
+
+def test_a_difference_is_the_exit_status(monkeypatch, tmp_path, capsys):
+    """The other steps of the stage run all the same; the next stage does not."""
+    steps = []
+    row = {"full": True, "shared": True, "threads": 64, "together": 1, "scenarios": 8, "difference": "seed 3: cash"}
+
+    def step(self, name, seconds, scratch):
+        steps.append(name)
+        self.found["steps"][name] = {"status": "done", "seconds": 1.0, "last": []}
+        if name == "versions":
+            self.take("device", {"name": "A Card", "emulated": False})
+        if name == "bits_first":
+            self.take("bits", row)
+        return "done"
+
+    monkeypatch.setattr(gpu_check.Check, "step", step)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert gpu_check.main(["--out", str(tmp_path)]) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert steps == list(gpu_check.STAGES["smoke"])
+    assert "DIFFERS: seed 3: cash" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="a bit differs"):
+        gpu_tables.measured(json.loads((tmp_path / "gpu-a-card-smoke.json").read_text()))
+
+
+@pytest.fixture
+def sanitizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """A context that is not emulated; a compute-sanitizer that is content, then finds something, then does not end."""
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(
+        "#!/bin/sh\n"
+        "[ $2 = synccheck ] && sleep 60\n"
+        'echo \'@row {"section": "bits", "row": {}}\'\n'
+        'echo "========= ERROR SUMMARY of $2"\n'
+        "[ $2 = racecheck ] && exit 9\nexit 0\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    context = Kept()
+    context.emulate, context.until = False, time.monotonic() + 6
+    return context
+
+
+def test_the_sanitizer(sanitizer):
+    STEPS["sanitizer"](sanitizer)
+    rows = [row for section, row in sanitizer.rows if section == "sanitizer"]
+    assert {row["tool"]: row["clean"] for row in rows} == {"memcheck": True, "racecheck": False, "synccheck": None}
+    assert rows[0]["variants"] == 1 and "ERROR SUMMARY of memcheck" in rows[0]["text"]
+    assert "not done within" in rows[2]["text"]
+
+
+def test_memcheck_alone(sanitizer):
+    STEPS["memcheck"](sanitizer)
+    assert [(row["tool"], row["clean"]) for section, row in sanitizer.rows if section == "sanitizer"] == [
+        ("memcheck", True)
+    ]
+
+
+def test_counters_are_read(tmp_path, monkeypatch):
+    """Of what Nsight Compute prints; where it prints something else, that is kept."""
+    names = '"ID","Kernel Name","smsp__inst_executed.sum","lts__t_bytes.sum","launch__grid_size"'
+    said = f'==PROF== bt_bars\n{names}\n"","","inst","Mbyte",""\n"0","bt_bars","1,234,567","8.5","3"\nafter\n'
+    counted = {"smsp__inst_executed.sum [inst]": 1234567.0, "lts__t_bytes.sum [Mbyte]": 8.5}
+    assert gpu_profile.metrics(said) == counted
+    assert gpu_profile.metrics("==ERROR== no permission\n") == gpu_profile.metrics(names) == {}
+    tool = tmp_path / "ncu"
+    (tmp_path / "said").write_text(said)
+    tool.write_text(f"#!/bin/sh\ncat {tmp_path}/said\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    context = Kept()
+    context.emulate, context.until = False, time.monotonic() + 60
+    gpu_profile.profile(context)
+    assert [(r["density"], r["many"]) for _, r in context.rows] == [
+        (1.0, True),
+        (1.0, False),
+        (0.1, True),
+        (0.1, False),
+    ]
+    assert all(row["metrics"] == counted for _, row in context.rows)
+    (tmp_path / "said").write_text("==ERROR== no permission\n")
+    context.rows.clear()
+    gpu_profile.profile(context)
+    assert context.rows[0][1]["metrics"] == {} and "no permission" in context.rows[0][1]["text"]
+
+
+def test_clocks_are_read():
+    said = "1980, 2619, 350.5, 45\n1000, 2619, [N/A], 47\n1755, 2619, 351.5, 46\ngarbage\n"
+    found = gpu_profile.readings(("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu"), said)
+    assert found == {
+        "clocks.sm": [1000, 1755, 1980], "clocks.mem": [2619] * 3, "power.draw": [350.5, 351.0, 351.5],
+        "temperature.gpu": [45, 46, 47],
+    }  # fmt: skip
+
+
+def test_stages_fit_in_what_is_lent():
+    """A quarter of an hour, with three starts of a machine."""
+    seconds = [sum(steps.values()) for steps in gpu_check.STAGES.values()]
+    assert sum(seconds) <= 700 and seconds[0] <= 100 and max(seconds) <= 300
+    assert {name for steps in gpu_check.STAGES.values() for name in steps} <= set(STEPS)
