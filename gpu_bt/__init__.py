@@ -4,48 +4,73 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-#: Public name -> module. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
+if TYPE_CHECKING:  # what editors and type checkers see
+    from gpu_bt.analysis.result import Result as Result
+    from gpu_bt.analysis.result import read_config as read_config
+    from gpu_bt.config import Config as Config
+    from gpu_bt.data.frames import read_panel as read_panel
+    from gpu_bt.data.frames import read_weights as read_weights
+    from gpu_bt.data.panel import Panel as Panel
+    from gpu_bt.data.streams import PanelStream as PanelStream
+    from gpu_bt.data.streams import scan_panel as scan_panel
+    from gpu_bt.data.weights import Weights as Weights
+    from gpu_bt.errors import BacktestError as BacktestError
+    from gpu_bt.errors import BacktestWarning as BacktestWarning
+    from gpu_bt.errors import ConfigError as ConfigError
+    from gpu_bt.errors import EngineUnavailable as EngineUnavailable
+    from gpu_bt.errors import PanelError as PanelError
+    from gpu_bt.errors import ResultError as ResultError
+    from gpu_bt.errors import StrategyError as StrategyError
+    from gpu_bt.errors import WeightsError as WeightsError
+    from gpu_bt.runs.batch import Batch as Batch
+    from gpu_bt.runs.exits import Exits as Exits
+    from gpu_bt.runs.lookahead import check_lookahead as check_lookahead
+    from gpu_bt.runs.run import run as run
+    from gpu_bt.runs.strategy import Portfolio as Portfolio
+    from gpu_bt.runs.strategy import Strategy as Strategy
+    from gpu_bt.sweeps.result import SweepResult as SweepResult
+    from gpu_bt.sweeps.sweep import sweep as sweep
+
+#: Module -> its public names. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
 _PUBLIC = {
-    "BacktestError": "gpu_bt.errors",
-    "BacktestWarning": "gpu_bt.errors",
-    "Batch": "gpu_bt.runs.batch",
-    "Config": "gpu_bt.config",
-    "ConfigError": "gpu_bt.errors",
-    "EngineUnavailable": "gpu_bt.errors",
-    "Exits": "gpu_bt.runs.exits",
-    "Panel": "gpu_bt.data.panel",
-    "PanelError": "gpu_bt.errors",
-    "PanelStream": "gpu_bt.data.streams",
-    "Portfolio": "gpu_bt.runs.strategy",
-    "Result": "gpu_bt.analysis.result",
-    "ResultError": "gpu_bt.errors",
-    "Strategy": "gpu_bt.runs.strategy",
-    "StrategyError": "gpu_bt.errors",
-    "SweepResult": "gpu_bt.sweeps.result",
-    "Weights": "gpu_bt.data.weights",
-    "WeightsError": "gpu_bt.errors",
-    "check_lookahead": "gpu_bt.runs.lookahead",
-    "read_config": "gpu_bt.analysis.result",
-    "read_panel": "gpu_bt.data.frames",
-    "read_weights": "gpu_bt.data.frames",
-    "run": "gpu_bt.runs.run",
-    "scan_panel": "gpu_bt.data.streams",
-    "sweep": "gpu_bt.sweeps.sweep",
+    "gpu_bt.analysis.result": "Result read_config",
+    "gpu_bt.config": "Config",
+    "gpu_bt.data.frames": "read_panel read_weights",
+    "gpu_bt.data.panel": "Panel",
+    "gpu_bt.data.streams": "PanelStream scan_panel",
+    "gpu_bt.data.weights": "Weights",
+    "gpu_bt.errors": "BacktestError BacktestWarning ConfigError EngineUnavailable PanelError ResultError StrategyError"
+    " WeightsError",
+    "gpu_bt.runs.batch": "Batch",
+    "gpu_bt.runs.exits": "Exits",
+    "gpu_bt.runs.lookahead": "check_lookahead",
+    "gpu_bt.runs.run": "run",
+    "gpu_bt.runs.strategy": "Portfolio Strategy",
+    "gpu_bt.sweeps.result": "SweepResult",
+    "gpu_bt.sweeps.sweep": "sweep",
 }
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "Panel",
+    "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Strategy", "StrategyError", "SweepResult",
+    "Weights", "WeightsError", "__version__", "check_lookahead", "read_config", "read_panel", "read_weights", "run",
+    "scan_panel", "sweep",
+]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'gpu_bt' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # where a name that is not listed stays unknown
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'gpu_bt' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,150 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Config: every assumption of a run in one flat, frozen dataclass."""
+"""Config: every assumption of a run in one flat, frozen dataclass; its fields are the one table of what they may be."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import enum
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, Literal, SupportsFloat, TypeVar, get_args, get_origin, get_type_hints
 
 from gpu_bt.errors import ConfigError
 
-__all__ = ["CHOICES", "OPTIONAL", "RANGES", "Config"]
-
-#: The values of the fields that name a rule; a position in the tuple is the field's code in PARAMS.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "execution": ("next_open", "next_close", "next_vwap", "same_close"),
-    "rounding": ("toward_zero", "nearest"),
-    "account": ("cash", "margin"),
-    "unfilled": ("keep", "cancel"),
-    "rebalance": ("bar", "day", "week", "month", "quarter", "year"),
-}
-
-_BIG = 1e15
-#: Closed ranges of the numeric fields (semantics.md, Numbers). None where the field may also be None.
-RANGES: dict[str, tuple[float, float]] = {
-    "initial_cash": (1e-2, 1e15),
-    "lot": (0.0, 1e9),
-    "max_leverage": (0.0, 1e3),
-    "maintenance_margin": (0.0, 1.0),
-    "commission_rate": (0.0, 1.0),
-    "sell_tax": (0.0, 1.0),
-    "commission_per_share": (0.0, _BIG),
-    "min_commission": (0.0, _BIG),
-    "max_commission_rate": (0.0, 1.0),
-    "slippage": (0.0, 1.0),
-    "impact": (0.0, 1e6),
-    "participation": (0.0, 1.0),
-    "cash_rate": (-1.0, 1.0),
-    "debit_rate": (-1.0, 1.0),
-    "borrow_rate": (0.0, 1.0),
-    "cash_buffer": (-1.0, 1.0),
-    "rebalance_every": (1, 2**31 - 1),
-    "rebalance_offset": (0, 2**31 - 1),
-    "signal_lag": (0, 2**31 - 1),
-    "band": (0.0, 1.0),
-    "min_trade_value": (0.0, _BIG),
-    "max_weight": (0.0, 1e3),
-    "max_gross": (0.0, 1e6),
-    "max_turnover": (0.0, 1e6),
-    "max_drawdown": (0.0, 1.0),
-    "delist_after": (0, 2**31 - 1),
-    "money_tick": (2.0**-80, 2.0**60),
-    "bars_per_year": (1e-3, 1e9),
-}
-#: Fields that may be None: a limit that is off, or a value that is inferred.
-OPTIONAL = frozenset(
-    "max_leverage maintenance_margin max_commission_rate participation max_weight max_gross max_turnover"
-    " max_drawdown money_tick bars_per_year".split()
-)
-_WHOLE = frozenset("rebalance_every rebalance_offset signal_lag delist_after".split())
+__all__ = ["CHOICES", "FIELDS", "OPTIONAL", "RANGES", "Config", "Field", "Mark", "check_names", "fields_of"]
 
 
+class Mark(enum.Enum):
+    """Who reads a field. One that nobody has marked is packed for the engines, and only their full code knows it."""
+
+    #: The CUDA engine's shortened kernel obeys the field, too, whatever its value.
+    LEAN = enum.auto()
+    #: No engine reads it: it acts before a run or after it.
+    OUTSIDE = enum.auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class _In:
+    """The closed range of a number (semantics.md, Numbers), and what it counts."""
+
+    low: float
+    high: float
+    unit: str
+
+
+_LEAN, _OUTSIDE, _BIG, _MOST = Mark.LEAN, Mark.OUTSIDE, 1e15, 2**31 - 1
+_Fraction = Annotated[float, _In(0.0, 1.0, "fraction")]
+_Cap = Annotated[float | None, _In(0.0, 1.0, "fraction")]
+_Rate = Annotated[float, _In(-1.0, 1.0, "per year")]
+_Money = Annotated[float, _In(0.0, _BIG, "money")]
+_Bars = Annotated[int, _In(0, _MOST, "bars")]
+_C = TypeVar("_C")
+
+
+def _spelt(cls: type[_C]) -> type[_C]:
+    """The dataclass with a constructor that refuses unknown names with the nearest one; its signature stays."""
+    init: Callable[..., None] = vars(cls)["__init__"]
+    init.__annotations__ = get_type_hints(cls)
+
+    @wraps(init)
+    def checked(self: _C, *args: Any, **values: Any) -> None:
+        check_names(values)  # before dataclass's own, whose TypeError would not suggest a name
+        init(self, *args, **values)
+
+    type.__setattr__(cls, "__init__", checked)
+    return cls
+
+
+@_spelt
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The assumptions of a run. Rates, slippage, bands and weights are fractions: 5e-4 is 5 basis points.
 
-    Account
-        initial_cash: money at the start, 1e6.   account: "cash" (long only) or "margin".
-        max_leverage: gross / equity that an increase may reach, margin accounts only, 2.0; None = no test.
-        maintenance_margin: equity / gross below which positions are cut, margin accounts only, 0.25; None = never.
-        cash_rate, debit_rate: interest per year (actual/360) on cash >= 0 and on cash < 0, 0.
-        borrow_rate: fee per year (actual/365) on the value of shorts, 0; a panel's `borrow_rate` replaces it.
-        money_tick: the ledger's grid, a power of two; None = 2**(e - 36), 2**e the power of two <= initial_cash.
-    Orders
-        execution: when an order decided at close t fills: "next_open", "next_close", "next_vwap", "same_close".
-        lot: shares that trade together, 1; 0 = fractional shares.   rounding: "toward_zero" or "nearest" lot.
-        cash_buffer: fraction of equity that targets leave uninvested, 0.0025.
-        participation: largest fill as a fraction of the bar's volume; None = off.
-        unfilled: "keep" what did not fill working, or "cancel" it.
-        delist_after: bars in a row without close and open after which a holding is settled at its mark, 20; 0 = never.
-    Costs
-        commission_rate: fraction of the executed value, 0.   sell_tax: fraction of it, sells only, 0.
-        commission_per_share: money per share, 0.   min_commission: money per fill, 0.
-        max_commission_rate: cap on the commission as a fraction of the fill's notional; None = off.
-        slippage: adverse move of the price as a fraction, 0.
-        impact: square-root impact, adverse = impact*sqrt(shares/volume), 0 (Almgren et al. 2005).
-    Decisions
-        rebalance: "bar", or the last bar of a "day", "week", "month", "quarter", "year".
-        rebalance_every, rebalance_offset: every n-th of those bars, from number `offset` on; 1 and 0.
-        signal_lag: bars between a weights row and its use, 0.
-    Limits on targets (None = off)
-        max_weight: per name.   max_gross: sum of |weights|.   max_turnover: one-way, per decision.
-        band: no trade where |target - weight| <= band, 0.   min_trade_value: money below which no order is made, 0.
-        max_drawdown: fall from the peak at which everything is sold for good.
-    Statistics
-        bars_per_year: for annualising; None = inferred from the timestamps.
-
-    Raises ConfigError for a value outside its range (`gpu_bt.config.RANGES`) or an unknown choice.
+    Raises ConfigError for a value outside its range (`gpu_bt.config.FIELDS`), an unknown choice or name.
     """
 
-    initial_cash: float = 1e6
-    execution: str = "next_open"
-    lot: float = 1.0
-    rounding: str = "toward_zero"
-    account: str = "cash"
-    max_leverage: float | None = 2.0
-    maintenance_margin: float | None = 0.25
-    commission_rate: float = 0.0
-    sell_tax: float = 0.0
-    commission_per_share: float = 0.0
-    min_commission: float = 0.0
-    max_commission_rate: float | None = None
-    slippage: float = 0.0
-    impact: float = 0.0
-    participation: float | None = None
-    unfilled: str = "keep"
-    cash_rate: float = 0.0
-    debit_rate: float = 0.0
-    borrow_rate: float = 0.0
-    cash_buffer: float = 0.0025
-    rebalance: str = "bar"
-    rebalance_every: int = 1
-    rebalance_offset: int = 0
-    signal_lag: int = 0
-    band: float = 0.0
-    min_trade_value: float = 0.0
-    max_weight: float | None = None
-    max_gross: float | None = None
-    max_turnover: float | None = None
-    max_drawdown: float | None = None
-    delist_after: int = 20
-    money_tick: float | None = None
-    bars_per_year: float | None = None
-
-    def __new__(cls, **values: Any) -> Config:
-        check_names(values)  # before dataclass's __init__, whose TypeError would not suggest a name
-        return super().__new__(cls)
+    initial_cash: Annotated[float, _In(1e-2, _BIG, "money"), "at the start", _LEAN] = 1e6
+    execution: Annotated[
+        Literal["next_open", "next_close", "next_vwap", "same_close"], "when an order decided at close t fills", _LEAN
+    ] = "next_open"
+    lot: Annotated[float, _In(0.0, 1e9, "shares"), "that trade together; 0 = fractional shares", _LEAN] = 1.0
+    rounding: Annotated[Literal["toward_zero", "nearest"], "of orders to whole lots", _LEAN] = "toward_zero"
+    account: Annotated[Literal["cash", "margin"], '"cash" is long only'] = "cash"
+    max_leverage: Annotated[
+        float | None,
+        _In(0.0, 1e3, "gross / equity"),
+        "that an increase may reach, margin accounts only; None = no test",
+        _LEAN,
+    ] = 2.0
+    maintenance_margin: Annotated[
+        _Cap, "equity / gross below which positions are cut, margin accounts only; None = never", _LEAN
+    ] = 0.25
+    commission_rate: Annotated[_Fraction, "of the executed value", _LEAN] = 0.0
+    sell_tax: Annotated[_Fraction, "of the executed value, sells only", _LEAN] = 0.0
+    commission_per_share: Annotated[_Money, "per share", _LEAN] = 0.0
+    min_commission: Annotated[_Money, "per fill", _LEAN] = 0.0
+    max_commission_rate: Annotated[_Cap, "of the fill's notional that the commission may reach; None = off", _LEAN] = (
+        None
+    )
+    slippage: Annotated[_Fraction, "of the price, an adverse move", _LEAN] = 0.0
+    impact: Annotated[
+        float, _In(0.0, 1e6, "fraction"), "of the price, an adverse move, per sqrt(shares/volume) (Almgren et al. 2005)"
+    ] = 0.0
+    participation: Annotated[_Cap, "of the bar's volume that a fill may take; None = off"] = None
+    unfilled: Annotated[Literal["keep", "cancel"], "what did not fill: keep it working, or cancel it", _LEAN] = "keep"
+    cash_rate: Annotated[_Rate, "interest (actual/360) on cash >= 0", _LEAN] = 0.0
+    debit_rate: Annotated[_Rate, "interest (actual/360) on cash < 0", _LEAN] = 0.0
+    borrow_rate: Annotated[
+        float,
+        _In(0.0, 1.0, "per year"),
+        "fee (actual/365) on the value of shorts; a panel's `borrow_rate` replaces it",
+        _LEAN,
+    ] = 0.0
+    cash_buffer: Annotated[float, _In(-1.0, 1.0, "fraction"), "of equity that targets leave uninvested", _LEAN] = 0.0025
+    rebalance: Annotated[
+        Literal["bar", "day", "week", "month", "quarter", "year"],
+        "bars that decide: each one, or the last of a day, week, month, quarter, year",
+        _OUTSIDE,
+    ] = "bar"
+    rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "every n-th of those", _OUTSIDE] = 1
+    rebalance_offset: Annotated[_Bars, "number of the one that decides first", _OUTSIDE] = 0
+    signal_lag: Annotated[_Bars, "between a weights row and its use", _LEAN] = 0
+    band: Annotated[_Fraction, "of equity: no trade where |target - weight| <= band"] = 0.0
+    min_trade_value: Annotated[_Money, "below which no order is made"] = 0.0
+    max_weight: Annotated[float | None, _In(0.0, 1e3, "fraction"), "limit on a name's |target|; None = off"] = None
+    max_gross: Annotated[float | None, _In(0.0, 1e6, "fraction"), "limit on the sum of |targets|; None = off"] = None
+    max_turnover: Annotated[
+        float | None, _In(0.0, 1e6, "fraction"), "limit on a decision's one-way turnover; None = off"
+    ] = None
+    max_drawdown: Annotated[_Cap, "fall from the peak at which everything is sold for good; None = off", _LEAN] = None
+    delist_after: Annotated[
+        _Bars, "in a row without close and open after which a holding is settled at its mark; 0 = never", _LEAN
+    ] = 20
+    money_tick: Annotated[
+        float | None,
+        _In(2.0**-80, 2.0**60, "money"),
+        "the ledger's grid, a power of two; None = 2**(e - 36), 2**e the power of two <= initial_cash",
+        _OUTSIDE,
+    ] = None
+    bars_per_year: Annotated[
+        float | None, _In(1e-3, 1e9, "bars"), "for annualising; None = inferred from the timestamps", _OUTSIDE
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, options in CHOICES.items():
-            value = getattr(self, name)
-            if not isinstance(value, str) or value not in options:
-                raise ConfigError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, options))}")
-        for name in RANGES:
-            object.__setattr__(self, name, _checked(name, getattr(self, name)))
+        for name, field in FIELDS.items():
+            object.__setattr__(self, name, field.check(getattr(self, name)))
         if 0.0 < self.lot < 1e-8:
             raise ConfigError(f"lot is {self.lot!r}: it must be 0 (fractional shares) or in [1e-08, 1e+09]")
         tick = self.money_tick
@@ -153,7 +144,6 @@ class Config:
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some fields changed. Raises ConfigError for a name that is no field, with the nearest one."""
-        check_names(changes)
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -168,7 +158,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Field -> value in the order of declaration; `Config.from_dict(c.to_dict()) == c`."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in FIELDS}
 
     @property
     def tick(self) -> float:
@@ -178,30 +168,93 @@ class Config:
         return math.ldexp(1.0, math.frexp(self.initial_cash)[1] - 37)
 
 
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What one field of Config says of itself.
+
+    default, meaning: as declared.   low, high, unit: the closed range of a number, and what it counts.   choices: the
+    values of a field that names a rule; a position is the field's code in PARAMS.   optional: it may be None, a limit
+    that is off or a value that is inferred.   whole: whole numbers alone.   marks: who reads it.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    low: float
+    high: float
+    unit: str
+    choices: tuple[str, ...]
+    optional: bool
+    whole: bool
+    marks: frozenset[Mark]
+
+    def __str__(self) -> str:
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.name} = {self.default!r}{unit}: {self.meaning}"
+
+    def check(self, value: Any) -> Any:
+        """The value as Config holds it, a Python number, text or None; a ConfigError that names the field and its rule
+        where it is impossible."""
+        if value is None and self.optional:
+            return None
+        if self.choices:
+            if not isinstance(value, str) or value not in self.choices:
+                options = ", ".join(map(repr, self.choices))
+                raise ConfigError(f"{self.name} is {value!r}: it must be one of {options}")
+            return value
+        number = math.nan
+        if isinstance(value, SupportsFloat) and not isinstance(value, bool):
+            with contextlib.suppress(TypeError, ValueError):
+                number = float(value)
+        if not self.low <= number <= self.high or (self.whole and number != int(number)):
+            kind, none = "a whole number" if self.whole else "a number", ", or None" if self.optional else ""
+            rule = f"it must be {kind} in [{self.low:g}, {self.high:g}]{none}"
+            raise ConfigError(f"{self.name} is {value!r}: {rule}")
+        return int(number) if self.whole else number + 0.0
+
+
+def fields_of(kind: type) -> dict[str, Field]:
+    """The table of a dataclass declared as Config is: name -> Field, in the order of declaration."""
+    hints, found = get_type_hints(kind, include_extras=True), {}
+    for field in dataclasses.fields(kind):
+        declared, *said = get_args(hints[field.name])
+        types = get_args(declared) if get_origin(declared) is not Literal else ()
+        limits = next((x for x in said if isinstance(x, _In)), _In(-math.inf, math.inf, ""))
+        found[field.name] = Field(
+            name=field.name,
+            default=field.default,
+            meaning=next(x for x in said if isinstance(x, str)),
+            low=limits.low,
+            high=limits.high,
+            unit=limits.unit,
+            choices=get_args(declared) if get_origin(declared) is Literal else (),
+            optional=type(None) in types,
+            whole=declared is int,
+            marks=frozenset(x for x in said if isinstance(x, Mark)),
+        )
+    return found
+
+
+#: Name -> what Config's field of that name may be: the one table, from which everything about fields follows.
+FIELDS = fields_of(Config)
+#: The values of the fields that name a rule.
+CHOICES: dict[str, tuple[str, ...]] = {name: field.choices for name, field in FIELDS.items() if field.choices}
+#: Closed ranges of the numeric fields.
+RANGES: dict[str, tuple[float, float]] = {
+    name: (field.low, field.high) for name, field in FIELDS.items() if not field.choices
+}
+#: Fields that may be None.
+OPTIONAL = frozenset(name for name, field in FIELDS.items() if field.optional)
+Config.__doc__ = "\n".join([
+    f"{Config.__doc__}\n    Fields, with their defaults",
+    *(f"        {field}." for field in FIELDS.values()),
+])  # fmt: skip
+
+
 def check_names(values: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first key that is not a field of Config, naming the field nearest to it."""
-    names = [f.name for f in dataclasses.fields(Config)]
     for key in values:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
+        if key not in FIELDS:
+            near = difflib.get_close_matches(str(key), FIELDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "see help(Config) for the fields"
             raise ConfigError(f"{key!r} is not a field of Config: {hint}")
-
-
-def _checked(name: str, value: Any) -> float | int | None:
-    """The value as a Python number inside the range of its field, or a ConfigError that names the field."""
-    if value is None and name in OPTIONAL:
-        return None
-    low, high = RANGES[name]
-    none = ", or None" if name in OPTIONAL else ""
-    kind = "a whole number" if name in _WHOLE else "a number"
-    rule = f"it must be {kind} in [{low:g}, {high:g}]{none}"
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
-        raise ConfigError(f"{name} is {value!r}: {rule}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name} is {value!r}: {rule}") from None
-    if not low <= number <= high or (name in _WHOLE and number != int(number)):
-        raise ConfigError(f"{name} is {value!r}: {rule}")
-    return int(number) if name in _WHOLE else number + 0.0

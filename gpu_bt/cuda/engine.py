@@ -14,7 +14,7 @@ from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, 
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, ordered
-from gpu_bt.law.layout import COUNTS, MONEY
+from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
 
@@ -26,6 +26,8 @@ _CALL = 40_000_000
 _TOGETHER = 4
 #: Of the free memory, what a plan may use.
 _SHARE = 0.9
+#: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
+_LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "borrow_rate"}
 
 
 class CudaEngine:
@@ -304,13 +306,9 @@ def _log_bytes(device: Device) -> int:
 
 
 def _needs_full(spec: RunSpec) -> bool:
-    """Whether some scenario does what the lean kernel leaves out."""
-    market, p = spec.market, spec.params
-    panels = (market.half_spread, market.dividend, market.split, market.can_buy, market.can_sell)
-    limits = np.stack([p[name] for name in ("max_weight", "max_gross", "max_turnover", "participation")])
-    numbers = np.stack([p[name] for name in ("band", "min_trade_value", "impact", "account")])
-    kept = spec.fills or spec.callback
-    return bool(kept or any(x is not None for x in panels) or not np.isnan(limits).all() or (numbers != 0).any())
+    """Whether some scenario does what the lean kernel leaves out, such as all that nobody has marked."""
+    panels = {name for name, v in vars(spec.market).items() if isinstance(v, np.ndarray) and v.ndim == 2}
+    return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)
 
 
 def _resident(market: Market, weights: bool) -> dict[int, tuple[np.ndarray, DeviceArray]]:

@@ -7,22 +7,24 @@ Letters: T bars, N assets. Every array here is independent of the scenario but f
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from gpu_bt.engine.spec import Market
+from gpu_bt.engine.spec import Before, Market
 
 __all__ = [
-    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "lots", "marks", "opening_marks", "prices",
-    "silence",
+    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "left_behind", "lots", "marks", "opening_marks",
+    "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
 PRICE_OF = ("open", "close", "vwap", "close")
 #: Per-lot panels of more lots than this are dropped from the cache, oldest first: each one is T*N*8 bytes.
 _KEPT_LOTS = 3
+_V = TypeVar("_V")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,18 +77,25 @@ def lots(market: Market, lot: float) -> Lots:
     return Lots(unit, whole, bool(whole.all()), not whole.any(), bool((unit == 1).all()))
 
 
+def _kept(market: Market, key: tuple[Hashable, ...], make: Callable[[], _V]) -> _V:
+    """What the market's cache has under the key, made the first time."""
+    if key not in market.cache:
+        market.cache[key] = make()
+    found: _V = market.cache[key]
+    return found
+
+
 def prices(market: Market, field: str, lot: float) -> Prices:
     """`price*lot` of a field, formed once per bar and asset."""
-    key = ("prices", field, lot)
-    if key not in market.cache:
-        _drop_old_lots(market.cache, lot)
-        raw = getattr(market, field)
+
+    def make() -> Prices:
+        _drop_old_lots(market, lot)
+        raw: np.ndarray = getattr(market, field)
         values = raw.astype(np.float64, copy=False)
         unit = lots(market, lot)
-        if not unit.all_one:
-            values = values * unit.unit
-        market.cache[key] = Prices(values, np.isnan(np.minimum.reduce(raw, axis=1)))
-    return market.cache[key]
+        return Prices(values if unit.all_one else values * unit.unit, np.isnan(np.minimum.reduce(raw, axis=1)))
+
+    return _kept(market, ("prices", field, lot), make)
 
 
 def marks(market: Market, lot: float) -> np.ndarray:
@@ -94,27 +103,26 @@ def marks(market: Market, lot: float) -> np.ndarray:
 
     0 before an asset's first price: it cannot be held there.
     """
-    key = ("marks", lot)
-    if key in market.cache:
-        return market.cache[key]
-    close = prices(market, "close", lot)
+    return _kept(market, ("marks", lot), lambda: _marks(market, lot))
+
+
+def _marks(market: Market, lot: float) -> np.ndarray:
+    close, split = prices(market, "close", lot), market.split
     if not close.gaps.any():
-        market.cache[key] = close.values
         return close.values
     out = close.values.copy()
     first = prices(market, "open", lot).values if market.open is not None else None
     last = opening_marks(market, lot)
     for t in range(len(out)):
-        if close.gaps[t] or (market.split is not None):
-            if market.split is not None:
+        if close.gaps[t] or split is not None:
+            if split is not None:
                 with np.errstate(over="ignore", invalid="ignore"):  # a ratio may be absurd: see Lane.worth
-                    last = np.where(market.split[t] != 1, last / market.split[t], last)
+                    last = np.where(split[t] != 1, last / split[t], last)
             row = out[t]
             if first is not None:
                 np.copyto(row, first[t], where=np.isnan(row))
             np.copyto(row, last, where=np.isnan(row))
         last = out[t]
-    market.cache[key] = out
     return out
 
 
@@ -125,31 +133,25 @@ def opening_marks(market: Market, lot: float) -> np.ndarray:
 
 def events(market: Market, delist_after: int) -> Events:
     """Dividends, splits and delistings by bar; `delist_after` counts bars in a row without close and open [S3]."""
-    key = ("events", delist_after)
-    if key in market.cache:
-        return market.cache[key]
+    return _kept(market, ("events", delist_after), lambda: _events(market, delist_after))
+
+
+def _events(market: Market, delist_after: int) -> Events:
     t_count, n = market.shape
-    happens = np.zeros((t_count, n), bool)
-    flags = {}
-    for name, idle in (("dividend", 0), ("split", 1)):
-        panel = getattr(market, name)
-        active = np.zeros((t_count, n), bool) if panel is None else panel != idle
-        flags[name] = active.any(axis=1)
-        happens |= active
-    off = np.flatnonzero((market.delisted_at >= 0) & (market.delisted_at < t_count)) if market.delisted_at is not None \
-        else np.empty(0, np.int64)  # fmt: skip
+    none = np.zeros((t_count, n), bool)
+    dividend = none if market.dividend is None else np.not_equal(market.dividend, 0)
+    split = none if market.split is None else np.not_equal(market.split, 1)
+    off = np.flatnonzero((market.delisted_at >= 0) & (market.delisted_at < t_count))
     off = off[np.argsort(market.delisted_at[off], kind="stable")]
-    off_bar = market.delisted_at[off] if len(off) else np.empty(0, np.int64)
+    off_bar = market.delisted_at[off]
     settles = np.zeros((t_count, n), bool)
     settles[off_bar, off] = True
     if delist_after:
         settles |= _silent(market, delist_after)
-    happens |= settles
     settled = {int(t): np.flatnonzero(settles[t]) for t in np.flatnonzero(settles.any(axis=1))}
-    bars, assets = np.nonzero(happens)
+    bars, assets = np.nonzero(dividend | split | settles)
     start = np.searchsorted(bars, np.arange(t_count + 1))
-    market.cache[key] = Events(flags["dividend"], flags["split"], settled, off_bar, off, start, assets)
-    return market.cache[key]
+    return Events(np.any(dividend, axis=1), np.any(split, axis=1), settled, off_bar, off, start, assets)
 
 
 def days_between(market: Market) -> np.ndarray:
@@ -177,9 +179,16 @@ def _silent(market: Market, count: int) -> np.ndarray:
     return np.array([run == count for run in silence(market)])
 
 
-def _drop_old_lots(cache: dict[Any, Any], lot: float) -> None:
-    known = list(dict.fromkeys(k[-1] for k in cache if k[0] in ("prices", "marks")))
-    if lot in known or len(known) < _KEPT_LOTS:
-        return
-    for key in [k for k in cache if k[0] in ("prices", "marks") and k[-1] == known[0]]:
-        del cache[key]
+def left_behind(market: Market, lots: Sequence[float]) -> Before:
+    """What a market leaves to one of later bars. lots: the configs' whose marks are carried."""
+    [silent] = deque(silence(market), maxlen=1)
+    return Before(int(market.microseconds[-1]), {lot: marks(market, lot)[-1].copy() for lot in lots}, silent)
+
+
+def _drop_old_lots(market: Market, lot: float) -> None:
+    of_lots = [key for key in market.cache if key[0] in ("prices", "marks")]
+    known = list(dict.fromkeys(key[-1] for key in of_lots))
+    if lot not in known and len(known) >= _KEPT_LOTS:
+        for key in of_lots:
+            if key[-1] == known[0]:
+                del market.cache[key]

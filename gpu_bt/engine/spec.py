@@ -7,16 +7,17 @@ Letters: T bars, N assets, K scenarios.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpu_bt.law.layout import COUNTS, FILL, MONEY
+from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER
 
 __all__ = [
-    "FILL", "Before", "Book", "Decision", "Engine", "Market", "RawResult", "RunSpec", "Session", "Start", "ordered",
+    "FILL", "Before", "Book", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session", "Start",
+    "joined", "ordered",
 ]  # fmt: skip
 
 
@@ -33,7 +34,7 @@ class Before:
     silent: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Market:
     """A panel as engines see it: checked, C-contiguous, read-only.
 
@@ -59,17 +60,18 @@ class Market:
     borrow_rate: np.ndarray | None = None
     can_buy: np.ndarray | None = None
     can_sell: np.ndarray | None = None
-    delisted_at: np.ndarray | None = None
-    delisting_return: np.ndarray | None = None
+    delisted_at: np.ndarray
+    delisting_return: np.ndarray
     lot: np.ndarray | None = None
-    tie: np.ndarray | None = None
+    tie: np.ndarray
     before: Before | None = None
     cache: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(T, N)."""
-        return self.close.shape
+        t_count, n = self.close.shape
+        return t_count, n
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "cache": {}}
@@ -95,7 +97,7 @@ class Start:
 
 def _rows_with_targets(weights: np.ndarray) -> np.ndarray:
     """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
-    has = ~np.isnan(weights[:, 0])
+    has: np.ndarray = ~np.isnan(weights[:, 0])
     for t in np.flatnonzero(~has):
         has[t] = not np.isnan(weights[t]).all()
     return has
@@ -164,11 +166,38 @@ class RawResult:
 
     def column(self, name: str) -> np.ndarray:
         """(K, T) of one column of MONEY or COUNTS."""
-        if name in MONEY:
-            return self.money[MONEY.index(name)]
-        if self.counts is None:
+        rows, names = (self.money, MONEY) if name in MONEY else (self.counts, COUNTS)
+        if rows is None:
             raise KeyError(name)
-        return self.counts[COUNTS.index(name)]
+        column: np.ndarray = rows[names.index(name)]
+        return column
+
+    def carried(self) -> Start:
+        """Where its scenarios stand after the last bar, for a run over later ones."""
+        state, first = self.state.copy(), self.state["first_bar"]
+        state["first_bar"] = np.where(first == NEVER, NEVER, EARLIER)
+        return Start(state, self.holdings, self.orders)
+
+
+#: RawResult's array -> the axis of its scenarios, and that of its bars.
+_AXES = {"money": (1, 2), "counts": (1, 2), "positions": (0, 1)}
+
+
+def joined(parts: Sequence[RawResult], along: str) -> RawResult:
+    """One record of several whose numbers of scenarios and bars are those of the whole: along "scenarios" or "bars",
+    where state, holdings and orders are the last part's."""
+    whole, by_bars = {}, along == "bars"
+    for field in dataclasses.fields(RawResult):
+        values = [getattr(raw, field.name) for raw in parts]
+        if values[0] is None or field.name == "engine":
+            whole[field.name] = values[0]
+        elif field.name in ("fills", "cuts"):
+            whole[field.name] = ordered(values)
+        elif by_bars and field.name not in _AXES:
+            whole[field.name] = values[-1]
+        else:
+            whole[field.name] = np.concatenate(values, axis=_AXES.get(field.name, (0, 0))[by_bars])
+    return RawResult(**whole)
 
 
 def ordered(chunks: list[np.ndarray]) -> np.ndarray:
@@ -216,9 +245,11 @@ class Session(Protocol):
     def open_bar(self, t: int) -> bool:
         """The bar up to its decision: [S1] to [S5m], with same_close [S1] to [S5d]. False where nothing may be decided:
         after the end, from a drawdown stop on, at a margin call."""
+        ...
 
     def book(self) -> Book:
         """The portfolio at the open bar; only where `open_bar` was True."""
+        ...
 
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """The rest of the bar: [S6] to [S9], with same_close [S6] [S7] [S8] [S4] [S5] [S5d] [S5m] [S9]. The decision is
@@ -226,6 +257,7 @@ class Session(Protocol):
 
     def result(self) -> RawResult:
         """The record so far."""
+        ...
 
 
 class Engine(Protocol):
@@ -238,9 +270,11 @@ class Engine(Protocol):
 
     def ready(self) -> bool:
         """Whether `open` begins at once; False where it compiles for seconds first."""
+        ...
 
     def open(self, spec: RunSpec) -> Session:
         """A session at bar 0."""
+        ...
 
 
 Progress = Callable[[int, int], None]

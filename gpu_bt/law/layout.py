@@ -6,64 +6,31 @@ A limit that is off is NaN in PARAMS: every comparison with it is false, which i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from gpu_bt.config import CHOICES, Config
+from gpu_bt.config import CHOICES, FIELDS, Config, Field, Mark
 
 __all__ = [
-    "BUFFERS",
-    "COUNTS",
-    "EARLIER",
-    "FILL",
-    "LAUNCH",
-    "MONEY",
-    "NEVER",
-    "ORDER_STATUS",
-    "PANEL_KINDS",
-    "PARAMS",
-    "PHASES",
-    "RECORD",
-    "ROWS",
-    "SCENARIO_STATUS",
-    "SIZES",
-    "STATE",
-    "STRUCTURAL",
-    "pack",
-    "render_c",
-]
+    "BUFFERS", "COUNTS", "EARLIER", "FILL", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS", "PARAMS",
+    "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SIZES", "STATE", "STRUCTURAL", "beyond_lean", "members_of",
+    "pack", "packed", "render_c",
+]  # fmt: skip
 
 #: Statuses of a scenario, the mildest first; STATE.first_bar holds the bar at which each one was first set.
 SCENARIO_STATUS = ("OK", "MARGIN_CALL", "DRAWDOWN_STOP", "BANKRUPT", "LEDGER_OVERFLOW")
 #: Statuses of an order.
 ORDER_STATUS = (
-    "FILLED",
-    "CASH_CLIPPED",
-    "LEVERAGE_CLIPPED",
-    "VOLUME_CLIPPED",
-    "NO_PRICE",
-    "RESTRICTED",
-    "BELOW_MIN",
-    "ROUNDED_OUT",
-    "DELISTED",
-    "CANCELLED",
-)
+    "FILLED", "CASH_CLIPPED", "LEVERAGE_CLIPPED", "VOLUME_CLIPPED", "NO_PRICE", "RESTRICTED", "BELOW_MIN",
+    "ROUNDED_OUT", "DELISTED", "CANCELLED",
+)  # fmt: skip
 #: The money columns of a bar's record, in the order in which engines store them.
 MONEY = (
-    "equity",
-    "cash",
-    "long_value",
-    "short_value",
-    "buys",
-    "sells",
-    "commission",
-    "slippage",
-    "financing",
-    "dividends",
+    "equity", "cash", "long_value", "short_value", "buys", "sells", "commission", "slippage", "financing", "dividends",
     "settlements",
-)
+)  # fmt: skip
 #: The counts of a bar's record: fills, orders working after [S8], then orders cut, by reason.
 COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 #: Rows of a lane that are read from panels or made of such: it remembers whose bar each of them holds.
@@ -85,23 +52,24 @@ NEVER = -1
 #: first_bar of a status that was set before the first bar of a run that goes on from a saved one.
 EARLIER = -2
 
-#: One scenario's parameters: Config's numbers as float64, its whole numbers and choices as int32.
-PARAMS = np.dtype(
-    [(name, np.float64) for name in (
-        "initial_cash", "tick", "lot", "max_leverage", "maintenance_margin", "commission_rate", "sell_tax",
-        "commission_per_share", "min_commission", "max_commission_rate", "slippage", "impact", "participation",
-        "cash_rate", "debit_rate", "borrow_rate", "cash_buffer", "band", "min_trade_value", "max_weight", "max_gross",
-        "max_turnover", "max_drawdown",
-    )]
-    + [(name, np.int32) for name in (
-        "execution", "rounding", "account", "unfilled", "delist_after", "signal_lag",
-        "schedule", "weights",  # rows of RunSpec.schedules and entries of RunSpec.weights
-    )],
-    align=True,
-)  # fmt: skip
-
 #: Fields that change which arrays a bar touches; an engine may run scenarios that share them in one batch.
 STRUCTURAL = ("lot", "execution", "rounding", "account", "unfilled", "delist_after")
+
+
+def packed(fields: Mapping[str, Field]) -> np.dtype[np.void]:
+    """PARAMS of a table of fields: those that engines read, in the order of declaration; numbers as float64, with the
+    tick behind initial_cash; choices and whole numbers as int32, those of STRUCTURAL first, then the rows of
+    RunSpec.schedules and the entries of RunSpec.weights."""
+    read = [field for field in fields.values() if Mark.OUTSIDE not in field.marks]
+    first, *numbers = [field.name for field in read if not field.choices and not field.whole]
+    codes = [field.name for field in read if field.choices or field.whole]
+    codes.sort(key=lambda name: name not in STRUCTURAL)
+    columns = [(name, np.float64) for name in (first, "tick", *numbers)]
+    return np.dtype([*columns, *((name, np.int32) for name in (*codes, "schedule", "weights"))], align=True)
+
+
+#: One scenario's parameters.
+PARAMS = packed(FIELDS)
 
 #: One scenario's ledger; holdings and working orders are separate (K, N) arrays.
 STATE = np.dtype(
@@ -188,15 +156,26 @@ def pack(configs: Iterable[Config], schedule: Any = 0, weights: Any = 0) -> np.n
     """PARAMS[K] of K configs; `schedule` and `weights` are indices, one for all or one per scenario."""
     configs = list(configs)
     out = np.zeros(len(configs), PARAMS)
-    for name in PARAMS.names:
-        if name in ("schedule", "weights"):
-            continue
+    for name in members_of(PARAMS)[:-2]:  # all but the two that are given
         values = [getattr(c, name) for c in configs]
         if name in CHOICES:
             values = [CHOICES[name].index(v) for v in values]
         out[name] = [np.nan if v is None else v for v in values]
     out["schedule"], out["weights"] = schedule, weights
     return out
+
+
+def members_of(struct: np.dtype[Any]) -> tuple[str, ...]:
+    """The names of a struct's members."""
+    return struct.names or ()
+
+
+def beyond_lean(params: np.ndarray, fields: Mapping[str, Field] = FIELDS) -> bool:
+    """Whether some scenario of PARAMS[K] sets a field that no mark calls known to shortened code. Off is NaN for a
+    limit and 0 for anything else, so that a new cost counts as soon as somebody asks for it."""
+    unmarked = [field for field in fields.values() if not field.marks]
+    off = (np.isnan(params[f.name]) if f.optional else params[f.name] == 0 for f in unmarked)
+    return not all(values.all() for values in off)
 
 
 def render_c() -> str:
@@ -226,18 +205,18 @@ def render_c() -> str:
         ("bt_panel", _PANEL, {"data": "const void *"}), ("bt_rows", ROWS, _ROWS_C), ("bt_record", RECORD, _RECORD_C),
         ("bt_launch", LAUNCH, _LAUNCH_C),
     ):  # fmt: skip
-        members = [_member(dtype, name, types.get(name)) for name in dtype.names]
+        offsets = {str(name): place[1] for name, place in (dtype.fields or {}).items()}
+        members = [_member(dtype, name, types.get(name)) for name in members_of(dtype)]
         lines += [f"typedef struct {struct} {{", *members, f"}} {struct};"]
         lines.append(f'static_assert(sizeof({struct}) == {dtype.itemsize}, "{struct}");')
         lines.append("#ifndef __CUDACC_RTC__")
-        for name in dtype.names:
-            offset = dtype.fields[name][1]
-            lines.append(f'static_assert(__builtin_offsetof({struct}, {name}) == {offset}, "{struct}.{name}");')
+        for name in members_of(dtype):
+            lines.append(f'static_assert(__builtin_offsetof({struct}, {name}) == {offsets[name]}, "{struct}.{name}");')
         lines.append("#endif")
     return "\n".join(lines) + "\n"
 
 
-def _member(dtype: np.dtype, name: str, ctype: str | None) -> str:
-    base, shape = dtype.fields[name][0].base, dtype.fields[name][0].shape
-    ctype = ctype or {"f8": "double", "i4": "int32_t", "i8": "int64_t"}[base.str[1:]]
-    return f"    {ctype} {name}{''.join(f'[{n}]' for n in shape)};"
+def _member(dtype: np.dtype[Any], name: str, ctype: str | None) -> str:
+    kind = dtype[name]
+    ctype = ctype or {"f8": "double", "i4": "int32_t", "i8": "int64_t"}[kind.base.str[1:]]
+    return f"    {ctype} {name}{''.join(f'[{n}]' for n in kind.shape)};"
