@@ -36,10 +36,17 @@ class _In:
 
 
 _LEAN, _OUTSIDE, _BIG, _MOST = Mark.LEAN, Mark.OUTSIDE, 1e15, 2**31 - 1
-_Fraction = Annotated[float, _In(0.0, 1.0, "fraction")]
-_Cap = Annotated[float | None, _In(0.0, 1.0, "fraction")]
-_Rate = Annotated[float, _In(-1.0, 1.0, "per year")]
+_Execution = Literal["next_open", "next_close", "next_vwap", "same_close"]
+_Period = Literal["bar", "day", "week", "month", "quarter", "year"]
 _Money = Annotated[float, _In(0.0, _BIG, "money")]
+_Grid = Annotated[float | None, _In(2.0**-80, 2.0**60, "money")]
+_Fraction = Annotated[float, _In(0.0, 1.0, "fraction")]
+_Signed = Annotated[float, _In(-1.0, 1.0, "fraction")]
+_Cap = Annotated[float | None, _In(0.0, 1.0, "fraction")]
+_Multiple = Annotated[float | None, _In(0.0, 1e3, "of equity")]
+_Sum = Annotated[float | None, _In(0.0, 1e6, "of equity")]
+_Rate = Annotated[float, _In(-1.0, 1.0, "a year")]
+_Fee = Annotated[float, _In(0.0, 1.0, "a year")]
 _Bars = Annotated[int, _In(0, _MOST, "bars")]
 _C = TypeVar("_C")
 
@@ -67,71 +74,39 @@ class Config:
     """
 
     initial_cash: Annotated[float, _In(1e-2, _BIG, "money"), "at the start", _LEAN] = 1e6
-    execution: Annotated[
-        Literal["next_open", "next_close", "next_vwap", "same_close"], "when an order decided at close t fills", _LEAN
-    ] = "next_open"
+    execution: Annotated[_Execution, "when an order decided at close t fills", _LEAN] = "next_open"
     lot: Annotated[float, _In(0.0, 1e9, "shares"), "that trade together; 0 = fractional shares", _LEAN] = 1.0
     rounding: Annotated[Literal["toward_zero", "nearest"], "of orders to whole lots", _LEAN] = "toward_zero"
-    account: Annotated[Literal["cash", "margin"], '"cash" is long only'] = "cash"
-    max_leverage: Annotated[
-        float | None,
-        _In(0.0, 1e3, "gross / equity"),
-        "that an increase may reach, margin accounts only; None = no test",
-        _LEAN,
-    ] = 2.0
-    maintenance_margin: Annotated[
-        _Cap, "equity / gross below which positions are cut, margin accounts only; None = never", _LEAN
-    ] = 0.25
+    account: Annotated[Literal["cash", "margin"], "cash is long only"] = "cash"
+    max_leverage: Annotated[_Multiple, "gross that an increase may reach, on margin; None = no test", _LEAN] = 2.0
+    maintenance_margin: Annotated[_Cap, "equity / gross below which margin is called; None = never", _LEAN] = 0.25
     commission_rate: Annotated[_Fraction, "of the executed value", _LEAN] = 0.0
     sell_tax: Annotated[_Fraction, "of the executed value, sells only", _LEAN] = 0.0
     commission_per_share: Annotated[_Money, "per share", _LEAN] = 0.0
     min_commission: Annotated[_Money, "per fill", _LEAN] = 0.0
-    max_commission_rate: Annotated[_Cap, "of the fill's notional that the commission may reach; None = off", _LEAN] = (
-        None
-    )
-    slippage: Annotated[_Fraction, "of the price, an adverse move", _LEAN] = 0.0
-    impact: Annotated[
-        float, _In(0.0, 1e6, "fraction"), "of the price, an adverse move, per sqrt(shares/volume) (Almgren et al. 2005)"
-    ] = 0.0
+    max_commission_rate: Annotated[_Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
+    slippage: Annotated[_Fraction, "of the price, adverse", _LEAN] = 0.0
+    # Almgren et al. 2005
+    impact: Annotated[float, _In(0.0, 1e6, "fraction"), "of the price, adverse, times sqrt(shares/volume)"] = 0.0
     participation: Annotated[_Cap, "of the bar's volume that a fill may take; None = off"] = None
-    unfilled: Annotated[Literal["keep", "cancel"], "what did not fill: keep it working, or cancel it", _LEAN] = "keep"
+    unfilled: Annotated[Literal["keep", "cancel"], "what did not fill keeps working, or not", _LEAN] = "keep"
     cash_rate: Annotated[_Rate, "interest (actual/360) on cash >= 0", _LEAN] = 0.0
     debit_rate: Annotated[_Rate, "interest (actual/360) on cash < 0", _LEAN] = 0.0
-    borrow_rate: Annotated[
-        float,
-        _In(0.0, 1.0, "per year"),
-        "fee (actual/365) on the value of shorts; a panel's `borrow_rate` replaces it",
-        _LEAN,
-    ] = 0.0
-    cash_buffer: Annotated[float, _In(-1.0, 1.0, "fraction"), "of equity that targets leave uninvested", _LEAN] = 0.0025
-    rebalance: Annotated[
-        Literal["bar", "day", "week", "month", "quarter", "year"],
-        "bars that decide: each one, or the last of a day, week, month, quarter, year",
-        _OUTSIDE,
-    ] = "bar"
-    rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "every n-th of those", _OUTSIDE] = 1
-    rebalance_offset: Annotated[_Bars, "number of the one that decides first", _OUTSIDE] = 0
+    borrow_rate: Annotated[_Fee, "(actual/365) on the value of shorts; a panel's replaces it", _LEAN] = 0.0
+    cash_buffer: Annotated[_Signed, "of equity that targets leave uninvested", _LEAN] = 0.0025
+    rebalance: Annotated[_Period, "which bars decide: all, or the last of each of these", _OUTSIDE] = "bar"
+    rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "of these from a decision to the next", _OUTSIDE] = 1
+    rebalance_offset: Annotated[_Bars, "of these before the first decision", _OUTSIDE] = 0
     signal_lag: Annotated[_Bars, "between a weights row and its use", _LEAN] = 0
     band: Annotated[_Fraction, "of equity: no trade where |target - weight| <= band"] = 0.0
     min_trade_value: Annotated[_Money, "below which no order is made"] = 0.0
-    max_weight: Annotated[float | None, _In(0.0, 1e3, "fraction"), "limit on a name's |target|; None = off"] = None
-    max_gross: Annotated[float | None, _In(0.0, 1e6, "fraction"), "limit on the sum of |targets|; None = off"] = None
-    max_turnover: Annotated[
-        float | None, _In(0.0, 1e6, "fraction"), "limit on a decision's one-way turnover; None = off"
-    ] = None
-    max_drawdown: Annotated[_Cap, "fall from the peak at which everything is sold for good; None = off", _LEAN] = None
-    delist_after: Annotated[
-        _Bars, "in a row without close and open after which a holding is settled at its mark; 0 = never", _LEAN
-    ] = 20
-    money_tick: Annotated[
-        float | None,
-        _In(2.0**-80, 2.0**60, "money"),
-        "the ledger's grid, a power of two; None = 2**(e - 36), 2**e the power of two <= initial_cash",
-        _OUTSIDE,
-    ] = None
-    bars_per_year: Annotated[
-        float | None, _In(1e-3, 1e9, "bars"), "for annualising; None = inferred from the timestamps", _OUTSIDE
-    ] = None
+    max_weight: Annotated[_Multiple, "limit on the target of a name; None = off"] = None
+    max_gross: Annotated[_Sum, "limit on the sum of |targets|; None = off"] = None
+    max_turnover: Annotated[_Sum, "limit on one-way turnover, per decision; None = off"] = None
+    max_drawdown: Annotated[_Cap, "fall from the peak at which all is sold for good; None = off", _LEAN] = None
+    delist_after: Annotated[_Bars, "in a row without a price that settle a holding; 0 = never", _LEAN] = 20
+    money_tick: Annotated[_Grid, "the ledger's grid, a power of two; None = that of `tick`", _OUTSIDE] = None
+    bars_per_year: Annotated[float | None, _In(1e-3, 1e9, "bars"), "None = inferred", _OUTSIDE] = None
 
     def __post_init__(self) -> None:
         for name, field in FIELDS.items():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
-from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, ordered
+from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
 from gpu_bt.law.layout import (
     BUFFERS,
     COUNTS,
@@ -38,6 +38,7 @@ _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", 
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
+_RECORDED = ("money", "counts", "state", "holdings", "orders", "positions")
 
 
 def lane_bytes(scenarios: int, assets: int) -> int:
@@ -47,15 +48,15 @@ def lane_bytes(scenarios: int, assets: int) -> int:
     return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
 
 
-def _opening(spec: RunSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(STATE[K], holdings (K, N), orders (K, N)) before the first bar."""
+def _opening(spec: RunSpec) -> Start:
+    """Where the scenarios stand before the first bar."""
     if spec.start is not None:
-        return spec.start.state, spec.start.holdings, spec.start.orders
+        return spec.start
     state = np.zeros(len(spec.params), STATE)
     state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
     state["first_bar"] = NEVER
     none = np.zeros((len(state), spec.market.shape[1]))
-    return state, none, none.copy()
+    return Start(state, none, none)
 
 
 def _stride(assets: int) -> int:
@@ -72,50 +73,62 @@ class LaneSession:
 
     name = ""
 
-    def __init__(self, spec: RunSpec, most: int, least: int, log_bytes: int, t: int = 0,
-                 before: RawResult | None = None) -> None:  # fmt: skip
-        self.spec, self.t, self.before = spec, t, (t, before)
-        (t_count, n), k = spec.market.shape, len(spec.params)
-        full = spec.columns == "all"
+    def __init__(
+        self, spec: RunSpec, most: int, least: int, log_bytes: int, t: int = 0, before: RawResult | None = None
+    ) -> None:
+        self.spec, self.t = spec, t
+        t_count, n = spec.market.shape
         self.kept: list[Any] = []  # arrays that compiled code reads
         groups = self._lanes(most, least)
         self.per_lane = max(map(len, groups))
-        state, held, orders = _opening(spec) if before is None else (before.state, before.holdings, before.orders)
-        self.state, self.params = self.put(state.copy()), self.put(np.ascontiguousarray(spec.params))
-        columns = len(MONEY) if full else 2
-        self.money = self.zeros((columns, k, t_count), np.float64, np.nan)
-        self.counts = self.zeros((len(COUNTS), k, t_count), np.int32) if full else None
-        self.positions = self.zeros((k, t_count, n), np.float64, np.nan) if spec.positions else None
-        self.holdings, self.orders = self.put(held.copy()), self.put(orders.copy())
-        self.logs: list[list[np.ndarray]] = [[], []]
-        self.log_bars = t_count
-        self.log_room = 0
-        if spec.fills:
-            per_bar = self.per_lane * n * _CUTS
-            self.log_bars = max(1, log_bytes // (len(groups) * per_bar * FILL.itemsize))
-            self.log_room = min(self.log_bars, t_count) * per_bar
-        self.fills, self.cuts = (self.zeros(len(groups) * self.log_room, FILL, None) for _ in range(2))
-        self.logged = self.zeros((len(groups), 2), np.int64)
-        self.portfolio = self.zeros(3, np.float64)
-        self.given = [self.zeros(n, np.float64) for _ in _GIVEN] if spec.callback else []
+        self.logs: dict[str, list[np.ndarray]] = {"fills": [], "cuts": []}
+        if before is not None and before.fills is not None and before.cuts is not None:
+            self.logs = {"fills": [before.fills], "cuts": [before.cuts]}
+        per_bar = self.per_lane * n * _CUTS
+        self.log_bars = max(1, log_bytes // (len(groups) * per_bar * FILL.itemsize)) if spec.fills else t_count
+        self.log_room = min(self.log_bars, t_count) * per_bar if spec.fills else 0
         self.opened = False
         size = lane_bytes(self.per_lane, n)
-        self.arena = self.zeros(len(groups) * size, np.uint8)
+        #: What the lanes write, by the names of RECORD.
+        self.arrays = self._record(len(groups), size, before)
+        self.given = {name: self.zeros(n, np.float64) for name in _GIVEN} if spec.callback else {}
         due = spec.due()
         rows = np.zeros(len(groups), ROWS)
         for i, members in enumerate(groups):
             self._fill(rows[i], members, due)
         record = np.zeros(1, RECORD)
-        record["T"], record["N"], record["K"], record["columns"] = t_count, n, k, columns
+        record["T"], record["N"], record["K"] = t_count, n, len(spec.params)
+        record["columns"] = len(MONEY) if spec.columns == "all" else 2
         record["logging"], record["log_room"] = spec.fills, self.log_room
         record["lane_bytes"], record["stride"] = size, _stride(n)
-        for name in ("params", "state", "money", "positions", "holdings", "orders", "counts", "fills", "cuts", "logged",
-                     "arena"):  # fmt: skip
-            record[name] = self._at(getattr(self, name))
-        record["book"] = self._at(self.portfolio)
+        for name, array in self.arrays.items():
+            record[name] = self.address(array)
         self.launch = np.zeros(1, LAUNCH)
         self.launch["lanes"] = len(groups)
         self.launch["rows"], self.launch["record"] = self._keep(rows), self._keep(record)
+
+    def _record(self, lanes: int, size: int, before: RawResult | None) -> dict[str, Any]:
+        """The arrays of RECORD for lanes of `size` bytes, but those that are not kept; with the record so far."""
+        spec, k, (t_count, n) = self.spec, len(self.spec.params), self.spec.market.shape
+        start = before or _opening(spec)
+        arrays = {"params": np.ascontiguousarray(spec.params)}
+        arrays |= {name: getattr(start, name).copy() for name in ("state", "holdings", "orders")}
+        columns = len(MONEY) if spec.columns == "all" else 2
+        rows: dict[str, tuple[Any, Any, float]] = {"money": ((columns, k, t_count), np.float64, np.nan)}
+        if spec.columns == "all":
+            rows["counts"] = ((len(COUNTS), k, t_count), np.int32, 0.0)
+        if spec.positions:
+            rows["positions"] = ((k, t_count, n), np.float64, np.nan)
+        if before is not None:
+            arrays |= {name: getattr(before, name) for name in rows}
+        return {name: self.put(array) for name, array in arrays.items()} | {
+            **{name: self.zeros(*row) for name, row in rows.items() if before is None},
+            "fills": self.zeros(lanes * self.log_room, FILL, None),
+            "cuts": self.zeros(lanes * self.log_room, FILL, None),
+            "logged": self.zeros((lanes, 2), np.int64),
+            "book": self.zeros(3, np.float64),
+            "arena": self.zeros(lanes * size, np.uint8),
+        }
 
     def put(self, array: np.ndarray) -> Any:
         """The array in the engine's memory."""
@@ -133,11 +146,11 @@ class LaneSession:
 
     def address(self, array: Any) -> int:
         """Where the array begins."""
-        return array.ctypes.data
+        return int(array.ctypes.data)
 
     def host(self, array: Any, start: int = 0, stop: int | None = None) -> np.ndarray:
         """A NumPy copy, of entries [start, stop) of a flat array."""
-        return array[start:stop].copy()
+        return np.array(array[start:stop])
 
     def write(self, array: Any, values: np.ndarray) -> None:
         """Copy NumPy values into an array of `zeros`."""
@@ -183,18 +196,18 @@ class LaneSession:
             raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
         self._half("open")
         self.opened = True
-        return bool(self.host(self.portfolio)[2])
+        return bool(self.host(self.arrays["book"])[2])
 
     def book(self) -> Book:
         """The portfolio at the open bar."""
-        cash, equity, _ = self.host(self.portfolio).tolist()
-        return Book(cash, equity, self.host(self.holdings)[0], self.host(self.orders)[0])
+        cash, equity, _ = self.host(self.arrays["book"]).tolist()
+        return Book(cash, equity, self.host(self.arrays["holdings"])[0], self.host(self.arrays["orders"])[0])
 
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """[S6] to [S9] of the open bar."""
         if t != self.t or not self.opened:
             raise ValueError(f"close_bar({t}): open_bar({self.t}) comes first")
-        for name, at in zip(_GIVEN, self.given, strict=True):
+        for name, at in self.given.items():
             values = None if decision is None else getattr(decision, name)
             self.launch[name] = 0 if values is None else self.address(at)
             if values is not None:
@@ -212,32 +225,22 @@ class LaneSession:
         """The record of bars [0, t)."""
         if self.t == ADRIFT:
             raise ValueError("result(): the session was interrupted within a call; run it again")
-        names = ("money", "counts", "state", "holdings", "orders", "positions")
-        arrays = {name: None if (a := getattr(self, name)) is None else self.host(a) for name in names}
-        logs = dict(zip(("fills", "cuts"), self.logs, strict=True)) if self.spec.fills else {}
-        t, before = self.before
-        if before is not None:
-            arrays["money"][:, :, :t] = before.money[:, :, :t]
-            if before.counts is not None:
-                arrays["counts"][:, :, :t] = before.counts[:, :, :t]
-            if before.positions is not None:
-                arrays["positions"][:, :t] = before.positions[:, :t]
-            logs = {name: [getattr(before, name), *log] for name, log in logs.items()}
-        return RawResult(self.name, **arrays, **{name: ordered(log) for name, log in logs.items()})
+        record = {name: self.host(self.arrays[name]) if name in self.arrays else None for name in _RECORDED}
+        logs = {name: ordered(log) for name, log in self.logs.items()} if self.spec.fills else {}
+        return RawResult(self.name, **record, **logs)
 
     def _drain(self) -> None:
         """Take what the lanes logged."""
-        logged = self.host(self.logged)
-        room = self.log_room
-        for which, log in enumerate((self.fills, self.cuts)):
+        logged, room = self.host(self.arrays["logged"]), self.log_room
+        for which, (name, log) in enumerate(self.logs.items()):
             for lane, count in enumerate(logged[:, which].tolist()):
                 if count:
-                    self.logs[which].append(self.host(log, lane * room, lane * room + count))
-        self.clear(self.logged)
+                    log.append(self.host(self.arrays[name], lane * room, lane * room + count))
+        self.clear(self.arrays["logged"])
 
     def _lanes(self, most: int, least: int) -> list[np.ndarray]:
         """Scenario numbers, lane by lane."""
-        groups: dict[tuple, list[int]] = {}
+        groups: dict[tuple[float, ...], list[int]] = {}
         for i, key in enumerate(self.spec.params[_SHARED].tolist()):
             groups.setdefault(key, []).append(i)
         out: list[np.ndarray] = []
@@ -251,7 +254,7 @@ class LaneSession:
         spec, market, first = self.spec, self.spec.market, self.spec.params[members[0]]
         lot, field = float(first["lot"]), PRICE_OF[first["execution"]]
         unit = lots(market, lot)
-        price, mark = prices(market, field, lot), marks(market, lot)
+        price = prices(market, field, lot)
         happens = events(market, int(first["delist_after"]))
         bars = sorted(happens.settled)
         settled = [happens.settled[t] for t in bars]
@@ -267,9 +270,10 @@ class LaneSession:
         }  # fmt: skip
         for name, array in arrays.items():
             rows[name] = self._keep(array)
-        panels = {name: getattr(market, name) for name in _PANELS}
-        panels |= {"close": prices(market, "close", lot).values, "exec": price.values, "marks": mark}
-        panels |= {
+        panels = {name: getattr(market, name) for name in _PANELS} | {
+            "close": prices(market, "close", lot).values,
+            "exec": price.values,
+            "marks": marks(market, lot),
             "field": getattr(market, field),
             "weights": None if spec.callback else spec.weights[first["weights"]],
         }
@@ -288,6 +292,3 @@ class LaneSession:
         kept = self.put(np.ascontiguousarray(array))
         self.kept.append(kept)
         return self.address(kept)
-
-    def _at(self, array: Any) -> int:
-        return 0 if array is None else self.address(array)
