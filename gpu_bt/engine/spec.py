@@ -17,7 +17,7 @@ from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER
 
 __all__ = [
     "FILL", "Before", "Book", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session", "Start",
-    "joined", "ordered",
+    "joined", "ordered", "simulate",
 ]  # fmt: skip
 
 
@@ -278,3 +278,15 @@ class Engine(Protocol):
 
 
 Progress = Callable[[int, int], None]
+
+
+def simulate(engine: Engine, spec: RunSpec, progress: Progress | None = None) -> RawResult:
+    """All bars of a spec that has weights."""
+    session = engine.open(spec)
+    bars = spec.market.shape[0]
+    step = bars if progress is None else max(1, bars // 100)
+    for t in range(0, bars, step):
+        session.advance(t, min(bars, t + step))
+        if progress is not None:
+            progress(min(bars, t + step), bars)
+    return session.result()

@@ -40,12 +40,13 @@ class Batch:
     def __getattr__(self, name: str) -> np.ndarray:
         if name not in FIELDS:
             raise AttributeError(f"a batch has no {name!r}; it has {', '.join(FIELDS)}")
-        return _field(self._panel, name)[self.bar]
+        row: np.ndarray = _field(self._panel, name)[self.bar]
+        return row
 
     @property
     def present(self) -> np.ndarray:
         """(N,) bool: the asset has a close at this bar, so that a target for it can be sized."""
-        return ~np.isnan(self.close)
+        return np.logical_not(np.isnan(self.close))
 
     @property
     def group(self) -> np.ndarray | None:
@@ -119,7 +120,7 @@ def _listed(names: str | Sequence[str]) -> Sequence[str]:
 
 
 def _field(panel: Panel, name: str) -> np.ndarray:
-    values = getattr(panel, name) if name in FIELDS else None
+    values: np.ndarray | None = getattr(panel, name) if name in FIELDS else None
     if values is None:
         raise AttributeError(f"the panel has no {name!r}: pass {name}= to the Panel")
     return values

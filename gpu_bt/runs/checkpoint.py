@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from gpu_bt.config import Config
 from gpu_bt.data.clock import named_bars
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
-from gpu_bt.engine.prepare import marks, silence
+from gpu_bt.data.streams import PanelStream
+from gpu_bt.engine.prepare import left_behind
 from gpu_bt.engine.spec import Before, Market, RawResult, Start
 from gpu_bt.errors import PanelError, ResultError
-from gpu_bt.law.layout import EARLIER, NEVER, SCENARIO_STATUS, STATE
+from gpu_bt.law.layout import SCENARIO_STATUS, STATE, members_of
 
-__all__ = ["Saved", "load", "save"]
+__all__ = ["Saved", "following", "load", "save"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,37 +70,36 @@ def save(
 
     Raises ResultError where the disk refuses.
     """
-    named = _named(panel, config, panel.next_timestamp)
+    named = named_bars(panel.microseconds, panel.time_zone, following(panel), config.rebalance)
     rows = np.concatenate([saved.rows, weights]) if saved else weights
-    *_, silent = silence(market)
+    before, start, stamps = left_behind(market, [config.lot]), raw.carried(), panel.microseconds
     first = raw.state["first_bar"][0]
-    stamps = panel.microseconds
     earlier = {name: int(stamps[bar]) for name, bar in zip(SCENARIO_STATUS, first, strict=True) if bar >= 0}
     equity = raw.money[0, 0][~np.isnan(raw.money[0, 0])]
     opening = float(equity[-1]) if len(equity) else saved.opening if saved else config.initial_cash
-    state = raw.state.copy()
-    state["first_bar"] = np.where(first == NEVER, NEVER, EARLIER)
     head = {
         "parts": _parts(panel, config),
-        "microsecond": int(stamps[-1]),
+        "microsecond": before.microsecond,
         "named": int(named.sum()) + (saved.named if saved else 0),
         "last_named": bool(named[-1]),
         "opening": opening.hex(),
         "earlier": {**(saved.earlier if saved else {}), **earlier},
     }
-    arrays = {name: state[name] for name in STATE.names} | {
+    arrays: dict[str, np.ndarray] = {name: start.state[name] for name in members_of(STATE)} | {
         "head": np.array(json.dumps(head)),
-        "holdings": raw.holdings,
-        "orders": raw.orders,
-        "marks": marks(market, config.lot)[-1],
-        "silent": silent,
+        "holdings": start.holdings,
+        "orders": start.orders,
+        "marks": before.marks[config.lot],
+        "silent": before.silent,
         "rows": np.asarray(rows[len(rows) - min(config.signal_lag, len(rows)) :], np.float64),
         "delisted": (market.delisted_at >= 0) & (market.delisted_at < len(stamps)),
     }
 
+    named_arrays: Callable[..., None] = np.savez
+
     def write(beside: Path) -> None:
         with open(beside, "wb") as file:
-            np.savez(file, **arrays)
+            named_arrays(file, **arrays)
 
     write_beside(Path(path), write)
     return Path(path)
@@ -117,7 +117,7 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
         head = json.loads(found["head"].item())
         parts = head["parts"]
         state = np.zeros(1, STATE)
-        for name in STATE.names:
+        for name in members_of(STATE):
             state[name] = found[name]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is not whole, or something else"
@@ -139,8 +139,8 @@ def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]
         raise PanelError(
             f"the panel begins at {panel.label(0)}, and {path} ends at {moment}: pass the bars after it alone"
         )
-    following = int(panel.microseconds[0])
-    if bool(named_bars(last, panel.time_zone, following, config.rebalance)[0]) != head["last_named"]:
+    first = int(panel.microseconds[0])
+    if bool(named_bars(last, panel.time_zone, first, config.rebalance)[0]) != head["last_named"]:
         raise PanelError(
             f"{path} ends at the end of a {config.rebalance}, which its run could not know: pass next_timestamp= to"
             " that panel, so that its last bar decides"
@@ -157,6 +157,6 @@ def _parts(panel: Panel, config: Config) -> dict[str, str]:
     }
 
 
-def _named(panel: Panel, config: Config, following: np.datetime64 | None) -> np.ndarray:
-    after = None if following is None else int(following.astype(np.int64))
-    return named_bars(panel.microseconds, panel.time_zone, after, config.rebalance)
+def following(panel: Panel | PanelStream) -> int | None:
+    """Microseconds of the bar after the last, where it is known."""
+    return None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))

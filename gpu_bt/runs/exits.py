@@ -88,4 +88,4 @@ class Exits:
             out |= gain >= self.take_profit
         if self.trailing_stop is not None:
             out |= fall <= -self.trailing_stop
-        return out & (side != 0)
+        return np.logical_and(out, side != 0)

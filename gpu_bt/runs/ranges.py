@@ -8,16 +8,16 @@ Letters: T bars, N assets, K scenarios, L the largest signal_lag.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
-from gpu_bt.engine.prepare import marks, silence
-from gpu_bt.engine.spec import Before, Engine, Market, Progress, RawResult, RunSpec, Start, ordered
-from gpu_bt.law.layout import EARLIER, NEVER
+from gpu_bt.engine.prepare import left_behind
+from gpu_bt.engine.spec import Before, Engine, Progress, RawResult, RunSpec, Start, joined, simulate
+from gpu_bt.law.layout import NEVER
 
 __all__ = ["through"]
 
@@ -59,7 +59,7 @@ class _Run:
         self.lots = np.unique(params["lot"]).tolist()
         self.before: Before | None = None
         self.start: Start | None = None
-        self.first = np.int32(NEVER)  # (K, statuses): the bar of the whole panel at which each was set
+        self.first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
         self.raw: list[RawResult] = []
         self.counted: Counter[str] = Counter()
 
@@ -71,15 +71,10 @@ class _Run:
             market, self.params, self._weights(panel, a), self.schedules[:, a:b], columns=self.columns,
             fills=self.fills, start=self.start,
         )  # fmt: skip
-        session = self.engine.open(spec)
-        session.advance(0, b - a)
-        raw = session.result()
+        raw = simulate(self.engine, spec)
         first = raw.state["first_bar"]
         self.first = np.where(first >= 0, first + a, self.first)
-        state = raw.state.copy()
-        state["first_bar"] = np.where(first == NEVER, NEVER, EARLIER)
-        self.start = Start(state, raw.holdings, raw.orders)
-        self.before = _after(market, self.lots)
+        self.start, self.before = raw.carried(), left_behind(market, self.lots)
         for log in (raw.fills, raw.cuts):
             if log is not None:
                 log["bar"] += a
@@ -100,22 +95,7 @@ class _Run:
     def result(self) -> RawResult:
         """The record of all bars."""
         assert self.start is not None
-        last, parts = self.raw[-1], self.raw
         state = self.start.state.copy()
         state["first_bar"] = self.first
-        return dataclasses.replace(
-            last,
-            state=state,
-            holdings=self.start.holdings,
-            orders=self.start.orders,
-            money=np.concatenate([raw.money for raw in parts], axis=2),
-            counts=None if last.counts is None else np.concatenate([raw.counts for raw in parts], axis=2),
-            fills=ordered([raw.fills for raw in parts]) if self.fills else None,
-            cuts=ordered([raw.cuts for raw in parts]) if self.fills else None,
-        )
-
-
-def _after(market: Market, lots: Sequence[float]) -> Before:
-    """What a part leaves behind."""
-    [silent] = deque(silence(market), maxlen=1)
-    return Before(int(market.microseconds[-1]), {lot: marks(market, lot)[-1].copy() for lot in lots}, silent)
+        whole = joined(self.raw, "bars")
+        return dataclasses.replace(whole, state=state, holdings=self.start.holdings, orders=self.start.orders)

@@ -15,24 +15,23 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.analysis.result import Result
-from gpu_bt.config import Config
+from gpu_bt.config import FIELDS, Config
 from gpu_bt.data.clock import schedule
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
+from gpu_bt.engine.prepare import PRICE_OF
 from gpu_bt.engine.registry import resolve
-from gpu_bt.engine.spec import Engine, Progress, RawResult, RunSpec
+from gpu_bt.engine.spec import Engine, Progress, RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
 from gpu_bt.law.layout import pack
 from gpu_bt.runs.advice import advice
-from gpu_bt.runs.checkpoint import Saved, load, save
+from gpu_bt.runs.checkpoint import Saved, following, load, save
 from gpu_bt.runs.ranges import through
-from gpu_bt.runs.strategy import Strategy, drive
+from gpu_bt.runs.strategy import Strategy, drive, strategy_of
 
-__all__ = ["run"]
+__all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of"]
 
-#: execution -> the panel field it fills at.
-_NEEDS = {"next_open": "open", "next_close": "close", "next_vwap": "vwap", "same_close": "close"}
 _RECORDS = ("bars", "fills", "positions")
 
 
@@ -62,54 +61,56 @@ def run(
     StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see gpu_bt.runs.advice.
     """
-    if not isinstance(panel, (Panel, PanelStream)):
-        raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
-    config = Config() if config is None else config
-    if not isinstance(config, Config):
-        raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
-    if resume is not None and hasattr(weights, "on_data_batch"):
+    config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
+    if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
-    kept = _records(record)
     check_fields(panel, config)
     if isinstance(panel, PanelStream):
         return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume)
-    notes = dict(panel.notes)
-    if isinstance(weights, type) and issubclass(weights, Strategy):
-        raise ConfigError(f"a strategy is an instance: pass {weights.__name__}(...), not the class")
-    if isinstance(weights, Strategy):
+    if isinstance(strategy, type):
+        raise ConfigError(f"a strategy is an instance: pass {strategy.__name__}(...), not the class")
+    if strategy is not None:
         kept = {"fills", "positions"} if kept == {"bars"} else kept
-        return _run_strategy(panel, weights, config, resolve(engine), kept, progress)
-    if isinstance(weights, Weights):
-        notes.update({k: v for k in ("moved_rows", "unknown_rows", "dropped_rows") if (v := getattr(weights, k))})
+        return _run_strategy(panel, strategy, config, resolve(engine), kept, progress)
+    moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
+    notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account)
     saved = None if resume is None else load(resume, panel, config)
     spec = _spec(panel, config, values, saved, kept)
     chosen = resolve(engine, math.prod(panel.shape))
     began = time.perf_counter()
-    raw = _simulate(chosen, spec, progress)
-    seconds = time.perf_counter() - began
-    for warning in advice(panel, config, spec, raw) if saved is None else ():  # a few more bars are no whole run
-        warnings.warn(warning, BacktestWarning, stacklevel=2)
-    return _result(
-        raw, panel, config, notes, seconds, functools.partial(_again, chosen.name, spec),
+    raw = simulate(chosen, spec, progress)
+    result = _result(
+        raw, panel, config, notes, began, functools.partial(_again, chosen.name, spec),
         save=functools.partial(save, panel, spec.market, config, values, saved),
         opening=saved.opening if saved else None, earlier=saved.earlier if saved else None,
     )  # fmt: skip
+    for warning in advice(panel, config, spec, raw) if saved is None else ():  # a few more bars are no whole run
+        warnings.warn(warning, BacktestWarning, stacklevel=2)
+    return result
+
+
+def checked(panel: object, config: object) -> Config:
+    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config."""
+    if not isinstance(panel, (Panel, PanelStream)):
+        raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
+    config = Config() if config is None else config
+    if not isinstance(config, Config):
+        raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
+    return config
 
 
 def _run_stream(
     panel: PanelStream, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
     resume: Any,
 ) -> Result:  # fmt: skip
-    if hasattr(weights, "on_data_batch"):
-        raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
     if resume is not None:
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
     began = time.perf_counter()
     again = functools.partial(_stream, panel, panel.books(weights, config.account), config, engine.name)
     raw, counted = again("fills" in kept, "positions" in kept, progress)
-    notes, seconds = {**panel.notes, **{k: v for k, v in counted.items() if v}}, time.perf_counter() - began
-    return _result(raw, panel, config, notes, seconds, functools.partial(_first, again))
+    notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
+    return _result(raw, panel, config, notes, began, functools.partial(_first, again))
 
 
 def _stream(
@@ -134,47 +135,40 @@ def _run_strategy(
     spec = callback_spec(panel, config, bars, fills="fills" in kept, positions="positions" in kept)
     began = time.perf_counter()
     raw = drive(strategy, panel, config, engine.open(spec), bars, progress=progress)
-    seconds = time.perf_counter() - began
-    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, seconds, None)
+    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, began, None)
 
 
-def callback_spec(panel: Panel, config: Config, bars: np.ndarray, **record: bool) -> RunSpec:
+def callback_spec(
+    panel: Panel, config: Config, bars: np.ndarray, *, fills: bool = False, positions: bool = False
+) -> RunSpec:
     """A run of one scenario whose decisions come from a strategy at the (T,) bool `bars`."""
-    return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, **record)
+    return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, fills=fills, positions=positions)
 
 
-def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], seconds: float,
+def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], began: float,
             replay: Any, **carried: Any) -> Result:  # fmt: skip
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, **carried,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - began, **carried,
     )  # fmt: skip
 
 
 def _spec(panel: Panel, config: Config, values: np.ndarray, saved: Saved | None, kept: set[str]) -> RunSpec:
     """What the engine is given; a run that goes on from a saved one has its weights rows already lagged."""
-    record = {name: name in kept for name in ("fills", "positions")}
-    if saved is None:
-        return RunSpec(panel.market, pack([config]), (values,), schedule_of(panel, config)[None], **record)
-    params, rows = pack([config.replace(signal_lag=0)]), saved.read(values, config.signal_lag)
-    bars = schedule_of(panel, config, saved.named)
-    return RunSpec(saved.market(panel.market), params, (rows,), bars[None], start=saved.start, **record)
+    bars = schedule_of(panel, config, saved.named if saved else 0)[None]
+    market, params = panel.market, pack([config])
+    if saved is not None:
+        params["signal_lag"] = 0
+        market, values = saved.market(market), saved.read(values, config.signal_lag)
+    return RunSpec(
+        market, params, (values,), bars, fills="fills" in kept, positions="positions" in kept,
+        start=saved.start if saved else None,
+    )  # fmt: skip
 
 
 def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResult:
     """The same run with more of it recorded; a function of the module, so that a Result can be pickled."""
-    return _simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions), None)
-
-
-def _simulate(engine: Any, spec: RunSpec, progress: Progress | None) -> RawResult:
-    session = engine.open(spec)
-    bars = spec.market.shape[0]
-    step = bars if progress is None else max(1, bars // 100)
-    for t in range(0, bars, step):
-        session.advance(t, min(bars, t + step))
-        if progress is not None:
-            progress(min(bars, t + step), bars)
-    return session.result()
+    return simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions))
 
 
 def _records(record: str | Iterable[str]) -> set[str]:
@@ -187,14 +181,13 @@ def _records(record: str | Iterable[str]) -> set[str]:
 
 def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0) -> np.ndarray:
     """(T,) bool: the bars at which this config decides. before: bars that `rebalance` named before the panel."""
-    following = None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))
     rule = (config.rebalance, config.rebalance_every, config.rebalance_offset)
-    return schedule(panel.microseconds, panel.time_zone, following, *rule, before)
+    return schedule(panel.microseconds, panel.time_zone, following(panel), *rule, before)
 
 
 def check_fields(panel: Panel | PanelStream, config: Config) -> None:
     """Raise ConfigError where the config needs a field that the panel lacks."""
-    field = _NEEDS[config.execution]
+    field = PRICE_OF[FIELDS["execution"].choices.index(config.execution)]
     if field not in panel.fields:
         other = "execution='next_close'" if config.execution == "next_open" else "another execution"
         raise ConfigError(

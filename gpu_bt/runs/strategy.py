@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from gpu_bt.config import Config
 from gpu_bt.data.panel import PRICE_RANGE, Panel
+from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError
 from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
 
-__all__ = ["Portfolio", "Strategy", "drive"]
+__all__ = ["Portfolio", "Strategy", "drive", "strategy_of"]
 
 #: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
 Assets = Any
@@ -106,6 +107,15 @@ class Strategy:
         return self._desk
 
 
+def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Strategy] | None:
+    """The weights where they are a strategy or a class of such, else None. Raises ConfigError for one on a stream."""
+    if not (isinstance(weights, Strategy) or (isinstance(weights, type) and issubclass(weights, Strategy))):
+        return None
+    if isinstance(panel, PanelStream):
+        raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
+    return weights
+
+
 class Portfolio:
     """What is held at the bar, after its fills; (N,) arrays are read-only."""
 
@@ -177,12 +187,14 @@ class _Desk:
     def now(self) -> Book:
         """The engine's book, fetched once a bar and only where somebody looks."""
         if self._seen is None:
+            assert self.book is not None  # between bars nobody is let in
             self._seen = self.book()
         return self._seen
 
     @property
     def marks(self) -> np.ndarray:
-        return marks(self.panel.market, self.config.lot)[self.bar]
+        row: np.ndarray = marks(self.panel.market, self.config.lot)[self.bar]
+        return row
 
     def decision(self) -> Decision | None:
         if self.cells is None:
@@ -191,7 +203,7 @@ class _Desk:
 
     # ---- from words to cells
 
-    def fail(self, what: str, rule: str, asset: Any = None) -> None:
+    def fail(self, what: str, rule: str, asset: Any = None) -> NoReturn:
         where = "" if asset is None else f"[{self.panel.assets[asset]!r}]"
         raise StrategyError(f"{what}{where} at {self.panel.label(self.bar)}: {rule}")
 
@@ -232,16 +244,19 @@ class _Desk:
         except ValueError:
             self.fail(what, f"{len(where)} assets and {np.size(x)} numbers: pass one number, or one for each")
 
-    def amounts(self, what: str, assets: Assets, amount: Any, low: float, high: float) -> tuple[Any, np.ndarray]:
+    def amounts(
+        self, what: str, assets: Assets, amount: Any, low: float, high: float
+    ) -> tuple[slice | np.ndarray, np.ndarray]:
         """(where, values) without NaN: each asset's amount, checked."""
         if amount is None:
-            where, values = slice(None), np.asarray(assets)
+            where: slice | np.ndarray = slice(None)
+            values = np.asarray(assets)
             if values.shape != (self.n,) or values.dtype.kind not in "iuf":
                 self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
             values = values.astype(np.float64)
         else:
-            where = self.index(what, assets)
-            values = self.each(what, where, amount)
+            where = chosen = self.index(what, assets)
+            values = self.each(what, chosen, amount)
         if not values.size or (values.min() >= low and values.max() <= high):  # no NaN either
             return where, values
         if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
@@ -251,7 +266,7 @@ class _Desk:
                 rule = f"{values[k]}: a cash account is long-only; use Config(account='margin') for short positions"
             self.fail(what, rule, np.arange(self.n)[where][k])
         given = ~np.isnan(values)
-        return np.flatnonzero(given) if amount is None else where[given], values[given]
+        return np.arange(self.n)[where][given], values[given]
 
     # ---- the orders
 
@@ -274,7 +289,8 @@ class _Desk:
         if shares is None or np.isnan(np.asarray(shares, np.float64)).any():
             self.fail("order", "shares are None or have a NaN: leave out what is not to be ordered")
         where, values = self.amounts("order", assets, shares, -_MAX_AMOUNT, _MAX_AMOUNT)
-        prices = [self.trigger(name, where, x) for name, x in (("limit", limit), ("stop", stop))]
+        names = np.arange(self.n)[where]
+        prices = [self.trigger(name, names, x) for name, x in (("limit", limit), ("stop", stop))]
         self.put(_LOTS, where, values / self.lots.unit[where], *prices)
 
     def trigger(self, name: str, where: np.ndarray, price: Any) -> Any:
@@ -293,7 +309,7 @@ class _Desk:
 
     def ordered(self) -> np.ndarray:
         """(N,) bool: an order works, or this bar has asked for something."""
-        works = self.now().orders != 0
+        works: np.ndarray = self.now().orders != 0
         return works if self.cells is None else works | ~np.isnan(self.cells[:2]).all(axis=0)
 
     def cancel(self, assets: Assets) -> None:
@@ -387,5 +403,5 @@ def _last_book(raw: RawResult, bars: int) -> Book:
 
 
 def _timestamp(panel: Panel, zone: ZoneInfo | None, t: int) -> dt.datetime:
-    stamp = panel.timestamps[t].item()
+    stamp: dt.datetime = panel.timestamps[t].item()
     return stamp if zone is None else stamp.replace(tzinfo=dt.UTC).astimezone(zone)
