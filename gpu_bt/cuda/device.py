@@ -45,7 +45,8 @@ def out_of_memory(exc: Exception) -> bool:
     finds no room for the local memory of its threads."""
     cuda = cupy().cuda
     errors = (cuda.driver.CUDADriverError, cuda.runtime.CUDARuntimeError)
-    return isinstance(exc, cuda.memory.OutOfMemoryError) or (isinstance(exc, errors) and exc.status == _NO_MEMORY)
+    driver = isinstance(exc, errors) and getattr(exc, "status", None) == _NO_MEMORY
+    return driver or isinstance(exc, cuda.memory.OutOfMemoryError)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,14 +6,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
-from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, ordered
+from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
 from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
@@ -26,6 +27,7 @@ _CALL = 40_000_000
 _TOGETHER = 4
 #: Of the free memory, what a plan may use.
 _SHARE = 0.9
+_V = TypeVar("_V")
 #: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
 _LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "borrow_rate"}
 
@@ -98,17 +100,20 @@ class CudaSession:
         bars = self.spec.market.shape[0]
         if t0 != self.t or not t0 <= t1 <= bars:
             raise ValueError(f"advance({t0}, {t1}): the session stands at bar {self.t} of {bars}")
-        i = 0
-        while i < len(self.parts):
+        self._each(lambda part: part.advance(t1))
+        self.t = t1
+
+    def _each(self, do: Callable[[_Part], _V]) -> list[_V]:
+        """What is done with each part; one for which memory does not suffice is made room for and taken again."""
+        found: list[_V] = []
+        while len(found) < len(self.parts):
             try:
-                self.parts[i].advance(t1)
+                found.append(do(self.parts[len(found)]))
             except Exception as exc:
                 if not out_of_memory(exc):
                     raise
-                self._make_room(i, exc)
-                continue
-            i += 1
-        self.t = t1
+                self._make_room(len(found), exc)
+        return found
 
     def open_bar(self, t: int) -> bool:
         """[S1] to [S5m] of a callback run, with same_close [S1] to [S5d]; whether a strategy may decide now."""
@@ -125,10 +130,7 @@ class CudaSession:
 
     def _callback(self) -> _Lanes:
         """The lanes of the one scenario of a callback run, at its bar."""
-        part = self.parts[0]
-        part.place()
-        assert part.lanes is not None
-        return part.lanes
+        return self.parts[0].place()
 
     def _make_room(self, i: int, exc: Exception) -> None:
         """After a failed allocation: forget panels that lie there, then take half the bars, then half the scenarios."""
@@ -151,29 +153,23 @@ class CudaSession:
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
-        found: list[RawResult] = []
-        while len(found) < len(self.parts):
-            try:
-                found.append(self.parts[len(found)].result())
-            except Exception as exc:
-                if not out_of_memory(exc):
-                    raise
-                self._make_room(len(found), exc)
+        found = self._each(_Part.result)
         if len(found) == 1:
             return found[0]
-        joined: dict[str, Any] = {}
-        for field in dataclasses.fields(RawResult):
-            values = [getattr(raw, field.name) for raw in found]
-            if field.name == "engine" or values[0] is None:
-                joined[field.name] = values[0]
-            elif field.name in ("fills", "cuts"):
-                logs = [log.copy() for log in values]
-                for part, log in zip(self.parts, logs, strict=True):
-                    log["scenario"] = part.members[log["scenario"]]
-                joined[field.name] = ordered(logs)
-            else:
-                joined[field.name] = np.concatenate(values, axis=1 if field.name in ("money", "counts") else 0)
-        return RawResult(**joined)
+        records = []
+        for part, raw in zip(self.parts, found, strict=True):
+            logs: dict[str, Any] = {name: _renumbered(getattr(raw, name), part.members) for name in ("fills", "cuts")}
+            records.append(dataclasses.replace(raw, **logs))
+        return joined(records, "scenarios")
+
+
+def _renumbered(log: np.ndarray | None, members: np.ndarray) -> np.ndarray | None:
+    """A log of a part with the session's numbers of its scenarios."""
+    if log is None:
+        return None
+    log = log.copy()
+    log["scenario"] = members[log["scenario"]]
+    return log
 
 
 class _Part:
@@ -190,16 +186,15 @@ class _Part:
         """Up to bar t1, window by window."""
         session, bars = self.session, self.spec.market.shape[0]
         while self.t < t1:
-            self.place()
-            assert self.lanes is not None
-            stop = min(t1, self.lanes.window[1])
-            self.lanes.advance(self.t, stop)
+            lanes = self.place()
+            stop = min(t1, lanes.window[1])
+            lanes.advance(self.t, stop)
             self.t = stop
-            if len(session.parts) > 1 or (stop == self.lanes.window[1] and stop < bars):
-                self.saved = self.lanes.result()
-                self.lanes = None
+            if len(session.parts) > 1 or (stop == lanes.window[1] and stop < bars):
+                self.saved, self.lanes = lanes.result(), None
+            del lanes  # whose memory the next window may need
 
-    def place(self) -> None:
+    def place(self) -> _Lanes:
         """On the device, for the window at hand."""
         session, bars = self.session, self.spec.market.shape[0]
         if self.lanes is not None and self.t == self.lanes.window[1] < bars:
@@ -207,6 +202,7 @@ class _Part:
         if self.lanes is None:
             end = min(bars, self.t + session.window)
             self.lanes = _Lanes(self.spec, session.device, session.engine, (self.t, end), self.saved)
+        return self.lanes
 
     def leave(self) -> None:
         """Off the device; what had begun is put aside."""
@@ -217,9 +213,9 @@ class _Part:
 
     def result(self) -> RawResult:
         """The record so far."""
-        if self.lanes is None and self.saved is None:
-            self.place()
-        return self.saved if self.lanes is None else self.lanes.result()
+        if self.lanes is None and self.saved is not None:
+            return self.saved
+        return self.place().result()
 
 
 class _Lanes(LaneSession):
@@ -313,7 +309,9 @@ def _needs_full(spec: RunSpec) -> bool:
 
 def _resident(market: Market, weights: bool) -> dict[int, tuple[np.ndarray, DeviceArray]]:
     """Panels of a market, or weights over it, on the device, by the id of the NumPy array."""
-    return market.cache.setdefault("cuda weights" if weights else "cuda", {})
+    panels: dict[int, tuple[np.ndarray, DeviceArray]]
+    panels = market.cache.setdefault("cuda weights" if weights else "cuda", {})
+    return panels
 
 
 def _forget(spec: RunSpec) -> bool:

@@ -225,7 +225,8 @@ class LaneSession:
         """The record of bars [0, t)."""
         if self.t == ADRIFT:
             raise ValueError("result(): the session was interrupted within a call; run it again")
-        record = {name: self.host(self.arrays[name]) if name in self.arrays else None for name in _RECORDED}
+        record: dict[str, Any] = dict.fromkeys(_RECORDED)
+        record |= {name: self.host(self.arrays[name]) for name in _RECORDED if name in self.arrays}
         logs = {name: ordered(log) for name, log in self.logs.items()} if self.spec.fills else {}
         return RawResult(self.name, **record, **logs)
 

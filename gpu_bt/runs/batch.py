@@ -46,7 +46,8 @@ class Batch:
     @property
     def present(self) -> np.ndarray:
         """(N,) bool: the asset has a close at this bar, so that a target for it can be sized."""
-        return np.logical_not(np.isnan(self.close))
+        absent: np.ndarray = np.isnan(self.close)
+        return ~absent
 
     @property
     def group(self) -> np.ndarray | None:

@@ -30,72 +30,59 @@ def through(
 ) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
     """K scenarios through all parts of a stream: the record of one long run without its positions, and what the parts'
     notes count. params, schedules, columns, fills: as in RunSpec, whose weights are `books`."""
-    run = _Run(panel, books, params, schedules, engine, columns, fills)
+    pairs, place = np.unique(np.stack([params["weights"], params["signal_lag"]]), axis=1, return_inverse=True)
+    rows = _Lagged(books, list(zip(*pairs.tolist(), strict=True)), panel.shape)
+    params = params.copy()
+    params["weights"], params["signal_lag"] = place.reshape(-1), 0
+    lots = np.unique(params["lot"]).tolist()
+    before: Before | None = None
+    start: Start | None = None
+    first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
+    records: list[RawResult] = []
+    counted: Counter[str] = Counter()
     for a, part in panel.parts():
-        run.advance(a, part)
         b = a + part.shape[0]
-        del part  # before the next one is read
-        if progress is not None:
-            progress(b, panel.shape[0])
-    return run.result(), dict(run.counted)
-
-
-class _Run:
-    """The record so far, and what the next part goes on from."""
-
-    def __init__(
-        self, panel: PanelStream, books: Sequence[WeightsStream], params: np.ndarray, schedules: np.ndarray,
-        engine: Engine, columns: str, fills: bool,
-    ) -> None:  # fmt: skip
-        self.books, self.schedules, self.engine = books, schedules, engine
-        self.columns, self.fills, self.bars = columns, fills, panel.shape[0]
-        pairs, place = np.unique(np.stack([params["weights"], params["signal_lag"]]), axis=1, return_inverse=True)
-        #: (book, lag) of each weights panel that the engine is given: rows are lagged here, across the parts.
-        self.pairs: list[tuple[int, int]] = list(zip(*pairs.tolist(), strict=True))
-        self.params = params.copy()
-        self.params["weights"], self.params["signal_lag"] = place.reshape(-1), 0
-        self.lag = min(int(params["signal_lag"].max()), self.bars)
-        self.late = {i: np.full((self.lag, panel.shape[1]), np.nan) for i, _ in self.pairs}  # last L rows of each book
-        self.lots = np.unique(params["lot"]).tolist()
-        self.before: Before | None = None
-        self.start: Start | None = None
-        self.first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
-        self.raw: list[RawResult] = []
-        self.counted: Counter[str] = Counter()
-
-    def advance(self, a: int, panel: Panel) -> None:
-        """The bars of a part, from number a on."""
-        market, b = dataclasses.replace(panel.market, before=self.before, cache={}), a + panel.shape[0]
-        self.counted.update(panel.notes)
+        counted.update(part.notes)
+        market = dataclasses.replace(part.market, before=before, cache={})
         spec = RunSpec(
-            market, self.params, self._weights(panel, a), self.schedules[:, a:b], columns=self.columns,
-            fills=self.fills, start=self.start,
-        )  # fmt: skip
-        raw = simulate(self.engine, spec)
-        first = raw.state["first_bar"]
-        self.first = np.where(first >= 0, first + a, self.first)
-        self.start, self.before = raw.carried(), left_behind(market, self.lots)
+            market, params, rows.of(part, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start
+        )
+        raw = simulate(engine, spec)
+        start, before = raw.carried(), left_behind(market, lots)
+        del part, market, spec  # before the next one is read
+        reached = raw.state["first_bar"]
+        first = np.where(reached >= 0, reached + a, first)
         for log in (raw.fills, raw.cuts):
             if log is not None:
                 log["bar"] += a
-        self.raw.append(dataclasses.replace(raw, holdings=_NONE, orders=_NONE))
+        records.append(dataclasses.replace(raw, holdings=_NONE, orders=_NONE))
+        if progress is not None:
+            progress(b, panel.shape[0])
+    assert start is not None  # a panel has a bar
+    state = start.state.copy()
+    state["first_bar"] = first
+    whole = joined(records, "bars")
+    return dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders), dict(counted)
 
-    def _weights(self, panel: Panel, a: int) -> tuple[np.ndarray, ...]:
-        """The weights rows that the bars of a part read."""
+
+class _Lagged:
+    """Weights rows as the bars of each part read them: lagged here, across the parts, and by no engine.
+
+    pairs: (book, lag) of each panel of weights that the engine is given.
+    """
+
+    def __init__(self, books: Sequence[WeightsStream], pairs: list[tuple[int, int]], shape: tuple[int, int]) -> None:
+        self.books, self.lag = books, min(max(lag for _, lag in pairs), shape[0])
+        self.pairs = [(i, self.lag - min(lag, self.lag)) for i, lag in pairs]
+        self.late = {i: np.full((self.lag, shape[1]), np.nan) for i, _ in pairs}  # last L rows of each book
+
+    def of(self, part: Panel, a: int, counted: Counter[str]) -> tuple[np.ndarray, ...]:
+        """The rows of a part whose first bar has number a."""
         rows = {}
         for i in self.late:
-            rows[i], counts = self.books[i].rows(panel, a)
-            self.counted.update(counts)
+            rows[i], counts = self.books[i].rows(part, a)
+            counted.update(counts)
             if self.lag:
                 rows[i] = np.concatenate([self.late[i], rows[i]])
                 self.late[i] = rows[i][len(rows[i]) - self.lag :].copy()
-        spare = {pair: self.lag - min(pair[1], self.lag) for pair in self.pairs}
-        return tuple(np.ascontiguousarray(rows[i][s : s + panel.shape[0]]) for (i, _), s in spare.items())
-
-    def result(self) -> RawResult:
-        """The record of all bars."""
-        assert self.start is not None
-        state = self.start.state.copy()
-        state["first_bar"] = self.first
-        whole = joined(self.raw, "bars")
-        return dataclasses.replace(whole, state=state, holdings=self.start.holdings, orders=self.start.orders)
+        return tuple(np.ascontiguousarray(rows[i][spare : spare + part.shape[0]]) for i, spare in self.pairs)

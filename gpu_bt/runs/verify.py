@@ -15,7 +15,7 @@ from gpu_bt.config import Config
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.engine.spec import FILL, RawResult
 from gpu_bt.errors import BacktestWarning
-from gpu_bt.law.layout import COUNTS, MONEY
+from gpu_bt.law.layout import COUNTS, MONEY, members_of
 from gpu_bt.runs.run import run
 
 __all__ = ["SCENARIOS", "Check", "difference", "verify"]
@@ -69,7 +69,7 @@ def verify(names: Sequence[str], advance: Callable[[], None] = lambda: None) -> 
             same = found.engine == name
             differs[name] = difference(found.raw, reference.raw) if same else f"engine {found.engine!r} ran instead"
             advance()
-        yield Check(scenario, len(reference.raw.fills), tuple(reference.statuses), differs)
+        yield Check(scenario, int(reference.raw.column("fills").sum()), tuple(reference.statuses), differs)
 
 
 def _run(engine: str, seed: int, settings: dict[str, Any]) -> Result:
@@ -90,15 +90,14 @@ def difference(found: RawResult, wanted: RawResult) -> str | None:
     What an ended scenario leaves in orders and ledger is not compared: it is never used again.
     """
     running = wanted.state["ended"] == 0
-    pairs = [(name, found.money[i], wanted.money[i]) for i, name in enumerate(MONEY)]
-    pairs += [(name, found.counts[i], wanted.counts[i]) for i, name in enumerate(COUNTS)]
+    pairs: list[tuple[str, Any, Any]] = [(name, found.column(name), wanted.column(name)) for name in (*MONEY, *COUNTS)]
     pairs += [(name, found.state[name], wanted.state[name]) for name in ("first_bar", "ended")]
     pairs += [(name, found.state[name][running], wanted.state[name][running]) for name in ("cash", "peak")]
     pairs += [("holdings", found.holdings, wanted.holdings), ("orders", found.orders[running], wanted.orders[running])]
     pairs += [("positions", found.positions, wanted.positions)]
     for name in ("fills", "cuts"):
         one, two = getattr(found, name), getattr(wanted, name)
-        pairs += [(f"{name}.{field}", one[field], two[field]) for field in FILL.names]
+        pairs += [(f"{name}.{field}", one[field], two[field]) for field in members_of(FILL)]
     for name, one, two in pairs:
         if one.shape != two.shape or one.dtype != two.dtype:
             return f"{name} is {one.dtype}{list(one.shape)}, not {two.dtype}{list(two.shape)}"

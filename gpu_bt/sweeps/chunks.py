@@ -16,6 +16,7 @@ import pickle
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.registry import resolve
-from gpu_bt.engine.spec import RunSpec
+from gpu_bt.engine.spec import RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ResultError
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
+from gpu_bt.runs.strategy import Strategy
 
 __all__ = [
     "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "run_here",
@@ -43,16 +45,26 @@ _PER_ASSET = 120
 _SHARED = 72
 #: Bytes that any pass may use besides, for blocks that stay in cache.
 _SCRATCH = 48 << 20
-_mine = threading.local()
+
+
+class _Mine(threading.local):
+    """What a thread of a worker keeps from chunk to chunk."""
+
+    inputs: Inputs | None = None
+    free = 0
+
+
+_mine = _Mine()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """What all chunks share. `key` names it, so that a worker opens it once."""
+    """What all chunks share. `key` names it, so that a worker opens it once.   strategy: instead of weights."""
 
     panel: Panel | PanelStream
-    weights: tuple[np.ndarray, ...] | tuple[WeightsStream, ...]
+    weights: tuple[np.ndarray | WeightsStream, ...]
     key: str
+    strategy: type[Strategy] | None = None
 
     @property
     def held(self) -> tuple[int, int]:
@@ -101,19 +113,21 @@ class Spilled:
                 f"a worker on {os.uname().nodename if hasattr(os, 'uname') else 'another machine'} does not see"
                 f" {self.path}: pass scratch=, a folder that all workers share"
             ) from None
-        return pickle.loads(head, buffers=[view[a:b] for a, b in places])
+        inputs: Inputs = pickle.loads(head, buffers=[view[a:b] for a, b in places])
+        return inputs
 
 
 def _own(source: Inputs | Spilled) -> Inputs:
     """The inputs as this thread keeps them from chunk to chunk: a market's cache is not shared between threads."""
-    if getattr(_mine, "key", None) != source.key:
-        _mine.key = _mine.inputs = None  # the old ones go first
-        inputs = source.read() if isinstance(source, Spilled) else source
-        panel = copy.copy(inputs.panel)
-        if isinstance(panel, Panel):
-            panel.market = dataclasses.replace(panel.market, cache={})
-        _mine.key, _mine.inputs = source.key, dataclasses.replace(inputs, panel=panel)
-        _mine.free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
+    if _mine.inputs is not None and _mine.inputs.key == source.key:
+        return _mine.inputs
+    _mine.inputs = None  # the old ones go first
+    inputs = source.read() if isinstance(source, Spilled) else source
+    panel = copy.copy(inputs.panel)
+    if isinstance(panel, Panel):
+        panel.market = dataclasses.replace(panel.market, cache={})
+    _mine.inputs = dataclasses.replace(inputs, panel=panel)
+    _mine.free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
     return _mine.inputs
 
 
@@ -123,7 +137,7 @@ class Chunk:
 
     params: PARAMS[k], whose "weights" count in Inputs.weights and whose "schedule" in schedules (S, T).
     per_year: (k,) bars per year.   columns: "all" or "equity", what is recorded for the metrics.   equity: give back
-    the (k, T) rows.   strategy: (class, configs, parameters of each) instead of weights.   max_memory: bytes.
+    the (k, T) rows.   asked: config and parameters of each scenario of a strategy.   max_memory: bytes.
     """
 
     start: int
@@ -135,17 +149,15 @@ class Chunk:
     engine: str
     max_memory: int | None = None
     sharers: int = 1
-    strategy: tuple[type, list[Config], list[dict[str, Any]]] | None = None
+    asked: Sequence[tuple[Config, dict[str, Any]]] = ()
 
     def __len__(self) -> int:
         return len(self.params)
 
     def part(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1 of the chunk."""
-        cls, configs, settings = self.strategy or (None, [], [])
-        strategy = None if cls is None else (cls, configs[a:b], settings[a:b])
         return dataclasses.replace(
-            self, start=self.start + a, params=self.params[a:b], per_year=self.per_year[a:b], strategy=strategy
+            self, start=self.start + a, params=self.params[a:b], per_year=self.per_year[a:b], asked=self.asked[a:b]
         )
 
 
@@ -239,7 +251,7 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | None:
     """One pass; None where memory ran out, whose arrays are then free again."""
     try:
-        return _strategies(inputs, chunk) if chunk.strategy else _weights(inputs, chunk)
+        return _weights(inputs, chunk) if inputs.strategy is None else _strategies(inputs, chunk, inputs.strategy)
     except MemoryError:
         return None
 
@@ -257,38 +269,37 @@ def _too_large(inputs: Inputs, chunk: Chunk) -> str:
 def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     used, params = np.unique(chunk.params["weights"]), chunk.params.copy()
     params["weights"] = np.searchsorted(used, params["weights"])
-    weights = tuple(inputs.weights[i] for i in used)
-    if isinstance(inputs.panel, PanelStream):
-        engine = resolve(chunk.engine)
-        raw, _ = through(inputs.panel, weights, params, chunk.schedules, engine, columns=chunk.columns)
-        return raw.engine, _columns(chunk, raw.money, raw.state["first_bar"])
-    spec = RunSpec(inputs.panel.market, params, weights, chunk.schedules, columns=chunk.columns)
-    session = resolve(chunk.engine, math.prod(inputs.panel.shape) * len(params)).open(spec)
-    session.advance(0, inputs.panel.shape[0])
-    raw = session.result()
-    return raw.engine, _columns(chunk, raw.money, raw.state["first_bar"])
+    weights, panel = [inputs.weights[i] for i in used], inputs.panel
+    if isinstance(panel, PanelStream):
+        books = [w for w in weights if isinstance(w, WeightsStream)]
+        raw, _ = through(panel, books, params, chunk.schedules, resolve(chunk.engine), columns=chunk.columns)
+    else:
+        arrays = tuple(w for w in weights if isinstance(w, np.ndarray))
+        engine = resolve(chunk.engine, math.prod(panel.shape) * len(params))
+        raw = simulate(engine, RunSpec(panel.market, params, arrays, chunk.schedules, columns=chunk.columns))
+    return raw.engine, _columns(chunk, raw)
 
 
-def _columns(chunk: Chunk, money: np.ndarray, first_bar: np.ndarray) -> dict[str, np.ndarray]:
-    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year) | {"first_bar": first_bar.copy()}
+def _columns(chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
+    money = raw.money if chunk.columns == "all" else raw.money[:2]
+    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year)
+    found["first_bar"] = raw.state["first_bar"].copy()
     return found | ({"equity": money[0].copy()} if chunk.equity else {})
 
 
-def _strategies(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
+def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str, dict[str, np.ndarray]]:
     """Callback strategies, one after another."""
-    cls, configs, settings = chunk.strategy
     parts, engine = [], ""
-    for k, (config, values) in enumerate(zip(configs, settings, strict=True)):
+    for k, (config, values) in enumerate(chunk.asked):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)
             raw = run(inputs.panel, made(cls, values), config, engine=chunk.engine, record=()).raw
         engine = raw.engine
-        money = raw.money if chunk.columns == "all" else raw.money[:2]
-        parts.append(_columns(chunk.part(k, k + 1), money[:, :1], raw.state["first_bar"][:1]))
+        parts.append(_columns(chunk.part(k, k + 1), raw))
     return engine, _joined(parts)
 
 
-def made(cls: type, values: dict[str, Any]) -> Any:
+def made(cls: type[Strategy], values: dict[str, Any]) -> Any:
     """A strategy with these attributes: there before `initialize`, which may read them, and again after it."""
 
     def initialize(self: Any) -> None:

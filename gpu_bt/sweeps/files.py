@@ -72,7 +72,7 @@ class ChunkFiles:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(self.manifest.read_text("utf-8"))
+            found: dict[str, Any] = json.loads(self.manifest.read_text("utf-8"))
             if isinstance(found["parts"], dict) and found["chunk_size"] > 0:
                 return found
         except FileNotFoundError:

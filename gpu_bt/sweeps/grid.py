@@ -136,7 +136,7 @@ def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[An
                 f"grid row {i} and row 0 differ in the axis {min(map(str, odd))!r}: give all rows the same"
             )
     values = [tuple(check(axis, row[axis]) for axis in axes) for row in rows]
-    first: dict[tuple, int] = {}
+    first: dict[tuple[Any, ...], int] = {}
     for i, row in enumerate(values):
         if first.setdefault(row, i) != i:
             what = ", ".join(f"{a}={v!r}" for a, v in zip(axes, row, strict=True))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,9 @@ def plot(
     columns = columns or (free.pop(0) if free else None)
     if rows is None:
         raise ConfigError("the sweep has no axis that varies: there is nothing to draw")
-    draws = [partial(_map, rows=rows, columns=columns, how=how, where=where) if columns else partial(_line, axis=rows)]
+    draws: list[Callable[[Axes, SweepResult, str], None]] = [
+        partial(_map, rows=rows, columns=columns, how=how, where=where) if columns else partial(_line, axis=rows)
+    ]
     if sweep.has_equity:
         draws.append(_fan)
     if "initial_cash" in varying and rows != "initial_cash":

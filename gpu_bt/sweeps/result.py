@@ -20,6 +20,7 @@ from gpu_bt.analysis.metrics import equity_metrics
 from gpu_bt.analysis.result import time_series, write_together
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.streams import PanelStream
 from gpu_bt.errors import ConfigError, ResultError
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Done
@@ -47,7 +48,7 @@ class SweepResult:
 
     def __init__(
         self,
-        panel: Panel,
+        panel: Panel | PanelStream,
         config: Config,
         scenarios: Scenarios,
         chunks: Sequence[Done],

@@ -11,9 +11,8 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,14 @@ from gpu_bt.analysis.metrics import infer_bars_per_year
 from gpu_bt.config import Config
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
-from gpu_bt.data.streams import PanelStream
+from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.registry import resolve
-from gpu_bt.errors import BacktestError, ConfigError, PanelError, ResultError, WeightsError
+from gpu_bt.engine.spec import Progress
+from gpu_bt.errors import BacktestError, ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
-from gpu_bt.runs.run import check_fields, schedule_of
+from gpu_bt.runs.run import check_fields, checked, schedule_of
+from gpu_bt.runs.strategy import Strategy, strategy_of
 from gpu_bt.sweeps.chunks import (
     Chunk,
     Done,
@@ -42,7 +43,7 @@ from gpu_bt.sweeps.chunks import (
     scenario_bytes,
 )
 from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
-from gpu_bt.sweeps.grid import Scenarios, expand
+from gpu_bt.sweeps.grid import expand
 from gpu_bt.sweeps.result import SweepResult
 
 __all__ = ["Plan", "sweep"]
@@ -50,8 +51,6 @@ __all__ = ["Plan", "sweep"]
 #: Scenarios of a chunk: enough to keep an engine's threads busy, few enough that little is lost by an interruption.
 _CHUNK = 256
 _METRICS = ("all", "equity")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +130,7 @@ def sweep(
     files = None if out is None else ChunkFiles(out, job.parts(), size, _CHUNK)
     size = files.chunk_size if files else size or _CHUNK
     sharers = 1 if executor is None else os.cpu_count() or 1
-    chunks = [job.chunk(a, min(job.count, a + size), room, sharers) for a in range(0, job.count, size)]
+    chunks = [job.chunk(a, min(len(job), a + size), room, sharers) for a in range(0, len(job), size)]
     if dry_run:
         return _plan(job, chunks, size, files)
     return _run(job, chunks, files, executor, scratch, progress)
@@ -148,8 +147,8 @@ def _run(
         found = {i: done for i in range(len(chunks)) if (done := files.load(i)) is not None}
     todo = {i: chunk for i, chunk in enumerate(chunks) if i not in found}
     before = count = sum(len(chunks[i]) for i in found)
-    report = progress or (lambda done, total: None)
-    report(count, job.count)
+    if progress is not None:
+        progress(count, len(job))
     where = f"out={str(files.folder)!r}" if files else None
     # Closed here, not when it is collected, where the second KeyboardInterrupt of Polars would print a traceback.
     with closing(_drive(job.inputs, todo, executor, scratch, where)) as finished:
@@ -158,7 +157,8 @@ def _run(
                 files.save(i, done)
             found[i] = done
             count += len(chunks[i])
-            report(count, job.count)
+            if progress is not None:
+                progress(count, len(job))
     return SweepResult(
         job.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
         wall_seconds=time.perf_counter() - began, run=count - before,
@@ -178,86 +178,74 @@ class _Job:
         equity: bool,
         metrics: str,
     ) -> None:
-        if not isinstance(panel, (Panel, PanelStream)):
-            raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
-        self.config = Config() if config is None else config
-        if not isinstance(self.config, Config):
-            raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
+        self.panel, self.config = panel, checked(panel, config)
         if metrics not in _METRICS:
             raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
-        self.panel, self.metrics, self.equity, self.engine = panel, metrics, bool(equity), engine
+        self.metrics, self.equity, self.engine = metrics, bool(equity), engine
         resolve(engine)  # refuse before anything runs
-        self.strategy = weights if isinstance(weights, type) and hasattr(weights, "initialize") else None
-        if self.strategy and isinstance(panel, PanelStream):
-            raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
-        if self.strategy is None and hasattr(weights, "on_data_batch"):
+        strategy = strategy_of(weights, panel)
+        if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
-        books = {} if self.strategy else dict(weights) if isinstance(weights, Mapping) else {"": weights}
-        if not books and not self.strategy:
+        named = isinstance(weights, Mapping)
+        books: dict[str, Any] = {} if strategy else dict(weights) if named else {"": weights}
+        if not books and strategy is None:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
-        names = tuple(books) if isinstance(weights, Mapping) else ()
-        self.scenarios: Scenarios = expand({} if grid is None else grid, self.config, names, _parameters(self.strategy))
-        self.count = len(self.scenarios)
-        chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * self.count)
-        self._check_fields()
+        self.scenarios = expand(
+            {} if grid is None else grid, self.config, tuple(books) if named else (), _parameters(strategy)
+        )
+        configs = self.scenarios.configs
+        needs = {(c.execution, c.participation is None, c.impact == 0): c for c in reversed(configs)}
+        for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
+            check_fields(panel, needing)
+        chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
         arrays = self._arrays(books, chosen)
         self.names = {name: i for i, name in enumerate(arrays)}
-        rules = [(c.rebalance, c.rebalance_every, c.rebalance_offset) for c in self.scenarios.configs]
-        unique = {rule: c for rule, c in zip(rules, self.scenarios.configs, strict=True)}
+        rules = [(c.rebalance, c.rebalance_every, c.rebalance_offset) for c in configs]
+        unique = dict(zip(rules, configs, strict=True))
         self.schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}
-        self.params = pack(
-            self.scenarios.configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen]
-        )
+        self.params = pack(configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen])
         usual = infer_bars_per_year(panel.microseconds)
-        self.per_year = np.array([c.bars_per_year or usual for c in self.scenarios.configs])
-        self.inputs = Inputs(panel, tuple(arrays.values()), secrets.token_hex(8))
+        self.per_year = np.array([c.bars_per_year or usual for c in configs])
+        self.inputs = Inputs(panel, tuple(arrays.values()), secrets.token_hex(8), strategy)
 
-    def _check_fields(self) -> None:
-        """What a config needs of the panel, looked at once for each combination of the fields that need something."""
-        seen = {}
-        for config in self.scenarios.configs:
-            seen.setdefault((config.execution, config.participation is None, config.impact == 0), config)
-        for config in seen.values():
-            check_fields(self.panel, config)
+    def __len__(self) -> int:
+        return len(self.scenarios)
 
-    def _arrays(self, books: Mapping[str, Any], chosen: list[str]) -> dict[str, np.ndarray]:
+    def _arrays(self, books: Mapping[str, Any], chosen: list[str]) -> dict[str, np.ndarray | WeightsStream]:
         """The panels that are used, checked for the strictest account that uses them."""
-        cash: dict[str, bool] = {}
-        for name, config in zip(chosen, self.scenarios.configs, strict=True):
-            cash[name] = cash.get(name, False) or config.account == "cash"
-        arrays = {}
-        for name in books:
-            if name in cash:
-                try:
-                    check = (
-                        self.panel.books if isinstance(self.panel, PanelStream) else partial(check_weights, self.panel)
-                    )
-                    arrays[name] = check(books[name], "cash" if cash[name] else "margin")
-                except WeightsError as error:
-                    raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
+        cash = {name for name, c in zip(chosen, self.scenarios.configs, strict=True) if c.account == "cash"}
+        arrays: dict[str, np.ndarray | WeightsStream] = {}
+        for name in [name for name in books if name in set(chosen)]:
+            account = "cash" if name in cash else "margin"
+            try:
+                if isinstance(self.panel, PanelStream):
+                    arrays[name] = self.panel.books(books[name], account)
+                else:
+                    arrays[name] = check_weights(self.panel, books[name], account)
+            except WeightsError as error:
+                raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
         return arrays
 
     def parts(self) -> dict[str, str]:
         """What makes it this sweep and no other, for ChunkFiles."""
-        parts = {"panel": fingerprint_panel(self.panel)}
-        if self.strategy is None:
+        parts, strategy = {"panel": fingerprint_panel(self.panel)}, self.inputs.strategy
+        if strategy is None:
             books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in self.inputs.weights]
             parts["weights"] = fingerprint(list(self.names), *books)
         else:
-            parts["strategy"] = fingerprint(self.strategy.__qualname__, _source(self.strategy))
+            parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         return parts | {"choice of equity rows": str(self.equity), "choice of metrics": self.metrics}
 
     def chunk(self, a: int, b: int, max_memory: int | None, sharers: int) -> Chunk:
         """Scenarios a..b-1, with the schedules that they use."""
-        params = self.params[a:b].copy()
+        params, scenarios = self.params[a:b].copy(), self.scenarios
         used, params["schedule"] = np.unique(params["schedule"], return_inverse=True)
-        settings = [self.scenarios.settings(k) for k in range(a, b)] if self.strategy else []
-        strategy = (self.strategy, self.scenarios.configs[a:b], settings) if self.strategy else None
+        asked = [(scenarios.configs[k], scenarios.settings(k)) for k in range(a, b)] if self.inputs.strategy else []
         return Chunk(
             a, params, self.schedules[used], self.per_year[a:b], self.metrics, self.equity, self.engine, max_memory,
-            sharers, strategy,
+            sharers, asked,
         )  # fmt: skip
 
 
@@ -267,7 +255,7 @@ def _whole(name: str, value: Any) -> int | None:
     raise ConfigError(f"{name} is {value!r}: it must be a whole number > 0, or None")
 
 
-def _parameters(strategy: type | None) -> set[str]:
+def _parameters(strategy: type[Strategy] | None) -> set[str]:
     """The attributes of a strategy that a grid may set."""
     if strategy is None:
         return set()
@@ -280,7 +268,7 @@ def _parameters(strategy: type | None) -> set[str]:
     return {name for name in names if not name.startswith("_") and not callable(getattr(made, name))}
 
 
-def _source(strategy: type) -> str:
+def _source(strategy: type[Strategy]) -> str:
     try:
         return inspect.getsource(strategy)
     except (OSError, TypeError):  # typed into an interpreter
@@ -291,7 +279,7 @@ def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -
     missing = [i for i in range(len(chunks)) if files is None or i not in files.there]
     shape, first, free = job.panel.shape, chunks[0], available_memory()
     return Plan(
-        scenarios=job.count, chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
+        scenarios=len(job), chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
         pass_size=pass_size(first, job.inputs, free), bytes_per_scenario=scenario_bytes(shape, first.columns),
         bytes_fixed=fixed_bytes(job.inputs.held), max_memory=first.max_memory or free // (2 * first.sharers),
         asset_bars=shape[0] * shape[1] * sum(len(chunks[i]) for i in missing),
@@ -300,7 +288,7 @@ def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -
 
 def _drive(
     inputs: Inputs, todo: dict[int, Chunk], executor: futures.Executor | None, scratch: Any, out: str | None
-) -> Iterator[tuple[int, Done]]:
+) -> Generator[tuple[int, Done]]:
     """Run chunks, here or on the executor, and give each as it is done; what waits is cancelled on the way out."""
     if executor is None:
         free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
@@ -310,7 +298,7 @@ def _drive(
     if not todo:
         return
     with _shared(inputs, executor, scratch) as source:
-        waiting: dict[futures.Future, int] = {}
+        waiting: dict[futures.Future[Done], int] = {}
         try:
             for i, chunk in todo.items():
                 waiting[executor.submit(run_chunk, source, chunk)] = i
@@ -341,9 +329,9 @@ def _where(done: int, total: int, out: str | None, error: Exception) -> str:
 @contextmanager
 def _shared(inputs: Inputs, executor: futures.Executor, scratch: Any) -> Iterator[Any]:
     """The inputs as a worker gets them: Dask's scatter where the executor is Dask's, else files that they map."""
-    client = getattr(executor, "_client", None)
-    if hasattr(client, "scatter"):
-        yield client.scatter(inputs, broadcast=True, hash=False)
+    scatter = getattr(getattr(executor, "_client", None), "scatter", None)
+    if scatter is not None:
+        yield scatter(inputs, broadcast=True, hash=False)
         return
     try:
         folder = Path(tempfile.mkdtemp(prefix="gpu-bt-", dir=scratch))

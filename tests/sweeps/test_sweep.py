@@ -303,8 +303,8 @@ def test_progress_counts_scenarios():
 # --- strategies ---
 
 
-class Momentum:
-    """What a sweep needs of a strategy: a class with `initialize` and attributes."""
+class Momentum(bt.Strategy):
+    """What a sweep needs of a strategy: `initialize` and attributes."""
 
     top = 2
 
