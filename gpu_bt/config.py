@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import enum
 import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any, Literal, SupportsFloat, TypeVar, get_args, get_origin, get_type_hints
 
-from gpu_bt.errors import ConfigError
+from gpu_bt.errors import ConfigError, nearest
 
 __all__ = ["CHOICES", "FIELDS", "OPTIONAL", "RANGES", "Config", "Field", "Mark", "check_names", "fields_of"]
 
@@ -230,6 +229,5 @@ def check_names(values: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first key that is not a field of Config, naming the field nearest to it."""
     for key in values:
         if key not in FIELDS:
-            near = difflib.get_close_matches(str(key), FIELDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see help(Config) for the fields"
+            hint = nearest(key, FIELDS, "see help(Config) for the fields")
             raise ConfigError(f"{key!r} is not a field of Config: {hint}")

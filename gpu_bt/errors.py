@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "BacktestError",
     "BacktestWarning",
@@ -12,6 +15,7 @@ __all__ = [
     "ResultError",
     "StrategyError",
     "WeightsError",
+    "nearest",
 ]
 
 
@@ -45,3 +49,9 @@ class ResultError(BacktestError, RuntimeError):
 
 class BacktestWarning(UserWarning):
     """Something legal that is probably not what was meant."""
+
+
+def nearest(name: object, known: Iterable[str], otherwise: str) -> str:
+    """The way out of a name that is not known: the nearest one that is, or else what to do."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

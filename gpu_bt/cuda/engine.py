@@ -276,10 +276,6 @@ class _Lanes(LaneSession):
         """Copy NumPy values into an array."""
         array.write(np.ascontiguousarray(values, array.dtype))
 
-    def clear(self, array: DeviceArray) -> None:
-        """Set every byte to 0."""
-        array.clear()
-
     def bars_a_call(self) -> int:
         """As many bars as end within a fraction of a second."""
         work = len(self.spec.params) * self.spec.market.shape[1]

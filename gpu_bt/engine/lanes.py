@@ -156,10 +156,6 @@ class LaneSession:
         """Copy NumPy values into an array of `zeros`."""
         array[...] = values
 
-    def clear(self, array: Any) -> None:
-        """Set every entry to 0."""
-        array[...] = 0
-
     def bars_a_call(self) -> int:
         """How many bars a call may move."""
         return self.spec.market.shape[0]
@@ -237,7 +233,7 @@ class LaneSession:
             for lane, count in enumerate(logged[:, which].tolist()):
                 if count:
                     log.append(self.host(self.arrays[name], lane * room, lane * room + count))
-        self.clear(self.arrays["logged"])
+        self.write(self.arrays["logged"], np.zeros_like(logged))
 
     def _lanes(self, most: int, least: int) -> list[np.ndarray]:
         """Scenario numbers, lane by lane."""

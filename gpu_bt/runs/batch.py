@@ -6,14 +6,13 @@ Letters: T bars, N assets.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpu_bt.data.panel import MASKS, PRICES, RATES, Panel
-from gpu_bt.errors import StrategyError
+from gpu_bt.errors import StrategyError, nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,7 +130,6 @@ def column_of(panel: Panel, bar: int, what: str, name: Any) -> int:
     """The column of an asset's name, or a StrategyError that names the nearest one."""
     found = panel.index.get(str(name))
     if found is None:
-        near = difflib.get_close_matches(str(name), panel.assets, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "see batch.assets"
+        hint = nearest(name, panel.assets, "see batch.assets")
         raise StrategyError(f"{what} at {panel.label(bar)}: the panel has no asset {name!r}; {hint}")
     return found

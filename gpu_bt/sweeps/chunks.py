@@ -59,12 +59,23 @@ _mine = _Mine()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """What all chunks share. `key` names it, so that a worker opens it once.   strategy: instead of weights."""
+    """What all chunks share. `key` names it, so that a worker opens it once.
+
+    schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
+    give back the rows.   strategy: a class, instead of weights.   max_memory: bytes of one process, None = half of what
+    is free, shared by so many `sharers`.
+    """
 
     panel: Panel | PanelStream
     weights: tuple[np.ndarray | WeightsStream, ...]
     key: str
+    schedules: np.ndarray
+    columns: str = "all"
+    equity: bool = False
+    engine: str = "auto"
     strategy: type[Strategy] | None = None
+    max_memory: int | None = None
+    sharers: int = 1
 
     @property
     def held(self) -> tuple[int, int]:
@@ -135,20 +146,13 @@ def _own(source: Inputs | Spilled) -> Inputs:
 class Chunk:
     """k scenarios, from number `start` on.
 
-    params: PARAMS[k], whose "weights" count in Inputs.weights and whose "schedule" in schedules (S, T).
-    per_year: (k,) bars per year.   columns: "all" or "equity", what is recorded for the metrics.   equity: give back
-    the (k, T) rows.   asked: config and parameters of each scenario of a strategy.   max_memory: bytes.
+    params: PARAMS[k], whose "weights" and "schedule" count in those of Inputs.   per_year: (k,) bars per year.
+    asked: config and parameters of each scenario of a strategy.
     """
 
     start: int
     params: np.ndarray
-    schedules: np.ndarray
     per_year: np.ndarray
-    columns: str
-    equity: bool
-    engine: str
-    max_memory: int | None = None
-    sharers: int = 1
     asked: Sequence[tuple[Config, dict[str, Any]]] = ()
 
     def __len__(self) -> int:
@@ -156,9 +160,7 @@ class Chunk:
 
     def part(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1 of the chunk."""
-        return dataclasses.replace(
-            self, start=self.start + a, params=self.params[a:b], per_year=self.per_year[a:b], asked=self.asked[a:b]
-        )
+        return Chunk(self.start + a, self.params[a:b], self.per_year[a:b], self.asked[a:b])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -213,8 +215,8 @@ def _text(path: str) -> str:
 
 def pass_size(chunk: Chunk, inputs: Inputs, free: int) -> int:
     """Scenarios of one pass: as many as max_memory, or half of what is free shared by the workers, has room for."""
-    room = chunk.max_memory or free // (2 * chunk.sharers)
-    one = scenario_bytes(inputs.panel.shape, chunk.columns)
+    room = inputs.max_memory or free // (2 * inputs.sharers)
+    one = scenario_bytes(inputs.panel.shape, inputs.columns)
     return max(1, min(len(chunk), (room - fixed_bytes(inputs.held)) // one))
 
 
@@ -258,7 +260,7 @@ def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] 
 
 def _too_large(inputs: Inputs, chunk: Chunk) -> str:
     (t, n), mib = inputs.panel.shape, 2**20
-    one = scenario_bytes((t, n), chunk.columns) / mib
+    one = scenario_bytes((t, n), inputs.columns) / mib
     return (
         f"scenario {chunk.start} does not fit into memory: one of {t:,} bars x {n:,} assets needs about {one:,.0f} MiB,"
         f" the panel's prepared arrays {fixed_bytes(inputs.held) / mib:,.0f} MiB, and"
@@ -272,19 +274,19 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     weights, panel = [inputs.weights[i] for i in used], inputs.panel
     if isinstance(panel, PanelStream):
         books = [w for w in weights if isinstance(w, WeightsStream)]
-        raw, _ = through(panel, books, params, chunk.schedules, resolve(chunk.engine), columns=chunk.columns)
+        raw, _ = through(panel, books, params, inputs.schedules, resolve(inputs.engine), columns=inputs.columns)
     else:
         arrays = tuple(w for w in weights if isinstance(w, np.ndarray))
-        engine = resolve(chunk.engine, math.prod(panel.shape) * len(params))
-        raw = simulate(engine, RunSpec(panel.market, params, arrays, chunk.schedules, columns=chunk.columns))
-    return raw.engine, _columns(chunk, raw)
+        engine = resolve(inputs.engine, math.prod(panel.shape) * len(params))
+        raw = simulate(engine, RunSpec(panel.market, params, arrays, inputs.schedules, columns=inputs.columns))
+    return raw.engine, _columns(inputs, chunk, raw)
 
 
-def _columns(chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
-    money = raw.money if chunk.columns == "all" else raw.money[:2]
+def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
+    money = raw.money if inputs.columns == "all" else raw.money[:2]
     found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year)
     found["first_bar"] = raw.state["first_bar"].copy()
-    return found | ({"equity": money[0].copy()} if chunk.equity else {})
+    return found | ({"equity": money[0].copy()} if inputs.equity else {})
 
 
 def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str, dict[str, np.ndarray]]:
@@ -293,9 +295,9 @@ def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str,
     for k, (config, values) in enumerate(chunk.asked):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)
-            raw = run(inputs.panel, made(cls, values), config, engine=chunk.engine, record=()).raw
+            raw = run(inputs.panel, made(cls, values), config, engine=inputs.engine, record=()).raw
         engine = raw.engine
-        parts.append(_columns(chunk.part(k, k + 1), raw))
+        parts.append(_columns(inputs, chunk.part(k, k + 1), raw))
     return engine, _joined(parts)
 
 

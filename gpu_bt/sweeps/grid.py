@@ -7,21 +7,19 @@ An axis is a field of Config, "weights" (the name of a weights panel), or a para
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
-from gpu_bt.config import OPTIONAL, Config
-from gpu_bt.errors import ConfigError
+from gpu_bt.config import FIELDS, Config
+from gpu_bt.errors import ConfigError, nearest
 
 __all__ = ["Scenarios", "expand"]
 
 #: More scenarios than this are a mistake in the grid.
 _MOST = 10_000_000
-_FIELDS = tuple(field.name for field in dataclasses.fields(Config))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Scenarios:
 
     def settings(self, k: int) -> dict[str, Any]:
         """The parameters of a strategy in scenario k: what is neither a field of Config nor the weights."""
-        return {name: values[k] for name, values in self.axes.items() if name not in _FIELDS and name != "weights"}
+        return {name: values[k] for name, values in self.axes.items() if name not in FIELDS and name != "weights"}
 
 
 def expand(grid: Any, config: Config, names: Sequence[str] = (), parameters: Collection[str] = ()) -> Scenarios:
@@ -67,7 +65,7 @@ class _Checker:
     """Axis and value -> the value as Config (or the table) holds it. Each is looked at once."""
 
     def __init__(self, config: Config, names: Sequence[str], parameters: Collection[str]) -> None:
-        self.config, self.names, self.parameters = config, names, parameters
+        self.base, self.names, self.parameters = config.to_dict(), names, parameters
         self.seen: dict[tuple[str, type, Any], Any] = {}
 
     def __call__(self, axis: str, value: Any) -> Any:
@@ -80,10 +78,9 @@ class _Checker:
         return self.seen[key]
 
     def _checked(self, axis: str, value: Any) -> Any:
-        if axis in _FIELDS:
-            value = None if axis in OPTIONAL and value == "none" else value
+        if axis in FIELDS:
             try:
-                return getattr(self.config.replace(**{axis: value}), axis)
+                return getattr(Config.from_dict({**self.base, axis: value}), axis)
             except ConfigError as error:
                 raise ConfigError(f"grid axis {axis!r}: {error}") from None
         if axis == "weights" and self.names:
@@ -94,8 +91,7 @@ class _Checker:
         if axis not in self.parameters:
             if axis == "weights":
                 raise ConfigError("grid axis 'weights' picks a panel by name: pass weights={name: panel, ...}")
-            near = difflib.get_close_matches(str(axis), [*_FIELDS, *self.parameters, "weights"], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see help(Config) for the fields"
+            hint = nearest(axis, [*FIELDS, *self.parameters, "weights"], "see help(Config) for the fields")
             of = " nor a parameter of the strategy" if self.parameters else ""
             raise ConfigError(f"grid axis {axis!r} is no field of Config{of}: {hint}")
         if value is not None and (not isinstance(value, (bool, int, float, str)) or value != value):

@@ -122,15 +122,12 @@ def sweep(
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
     """
-    job = _Job(panel, weights, config, grid, engine, equity, metrics)
-    size = _whole("chunk_size", chunk_size)
-    room = _whole("max_memory", max_memory)
-    if room is not None and room < (least := fixed_bytes(job.inputs.held) + scenario_bytes(panel.shape, metrics)):
-        raise ConfigError(f"max_memory is {room:,}: one scenario of this panel needs {least:,} bytes")
-    files = None if out is None else ChunkFiles(out, job.parts(), size, _CHUNK)
-    size = files.chunk_size if files else size or _CHUNK
     sharers = 1 if executor is None else os.cpu_count() or 1
-    chunks = [job.chunk(a, min(len(job), a + size), room, sharers) for a in range(0, len(job), size)]
+    job = _Job(panel, weights, config, grid, engine, bool(equity), metrics, _whole("max_memory", max_memory), sharers)
+    wanted = _whole("chunk_size", chunk_size)
+    files = None if out is None else ChunkFiles(out, job.parts(), wanted, _CHUNK)
+    size = files.chunk_size if files else wanted or _CHUNK
+    chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
     if dry_run:
         return _plan(job, chunks, size, files)
     return _run(job, chunks, files, executor, scratch, progress)
@@ -160,7 +157,7 @@ def _run(
             if progress is not None:
                 progress(count, len(job))
     return SweepResult(
-        job.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
+        job.inputs.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
         wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 
@@ -177,11 +174,12 @@ class _Job:
         engine: str,
         equity: bool,
         metrics: str,
+        max_memory: int | None,
+        sharers: int,
     ) -> None:
-        self.panel, self.config = panel, checked(panel, config)
+        self.config = checked(panel, config)
         if metrics not in _METRICS:
             raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
-        self.metrics, self.equity, self.engine = metrics, bool(equity), engine
         resolve(engine)  # refuse before anything runs
         strategy = strategy_of(weights, panel)
         if isinstance(strategy, Strategy):
@@ -198,55 +196,61 @@ class _Job:
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
             check_fields(panel, needing)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
-        arrays = self._arrays(books, chosen)
+        arrays = _checked_weights(panel, books, chosen, configs)
         self.names = {name: i for i, name in enumerate(arrays)}
         rules = [(c.rebalance, c.rebalance_every, c.rebalance_offset) for c in configs]
         unique = dict(zip(rules, configs, strict=True))
-        self.schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
+        schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}
         self.params = pack(configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen])
         usual = infer_bars_per_year(panel.microseconds)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
-        self.inputs = Inputs(panel, tuple(arrays.values()), secrets.token_hex(8), strategy)
+        key = secrets.token_hex(8)
+        self.inputs = Inputs(
+            panel, tuple(arrays.values()), key, schedules, metrics, equity, engine, strategy, max_memory, sharers
+        )
+        least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, metrics)
+        if max_memory is not None and max_memory < least:
+            raise ConfigError(f"max_memory is {max_memory:,}: one scenario of this panel needs {least:,} bytes")
 
     def __len__(self) -> int:
         return len(self.scenarios)
 
-    def _arrays(self, books: Mapping[str, Any], chosen: list[str]) -> dict[str, np.ndarray | WeightsStream]:
-        """The panels that are used, checked for the strictest account that uses them."""
-        cash = {name for name, c in zip(chosen, self.scenarios.configs, strict=True) if c.account == "cash"}
-        arrays: dict[str, np.ndarray | WeightsStream] = {}
-        for name in [name for name in books if name in set(chosen)]:
-            account = "cash" if name in cash else "margin"
-            try:
-                if isinstance(self.panel, PanelStream):
-                    arrays[name] = self.panel.books(books[name], account)
-                else:
-                    arrays[name] = check_weights(self.panel, books[name], account)
-            except WeightsError as error:
-                raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
-        return arrays
-
     def parts(self) -> dict[str, str]:
         """What makes it this sweep and no other, for ChunkFiles."""
-        parts, strategy = {"panel": fingerprint_panel(self.panel)}, self.inputs.strategy
+        inputs, strategy = self.inputs, self.inputs.strategy
+        parts = {"panel": fingerprint_panel(inputs.panel)}
         if strategy is None:
-            books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in self.inputs.weights]
+            books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
             parts["weights"] = fingerprint(list(self.names), *books)
         else:
             parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
-        return parts | {"choice of equity rows": str(self.equity), "choice of metrics": self.metrics}
+        return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": inputs.columns}
 
-    def chunk(self, a: int, b: int, max_memory: int | None, sharers: int) -> Chunk:
-        """Scenarios a..b-1, with the schedules that they use."""
-        params, scenarios = self.params[a:b].copy(), self.scenarios
-        used, params["schedule"] = np.unique(params["schedule"], return_inverse=True)
-        asked = [(scenarios.configs[k], scenarios.settings(k)) for k in range(a, b)] if self.inputs.strategy else []
-        return Chunk(
-            a, params, self.schedules[used], self.per_year[a:b], self.metrics, self.equity, self.engine, max_memory,
-            sharers, asked,
-        )  # fmt: skip
+    def chunk(self, a: int, b: int) -> Chunk:
+        """Scenarios a..b-1."""
+        each = zip(self.scenarios.configs[a:b], map(self.scenarios.settings, range(a, b)), strict=True)
+        return Chunk(a, self.params[a:b], self.per_year[a:b], list(each) if self.inputs.strategy else ())
+
+
+def _checked_weights(
+    panel: Panel | PanelStream, books: Mapping[str, Any], chosen: list[str], configs: list[Config]
+) -> dict[str, np.ndarray | WeightsStream]:
+    """The panels of weights that are used, checked for the strictest account that uses them."""
+    cash = {name for name, config in zip(chosen, configs, strict=True) if config.account == "cash"}
+    found: dict[str, np.ndarray | WeightsStream] = {}
+    used = set(chosen)
+    for name in filter(used.__contains__, books):
+        account = "cash" if name in cash else "margin"
+        try:
+            if isinstance(panel, PanelStream):
+                found[name] = panel.books(books[name], account)
+            else:
+                found[name] = check_weights(panel, books[name], account)
+        except WeightsError as error:
+            raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
+    return found
 
 
 def _whole(name: str, value: Any) -> int | None:
@@ -277,11 +281,11 @@ def _source(strategy: type[Strategy]) -> str:
 
 def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -> Plan:
     missing = [i for i in range(len(chunks)) if files is None or i not in files.there]
-    shape, first, free = job.panel.shape, chunks[0], available_memory()
+    inputs, shape, free = job.inputs, job.inputs.panel.shape, available_memory()
     return Plan(
         scenarios=len(job), chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
-        pass_size=pass_size(first, job.inputs, free), bytes_per_scenario=scenario_bytes(shape, first.columns),
-        bytes_fixed=fixed_bytes(job.inputs.held), max_memory=first.max_memory or free // (2 * first.sharers),
+        pass_size=pass_size(chunks[0], inputs, free), bytes_per_scenario=scenario_bytes(shape, inputs.columns),
+        bytes_fixed=fixed_bytes(inputs.held), max_memory=inputs.max_memory or free // (2 * inputs.sharers),
         asset_bars=shape[0] * shape[1] * sum(len(chunks[i]) for i in missing),
     )  # fmt: skip
 

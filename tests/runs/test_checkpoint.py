@@ -183,7 +183,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path: Path, content: bytes | Non
 def test_a_strategy_is_not_gone_on_with(tmp_path: Path):
     given, _, config = example()
 
-    class Asked:
+    class Asked(bt.Strategy):
         def on_data_batch(self) -> None: ...
 
     with pytest.raises(bt.ConfigError, match="resume goes on with weights alone"):

@@ -59,7 +59,7 @@ def test_the_panel_travels_once_and_leaves_nothing_behind(tmp_path: Path, monkey
 
 def test_spilled_inputs_are_the_inputs(tmp_path: Path):
     panel = universe()
-    inputs = Inputs(panel, tuple(books(panel).values()), "key")
+    inputs = Inputs(panel, tuple(books(panel).values()), "key", np.ones((1, panel.shape[0]), bool))
     found = Spilled.write(inputs, tmp_path).read()
     for name, value in vars(panel.market).items():
         if isinstance(value, np.ndarray):
