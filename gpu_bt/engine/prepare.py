@@ -13,11 +13,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from gpu_bt.config import CHOICES
 from gpu_bt.engine.spec import Before, Market
 
 __all__ = [
     "PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "left_behind", "lots", "marks", "opening_marks",
-    "prices", "silence",
+    "price_of", "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
@@ -66,6 +67,11 @@ class Events:
     off_asset: np.ndarray
     bar_start: np.ndarray
     assets: np.ndarray
+
+
+def price_of(execution: str) -> str:
+    """The price field that a Config's execution fills at."""
+    return PRICE_OF[CHOICES["execution"].index(execution)]
 
 
 def lots(market: Market, lot: float) -> Lots:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_bt.config import CHOICES, Config
-from gpu_bt.engine.prepare import PRICE_OF
+from gpu_bt.config import Config
+from gpu_bt.engine.prepare import price_of
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import ConfigError
 
@@ -50,11 +50,7 @@ class Exits:
         """Forget all positions: the first look is at this bar."""
         n = market.shape[1]
         self._market, self._last = market, bar - 1
-        self._field = (
-            None
-            if config.execution == "same_close"
-            else getattr(market, PRICE_OF[CHOICES["execution"].index(config.execution)])
-        )
+        self._field = None if config.execution == "same_close" else getattr(market, price_of(config.execution))
         self._shares, self._entry, self._best = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
 
     def hit(self, bar: int, shares: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.analysis.result import Result
-from gpu_bt.config import FIELDS, Config
+from gpu_bt.config import Config
 from gpu_bt.data.clock import schedule
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
-from gpu_bt.engine.prepare import PRICE_OF
+from gpu_bt.engine.prepare import price_of
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Engine, Progress, RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
@@ -187,7 +187,7 @@ def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0) -> 
 
 def check_fields(panel: Panel | PanelStream, config: Config) -> None:
     """Raise ConfigError where the config needs a field that the panel lacks."""
-    field = PRICE_OF[FIELDS["execution"].choices.index(config.execution)]
+    field = price_of(config.execution)
     if field not in panel.fields:
         other = "execution='next_close'" if config.execution == "next_open" else "another execution"
         raise ConfigError(

@@ -11,8 +11,9 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Progress
-from gpu_bt.errors import BacktestError, ConfigError, ResultError, WeightsError
+from gpu_bt.errors import ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
 from gpu_bt.runs.run import check_fields, checked, schedule_of
 from gpu_bt.runs.strategy import Strategy, strategy_of
@@ -122,8 +123,15 @@ def sweep(
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
     """
-    sharers = 1 if executor is None else os.cpu_count() or 1
-    job = _Job(panel, weights, config, grid, engine, bool(equity), metrics, _whole("max_memory", max_memory), sharers)
+    config = checked(panel, config)
+    if metrics not in _METRICS:
+        raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
+    resolve(engine)  # refuse before anything runs
+    shared = partial(
+        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
+        sharers=1 if executor is None else os.cpu_count() or 1,
+    )  # fmt: skip
+    job = _Job(panel, weights, config, grid, shared)
     wanted = _whole("chunk_size", chunk_size)
     files = None if out is None else ChunkFiles(out, job.parts(), wanted, _CHUNK)
     size = files.chunk_size if files else wanted or _CHUNK
@@ -166,21 +174,9 @@ class _Job:
     """The sweep, checked: scenarios, packed parameters, and what all chunks share."""
 
     def __init__(
-        self,
-        panel: Panel | PanelStream,
-        weights: Any,
-        config: Config | None,
-        grid: Any,
-        engine: str,
-        equity: bool,
-        metrics: str,
-        max_memory: int | None,
-        sharers: int,
+        self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, shared: Callable[..., Inputs]
     ) -> None:
-        self.config = checked(panel, config)
-        if metrics not in _METRICS:
-            raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
-        resolve(engine)  # refuse before anything runs
+        self.config = config
         strategy = strategy_of(weights, panel)
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
@@ -205,13 +201,11 @@ class _Job:
         self.params = pack(configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen])
         usual = infer_bars_per_year(panel.microseconds)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
-        key = secrets.token_hex(8)
-        self.inputs = Inputs(
-            panel, tuple(arrays.values()), key, schedules, metrics, equity, engine, strategy, max_memory, sharers
-        )
-        least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, metrics)
-        if max_memory is not None and max_memory < least:
-            raise ConfigError(f"max_memory is {max_memory:,}: one scenario of this panel needs {least:,} bytes")
+        self.inputs = shared(panel, tuple(arrays.values()), secrets.token_hex(8), schedules, strategy=strategy)
+        room = self.inputs.max_memory
+        least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, self.inputs.columns)
+        if room is not None and room < least:
+            raise ConfigError(f"max_memory is {room:,}: one scenario of this panel needs {least:,} bytes")
 
     def __len__(self) -> int:
         return len(self.scenarios)
@@ -308,12 +302,8 @@ def _drive(
                 waiting[executor.submit(run_chunk, source, chunk)] = i
             while waiting:
                 for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
-                    i = waiting[future]
                     done = future.result()
-                    del waiting[future]
-                    yield i, done
-        except BacktestError:
-            raise
+                    yield waiting.pop(future), done
         except Exception as error:
             lost = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
             if lost or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
