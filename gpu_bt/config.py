@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import math
@@ -177,9 +176,11 @@ class Field:
                 raise ConfigError(f"{self.name} is {value!r}: it must be one of {options}")
             return value
         number = math.nan
-        if isinstance(value, SupportsFloat) and not isinstance(value, bool):
-            with contextlib.suppress(TypeError, ValueError):
+        if isinstance(value, (int, float, SupportsFloat)) and not isinstance(value, bool):  # the protocol is slow
+            try:
                 number = float(value)
+            except (TypeError, ValueError):
+                pass
         if not self.low <= number <= self.high or (self.whole and number != int(number)):
             kind, none = "a whole number" if self.whole else "a number", ", or None" if self.optional else ""
             rule = f"it must be {kind} in [{self.low:g}, {self.high:g}]{none}"
