@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_bt.analysis.metrics import drawdown
-from gpu_bt.analysis.result import Result, stamp, write_beside
+from gpu_bt.analysis.result import Result
+from gpu_bt.data.clock import stamp
+from gpu_bt.data.disk import write_beside
 from gpu_bt.errors import ResultError
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, gpu-bt: with its parts cli_* the only place that prints.
+"""The commands of gpu-bt.
 
 Results go to stdout, everything else (progress, notes, warnings, errors) to stderr. Exit status: 0, 1 where `verify`
 finds a difference, 2 with one line for whatever was asked wrongly, 130 after Ctrl-C. What is slow to import is imported
@@ -272,7 +272,3 @@ def _memory() -> str:
     except (AttributeError, ValueError, OSError):  # not every system says
         return "unknown"
     return f"{size * total / 2**30:.1f} GiB, {size * free / 2**30:.1f} GiB free"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-__all__ = ["local_microseconds", "named_bars", "schedule", "timestamps_to_numpy"]
+__all__ = ["local_microseconds", "named_bars", "schedule", "stamp", "time_label", "timestamps_to_numpy"]
 
 _DAY = 86_400_000_000
 #: Zone offsets change at quarter hours of UTC, so one look-up serves all bars of a quarter hour.
@@ -23,14 +23,11 @@ def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exceptio
     DatetimeIndex or Series, a Polars Series. `time_zone` says that naive values are UTC instants of that zone.
     Raises `error` for integers, NaT, and naive and aware or differently zoned values mixed.
     """
-    zone = time_zone
-    if hasattr(values, "dt") and hasattr(getattr(values, "dtype", None), "tz"):
-        zone = str(values.dtype.tz)  # a pandas Series with a zone
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    if getattr(values, "tz", None) is not None:
-        zone, values = str(values.tz), values.tz_convert("UTC").tz_localize(None)
-    elif getattr(getattr(values, "dtype", None), "time_zone", None) is not None:
-        zone = values.dtype.time_zone
+    zone, dtype = time_zone, getattr(values, "dtype", None)
+    if hasattr(dtype, "tz"):  # of pandas, which gives UTC where it is asked for datetime64
+        zone, values = str(dtype.tz), values.to_numpy("datetime64[us]")
+    elif getattr(dtype, "time_zone", None) is not None:  # of Polars
+        zone = dtype.time_zone
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
@@ -110,10 +107,10 @@ def local_microseconds(microseconds: np.ndarray, time_zone: str | None) -> np.nd
         return microseconds
     zone = _zone(time_zone)
     slots, inverse = np.unique(microseconds // _QUARTER_HOUR, return_inverse=True)
-    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    moments = [(epoch + dt.timedelta(microseconds=int(s) * _QUARTER_HOUR)).astimezone(zone) for s in slots]
-    offsets = np.array([m.utcoffset() // dt.timedelta(microseconds=1) for m in moments], np.int64)
-    return microseconds + offsets[inverse]
+    instants = (slots * _QUARTER_HOUR).view("datetime64[us]")
+    local = [moment.replace(tzinfo=dt.UTC).astimezone(zone).replace(tzinfo=None) for moment in instants.tolist()]
+    offsets = np.array(local, "datetime64[us]") - instants
+    return microseconds + offsets.view(np.int64)[inverse]
 
 
 def _period(local: np.ndarray, rebalance: str) -> np.ndarray:
@@ -153,3 +150,17 @@ def schedule(
     named = named_bars(microseconds, time_zone, next_microsecond, rebalance)
     number = np.cumsum(named) - 1 + before
     return named & (number >= offset) & ((number - offset) % every == 0)
+
+
+def time_label(timestamp: np.datetime64) -> str:
+    """'2019-03-04', or '2019-03-04T15:30:00' where there is a time of day."""
+    text = str(timestamp.astype("datetime64[us]"))
+    for ending in (".000000", "T00:00:00"):
+        text = text.removesuffix(ending)
+    return text
+
+
+def stamp(bar: dt.datetime) -> str:
+    """The shortest text of a bar's timestamp: the date alone at midnight."""
+    text = bar.isoformat(sep=" ")
+    return text[:10] if bar.time() == dt.time.min else text

@@ -14,14 +14,15 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from gpu_bt.data.panel import ASSET_FIELDS, MASKS, PRICES, RATES, Panel
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
+from gpu_bt.data.panel import Panel
 from gpu_bt.data.readers import Source, open_sources, to_polars
+from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import PanelError, WeightsError
 
-__all__ = ["FIELDS", "Table", "clock", "find_column", "joined", "read_panel", "read_table", "read_weights", "to_polars"]
+__all__ = ["Table", "find_column", "joined", "read_panel", "read_table", "read_weights", "to_polars"]
 
-FIELDS = (*PRICES, *RATES, *MASKS, *ASSET_FIELDS)
 #: Our columns that are not numbers -> their type, see `Source.read`.
 _TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
 #: Looked for when the caller left timestamp= and asset= at their defaults.
@@ -64,11 +65,11 @@ def read_panel(
     """
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     _check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
-    table = read_table(source, timestamp, asset, layout, FIELDS, fields, "close")
+    table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close")
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
     table.drop_duplicates(duplicates)
-    zone = time_zone or _zone(table.times)
+    zone = time_zone or zone_of(table.times)
     times = table.clock(zone, zone)
     per_asset = table.per_asset(times, zone)
     return Panel(
@@ -142,7 +143,7 @@ class Table:
 
     def clock(self, panel_zone: str | None, time_zone: str | None) -> np.ndarray:
         """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are wall-clock times of time_zone."""
-        return clock(self.times, panel_zone, time_zone, f"{self.place}timestamp")
+        return on_clock(self.times, panel_zone, time_zone, f"{self.place}timestamp")
 
     def per_asset(self, times: np.ndarray, zone: str | None) -> dict[str, np.ndarray]:
         """The (N,) fields that are there; `delisted_at` as bars of `times`."""
@@ -281,7 +282,9 @@ def joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
     if not filled:
         raise PanelError(f"{sources[0].label} has no rows: there is nothing to read")
     for name in ("timestamp", "delisted_at"):
-        zones = {_zone(frame[name]): label for label, frame in filled if name in frame.columns and frame[name].count()}
+        zones = {
+            zone_of(frame[name]): label for label, frame in filled if name in frame.columns and frame[name].count()
+        }
         if len(zones) > 1:
             shown = ", ".join(f"{label} is {zone or 'naive'}" for zone, label in zones.items())
             raise PanelError(f"{name} mixes time zones: {shown}: convert the files to one zone")
@@ -314,7 +317,7 @@ def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> 
     if name != "delisted_at":
         return column.cast(pl.Float64).to_numpy()
     bar = np.full(len(column), -1)
-    bar[column.is_not_null()] = np.searchsorted(times, clock(column.drop_nulls(), zone, zone, name))
+    bar[column.is_not_null()] = np.searchsorted(times, on_clock(column.drop_nulls(), zone, zone, name))
     return np.where(bar < len(times), bar, -1)
 
 
@@ -350,32 +353,6 @@ def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: 
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
     return Weights(out, int((placed & ~exact[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))
-
-
-def _zone(times: pl.Series) -> str | None:
-    return getattr(times.dtype, "time_zone", None)
-
-
-def clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
-    """int64 microseconds on the clock of a panel: dates are midnights of its zone; naive and aware do not mix.
-
-    Naive datetimes are wall-clock times of `time_zone`. Raises for hours that daylight saving skips or repeats.
-    """
-    zone = _zone(times)
-    if panel_zone is None and (zone or time_zone):
-        raise PanelError(f"{what} is in {zone or time_zone} but the panel has no time zone: give it to both or none")
-    wall = times.cast(pl.Datetime("us", zone))
-    if panel_zone is None or zone is not None:
-        return wall.to_physical().to_numpy()
-    zone = panel_zone if times.dtype == pl.Date else time_zone
-    if zone is None:
-        raise PanelError(
-            f"{what} has no time zone but the panel is in {panel_zone}: pass time_zone={panel_zone!r}, or convert it"
-        )
-    try:
-        return wall.dt.replace_time_zone(zone).to_physical().to_numpy()
-    except pl.exceptions.PolarsError as exc:  # an unknown zone, or an hour that daylight saving skips or repeats
-        raise PanelError(f"{what} in {zone!r}: {str(exc).split('. ')[0]}; pass a known zone, or UTC times") from None
 
 
 def _check_options(**given: tuple[Any, ...]) -> None:

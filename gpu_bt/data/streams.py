@@ -18,10 +18,13 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.arrays import as_host
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.frames import FIELDS, Table, clock, find_column, joined, read_table, read_weights
-from gpu_bt.data.panel import ASSET_FIELDS, MASKS, Panel, as_host, warn_of_splits
+from gpu_bt.data.frames import Table, find_column, joined, read_table, read_weights
+from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
@@ -75,9 +78,9 @@ class PanelStream:
     ) -> None:  # fmt: skip
         self._source, self.bars, self._names, self._chosen = source, bars, names, fields
         self._checks, self._duplicates, self._dtype = dict(checks), duplicates, dtype
-        table = self._read([self._outline(s) for s in open_sources(source)], FIELDS, None)
+        table = self._read([self._outline(s) for s in open_sources(source)], tuple(FIELDS), None)
         self._times = table.times
-        self.time_zone = time_zone or getattr(table.times.dtype, "time_zone", None)
+        self.time_zone = time_zone or zone_of(table.times)
         self.microseconds = table.clock(self.time_zone, self.time_zone)
         self.timestamps = self.microseconds.view("datetime64[us]")
         self._per_asset = table.per_asset(self.microseconds, self.time_zone)
@@ -200,7 +203,7 @@ class WeightsStream:
                 _distinct(s, self._stamp(s)).read({"timestamp": self._stamp(s)}, {"timestamp": "time"}) for s in sources
             ]
             self._times = joined(sources, found)["timestamp"].unique().sort()
-            stamps = clock(self._times, panel.time_zone, self._options.get("time_zone"), "the weights' timestamp")
+            stamps = on_clock(self._times, panel.time_zone, self._options.get("time_zone"), "the weights' timestamp")
         except PanelError as error:
             raise WeightsError(str(error)) from None
         # Books up to each bar: what lies between two bars belongs to the later, as align="next" has it.
