@@ -13,18 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gpu_bt import __version__
 from gpu_bt.analysis.metrics import equity_metrics, infer_bars_per_year, returns
 from gpu_bt.config import Config
-from gpu_bt.data.clock import stamp
 from gpu_bt.data.disk import Job, write_together
 from gpu_bt.data.settings import config_text
-from gpu_bt.data.times import time_series
+from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
@@ -105,9 +105,10 @@ class Result:
         return self._labelled("cuts", "shares")
 
     @cached_property
-    def positions(self) -> np.ndarray:
+    def positions(self) -> NDArray[np.float64]:
         """(T, N) float64 shares after each bar's fills, signed; NaN after the end; made as `fills` is."""
-        return self._record("positions")[0]
+        first: NDArray[np.float64] = self._record("positions")[0]
+        return first
 
     @cached_property
     def final_positions(self) -> pl.DataFrame:
@@ -147,7 +148,7 @@ class Result:
     @cached_property
     def statuses(self) -> dict[str, datetime]:
         """Status -> timestamp of the bar at which it was first set, the mildest first; empty where all is OK."""
-        first = dict(zip(SCENARIO_STATUS, self.raw.state[0]["first_bar"].tolist(), strict=True))
+        first: dict[str, int] = dict(zip(SCENARIO_STATUS, self.raw.state[0]["first_bar"].tolist(), strict=True))
         set_ = [name for name in SCENARIO_STATUS[1:] if first[name] != NEVER]
         return {name: self._earlier[name] if first[name] == EARLIER else self.timestamps[first[name]] for name in set_}
 
@@ -194,6 +195,10 @@ class Result:
             raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")
         return self._save(path, self.raw)
 
+    @overload
+    def plot(self, path: None = None) -> Figure: ...
+    @overload
+    def plot(self, path: str | os.PathLike[str]) -> Path: ...
     def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
         """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.analysis.plots.plot`."""
         from gpu_bt.analysis import plots
@@ -215,7 +220,8 @@ class Result:
 
     def _record(self, name: str) -> np.ndarray:
         """The raw fills, cuts or positions, from a replay where the run did not keep them."""
-        if getattr(self.raw, name) is None:
+        found: np.ndarray | None = getattr(self.raw, name)
+        if found is None:
             way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'
             if self._replay is None:
                 raise ResultError(f"{name} were not recorded and this result cannot be replayed: {way_out}")
@@ -224,7 +230,9 @@ class Result:
             for field in ("fills", "cuts", "positions"):
                 if getattr(self.raw, field) is None:
                     setattr(self.raw, field, getattr(again, field))
-        return getattr(self.raw, name)
+            found = getattr(again, name)
+            assert found is not None  # it was asked for
+        return found
 
     def _check_same(self, again: RawResult, start: str, end: str) -> None:
         """Raise ResultError unless a replay's money, counts and holdings are those of the run, bit for bit."""
@@ -237,10 +245,11 @@ class Result:
             raise ResultError(f"{start}the second run has other {field} at {where}: weights or panel have changed{end}")
 
 
-def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _differs(a: np.ndarray, b: np.ndarray) -> NDArray[np.bool_]:
     """Where two arrays differ in their bits, but NaN equals NaN: -0.0 differs from 0.0."""
-    same = (a == b) & (np.signbit(a) == np.signbit(b))
-    return ~(same | (np.isnan(a) & np.isnan(b)))
+    same: NDArray[np.bool_] = (a == b) & (np.signbit(a) == np.signbit(b))
+    same |= np.isnan(a) & np.isnan(b)
+    return ~same
 
 
 def _summary_rows(result: Result) -> list[tuple[str, str]]:

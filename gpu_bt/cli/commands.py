@@ -9,6 +9,7 @@ by the commands that need it.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import sys
 import time
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     common.WRITTEN.clear()
     common.ADVICE.clear()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
     with warnings.catch_warnings():
         warnings.simplefilter("always", BacktestWarning)
@@ -69,8 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refused(error: Exception) -> int:
     """One line for an error that a person can act on; others are bugs and keep their traceback."""
-    if hasattr(error, "format_message"):  # Typer's usage errors: its base class is not public
-        if text := error.format_message():
+    usage = getattr(error, "format_message", None)  # Typer's usage errors, whose base class is not public
+    if usage is not None:
+        if text := usage():
             context = getattr(error, "ctx", None)
             say("error", f"{text} (see {context.command_path if context else 'gpu-bt'} --help)")
         return 2
@@ -248,7 +250,7 @@ def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
     if plot and find_spec("matplotlib") is None:
         say("note", "no picture, matplotlib is not installed: pip install matplotlib")
     elif plot:
-        write("drawing", lambda: [Path(result.plot(out / "report.png"))])
+        write("drawing", lambda: [result.plot(out / "report.png")])
 
 
 def _fields() -> list[tuple[str, str, str]]:

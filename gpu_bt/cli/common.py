@@ -77,7 +77,8 @@ def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: 
     """The weights of the files on a panel."""
     from gpu_bt.data.frames import read_weights
 
-    return read_weights(_sources(paths), panel, **same, **options)
+    found: Weights = read_weights(_sources(paths), panel, **same, **options)
+    return found
 
 
 def _sources(paths: list[str]) -> str | list[str]:

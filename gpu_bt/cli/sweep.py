@@ -151,4 +151,10 @@ def _report(result: SweepResult, folder: Path | None, metric: str, best: int, pl
     if plot and find_spec("matplotlib") is None:
         say("note", "no picture, matplotlib is not installed: pip install matplotlib")
     elif plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
-        write("drawing", lambda: [Path(result.plot(folder / "sweep.png", metric=metric))])
+        picture = folder / "sweep.png"
+
+        def draw() -> list[Path]:
+            result.plot(picture, metric=metric)
+            return [picture]
+
+        write("drawing", draw)

@@ -43,7 +43,7 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
         return array
     if array.dtype.kind not in "iuf" or not np.isin(array, (0, 1)).all():
         raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may trade")
-    return array != 0
+    return array.astype(np.bool_)
 
 
 def _bars(name: str, array: np.ndarray) -> np.ndarray:

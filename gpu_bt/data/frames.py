@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -78,9 +78,31 @@ def read_panel(
     )  # fmt: skip
 
 
+_Books = TypeVar("_Books", covariant=True)
+
+
+@runtime_checkable
+class Stream(Protocol[_Books]):
+    """A panel that is read part by part, and reads its weights itself."""
+
+    def books(self, source: Any, account: str = "margin", **options: Any) -> _Books:
+        """Target weights, read part by part."""
+        ...
+
+
+@overload
+def read_weights(
+    source: Any, panel: Panel, *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
+    missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
+) -> Weights: ...  # fmt: skip
+@overload
+def read_weights(
+    source: Any, panel: Stream[_Books], *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
+    missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
+) -> _Books: ...  # fmt: skip
 def read_weights(
     source: Any,
-    panel: Panel,
+    panel: Panel | Stream[_Books],
     *,
     timestamp: str = "timestamp",
     asset: str = "asset",
@@ -90,7 +112,7 @@ def read_weights(
     align: str = "exact",
     unknown_assets: str = "error",
     time_zone: str | None = None,
-) -> Weights:
+) -> Weights | _Books:
     """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`. On a stream
     (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 
@@ -110,9 +132,11 @@ def read_weights(
     (or the reverse), a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight
     is checked by `run`.
     """
-    if hasattr(panel, "books"):
-        options = {"missing": missing, "align": align, "unknown_assets": unknown_assets, "time_zone": time_zone}
-        return panel.books(source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, **options)
+    if isinstance(panel, Stream):
+        return panel.books(
+            source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, missing=missing, align=align,
+            unknown_assets=unknown_assets, time_zone=time_zone,
+        )  # fmt: skip
     if not isinstance(panel, Panel):
         raise WeightsError(f"panel is of type {type(panel).__name__}: pass a Panel, such as read_panel gives")
     try:
@@ -181,7 +205,8 @@ class Table:
         cell = pl.Series(self.cell)
         keep = cell.is_last_distinct() if duplicates == "last" else cell.is_first_distinct()
         if duplicates == "error":
-            bar, code = divmod(cell[keep.arg_min()], len(self.assets))
+            first = int(self.cell[~keep.to_numpy()][0])
+            bar, code = divmod(first, len(self.assets))
             raise PanelError(
                 f"{self.place}({self.times[bar]}, {self.assets[code]!r}) appears twice ({repeats} rows repeat another,"
                 f" in whole microseconds): keep one row per timestamp and asset{way_out}"
@@ -207,7 +232,8 @@ def read_table(
     looks_long = {_plain(chosen[main]), "adj_close"} & set(map(_plain, sources[0].names))
     looks_long |= {asset, *_ALIASES["asset"]} & set(sources[0].names)
     wide = layout == "wide" or (layout == "auto" and not looks_long)
-    frames, ignored = [], {}
+    frames: list[pl.DataFrame] = []
+    ignored: dict[str, None] = {}
     for s in sources:
         if wide:
             stamp = find_column(s, timestamp) or s.names[0]

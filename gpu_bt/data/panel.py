@@ -67,11 +67,7 @@ class Panel:
         time_zone: str | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
-        values = (
-            close, open, high, low, vwap, volume, half_spread, dividend, split, borrow_rate, can_buy, can_sell,
-            delisted_at, delisting_return, lot, group,
-        )  # fmt: skip
-        given = dict(zip(FIELDS, values, strict=True))
+        given = {name: value for name, value in locals().items() if name in FIELDS}
         _check_choice("prices", prices, "adjusted", "raw")
         _check_choice("bad_prices", bad_prices, "error", "nan")
         if close is None:
@@ -168,7 +164,7 @@ class Panel:
         """A table or a pandas Series is taken by position, so its labels must be the panel's, in the panel's order."""
         if hasattr(value, "columns") and tuple(map(str, value.columns)) != self.assets:
             raise PanelError(f"{name} is a table whose columns are not the assets in order: use read_panel")
-        index = getattr(value, "index", None)
+        index: Any = getattr(value, "index", None)
         if not hasattr(value, "iloc") or type(index).__name__ == "RangeIndex":
             return
         if name in ASSET_FIELDS:
@@ -255,7 +251,7 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
 def _asset_names(assets: Sequence[Any]) -> tuple[str, ...]:
     if assets is None or isinstance(assets, str):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
-    ids = assets.tolist() if hasattr(assets, "tolist") else list(assets)
+    ids = getattr(assets, "tolist", lambda: list(assets))()
     for i, name in enumerate(ids):
         if name is None or name != name or not str(name).isprintable() or not str(name).strip():
             raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")

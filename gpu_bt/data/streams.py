@@ -87,12 +87,8 @@ class PanelStream:
         known = [name for name in FIELDS if name in table.frame.columns and name not in ASSET_FIELDS]
         empty = {name: np.full((1, len(table.assets)), True if name in MASKS else np.nan) for name in known}
         last = self._panel(empty, table, len(self.timestamps) - 1, next_timestamp)  # refuses what needs no bar
-        self.assets, self.fields, self.next_timestamp, self.lot = (
-            last.assets,
-            last.fields,
-            last.next_timestamp,
-            last.lot,
-        )
+        self.assets, self.fields = last.assets, last.fields
+        self.next_timestamp, self.lot = last.next_timestamp, last.lot
         self.notes: dict[str, Any] = table.notes
         self._judged = 0  # bars whose splits were looked at
 
@@ -118,7 +114,7 @@ class PanelStream:
         sources, before = open_sources(self._source), None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
-            panel = self._part([_between(s, find_column(s, self._names[0]), self._times, a, b) for s in sources], a, b)
+            panel = self._part([_between(s, self._stamp(s), self._times, a, b) for s in sources], a, b)
             if panel.split is not None:
                 if before is not None and a >= self._judged:
                     warn_of_splits(panel, np.concatenate([before, panel.close[:1]]), panel.split[[0, 0]], first=-1)
@@ -138,10 +134,9 @@ class PanelStream:
     def _part(self, sources: list[Source], a: int, b: int) -> Panel:
         try:
             table = self._read(sources, self.fields, list(self.assets))
-            same = table.times.equals(self._times[a:b])
         except pl.exceptions.InvalidOperationError:  # an asset that was not there
-            same = False
-        if not same:
+            table = None
+        if table is None or not table.times.equals(self._times[a:b]):
             raise PanelError(f"bars {a} to {b - 1} are not those that scan_panel found: scan the changed files again")
         table.drop_duplicates(self._duplicates)
         with warnings.catch_warnings():
@@ -149,9 +144,9 @@ class PanelStream:
                 warnings.simplefilter("ignore", BacktestWarning)
             return self._panel(table.grids(self._dtype, self.fields), table, a, None)
 
-    def _panel(self, grids: dict[str, np.ndarray], table: Table, a: int, next_timestamp: Any) -> Panel:
+    def _panel(self, grids: Mapping[str, Any], table: Table, a: int, next_timestamp: Any) -> Panel:
         """A Panel of the bars from number a on."""
-        own = dict(self._per_asset)
+        own: dict[str, Any] = dict(self._per_asset)
         if "delisted_at" in own:
             own["delisted_at"] = np.where(own["delisted_at"] < 0, -1, np.maximum(own["delisted_at"] - a, 0))
         stamps = self.timestamps[a : a + len(grids["close"])]
@@ -167,12 +162,16 @@ class PanelStream:
             fields = {name: column for name, column in fields.items() if name in known}
         return read_table(sources, *self._names, "long", known, fields, "close", assets)
 
+    def _stamp(self, source: Source) -> str:
+        """The column of its timestamps, which `_outline` has found there."""
+        return find_column(source, self._names[0]) or self._names[0]
+
     def _outline(self, source: Source) -> Source:
         """The source with a row for each timestamp, and for each asset with what it says of it; the rest is empty."""
         stamp, name = (find_column(source, wanted) for wanted in self._names)
         _check_times(source, stamp)
-        columns = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
-        columns = {field: find_column(source, wanted) for field, wanted in columns.items()}
+        chosen = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
+        columns = {field: find_column(source, wanted) for field, wanted in chosen.items()}
         constant, flags = ([c for f in some if (c := columns.get(f))] for some in (ASSET_FIELDS, MASKS))
 
         def scan(floats: list[str]) -> pl.LazyFrame:
@@ -252,7 +251,7 @@ def _distinct(source: Source, column: str) -> Source:
     )
 
 
-def _between(source: Source, column: str | None, times: pl.Series, a: int, b: int) -> Source:
+def _between(source: Source, column: str, times: pl.Series, a: int, b: int) -> Source:
     """The source's rows from the a-th of the sorted distinct timestamps up to before the b-th."""
 
     def bound(i: int) -> pl.Expr:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timestamps as columns of tables: from there to the clock of a panel, and back."""
+"""Timestamps as columns of tables and as texts: to the clock of a panel and back."""
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 
 from gpu_bt.errors import PanelError
 
-__all__ = ["on_clock", "time_series", "zone_of"]
+__all__ = ["on_clock", "stamp", "time_series", "zone_of"]
 
 
 def zone_of(times: pl.Series) -> str | None:
@@ -44,3 +45,9 @@ def time_series(utc: Any, time_zone: str | None) -> pl.Series:
     """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one."""
     stamps = pl.Series("timestamp", np.asarray(utc, np.int64 if len(utc) == 0 else None).astype("datetime64[us]"))
     return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps
+
+
+def stamp(bar: dt.datetime) -> str:
+    """The shortest text of a bar's timestamp: the date alone at midnight."""
+    text = bar.isoformat(sep=" ")
+    return text[:10] if bar.time() == dt.time.min else text
