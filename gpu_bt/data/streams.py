@@ -21,9 +21,10 @@ import polars.selectors as cs
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.frames import Table, find_column, joined, read_table, read_weights
+from gpu_bt.data.frames import read_weights
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.tables import Table, find_column, joined, read_table
 from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
