@@ -74,7 +74,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
     if path is None:
         return figure
     path = Path(path)
-    kind, kinds = path.suffix[1:].lower() or "png", figure.canvas.get_supported_filetypes()
+    kind = path.suffix[1:].lower() or "png"
+    kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
         raise ResultError(f"{path} has an unknown format {kind!r}: take one of {', '.join(sorted(kinds))}")
     write_beside(path, lambda beside: figure.savefig(beside, format=kind, dpi=150))

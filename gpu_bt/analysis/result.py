@@ -64,10 +64,16 @@ class Result:
         earlier: Mapping[str, int] | None = None,
         wall_seconds: float = 0.0,
     ) -> None:
-        self.raw, self.engine, self.config = raw, raw.engine, config
-        self.assets, self.time_zone = tuple(assets), time_zone
-        self.notes, self.wall_seconds = dict(notes or {}), wall_seconds
-        self._replay, self._lots, self._save = replay, lots, save
+        self.raw = raw
+        self.engine = raw.engine
+        self.config = config
+        self.assets = tuple(assets)
+        self.time_zone = time_zone
+        self.notes = dict(notes or {})
+        self.wall_seconds = wall_seconds
+        self._replay = replay
+        self._lots = lots
+        self._save = save
         #: Equity before the first bar: what the metrics, drawdowns and returns are against.
         self.opening = config.initial_cash if opening is None else opening
         self._earlier = dict(zip(earlier or {}, time_series(list((earlier or {}).values()), time_zone), strict=True))
@@ -254,7 +260,9 @@ def _differs(a: np.ndarray, b: np.ndarray) -> NDArray[np.bool_]:
 
 def _summary_rows(result: Result) -> list[tuple[str, str]]:
     """What `Result.summary` prints: pairs of a name and a text."""
-    m, stamps, table = result.metrics, result.timestamps, result.equity
+    m = result.metrics
+    stamps = result.timestamps
+    table = result.equity
     since = [f"{name} since {stamp(bar)}" for name, bar in reversed(result.statuses.items())]
     rows = [
         ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {m['bars']:,} of {len(stamps):,} bars"),

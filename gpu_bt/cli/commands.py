@@ -121,7 +121,8 @@ def run(
     plot: common.Plot = True,
 ) -> None:
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
-    settings, folder = words.config(config, set_ or []), words.folder(out)
+    settings = words.config(config, set_ or [])
+    folder = words.folder(out)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
     with progress() as show:
         show("reading prices")
@@ -211,7 +212,8 @@ def verify() -> None:
         from gpu_bt.runs.verify import SCENARIOS
         from gpu_bt.runs.verify import verify as compare
 
-        total, done = len(SCENARIOS) * len(names), iter(range(1, 1 << 30))
+        total = len(SCENARIOS) * len(names)
+        done = iter(range(1, 1 << 30))
         checks = list(compare(names, lambda: show("comparing", next(done), total)))
     others = names[:-1]
     rows = [
@@ -229,7 +231,8 @@ def verify() -> None:
 def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None]) -> Result:
     from gpu_bt.runs.run import run
 
-    assets, began = panel.shape[1], time.perf_counter()
+    assets = panel.shape[1]
+    began = time.perf_counter()
 
     def bar(done: int, total: int) -> None:
         rate = done * assets / max(time.perf_counter() - began, 1e-9)
@@ -264,7 +267,8 @@ def _fields() -> list[tuple[str, str, str]]:
 
 
 def _processors() -> str:
-    count, usable = os.cpu_count(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    count = os.cpu_count()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return f"{count}" if usable in (None, count) else f"{count}, {usable} of them for this process"
 
 

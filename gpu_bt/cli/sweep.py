@@ -61,7 +61,9 @@ def sweep(
     plot: common.Plot = True,
 ) -> None:
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
-    settings, axes, books = words.config(config, set_ or []), words.grid(grid), words.books(weights)
+    settings = words.config(config, set_ or [])
+    axes = words.grid(grid)
+    books = words.books(weights)
     folder = None if out is None else words.folder(out)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
@@ -90,7 +92,8 @@ def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: 
     from gpu_bt.sweeps.sweep import sweep as run
 
     check_metric(metric)
-    (bars, assets), began = given["panel"].shape, []
+    bars, assets = given["panel"].shape
+    began: list[tuple[float, int]] = []
 
     def step(done: int, total: int) -> None:
         began.append((time.perf_counter(), done))
@@ -109,7 +112,8 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     if workers == 1:
         yield None
         return
-    context, hook = multiprocessing.get_context("spawn"), threading.excepthook
+    context = multiprocessing.get_context("spawn")
+    hook = threading.excepthook
     # Where its processes end while futures are cancelled, the pool's own thread complains.
     threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
     pool = ProcessPoolExecutor(workers, context, _begin_worker)

@@ -25,7 +25,8 @@ def typed(text: str, options: Collection[str]) -> str:
     fields = Config().to_dict()
 
     def option(match: re.Match[str]) -> str:
-        name, value = match["name"], match["text"] or match["bare"] or ""
+        name = match["name"]
+        value = match["text"] or match["bare"] or ""
         value = shlex.quote(value) if value else ""
         if name in fields:
             return f"--set {name}={value}"
@@ -87,7 +88,8 @@ def books(texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or os.path.exists(text):
-            name, path = Path(text).stem, text
+            name = Path(text).stem
+            path = text
         if name in out:
             raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
         out[name] = path

@@ -30,7 +30,8 @@ def timestamps_to_numpy(
     zone = time_zone
     dtype: Any = getattr(values, "dtype", None)
     if hasattr(dtype, "tz"):  # of pandas, which gives UTC where it is asked for datetime64
-        zone, values = str(dtype.tz), values.to_numpy("datetime64[us]")
+        zone = str(dtype.tz)
+        values = values.to_numpy("datetime64[us]")
     elif getattr(dtype, "time_zone", None) is not None:  # of Polars
         zone = dtype.time_zone
     if hasattr(values, "to_numpy"):

@@ -35,7 +35,8 @@ def write_together(jobs: Mapping[Path, Job]) -> None:
     mark = secrets.token_hex(4)
     new = {path: path.with_name(f".{path.name}.{mark}.tmp") for path in jobs}
     old = {path: path.with_name(f".{path.name}.{mark}.old") for path in jobs if os.path.lexists(path)}
-    placed, path = False, Path()
+    placed = False
+    path = Path()
     try:
         try:
             for path, job in jobs.items():

@@ -23,7 +23,8 @@ ASSET_FIELDS = ("delisted_at", "delisting_return", "lot", "group")
 PRICE_RANGE = (1e-10, 1e12)
 LOT_RANGE = (1e-8, 1e9)
 #: The ends of what is finite and > 0.
-_LEAST, _MOST = math.ulp(0.0), float(np.finfo(np.float64).max)
+_LEAST = math.ulp(0.0)
+_MOST = float(np.finfo(np.float64).max)
 
 
 def _floats(name: str, array: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ def _floats(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _doubles(name: str, array: np.ndarray) -> np.ndarray:
-    return _floats(name, array).astype(np.float64) + 0.0
+    return _floats(name, array).astype(np.float64) + 0.0  # no negative zero
 
 
 def _flags(name: str, array: np.ndarray) -> np.ndarray:
@@ -47,7 +48,8 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _bars(name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "iu" and not (array.dtype.kind == "f" and (array == np.rint(array)).all()):
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and np.isfinite(array).all())
+    if not whole or (array != np.rint(array)).any():
         raise PanelError(f"{name} has dtype {array.dtype}: it must hold bar numbers, -1 for none")
     return array.astype(np.int64)
 

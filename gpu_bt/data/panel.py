@@ -125,8 +125,8 @@ class Panel:
 
     def label(self, bar: int) -> str:
         """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""
-        moment = self.timestamps[bar : bar + 1] if bar >= 0 else self.timestamps[bar:][:1]
-        return time_label(local_microseconds(moment.view(np.int64), self.time_zone).view("datetime64[us]")[0])
+        instant = self.timestamps[[bar]].view(np.int64)
+        return time_label(local_microseconds(instant, self.time_zone).view("datetime64[us]")[0])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -136,7 +136,8 @@ class Panel:
 
     def _checked(self, name: str, value: Any, bad_prices: str) -> np.ndarray:
         """The array of a field with every check of it made, NaN replaced by what it means, immutable."""
-        field, array = FIELDS[name], as_host(name, value, PanelError)
+        field = FIELDS[name]
+        array = as_host(name, value, PanelError)
         self._check_labels(name, value)
         self._check_shape(name, array)
         array = field.typed(name, array)

@@ -194,7 +194,8 @@ class Source:
         return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])
 
     def _checked(self, s: pl.Series, column: str, kind: str) -> pl.Series:
-        nullable, kind = kind.endswith("?"), kind.removesuffix("?")
+        nullable = kind.endswith("?")
+        kind = kind.removesuffix("?")
         s = s.alias("")  # some methods of a Series, too, would take the name "^x$" for a pattern
         s = s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s
         if s.dtype == pl.String and self.kind == "CSV" and kind == "float":

@@ -77,8 +77,13 @@ class PanelStream:
         self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
         checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
     ) -> None:  # fmt: skip
-        self._source, self.bars, self._names, self._chosen = source, bars, names, fields
-        self._checks, self._duplicates, self._dtype = dict(checks), duplicates, dtype
+        self._source = source
+        self.bars = bars
+        self._names = names
+        self._chosen = fields
+        self._checks = dict(checks)
+        self._duplicates = duplicates
+        self._dtype = dtype
         table = self._read([self._outline(s) for s in open_sources(source)], tuple(FIELDS), None)
         self._times = table.times
         self.time_zone = time_zone or zone_of(table.times)
@@ -88,8 +93,10 @@ class PanelStream:
         known = [name for name in FIELDS if name in table.frame.columns and name not in ASSET_FIELDS]
         empty = {name: np.full((1, len(table.assets)), True if name in MASKS else np.nan) for name in known}
         last = self._panel(empty, table, len(self.timestamps) - 1, next_timestamp)  # refuses what needs no bar
-        self.assets, self.fields = last.assets, last.fields
-        self.next_timestamp, self.lot = last.next_timestamp, last.lot
+        self.assets = last.assets
+        self.fields = last.fields
+        self.next_timestamp = last.next_timestamp
+        self.lot = last.lot
         self.notes: dict[str, Any] = table.notes
         self._judged = 0  # bars whose splits were looked at
 
@@ -112,7 +119,8 @@ class PanelStream:
 
         One part is in memory at a time, if the caller has let go of it when it asks for the next.
         """
-        sources, before = open_sources(self._source), None
+        sources = open_sources(self._source)
+        before = None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
             panel = self._part([_between(s, self._stamp(s), self._times, a, b) for s in sources], a, b)
@@ -191,7 +199,10 @@ class WeightsStream:
     """Target weights of a stream, which are read part by part. account: what their sign is checked for."""
 
     def __init__(self, panel: PanelStream, source: Any, options: Mapping[str, Any]) -> None:
-        self._source, self._options, self.account, self.shape = source, dict(options), "margin", panel.shape
+        self._source = source
+        self._options = dict(options)
+        self.account = "margin"
+        self.shape = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
         if not self._table:
             self._source = source.values if isinstance(source, Weights) else as_host("weights", source, WeightsError)

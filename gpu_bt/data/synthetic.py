@@ -49,7 +49,8 @@ def synthetic_universe(
         raise ValueError(f"synthetic_universe({n_bars}, {n_assets}): it needs at least 2 bars and 1 asset")
     common, *seeds = np.random.SeedSequence(seed).spawn(1 + -(-n_assets // _BLOCK))
     shocks = _tails(np.random.default_rng(common).standard_normal((n_bars, 1 + len(_SECTORS))))
-    market, sectors = 0.0003 + 0.009 * shocks[:, :1], 0.005 * shocks[:, 1:]
+    market = 0.0003 + 0.009 * shocks[:, :1]
+    sectors = 0.005 * shocks[:, 1:]
     sector = np.arange(n_assets) % len(_SECTORS)
     fields: dict[str, Any] = {}
     for i, child in enumerate(seeds):
@@ -76,7 +77,8 @@ def _tails(z: _Floats) -> _Floats:
 
 def _block(rng: np.random.Generator, market: _Floats, sector: _Floats, messy: bool) -> dict[str, np.ndarray]:
     """The fields of one block of assets, (T, n) and (n,); market (T, 1) and sector (T, n) are their common returns."""
-    shape, n = sector.shape, sector.shape[1]
+    shape = sector.shape
+    n = sector.shape[1]
     vol = np.exp(rng.normal(np.log(0.016), 0.35, n))
     returns = rng.normal(1.0, 0.3, n) * market + sector + vol * _tails(rng.standard_normal(shape))
     returns -= 0.6 * vol**2  # half the variance: a volatile stock earns no more, on average, than a calm one
@@ -128,16 +130,19 @@ def _remove(rng: np.random.Generator, fields: dict[str, np.ndarray]) -> None:
     leavers are taken over, the others fail. One in ten is silent: its prices end and `delisted_at` says nothing.
     """
     T, n = fields["close"].shape
-    bars, drawn = np.arange(T)[:, None], rng.random((T, n))
+    bars = np.arange(T)[:, None]
+    drawn = rng.random((T, n))
     first = np.where(rng.random(n) < 0.25, rng.integers(0, T, n), 0)
     last = np.where(rng.random(n) < 1 / 7, rng.integers(first + 1, T + 1), T)
     poor = (fields["close"] < 1.0) & (bars >= first)
     last = np.where(poor.any(axis=0), np.minimum(last, poor.argmax(axis=0) + 1), last)
     settled = np.where(rng.random(n) < 0.5, rng.uniform(0.0, 0.05, n), rng.uniform(-1.0, -0.3, n))
     told = (last < T) & (rng.random(n) < 0.9)
-    fields["delisted_at"], fields["delisting_return"] = np.where(told, last, -1), np.where(told, settled, 0.0)
+    fields["delisted_at"] = np.where(told, last, -1)
+    fields["delisting_return"] = np.where(told, settled, 0.0)
     outside = (bars <= first) | (bars >= last)  # nobody can hold the asset before its first bar has passed
-    fields["dividend"][outside], fields["split"][outside] = 0.0, 1.0
+    fields["dividend"][outside] = 0.0
+    fields["split"][outside] = 1.0
     halted = np.zeros((T, n), bool)
     for k in range(min(5, T)):  # a halt lasts 1 to 5 bars
         halted[k:] |= drawn[: T - k] < 0.0015 / (k + 1)
@@ -182,7 +187,8 @@ def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: 
     density: in (0, 1].   every: bars >= 1.   Returns (T, N) float64.
     """
     rng = np.random.default_rng(seed)
-    weights, score = np.full(panel.shape, np.nan), rng.standard_normal(panel.shape[1])
+    weights = np.full(panel.shape, np.nan)
+    score = rng.standard_normal(panel.shape[1])
     for t in range(0, len(weights), every):
         score = 0.9 * score + np.sqrt(0.19) * rng.standard_normal(len(score))
         names = np.flatnonzero(~np.isnan(panel.close[t]))

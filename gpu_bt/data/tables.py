@@ -88,7 +88,9 @@ class Table:
                 f"{self.place}({self.times[bar]}, {self.assets[code]!r}) appears twice ({repeats} rows repeat another,"
                 f" in whole microseconds): keep one row per timestamp and asset{way_out}"
             )
-        self.frame, self.cell, self.notes["duplicates"] = self.frame.filter(keep), self.cell[keep], repeats
+        self.frame = self.frame.filter(keep)
+        self.cell = self.cell[keep]
+        self.notes["duplicates"] = repeats
 
 
 def read_table(
