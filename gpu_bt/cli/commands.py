@@ -22,7 +22,7 @@ import typer
 
 from gpu_bt import __version__
 from gpu_bt.cli import common, words
-from gpu_bt.cli.common import prices_of, progress, say, table, weights_of, write
+from gpu_bt.cli.common import draw, pairs, prices_of, progress, say, table, weights_of, write
 from gpu_bt.cli.sweep import sweep
 from gpu_bt.errors import BacktestError, BacktestWarning
 
@@ -244,16 +244,11 @@ def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Cal
 
 def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
     """Print the summary, then write: a disk that is full does not hide what the run gave."""
-    from importlib.util import find_spec
-
-    table([tuple(part.strip() for part in line.split("  ", 1)) for line in result.summary().splitlines()])
+    table(pairs(result.summary().splitlines()))
     print(flush=True)
-
     write("writing", lambda: result.write(out, csv=csv))
-    if plot and find_spec("matplotlib") is None:
-        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
-    elif plot:
-        write("drawing", lambda: [result.plot(out / "report.png")])
+    if plot:
+        draw(out / "report.png", result.plot)
 
 
 def _fields() -> list[tuple[str, str, str]]:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine",
     "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
-    "UnknownAssets", "WeightColumn", "prices_of", "progress", "say", "table", "weights_of", "write",
+    "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table", "weights_of", "write",
 ]  # fmt: skip
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
@@ -95,6 +96,19 @@ def write(what: str, job: Callable[[], list[Path]]) -> None:
         print(f"wrote {path}")
 
 
+def draw(picture: Path, plot: Callable[[Path], Any]) -> None:
+    """Draw a picture and print its name, or say why there is none."""
+    if importlib.util.find_spec("matplotlib") is None:
+        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
+        return
+
+    def job() -> list[Path]:
+        plot(picture)
+        return [picture]
+
+    write("drawing", job)
+
+
 @contextmanager
 def progress() -> Iterator[Callable[..., None]]:
     """Gives show(what, done, total, note): one line on stderr that is gone at the end; nothing outside a terminal."""
@@ -120,6 +134,11 @@ def progress() -> Iterator[Callable[..., None]]:
                 bar.update(task.id, completed=done, note=note)
 
         yield show
+
+
+def pairs(lines: Iterable[str]) -> list[tuple[str, ...]]:
+    """Rows for `table` of lines that hold a name and, after two blanks, a text."""
+    return [tuple(part.strip() for part in line.split("  ", 1)) for line in lines]
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, InvalidStateError, ProcessPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpu_bt.cli import common, words
-from gpu_bt.cli.common import prices_of, progress, say, table, weights_of, write
+from gpu_bt.cli.common import draw, pairs, prices_of, progress, table, weights_of, write
 
 if TYPE_CHECKING:
     from gpu_bt.sweeps.result import SweepResult
@@ -83,7 +83,7 @@ def sweep(
         }  # fmt: skip
         result = _run(given, workers, dry_run, metric, show)
     if dry_run:
-        return table([tuple(part.strip() for part in line.split("  ", 1)) for line in str(result).splitlines()])
+        return table(pairs(str(result).splitlines()))
     _report(result, folder, metric, best, plot)
 
 
@@ -144,21 +144,12 @@ def _end_with_parent() -> None:
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:
     from gpu_bt.sweeps.result import texts
 
-    lines = result.summary().splitlines()[:3]
-    table([tuple(part.strip() for part in line.split("  ", 1)) for line in lines])
+    table(pairs(result.summary().splitlines()[:3]))
     print(f"\nbest by {metric}:", flush=True)
     rows = result.shown(metric, best)
     table(texts(rows), rows.columns)
     if folder is None:
         return
     write("writing", lambda: result.write(folder))
-    if plot and find_spec("matplotlib") is None:
-        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
-    elif plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
-        picture = folder / "sweep.png"
-
-        def draw() -> list[Path]:
-            result.plot(picture, metric=metric)
-            return [picture]
-
-        write("drawing", draw)
+    if plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
+        draw(folder / "sweep.png", partial(result.plot, metric=metric))
