@@ -67,7 +67,7 @@ class Panel:
         time_zone: str | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in FIELDS}
+        given = {name: value for name, value in locals().items() if name in FIELDS}  # the arguments that are fields
         _check_choice("prices", prices, "adjusted", "raw")
         _check_choice("bad_prices", bad_prices, "error", "nan")
         if close is None:
