@@ -29,7 +29,7 @@ _PUBLIC = {
     "Weights": "gpu_bt.data.weights",
     "WeightsError": "gpu_bt.errors",
     "check_lookahead": "gpu_bt.runs.lookahead",
-    "read_config": "gpu_bt.analysis.result",
+    "read_config": "gpu_bt.data.settings",
     "read_panel": "gpu_bt.data.frames",
     "read_weights": "gpu_bt.data.frames",
     "run": "gpu_bt.runs.run",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m gpu_bt.cli"""
+"""python -m gpu_bt.cli: the program gpu-bt."""
 
 import sys
 

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gpu_bt.config import Config
-from gpu_bt.data.panel import PRICE_RANGE, Panel
+from gpu_bt.data.fields import PRICE_RANGE
+from gpu_bt.data.panel import Panel
 from gpu_bt.engine.prepare import lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError
