@@ -10,11 +10,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt.analysis.result import Result as Result
-    from gpu_bt.analysis.result import read_config as read_config
     from gpu_bt.config import Config as Config
     from gpu_bt.data.frames import read_panel as read_panel
     from gpu_bt.data.frames import read_weights as read_weights
     from gpu_bt.data.panel import Panel as Panel
+    from gpu_bt.data.settings import read_config as read_config
     from gpu_bt.data.streams import PanelStream as PanelStream
     from gpu_bt.data.streams import scan_panel as scan_panel
     from gpu_bt.data.weights import Weights as Weights
@@ -37,10 +37,11 @@ if TYPE_CHECKING:  # what editors and type checkers see
 
 #: Module -> its public names. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
 _PUBLIC = {
-    "gpu_bt.analysis.result": "Result read_config",
+    "gpu_bt.analysis.result": "Result",
     "gpu_bt.config": "Config",
     "gpu_bt.data.frames": "read_panel read_weights",
     "gpu_bt.data.panel": "Panel",
+    "gpu_bt.data.settings": "read_config",
     "gpu_bt.data.streams": "PanelStream scan_panel",
     "gpu_bt.data.weights": "Weights",
     "gpu_bt.errors": "BacktestError BacktestWarning ConfigError EngineUnavailable PanelError ResultError StrategyError"

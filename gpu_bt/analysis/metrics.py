@@ -8,11 +8,14 @@ r returns, A bars per year.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_bt.law.layout import MONEY
 
 __all__ = ["drawdown", "equity_metrics", "infer_bars_per_year", "returns"]
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 #: A standard deviation of returns up to this is the rounding of E/E and counts as none.
 _NOISE = 2.0**-50
 #: Elements of one block of rows: it stays in cache, and it bounds the memory of a large sweep.
@@ -21,17 +24,18 @@ _BLOCK = 1 << 17
 _USUAL = (1.0, 4.0, 12.0, 26.0, 52.0, 252.0, 365.0)
 
 
-def returns(equity: np.ndarray, initial_cash: np.ndarray | float) -> np.ndarray:
+def returns(equity: Floats, initial_cash: Floats | float) -> Floats:
     """Simple returns per bar, r[0] = E[0]/C - 1 and r[t] = E[t]/E[t-1] - 1, so that prod(1 + r) = E[-1]/C.
 
     equity: (..., T) money.   initial_cash: (...) or one number.   Gives (..., T) fractions; NaN where E[t] is NaN.
     """
     cash = np.broadcast_to(np.asarray(initial_cash, np.float64), equity.shape[:-1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return equity / np.concatenate([cash[..., None], equity[..., :-1]], axis=-1) - 1.0
+        before: Floats = np.concatenate([cash[..., None], equity[..., :-1]], axis=-1)
+        return equity / before - 1.0
 
 
-def drawdown(equity: np.ndarray, initial_cash: np.ndarray | float) -> np.ndarray:
+def drawdown(equity: Floats, initial_cash: Floats | float) -> Floats:
     """Fall from the running peak, E/peak - 1: 0 at a peak, -0.2 after a fall of 20 %, below -1 where E < 0.
 
     equity: (..., T) money.   initial_cash: (...) or one number, the first peak.
@@ -41,9 +45,7 @@ def drawdown(equity: np.ndarray, initial_cash: np.ndarray | float) -> np.ndarray
     return equity / peak - 1.0
 
 
-def equity_metrics(
-    money: np.ndarray, initial_cash: np.ndarray | float, bars_per_year: np.ndarray | float
-) -> dict[str, np.ndarray]:
+def equity_metrics(money: Floats, initial_cash: Floats | float, bars_per_year: Floats | float) -> dict[str, np.ndarray]:
     """The statistics of K scenarios, a (K,) array each.
 
     money: (len(MONEY), K, T) as in RawResult, or its first rows alone (equity, cash); NaN from a scenario's end on.
@@ -79,7 +81,7 @@ def equity_metrics(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _block(money: np.ndarray, cash: np.ndarray, per_year: np.ndarray) -> dict[str, np.ndarray]:
+def _block(money: Floats, cash: Floats, per_year: Floats) -> dict[str, np.ndarray]:
     """`equity_metrics` of a few scenarios."""
     equity = np.ascontiguousarray(money[0])  # rows that NumPy adds in one order whatever the layout was
     alive = ~np.isnan(equity)
@@ -123,12 +125,12 @@ def _block(money: np.ndarray, cash: np.ndarray, per_year: np.ndarray) -> dict[st
     }
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def _ratio(above: Floats | Ints, below: Floats | Ints) -> Floats:
     """above/below, NaN where below is not > 0."""
     return above / np.where(below > 0, below, np.nan)
 
 
-def infer_bars_per_year(microseconds: np.ndarray) -> float:
+def infer_bars_per_year(microseconds: Ints) -> float:
     """Bars per year that the timestamps suggest, for annualising; `Config.bars_per_year` overrides it.
 
     microseconds: (T,) int64 since 1970, increasing; days are counted as they stand (UTC where there is a time zone).

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_bt.analysis.metrics import drawdown
-from gpu_bt.analysis.result import Result, stamp, write_beside
+from gpu_bt.analysis.result import Result
+from gpu_bt.data.disk import write_beside
+from gpu_bt.data.times import stamp
 from gpu_bt.errors import ResultError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
     axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=[4, 1.6, 1.6, 1.3, 1.5][: len(panels)])
     for draw, ax in zip(panels, axes, strict=True):
         draw(ax, when, table, result.opening)
-        _frame(ax, result, when, table)
+        _frame(ax, result, when, first=ax is axes[0])
     _time(axes[-1], result, when)
     _title(figure, result)
     return save_figure(figure, path)
@@ -61,11 +63,10 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches. Raises ResultError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
-    return figure
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | Figure:
@@ -73,7 +74,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
     if path is None:
         return figure
     path = Path(path)
-    kind, kinds = path.suffix[1:].lower() or "png", figure.canvas.get_supported_filetypes()
+    kind = path.suffix[1:].lower() or "png"
+    kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
         raise ResultError(f"{path} has an unknown format {kind!r}: take one of {', '.join(sorted(kinds))}")
     write_beside(path, lambda beside: figure.savefig(beside, format=kind, dpi=150))
@@ -151,14 +153,16 @@ def _name(ax: Axes, title: str, numbers: str) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0) if numbers == "%" else StrMethodFormatter(numbers))
 
 
-def _frame(ax: Axes, result: Result, when: np.ndarray, table: dict[str, np.ndarray]) -> None:
-    """The statuses, the ground after the end, the grid and the legend of a panel."""
+def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
+    """The statuses, the ground after the end, the grid and the legend of a panel; only the first names the statuses."""
+    from matplotlib.dates import date2num
+
     statuses = {name: np.datetime64(bar.replace(tzinfo=None)) for name, bar in result.statuses.items()}
     statuses = {name: bar for name, bar in statuses.items() if bar >= when[0]}
     for name, bar in statuses.items():
-        label = f"{name} {stamp(result.statuses[name])}" if ax.get_subplotspec().is_first_row() else None
-        ax.axvline(bar, color=_STATUS[name], linestyle="--", linewidth=1.1, label=label)
-    bars = result.metrics["bars"]
+        label = f"{name} {stamp(result.statuses[name])}" if first else None
+        ax.axvline(date2num(bar), color=_STATUS[name], linestyle="--", linewidth=1.1, label=label)
+    bars = int(result.metrics["bars"])
     if bars < len(when):
         ax.axvspan(when[max(bars - 1, 0)], when[-1], color=_GREY, alpha=0.12, linewidth=0)
     ax.grid(color="#DDDDDD", linewidth=0.6)

@@ -9,32 +9,31 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
-import shutil
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import polars as pl
-import tomli_w
+from numpy.typing import NDArray
 
 from gpu_bt import __version__
 from gpu_bt.analysis.metrics import equity_metrics, infer_bars_per_year, returns
 from gpu_bt.config import Config
+from gpu_bt.data.disk import Job, write_together
+from gpu_bt.data.settings import config_text
+from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.spec import RawResult
-from gpu_bt.errors import ConfigError, ResultError
+from gpu_bt.errors import ResultError
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Result", "read_config", "stamp", "time_series", "write_beside", "write_together"]
+__all__ = ["Result"]
 
 
 class Result:
@@ -65,10 +64,16 @@ class Result:
         earlier: Mapping[str, int] | None = None,
         wall_seconds: float = 0.0,
     ) -> None:
-        self.raw, self.engine, self.config = raw, raw.engine, config
-        self.assets, self.time_zone = tuple(assets), time_zone
-        self.notes, self.wall_seconds = dict(notes or {}), wall_seconds
-        self._replay, self._lots, self._save = replay, lots, save
+        self.raw = raw
+        self.engine = raw.engine
+        self.config = config
+        self.assets = tuple(assets)
+        self.time_zone = time_zone
+        self.notes = dict(notes or {})
+        self.wall_seconds = wall_seconds
+        self._replay = replay
+        self._lots = lots
+        self._save = save
         #: Equity before the first bar: what the metrics, drawdowns and returns are against.
         self.opening = config.initial_cash if opening is None else opening
         self._earlier = dict(zip(earlier or {}, time_series(list((earlier or {}).values()), time_zone), strict=True))
@@ -106,9 +111,10 @@ class Result:
         return self._labelled("cuts", "shares")
 
     @cached_property
-    def positions(self) -> np.ndarray:
+    def positions(self) -> NDArray[np.float64]:
         """(T, N) float64 shares after each bar's fills, signed; NaN after the end; made as `fills` is."""
-        return self._record("positions")[0]
+        first: NDArray[np.float64] = self._record("positions")[0]
+        return first
 
     @cached_property
     def final_positions(self) -> pl.DataFrame:
@@ -148,7 +154,7 @@ class Result:
     @cached_property
     def statuses(self) -> dict[str, datetime]:
         """Status -> timestamp of the bar at which it was first set, the mildest first; empty where all is OK."""
-        first = dict(zip(SCENARIO_STATUS, self.raw.state[0]["first_bar"].tolist(), strict=True))
+        first: dict[str, int] = dict(zip(SCENARIO_STATUS, self.raw.state[0]["first_bar"].tolist(), strict=True))
         set_ = [name for name in SCENARIO_STATUS[1:] if first[name] != NEVER]
         return {name: self._earlier[name] if first[name] == EARLIER else self.timestamps[first[name]] for name in set_}
 
@@ -167,7 +173,6 @@ class Result:
 
         Raises ResultError: the fills cannot be made, the disk is full or refuses.
         """
-        config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
         run = {
             "engine": self.engine,
             "statuses": {name: stamp(bar) for name, bar in self.statuses.items()},
@@ -175,14 +180,13 @@ class Result:
             "versions": {"gpu_bt": __version__, "numpy": np.__version__, "polars": pl.__version__},
         }
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.metrics.items()}
-        texts = {
-            "config.toml": tomli_w.dumps({"config": config, "run": run}),
-            "metrics.json": json.dumps(finite, indent=2, allow_nan=False) + "\n",
-        }
-        jobs: dict[str, Callable[[Path], Any]] = {}
+        jobs: dict[str, Job] = {}
         for name, table in {"equity": self.equity, "fills": self.fills}.items():
-            jobs |= {f"{name}.parquet": table.write_parquet} | ({f"{name}.csv": table.write_csv} if csv else {})
-        jobs |= {name: lambda path, text=text: path.write_text(text, "utf-8") for name, text in texts.items()}
+            jobs[f"{name}.parquet"] = table.write_parquet
+            if csv:
+                jobs[f"{name}.csv"] = table.write_csv
+        jobs["config.toml"] = config_text(self.config, run)
+        jobs["metrics.json"] = json.dumps(finite, indent=2, allow_nan=False) + "\n"
         files = {Path(folder) / name: job for name, job in jobs.items()}
         write_together(files)
         return list(files)
@@ -197,6 +201,10 @@ class Result:
             raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")
         return self._save(path, self.raw)
 
+    @overload
+    def plot(self, path: None = None) -> Figure: ...
+    @overload
+    def plot(self, path: str | os.PathLike[str]) -> Path: ...
     def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
         """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.analysis.plots.plot`."""
         from gpu_bt.analysis import plots
@@ -218,7 +226,8 @@ class Result:
 
     def _record(self, name: str) -> np.ndarray:
         """The raw fills, cuts or positions, from a replay where the run did not keep them."""
-        if getattr(self.raw, name) is None:
+        found: np.ndarray | None = getattr(self.raw, name)
+        if found is None:
             way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'
             if self._replay is None:
                 raise ResultError(f"{name} were not recorded and this result cannot be replayed: {way_out}")
@@ -227,7 +236,9 @@ class Result:
             for field in ("fills", "cuts", "positions"):
                 if getattr(self.raw, field) is None:
                     setattr(self.raw, field, getattr(again, field))
-        return getattr(self.raw, name)
+            found = getattr(again, name)
+            assert found is not None  # it was asked for
+        return found
 
     def _check_same(self, again: RawResult, start: str, end: str) -> None:
         """Raise ResultError unless a replay's money, counts and holdings are those of the run, bit for bit."""
@@ -240,114 +251,18 @@ class Result:
             raise ResultError(f"{start}the second run has other {field} at {where}: weights or panel have changed{end}")
 
 
-def read_config(path: str | os.PathLike[str]) -> Config:
-    """A Config from a TOML file: its table [config] and what stands above it, or without one the whole file.
-
-    Fields left out keep their defaults; "none" stands for None, which TOML lacks. The table [run] is passed over.
-    Raises ConfigError where the file cannot be read, is no TOML, has another table, or a field or value that Config
-    refuses.
-    """
-    try:
-        values = tomllib.loads(Path(path).read_text("utf-8-sig"))  # some editors put a byte order mark first
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file with the fields of Config") from error
-    for name in values:
-        if isinstance(values[name], dict) and name not in ("config", "run"):
-            raise ConfigError(f"{path} has the table [{name}]: put fields into [config]; beside it [run] may stand")
-    values = {name: value for name, value in values.items() if name != "run" or not isinstance(value, dict)}
-    table = values.get("config")
-    if isinstance(table, dict):  # what stands above the table counts, too: nothing given is passed over
-        values = {name: value for name, value in values.items() if not isinstance(value, dict)} | table
-    return Config.from_dict(values)
-
-
-def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
-    """`write_together` of one file."""
-    write_together({path: write})
-
-
-def write_together(jobs: Mapping[Path, Callable[[Path], Any]]) -> None:
-    """Call each job with a temporary path beside its own, then rename all: the old files, or the whole new ones.
-
-    Folders that are missing are made. Raises ResultError where the system refuses. After any failure, an interrupt
-    included, the old files are as they were and no temporary file is left.
-    """
-    mark = secrets.token_hex(4)
-    new = {path: path.with_name(f".{path.name}.{mark}.tmp") for path in jobs}
-    old = {path: path.with_name(f".{path.name}.{mark}.old") for path in jobs if os.path.lexists(path)}
-    placed, path = False, Path()
-    try:
-        try:
-            for path, write in jobs.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write(new[path])
-            for path, copy in old.items():
-                _keep(path, copy)
-            for path, beside in new.items():
-                os.replace(beside, path)
-            placed = True
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ResultError(f"{path} was not written: {_refusal(error, path, new[path])}") from error
-        finally:
-            _tidy(new, old, placed)
-    finally:  # again: Polars raises a second KeyboardInterrupt after the first, which may have cut the tidying short
-        _tidy(new, old, placed)
-
-
-def _keep(path: Path, copy: Path) -> None:
-    """A second name for an old file, so that it can be put back; a copy where the disk knows no links."""
-    try:
-        os.link(path, copy, follow_symlinks=False)
-    except (OSError, NotImplementedError):  # the second where links cannot be made without following them
-        shutil.copy2(path, copy)
-
-
-def _tidy(new: Mapping[Path, Path], old: Mapping[Path, Path], placed: bool) -> None:
-    """Put the old files back unless all new ones are `placed`, and remove what is temporary. May be called twice."""
-    for path, beside in new.items():
-        if placed or beside.exists():  # a copy of the old file may be a part of it while the new one waits
-            continue
-        with suppress(OSError):
-            os.replace(old[path], path) if path in old else path.unlink()
-    for temporary in (*old.values(), *new.values()):  # in this order: see above
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _refusal(error: Exception, path: Path, beside: Path) -> str:
-    """Why a file was not written, and the way out. Errors of Polars have no errno, and name the temporary file."""
-    reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-    reason = reason.replace(str(beside), str(path)).replace(beside.name, path.name)
-    # The third is what Polars says where a disk is full at the end of a Parquet file.
-    if any(text in reason.lower() for text in ("no space left", "quota exceeded", "transport error")):
-        return f"{reason}; make room or choose another folder"
-    if any(text in reason.lower() for text in ("permission denied", "not permitted", "read-only")):
-        return "permission denied; choose another folder"
-    return f"{reason}; choose another folder"
-
-
-def time_series(utc: Any, time_zone: str | None) -> pl.Series:
-    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one."""
-    stamps = pl.Series("timestamp", np.asarray(utc, np.int64 if len(utc) == 0 else None).astype("datetime64[us]"))
-    return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps
-
-
-def stamp(bar: datetime) -> str:
-    """The shortest text of a bar's timestamp: the date alone at midnight."""
-    text = bar.isoformat(sep=" ")
-    return text[:10] if bar.time() == datetime.min.time() else text
-
-
-def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _differs(a: np.ndarray, b: np.ndarray) -> NDArray[np.bool_]:
     """Where two arrays differ in their bits, but NaN equals NaN: -0.0 differs from 0.0."""
-    same = (a == b) & (np.signbit(a) == np.signbit(b))
-    return ~(same | (np.isnan(a) & np.isnan(b)))
+    same: NDArray[np.bool_] = (a == b) & (np.signbit(a) == np.signbit(b))
+    same |= np.isnan(a) & np.isnan(b)
+    return ~same
 
 
 def _summary_rows(result: Result) -> list[tuple[str, str]]:
     """What `Result.summary` prints: pairs of a name and a text."""
-    m, stamps, table = result.metrics, result.timestamps, result.equity
+    m = result.metrics
+    stamps = result.timestamps
+    table = result.equity
     since = [f"{name} since {stamp(bar)}" for name, bar in reversed(result.statuses.items())]
     rows = [
         ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {m['bars']:,} of {len(stamps):,} bars"),

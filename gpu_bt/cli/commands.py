@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, gpu-bt: with its parts cli_* the only place that prints.
+"""The commands of gpu-bt.
 
 Results go to stdout, everything else (progress, notes, warnings, errors) to stderr. Exit status: 0, 1 where `verify`
 finds a difference, 2 with one line for whatever was asked wrongly, 130 after Ctrl-C. What is slow to import is imported
@@ -9,6 +9,7 @@ by the commands that need it.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import sys
 import time
@@ -21,7 +22,7 @@ import typer
 
 from gpu_bt import __version__
 from gpu_bt.cli import common, words
-from gpu_bt.cli.common import prices_of, progress, say, table, weights_of, write
+from gpu_bt.cli.common import draw, pairs, prices_of, progress, say, table, weights_of, write
 from gpu_bt.cli.sweep import sweep
 from gpu_bt.errors import BacktestError, BacktestWarning
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     common.WRITTEN.clear()
     common.ADVICE.clear()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
     with warnings.catch_warnings():
         warnings.simplefilter("always", BacktestWarning)
@@ -69,8 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refused(error: Exception) -> int:
     """One line for an error that a person can act on; others are bugs and keep their traceback."""
-    if hasattr(error, "format_message"):  # Typer's usage errors: its base class is not public
-        if text := error.format_message():
+    usage = getattr(error, "format_message", None)  # Typer's usage errors, whose base class is not public
+    if usage is not None:
+        if text := usage():
             context = getattr(error, "ctx", None)
             say("error", f"{text} (see {context.command_path if context else 'gpu-bt'} --help)")
         return 2
@@ -119,7 +121,8 @@ def run(
     plot: common.Plot = True,
 ) -> None:
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
-    settings, folder = words.config(config, set_ or []), words.folder(out)
+    settings = words.config(config, set_ or [])
+    folder = words.folder(out)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
     with progress() as show:
         show("reading prices")
@@ -209,7 +212,8 @@ def verify() -> None:
         from gpu_bt.runs.verify import SCENARIOS
         from gpu_bt.runs.verify import verify as compare
 
-        total, done = len(SCENARIOS) * len(names), iter(range(1, 1 << 30))
+        total = len(SCENARIOS) * len(names)
+        done = iter(range(1, 1 << 30))
         checks = list(compare(names, lambda: show("comparing", next(done), total)))
     others = names[:-1]
     rows = [
@@ -227,7 +231,8 @@ def verify() -> None:
 def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None]) -> Result:
     from gpu_bt.runs.run import run
 
-    assets, began = panel.shape[1], time.perf_counter()
+    assets = panel.shape[1]
+    began = time.perf_counter()
 
     def bar(done: int, total: int) -> None:
         rate = done * assets / max(time.perf_counter() - began, 1e-9)
@@ -239,16 +244,11 @@ def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Cal
 
 def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
     """Print the summary, then write: a disk that is full does not hide what the run gave."""
-    from importlib.util import find_spec
-
-    table([tuple(part.strip() for part in line.split("  ", 1)) for line in result.summary().splitlines()])
+    table(pairs(result.summary().splitlines()))
     print(flush=True)
-
     write("writing", lambda: result.write(out, csv=csv))
-    if plot and find_spec("matplotlib") is None:
-        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
-    elif plot:
-        write("drawing", lambda: [Path(result.plot(out / "report.png"))])
+    if plot:
+        draw(out / "report.png", result.plot)
 
 
 def _fields() -> list[tuple[str, str, str]]:
@@ -262,7 +262,8 @@ def _fields() -> list[tuple[str, str, str]]:
 
 
 def _processors() -> str:
-    count, usable = os.cpu_count(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    count = os.cpu_count()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return f"{count}" if usable in (None, count) else f"{count}, {usable} of them for this process"
 
 
@@ -272,7 +273,3 @@ def _memory() -> str:
     except (AttributeError, ValueError, OSError):  # not every system says
         return "unknown"
     return f"{size * total / 2**30:.1f} GiB, {size * free / 2**30:.1f} GiB free"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine",
     "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
-    "UnknownAssets", "WeightColumn", "prices_of", "progress", "say", "table", "weights_of", "write",
+    "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table", "weights_of", "write",
 ]  # fmt: skip
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
@@ -77,7 +78,8 @@ def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: 
     """The weights of the files on a panel."""
     from gpu_bt.data.frames import read_weights
 
-    return read_weights(_sources(paths), panel, **same, **options)
+    found: Weights = read_weights(_sources(paths), panel, **same, **options)
+    return found
 
 
 def _sources(paths: list[str]) -> str | list[str]:
@@ -92,6 +94,19 @@ def write(what: str, job: Callable[[], list[Path]]) -> None:
     WRITTEN.extend(paths)
     for path in paths:
         print(f"wrote {path}")
+
+
+def draw(picture: Path, plot: Callable[[Path], Any]) -> None:
+    """Draw a picture and print its name, or say why there is none."""
+    if importlib.util.find_spec("matplotlib") is None:
+        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
+        return
+
+    def job() -> list[Path]:
+        plot(picture)
+        return [picture]
+
+    write("drawing", job)
 
 
 @contextmanager
@@ -119,6 +134,11 @@ def progress() -> Iterator[Callable[..., None]]:
                 bar.update(task.id, completed=done, note=note)
 
         yield show
+
+
+def pairs(lines: Iterable[str]) -> list[tuple[str, ...]]:
+    """Rows for `table` of lines that hold a name and, after two blanks, a text."""
+    return [tuple(part.strip() for part in line.split("  ", 1)) for line in lines]
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:

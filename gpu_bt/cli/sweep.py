@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, InvalidStateError, ProcessPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpu_bt.cli import common, words
-from gpu_bt.cli.common import prices_of, progress, say, table, weights_of, write
+from gpu_bt.cli.common import draw, pairs, prices_of, progress, table, weights_of, write
 
 if TYPE_CHECKING:
     from gpu_bt.sweeps.result import SweepResult
@@ -61,7 +61,9 @@ def sweep(
     plot: common.Plot = True,
 ) -> None:
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
-    settings, axes, books = words.config(config, set_ or []), words.grid(grid), words.books(weights)
+    settings = words.config(config, set_ or [])
+    axes = words.grid(grid)
+    books = words.books(weights)
     folder = None if out is None else words.folder(out)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
@@ -81,7 +83,7 @@ def sweep(
         }  # fmt: skip
         result = _run(given, workers, dry_run, metric, show)
     if dry_run:
-        return table([tuple(part.strip() for part in line.split("  ", 1)) for line in str(result).splitlines()])
+        return table(pairs(str(result).splitlines()))
     _report(result, folder, metric, best, plot)
 
 
@@ -90,7 +92,8 @@ def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: 
     from gpu_bt.sweeps.sweep import sweep as run
 
     check_metric(metric)
-    (bars, assets), began = given["panel"].shape, []
+    bars, assets = given["panel"].shape
+    began: list[tuple[float, int]] = []
 
     def step(done: int, total: int) -> None:
         began.append((time.perf_counter(), done))
@@ -109,7 +112,8 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     if workers == 1:
         yield None
         return
-    context, hook = multiprocessing.get_context("spawn"), threading.excepthook
+    context = multiprocessing.get_context("spawn")
+    hook = threading.excepthook
     # Where its processes end while futures are cancelled, the pool's own thread complains.
     threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
     pool = ProcessPoolExecutor(workers, context, _begin_worker)
@@ -140,15 +144,12 @@ def _end_with_parent() -> None:
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:
     from gpu_bt.sweeps.result import texts
 
-    lines = result.summary().splitlines()[:3]
-    table([tuple(part.strip() for part in line.split("  ", 1)) for line in lines])
+    table(pairs(result.summary().splitlines()[:3]))
     print(f"\nbest by {metric}:", flush=True)
     rows = result.shown(metric, best)
     table(texts(rows), rows.columns)
     if folder is None:
         return
     write("writing", lambda: result.write(folder))
-    if plot and find_spec("matplotlib") is None:
-        say("note", "no picture, matplotlib is not installed: pip install matplotlib")
-    elif plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
-        write("drawing", lambda: [Path(result.plot(folder / "sweep.png", metric=metric))])
+    if plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
+        draw(folder / "sweep.png", partial(result.plot, metric=metric))

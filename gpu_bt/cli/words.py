@@ -6,15 +6,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gpu_bt.config import Config, check_names
+from gpu_bt.data.settings import read_config, read_toml
 from gpu_bt.errors import ConfigError
-
-if TYPE_CHECKING:
-    from gpu_bt.config import Config
 
 __all__ = ["books", "config", "folder", "grid", "mapping", "typed"]
 
@@ -24,12 +22,11 @@ def typed(text: str, options: Collection[str]) -> str:
 
     options: the names of the command's options, as in Python.
     """
-    from gpu_bt.config import Config
-
     fields = Config().to_dict()
 
     def option(match: re.Match[str]) -> str:
-        name, value = match["name"], match["text"] or match["bare"] or ""
+        name = match["name"]
+        value = match["text"] or match["bare"] or ""
         value = shlex.quote(value) if value else ""
         if name in fields:
             return f"--set {name}={value}"
@@ -65,29 +62,21 @@ def folder(text: str) -> Path:
 
 def config(path: Path | None, settings: list[str]) -> Config:
     """The file's fields, then those of --set."""
-    from gpu_bt.config import Config, check_names
-
     values: dict[str, Any] = {}
     if path is not None:
-        from gpu_bt.analysis.result import read_config
-
         values = read_config(path).to_dict()
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise ConfigError(f"--set {setting}: it must be NAME=VALUE, such as --set commission_rate=5e-4")
-        check_names([name])
+        check_names({name: text})
         values[name] = _scalar(text)
     return Config.from_dict(values)
 
 
 def grid(path: Path) -> Any:
     """The grid of a TOML file: axis = [values], alone or in a table [grid]; or an array of tables [[scenarios]]."""
-    try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file such as band = [0, 0.01]") from error
+    values = read_toml(path, "such as band = [0, 0.01]")
     if "scenarios" in values:
         return values["scenarios"]
     return values["grid"] if isinstance(values.get("grid"), dict) else values
@@ -99,7 +88,8 @@ def books(texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or os.path.exists(text):
-            name, path = Path(text).stem, text
+            name = Path(text).stem
+            path = text
         if name in out:
             raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
         out[name] = path

@@ -46,7 +46,7 @@ class CudaEngine:
         return device if isinstance(device, str) else None
 
     def ready(self) -> bool:
-        """Whether a run begins at once, or compiles a kernel first."""
+        """Whether some variant of the kernel lies compiled on this machine."""
         return compiled(cupy())
 
     def open(self, spec: RunSpec) -> CudaSession:
@@ -117,20 +117,37 @@ class CudaSession:
 
     def open_bar(self, t: int) -> bool:
         """[S1] to [S5m] of a callback run, with same_close [S1] to [S5d]; whether a strategy may decide now."""
-        return self._callback().open_bar(t)
+        return self._with_room(lambda lanes: lanes.open_bar(t))
 
     def book(self) -> Book:
         """The portfolio at the open bar, in host memory."""
-        return self._callback().book()
+        return self._with_room(lambda lanes: lanes.book())
 
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """[S6] to [S9] of the open bar."""
-        self._callback().close_bar(t, decision)
+        self._with_room(lambda lanes: lanes.close_bar(t, decision))
         self.t = self.parts[0].t = t + 1
 
-    def _callback(self) -> _Lanes:
-        """The lanes of the one scenario of a callback run, at its bar."""
-        return self.parts[0].place()
+    def _with_room(self, work: Callable[[_Lanes], _V]) -> _V:
+        """`work` with the lanes of the one scenario of a callback run, at its bar; tried once more with what CuPy keeps
+        for reuse given back, since limits and stops are not in a record that could be put aside."""
+        for last in (False, True):
+            try:
+                return work(self.parts[0].place())
+            except Exception as exc:
+                if not out_of_memory(exc):
+                    raise
+                if last:
+                    raise self._too_large() from exc
+                cupy().get_default_memory_pool().free_all_blocks()
+        raise AssertionError
+
+    def _too_large(self) -> MemoryError:
+        t, n = self.spec.market.shape
+        return MemoryError(
+            f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
+            f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
+        )
 
     def _make_room(self, i: int, exc: Exception) -> None:
         """After a failed allocation: forget panels that lie there, then take half the bars, then half the scenarios."""
@@ -144,11 +161,7 @@ class CudaSession:
             self.window = -(-self.window // 2)
             return
         if len(part.members) == 1 or part.saved is not None:
-            t, n = self.spec.market.shape
-            raise MemoryError(
-                f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
-                f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
-            ) from exc
+            raise self._too_large() from exc
         self.parts[i : i + 1] = [_Part(self, m) for m in np.array_split(part.members, 2)]
 
     def result(self) -> RawResult:

@@ -8,15 +8,19 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["local_microseconds", "named_bars", "schedule", "timestamps_to_numpy"]
+__all__ = ["local_microseconds", "named_bars", "schedule", "time_label", "timestamps_to_numpy"]
 
+_Ints = NDArray[np.int64]
 _DAY = 86_400_000_000
 #: Zone offsets change at quarter hours of UTC, so one look-up serves all bars of a quarter hour.
 _QUARTER_HOUR = 900_000_000
 
 
-def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exception]) -> tuple[np.ndarray, str | None]:
+def timestamps_to_numpy(
+    values: Any, time_zone: str | None, error: type[Exception]
+) -> tuple[NDArray[np.datetime64], str | None]:
     """((T,) datetime64[us], time zone or None): UTC instants where there is a zone, else the naive timestamps.
 
     values: datetime64 of any unit (finer than a microsecond is cut), dates, datetimes, ISO strings, a pandas
@@ -24,13 +28,12 @@ def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exceptio
     Raises `error` for integers, NaT, and naive and aware or differently zoned values mixed.
     """
     zone = time_zone
-    if hasattr(values, "dt") and hasattr(getattr(values, "dtype", None), "tz"):
-        zone = str(values.dtype.tz)  # a pandas Series with a zone
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    if getattr(values, "tz", None) is not None:
-        zone, values = str(values.tz), values.tz_convert("UTC").tz_localize(None)
-    elif getattr(getattr(values, "dtype", None), "time_zone", None) is not None:
-        zone = values.dtype.time_zone
+    dtype: Any = getattr(values, "dtype", None)
+    if hasattr(dtype, "tz"):  # of pandas, which gives UTC where it is asked for datetime64
+        zone = str(dtype.tz)
+        values = values.to_numpy("datetime64[us]")
+    elif getattr(dtype, "time_zone", None) is not None:  # of Polars
+        zone = dtype.time_zone
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
@@ -52,38 +55,35 @@ def timestamps_to_numpy(values: Any, time_zone: str | None, error: type[Exceptio
     return out, zone
 
 
-def _from_objects(values: Any, error: type[Exception]) -> tuple[np.ndarray, str | None]:
+def _from_objects(values: Any, error: type[Exception]) -> tuple[NDArray[np.datetime64], str | None]:
     """Python datetimes, dates, ISO strings, datetime64 or pandas Timestamps."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise error(f"timestamps is {values!r}: it must be a sequence of (T,) dates or datetimes")
     moments = [_moment(i, value, error) for i, value in enumerate(values)]
-    zones = {getattr(v, "tzinfo", None) for v in moments}
-    if not zones or zones == {None}:
-        return np.array([np.datetime64(v, "us") for v in moments], "datetime64[us]"), None
-    names = {_zone_name(z) for z in zones}
+    names = {_zone_name(zone) for zone in {getattr(moment, "tzinfo", None) for moment in moments}} or {"none"}
     if len(names) > 1:
         got = ", ".join(sorted(str(n) for n in names))
         raise error(f"timestamps mix time zones ({got}): convert them to one zone, or drop the zone everywhere")
     name = names.pop()
     if name is None:
         raise error("timestamps have a fixed offset: give them a named zone, such as 'America/New_York' or 'UTC'")
-    naive = [v.astimezone(dt.UTC).replace(tzinfo=None) for v in moments]
-    return np.array([np.datetime64(v, "us") for v in naive], "datetime64[us]"), name
+    if name != "none":
+        moments = [moment.astimezone(dt.UTC).replace(tzinfo=None) for moment in moments]
+    array = np.array([np.datetime64(moment, "us") for moment in moments], "datetime64[us]")
+    return array, None if name == "none" else name
 
 
 def _moment(i: int, value: Any, error: type[Exception]) -> Any:
     """One timestamp of a list, or an error that names it."""
+    if value is None or str(value) == "NaT" or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+        raise error(f"timestamps[{i}] is NaT: every bar needs a timestamp; drop that row")
     try:
-        if isinstance(value, str) and value != "NaT":
+        if isinstance(value, str):
             return dt.datetime.fromisoformat(value)
-        if value is None or value == "NaT" or value != value:  # NaT and nan differ from themselves
-            raise error(f"timestamps[{i}] is NaT: every bar needs a timestamp; drop that row")
         if isinstance(value, (int, float, np.number)):
             raise TypeError("a number has no unit")
         np.datetime64(value.replace(tzinfo=None) if getattr(value, "tzinfo", None) is not None else value, "us")
     except (TypeError, ValueError, AttributeError) as exc:
-        if isinstance(exc, error):
-            raise
         reason = f"timestamps cannot be read (timestamps[{i}] is {value!r}: {exc})"
         raise error(f"{reason}: pass ISO dates, datetimes or datetime64") from None
     return value
@@ -104,19 +104,19 @@ def _zone(name: str, error: type[Exception] = ValueError) -> ZoneInfo:
         raise error(f"time zone {name!r} is unknown: pass an IANA name, such as 'America/New_York'") from None
 
 
-def local_microseconds(microseconds: np.ndarray, time_zone: str | None) -> np.ndarray:
+def local_microseconds(microseconds: _Ints, time_zone: str | None) -> _Ints:
     """(T,) int64 wall-clock microseconds of UTC instants in a zone; unchanged without one."""
     if time_zone is None or time_zone == "UTC":
         return microseconds
     zone = _zone(time_zone)
     slots, inverse = np.unique(microseconds // _QUARTER_HOUR, return_inverse=True)
-    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    moments = [(epoch + dt.timedelta(microseconds=int(s) * _QUARTER_HOUR)).astimezone(zone) for s in slots]
-    offsets = np.array([m.utcoffset() // dt.timedelta(microseconds=1) for m in moments], np.int64)
+    instants = (slots * _QUARTER_HOUR).view("datetime64[us]")
+    local = [moment.replace(tzinfo=dt.UTC).astimezone(zone).replace(tzinfo=None) for moment in instants.tolist()]
+    offsets: _Ints = (np.array(local, "datetime64[us]") - instants).view(np.int64)
     return microseconds + offsets[inverse]
 
 
-def _period(local: np.ndarray, rebalance: str) -> np.ndarray:
+def _period(local: _Ints, rebalance: str) -> _Ints:
     """A number that changes where the day, week (from Monday), month, quarter or year changes."""
     days = local // _DAY
     if rebalance == "day":
@@ -128,8 +128,8 @@ def _period(local: np.ndarray, rebalance: str) -> np.ndarray:
 
 
 def named_bars(
-    microseconds: np.ndarray, time_zone: str | None, next_microsecond: int | None, rebalance: str
-) -> np.ndarray:
+    microseconds: _Ints, time_zone: str | None, next_microsecond: int | None, rebalance: str
+) -> NDArray[np.bool_]:
     """(T,) bool: the bars that `rebalance` names: all, or the last ones of a day, week, month, quarter or year."""
     if rebalance == "bar":
         return np.ones(len(microseconds), bool)
@@ -141,15 +141,24 @@ def named_bars(
 
 
 def schedule(
-    microseconds: np.ndarray,
+    microseconds: _Ints,
     time_zone: str | None,
     next_microsecond: int | None,
     rebalance: str,
     every: int,
     offset: int,
     before: int = 0,
-) -> np.ndarray:
+) -> NDArray[np.bool_]:
     """(T,) bool: the bars that decide (semantics.md, [S6]). before: bars that were named before the first one."""
     named = named_bars(microseconds, time_zone, next_microsecond, rebalance)
-    number = np.cumsum(named) - 1 + before
-    return named & (number >= offset) & ((number - offset) % every == 0)
+    number: _Ints = np.cumsum(named) - 1 + before
+    named &= (number >= offset) & ((number - offset) % every == 0)
+    return named
+
+
+def time_label(timestamp: np.datetime64) -> str:
+    """'2019-03-04', or '2019-03-04T15:30:00' where there is a time of day."""
+    text = str(timestamp.astype("datetime64[us]"))
+    for ending in (".000000", "T00:00:00"):
+        text = text.removesuffix(ending)
+    return text

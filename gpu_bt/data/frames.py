@@ -1,31 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables, long or wide, -> Panel and Weights. Letters: T bars, N assets, R rows of a long table.
+"""Tables, long or wide, -> Panel and Weights. Letters: T bars, N assets.
 
 Long: a row per (timestamp, asset). Wide: the first column (or the pandas index) is the timestamp, the others assets.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 
-from gpu_bt.data.panel import ASSET_FIELDS, MASKS, PRICES, RATES, Panel
-from gpu_bt.data.readers import Source, open_sources, to_polars
+from gpu_bt.data.fields import FIELDS
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.tables import Table, check_options, read_table
+from gpu_bt.data.times import zone_of
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import PanelError, WeightsError
 
-__all__ = ["FIELDS", "Table", "clock", "find_column", "joined", "read_panel", "read_table", "read_weights", "to_polars"]
-
-FIELDS = (*PRICES, *RATES, *MASKS, *ASSET_FIELDS)
-#: Our columns that are not numbers -> their type, see `Source.read`.
-_TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
-#: Looked for when the caller left timestamp= and asset= at their defaults.
-_ALIASES = {"timestamp": ("date", "datetime", "time"), "asset": ("symbol", "ticker", "sid", "instrument")}
+__all__ = ["Stream", "read_panel", "read_weights"]
 
 
 def read_panel(
@@ -63,12 +57,12 @@ def read_panel(
     an empty timestamp or asset, integer timestamps, time zones that mix, duplicates; and whatever `Panel` refuses.
     """
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
-    _check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
-    table = read_table(source, timestamp, asset, layout, FIELDS, fields, "close")
+    check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
+    table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close")
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
     table.drop_duplicates(duplicates)
-    zone = time_zone or _zone(table.times)
+    zone = time_zone or zone_of(table.times)
     times = table.clock(zone, zone)
     per_asset = table.per_asset(times, zone)
     return Panel(
@@ -77,9 +71,31 @@ def read_panel(
     )  # fmt: skip
 
 
+_Books = TypeVar("_Books", covariant=True)
+
+
+@runtime_checkable
+class Stream(Protocol[_Books]):
+    """A panel that is read part by part, and reads its weights itself."""
+
+    def books(self, source: Any, account: str = "margin", **options: Any) -> _Books:
+        """Target weights, read part by part."""
+        ...
+
+
+@overload
+def read_weights(
+    source: Any, panel: Panel, *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
+    missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
+) -> Weights: ...  # fmt: skip
+@overload
+def read_weights(
+    source: Any, panel: Stream[_Books], *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
+    missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
+) -> _Books: ...  # fmt: skip
 def read_weights(
     source: Any,
-    panel: Panel,
+    panel: Panel | Stream[_Books],
     *,
     timestamp: str = "timestamp",
     asset: str = "asset",
@@ -89,7 +105,7 @@ def read_weights(
     align: str = "exact",
     unknown_assets: str = "error",
     time_zone: str | None = None,
-) -> Weights:
+) -> Weights | _Books:
     """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`. On a stream
     (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 
@@ -109,213 +125,22 @@ def read_weights(
     (or the reverse), a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight
     is checked by `run`.
     """
-    if hasattr(panel, "books"):
-        options = {"missing": missing, "align": align, "unknown_assets": unknown_assets, "time_zone": time_zone}
-        return panel.books(source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, **options)
+    if isinstance(panel, Stream):
+        return panel.books(
+            source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, missing=missing, align=align,
+            unknown_assets=unknown_assets, time_zone=time_zone,
+        )  # fmt: skip
     if not isinstance(panel, Panel):
         raise WeightsError(f"panel is of type {type(panel).__name__}: pass a Panel, such as read_panel gives")
     try:
-        _check_options(missing=(missing, "close", "hold"), align=(align, "exact", "next"))
-        _check_options(unknown_assets=(unknown_assets, "error", "ignore"))
+        check_options(missing=(missing, "close", "hold"), align=(align, "exact", "next"))
+        check_options(unknown_assets=(unknown_assets, "error", "ignore"))
         table = read_table(source, timestamp, asset, layout, ("weight",), {"weight": weight}, "weight")
         table.drop_duplicates("error", way_out="")
         times = table.clock(panel.time_zone, time_zone)
     except PanelError as exc:
         raise WeightsError(str(exc)) from None
     return _placed(table, times, panel, missing, align, unknown_assets)
-
-
-@dataclasses.dataclass(eq=False)
-class Table:
-    """The fields of a long table, or of a wide one made long, and where its rows belong: `cell` (R,) is t*N + n.
-
-    place: what messages begin with: "FILE: ", or nothing for a table in memory.
-    """
-
-    frame: pl.DataFrame
-    wide: bool
-    times: pl.Series
-    assets: list[str]
-    cell: np.ndarray
-    notes: dict[str, Any]
-    place: str
-
-    def clock(self, panel_zone: str | None, time_zone: str | None) -> np.ndarray:
-        """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are wall-clock times of time_zone."""
-        return clock(self.times, panel_zone, time_zone, f"{self.place}timestamp")
-
-    def per_asset(self, times: np.ndarray, zone: str | None) -> dict[str, np.ndarray]:
-        """The (N,) fields that are there; `delisted_at` as bars of `times`."""
-        return {name: _per_asset(self, name, times, zone) for name in ASSET_FIELDS if name in self.frame.columns}
-
-    def grids(self, dtype: str, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """The (T, N) fields, which leave the table one by one: a large one does not fit twice. names: those wanted,
-        empty where they are not there; None = all that are."""
-        self.frame = self.frame.drop("timestamp", "asset", *ASSET_FIELDS, strict=False)
-        here = self.frame.columns
-        out = {}
-        for name in here if names is None else names:
-            column = self.frame.drop_in_place(name) if name in here else pl.repeat(None, len(self.cell), eager=True)
-            float_type = pl.Float32 if dtype == "float32" else pl.Float64
-            column = column.cast(pl.Boolean).fill_null(True) if name in MASKS else column.cast(float_type)
-            out[name] = _grid(column, self)
-        return out
-
-    def drop_duplicates(
-        self, duplicates: str, way_out: str = ", or pass duplicates='first' or duplicates='last'"
-    ) -> None:
-        """Keep one row per (timestamp, asset): "error", "first" or "last". Raises for the first repeated row, and for a
-        table with far fewer rows than cells."""
-        size = len(self.times) * len(self.assets)
-        if size > max(10**8, 1000 * len(self.cell)):
-            raise PanelError(
-                f"{len(self.times)} timestamps x {len(self.assets)} assets for {len(self.cell)} rows: timestamps must"
-                " be bars shared by assets; round ticks to bars, or read fewer assets"
-            )
-        seen = np.zeros(size, bool)
-        seen[self.cell] = True
-        repeats = len(self.cell) - np.count_nonzero(seen)
-        if not repeats:
-            return
-        cell = pl.Series(self.cell)
-        keep = cell.is_last_distinct() if duplicates == "last" else cell.is_first_distinct()
-        if duplicates == "error":
-            bar, code = divmod(cell[keep.arg_min()], len(self.assets))
-            raise PanelError(
-                f"{self.place}({self.times[bar]}, {self.assets[code]!r}) appears twice ({repeats} rows repeat another,"
-                f" in whole microseconds): keep one row per timestamp and asset{way_out}"
-            )
-        self.frame, self.cell, self.notes["duplicates"] = self.frame.filter(keep), self.cell[keep], repeats
-
-
-def read_table(
-    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str,
-    assets: list[str] | None = None,
-) -> Table:  # fmt: skip
-    """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
-    long table, None = those that it has."""
-    _check_options(layout=(layout, "auto", "long", "wide"))
-    sources = open_sources(source)
-    chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
-    if main not in chosen or not set(chosen) <= set(known):
-        raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
-    wanted = {"timestamp": timestamp, "asset": asset, **chosen}
-    required = tuple(wanted) if fields else ("timestamp", "asset", main)
-    # No asset column: wide. But a table that has a column as only long ones do is long, and refused for the lack.
-    # A column of prices may be called SID: in other letters an asset's alias proves nothing.
-    looks_long = {_plain(chosen[main]), "adj_close"} & set(map(_plain, sources[0].names))
-    looks_long |= {asset, *_ALIASES["asset"]} & set(sources[0].names)
-    wide = layout == "wide" or (layout == "auto" and not looks_long)
-    frames, ignored = [], {}
-    for s in sources:
-        if wide:
-            stamp = find_column(s, timestamp) or s.names[0]
-            columns = {"timestamp": stamp, **{name: name for name in s.names if name != stamp}}
-        else:
-            columns = _long_columns(s, wanted, required)
-        frames.append(s.read(columns, {"timestamp": "time"} if wide else _TYPES))
-        ignored |= dict.fromkeys(name for name in s.names if name not in columns.values())
-    frame = joined(sources, frames)
-    times = frame["timestamp"].unique().sort()
-    if wide:
-        assets = frame.columns[1:]
-        if not assets:
-            raise PanelError(f"{sources[0].label} has one column: a wide table has timestamps and assets")
-        bar = frame.select(_code("timestamp", times)).to_series().to_numpy()
-        cell = np.add.outer(bar * len(assets), np.arange(len(assets))).ravel()
-        frame = pl.DataFrame({main: frame.drop("timestamp").cast(pl.Float64).to_numpy(order="c").ravel()})
-    else:
-        assets = frame["asset"].unique().sort().to_list() if assets is None else assets
-        code = _code("timestamp", times) * len(assets) + _code("asset", pl.Series(assets))
-        cell = frame.select(code).to_series().to_numpy()
-    notes = {"ignored_columns": tuple(ignored)} if ignored else {}
-    return Table(frame, wide, times, assets, cell, notes, _place(sources))
-
-
-def _place(sources: list[Source]) -> str:
-    others = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
-    return f"{sources[0].label}{others}: " if sources[0].is_file else ""
-
-
-def _code(column: str, distinct: pl.Series) -> pl.Expr:
-    """The position of each value among the distinct ones."""
-    return pl.col(column).replace_strict(distinct, pl.int_range(len(distinct), eager=True), return_dtype=pl.Int64)
-
-
-def _plain(name: str) -> str:
-    """'Half-Spread ' -> 'half_spread'."""
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def find_column(source: Source, wanted: str) -> str | None:
-    """The column of that name: as it stands, else without regard to case, blanks and hyphens, else by an alias."""
-    if wanted in source.names:
-        return wanted
-    for names in ((wanted,), _ALIASES.get(wanted, ())):
-        found = [name for name in source.names if _plain(name) in map(_plain, names)]
-        found = [name for name in found if name in names] or found  # 'date' rather than the ticker TIME
-        if len(found) > 1:
-            raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: rename some")
-        if found:
-            return found[0]
-    return None
-
-
-def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, ...]) -> dict[str, str]:
-    """{our name: the source's name}."""
-    columns = {name: find_column(source, column) for name, column in wanted.items()}
-    for name in required:
-        if columns[name] is None:
-            shown = ", ".join(map(repr, source.names[:12])) + (", ..." if len(source.names) > 12 else "")
-            way_out = f"{name}=" if name in ("timestamp", "asset", "weight") else f"fields={{{name!r}: 'its name'}}"
-            raise PanelError(
-                f"{source.label} has no {name} column {wanted[name]!r} among {shown}: rename one, name it with"
-                f" {way_out}, or pass layout='wide' where every column is an asset"
-            )
-    return {name: column for name, column in columns.items() if column is not None}
-
-
-def joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """One below the other. A column that one of them lacks is empty there. Dates and naive datetimes go together."""
-    filled = [(source.label, frame) for source, frame in zip(sources, frames, strict=True) if len(frame)]
-    if not filled:
-        raise PanelError(f"{sources[0].label} has no rows: there is nothing to read")
-    for name in ("timestamp", "delisted_at"):
-        zones = {_zone(frame[name]): label for label, frame in filled if name in frame.columns and frame[name].count()}
-        if len(zones) > 1:
-            shown = ", ".join(f"{label} is {zone or 'naive'}" for zone, label in zones.items())
-            raise PanelError(f"{name} mixes time zones: {shown}: convert the files to one zone")
-    return pl.concat([frame for _, frame in filled], how="diagonal_relaxed")
-
-
-def _grid(column: pl.Series, table: Table) -> np.ndarray:
-    """(T, N) of a column; where there is no row: NaN, or True for a flag."""
-    shape = len(table.times), len(table.assets)
-    if len(column) == shape[0] * shape[1] and (table.cell[1:] > table.cell[:-1]).all():  # complete and in order
-        out = np.concatenate([chunk.to_numpy() for chunk in column.get_chunks()])
-    else:
-        values = column.to_numpy()
-        out = np.full(shape, True if values.dtype == bool else np.nan, values.dtype)
-        out.reshape(-1)[table.cell] = values
-    out.flags.writeable = False  # read-only and owned by NumPy: a Panel takes it without another copy
-    return out.reshape(shape)
-
-
-def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> np.ndarray:
-    """(N,) of a column that says the same in all rows of an asset, empty cells aside; `delisted_at` as bars."""
-    said = table.frame.select("asset", name).with_columns(cs.float().fill_nan(None)).drop_nulls()
-    said = said.unique(maintain_order=True)
-    for asset in said.filter(pl.col("asset").is_duplicated())["asset"]:
-        a, b = said.filter(asset=asset)[name][:2]
-        raise PanelError(f"{name}[{asset!r}] is {a} and {b}: it must be one value per asset")
-    column = pl.DataFrame({"asset": table.assets}).join(said, on="asset", how="left", maintain_order="left")[name]
-    if name == "group":
-        return column.cast(pl.String).fill_null("").to_numpy().astype(str)
-    if name != "delisted_at":
-        return column.cast(pl.Float64).to_numpy()
-    bar = np.full(len(column), -1)
-    bar[column.is_not_null()] = np.searchsorted(times, clock(column.drop_nulls(), zone, zone, name))
-    return np.where(bar < len(times), bar, -1)
 
 
 def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
@@ -350,36 +175,3 @@ def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: 
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
     return Weights(out, int((placed & ~exact[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))
-
-
-def _zone(times: pl.Series) -> str | None:
-    return getattr(times.dtype, "time_zone", None)
-
-
-def clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
-    """int64 microseconds on the clock of a panel: dates are midnights of its zone; naive and aware do not mix.
-
-    Naive datetimes are wall-clock times of `time_zone`. Raises for hours that daylight saving skips or repeats.
-    """
-    zone = _zone(times)
-    if panel_zone is None and (zone or time_zone):
-        raise PanelError(f"{what} is in {zone or time_zone} but the panel has no time zone: give it to both or none")
-    wall = times.cast(pl.Datetime("us", zone))
-    if panel_zone is None or zone is not None:
-        return wall.to_physical().to_numpy()
-    zone = panel_zone if times.dtype == pl.Date else time_zone
-    if zone is None:
-        raise PanelError(
-            f"{what} has no time zone but the panel is in {panel_zone}: pass time_zone={panel_zone!r}, or convert it"
-        )
-    try:
-        return wall.dt.replace_time_zone(zone).to_physical().to_numpy()
-    except pl.exceptions.PolarsError as exc:  # an unknown zone, or an hour that daylight saving skips or repeats
-        raise PanelError(f"{what} in {zone!r}: {str(exc).split('. ')[0]}; pass a known zone, or UTC times") from None
-
-
-def _check_options(**given: tuple[Any, ...]) -> None:
-    """name = (value, *what it may be)."""
-    for name, (value, *options) in given.items():
-        if value not in options:
-            raise PanelError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, options))}")

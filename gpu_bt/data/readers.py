@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import narwhals as nw
 import polars as pl
@@ -92,7 +92,7 @@ def _with_index(table: Any) -> Any:
     return table.rename_axis(index=names).reset_index()
 
 
-def _column(series: nw.Series) -> pl.Series:
+def _column(series: nw.Series[Any]) -> pl.Series:
     if series.dtype == nw.Object:  # Arrow would turn dates and datetimes, or two time zones, into one another
         examples = {_kind(value): value for value in series.drop_nulls()}
         if len(examples) > 1:
@@ -152,7 +152,7 @@ class Source:
     scan: Callable[[list[str]], pl.LazyFrame]
     is_file: bool = True
     rows: str = ""
-    engine: str = "auto"
+    engine: Literal["auto", "streaming"] = "auto"
 
     @cached_property
     def schema(self) -> pl.Schema:
@@ -194,7 +194,8 @@ class Source:
         return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])
 
     def _checked(self, s: pl.Series, column: str, kind: str) -> pl.Series:
-        nullable, kind = kind.endswith("?"), kind.removesuffix("?")
+        nullable = kind.endswith("?")
+        kind = kind.removesuffix("?")
         s = s.alias("")  # some methods of a Series, too, would take the name "^x$" for a pattern
         s = s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s
         if s.dtype == pl.String and self.kind == "CSV" and kind == "float":
@@ -208,7 +209,7 @@ class Source:
         if kind == "name" and out.dtype == pl.String:
             bad |= out == ""
         if bad.any():
-            row = bad.arg_max()
+            row = int(bad.arg_true()[0])
             [value] = s.slice(row, 1).to_list()
             raise PanelError(
                 f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype}): it must be {rule}"

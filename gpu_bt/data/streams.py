@@ -18,10 +18,14 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.arrays import as_host
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.frames import FIELDS, Table, clock, find_column, joined, read_table, read_weights
-from gpu_bt.data.panel import ASSET_FIELDS, MASKS, Panel, as_host, warn_of_splits
+from gpu_bt.data.frames import read_weights
+from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.tables import Table, find_column, joined, read_table
+from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
@@ -73,23 +77,26 @@ class PanelStream:
         self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
         checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
     ) -> None:  # fmt: skip
-        self._source, self.bars, self._names, self._chosen = source, bars, names, fields
-        self._checks, self._duplicates, self._dtype = dict(checks), duplicates, dtype
-        table = self._read([self._outline(s) for s in open_sources(source)], FIELDS, None)
+        self._source = source
+        self.bars = bars
+        self._names = names
+        self._chosen = fields
+        self._checks = dict(checks)
+        self._duplicates = duplicates
+        self._dtype = dtype
+        table = self._read([self._outline(s) for s in open_sources(source)], tuple(FIELDS), None)
         self._times = table.times
-        self.time_zone = time_zone or getattr(table.times.dtype, "time_zone", None)
+        self.time_zone = time_zone or zone_of(table.times)
         self.microseconds = table.clock(self.time_zone, self.time_zone)
         self.timestamps = self.microseconds.view("datetime64[us]")
         self._per_asset = table.per_asset(self.microseconds, self.time_zone)
         known = [name for name in FIELDS if name in table.frame.columns and name not in ASSET_FIELDS]
         empty = {name: np.full((1, len(table.assets)), True if name in MASKS else np.nan) for name in known}
         last = self._panel(empty, table, len(self.timestamps) - 1, next_timestamp)  # refuses what needs no bar
-        self.assets, self.fields, self.next_timestamp, self.lot = (
-            last.assets,
-            last.fields,
-            last.next_timestamp,
-            last.lot,
-        )
+        self.assets = last.assets
+        self.fields = last.fields
+        self.next_timestamp = last.next_timestamp
+        self.lot = last.lot
         self.notes: dict[str, Any] = table.notes
         self._judged = 0  # bars whose splits were looked at
 
@@ -112,10 +119,11 @@ class PanelStream:
 
         One part is in memory at a time, if the caller has let go of it when it asks for the next.
         """
-        sources, before = open_sources(self._source), None
+        sources = open_sources(self._source)
+        before = None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
-            panel = self._part([_between(s, find_column(s, self._names[0]), self._times, a, b) for s in sources], a, b)
+            panel = self._part([_between(s, self._stamp(s), self._times, a, b) for s in sources], a, b)
             if panel.split is not None:
                 if before is not None and a >= self._judged:
                     warn_of_splits(panel, np.concatenate([before, panel.close[:1]]), panel.split[[0, 0]], first=-1)
@@ -135,10 +143,9 @@ class PanelStream:
     def _part(self, sources: list[Source], a: int, b: int) -> Panel:
         try:
             table = self._read(sources, self.fields, list(self.assets))
-            same = table.times.equals(self._times[a:b])
         except pl.exceptions.InvalidOperationError:  # an asset that was not there
-            same = False
-        if not same:
+            table = None
+        if table is None or not table.times.equals(self._times[a:b]):
             raise PanelError(f"bars {a} to {b - 1} are not those that scan_panel found: scan the changed files again")
         table.drop_duplicates(self._duplicates)
         with warnings.catch_warnings():
@@ -146,9 +153,9 @@ class PanelStream:
                 warnings.simplefilter("ignore", BacktestWarning)
             return self._panel(table.grids(self._dtype, self.fields), table, a, None)
 
-    def _panel(self, grids: dict[str, np.ndarray], table: Table, a: int, next_timestamp: Any) -> Panel:
+    def _panel(self, grids: Mapping[str, Any], table: Table, a: int, next_timestamp: Any) -> Panel:
         """A Panel of the bars from number a on."""
-        own = dict(self._per_asset)
+        own: dict[str, Any] = dict(self._per_asset)
         if "delisted_at" in own:
             own["delisted_at"] = np.where(own["delisted_at"] < 0, -1, np.maximum(own["delisted_at"] - a, 0))
         stamps = self.timestamps[a : a + len(grids["close"])]
@@ -164,12 +171,16 @@ class PanelStream:
             fields = {name: column for name, column in fields.items() if name in known}
         return read_table(sources, *self._names, "long", known, fields, "close", assets)
 
+    def _stamp(self, source: Source) -> str:
+        """The column of its timestamps, which `_outline` has found there."""
+        return find_column(source, self._names[0]) or self._names[0]
+
     def _outline(self, source: Source) -> Source:
         """The source with a row for each timestamp, and for each asset with what it says of it; the rest is empty."""
         stamp, name = (find_column(source, wanted) for wanted in self._names)
         _check_times(source, stamp)
-        columns = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
-        columns = {field: find_column(source, wanted) for field, wanted in columns.items()}
+        chosen = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
+        columns = {field: find_column(source, wanted) for field, wanted in chosen.items()}
         constant, flags = ([c for f in some if (c := columns.get(f))] for some in (ASSET_FIELDS, MASKS))
 
         def scan(floats: list[str]) -> pl.LazyFrame:
@@ -188,7 +199,10 @@ class WeightsStream:
     """Target weights of a stream, which are read part by part. account: what their sign is checked for."""
 
     def __init__(self, panel: PanelStream, source: Any, options: Mapping[str, Any]) -> None:
-        self._source, self._options, self.account, self.shape = source, dict(options), "margin", panel.shape
+        self._source = source
+        self._options = dict(options)
+        self.account = "margin"
+        self.shape = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
         if not self._table:
             self._source = source.values if isinstance(source, Weights) else as_host("weights", source, WeightsError)
@@ -200,7 +214,7 @@ class WeightsStream:
                 _distinct(s, self._stamp(s)).read({"timestamp": self._stamp(s)}, {"timestamp": "time"}) for s in sources
             ]
             self._times = joined(sources, found)["timestamp"].unique().sort()
-            stamps = clock(self._times, panel.time_zone, self._options.get("time_zone"), "the weights' timestamp")
+            stamps = on_clock(self._times, panel.time_zone, self._options.get("time_zone"), "the weights' timestamp")
         except PanelError as error:
             raise WeightsError(str(error)) from None
         # Books up to each bar: what lies between two bars belongs to the later, as align="next" has it.
@@ -249,7 +263,7 @@ def _distinct(source: Source, column: str) -> Source:
     )
 
 
-def _between(source: Source, column: str | None, times: pl.Series, a: int, b: int) -> Source:
+def _between(source: Source, column: str, times: pl.Series, a: int, b: int) -> Source:
     """The source's rows from the a-th of the sorted distinct timestamps up to before the b-th."""
 
     def bound(i: int) -> pl.Expr:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_bt.data.panel import Panel
 
 __all__ = ["momentum_weights", "random_weights", "synthetic_universe"]
 
+_Floats = NDArray[np.float64]
 _SECTORS = ("energy", "materials", "industrials", "consumer", "health", "financials", "technology", "utilities")
 #: Assets drawn together; part of the seed's meaning: another size gives other prices.
 _BLOCK = 256
@@ -47,9 +49,10 @@ def synthetic_universe(
         raise ValueError(f"synthetic_universe({n_bars}, {n_assets}): it needs at least 2 bars and 1 asset")
     common, *seeds = np.random.SeedSequence(seed).spawn(1 + -(-n_assets // _BLOCK))
     shocks = _tails(np.random.default_rng(common).standard_normal((n_bars, 1 + len(_SECTORS))))
-    market, sectors = 0.0003 + 0.009 * shocks[:, :1], 0.005 * shocks[:, 1:]
+    market = 0.0003 + 0.009 * shocks[:, :1]
+    sectors = 0.005 * shocks[:, 1:]
     sector = np.arange(n_assets) % len(_SECTORS)
-    fields: dict[str, np.ndarray] = {}
+    fields: dict[str, Any] = {}
     for i, child in enumerate(seeds):
         part = slice(i * _BLOCK, (i + 1) * _BLOCK)
         block = _block(np.random.default_rng(child), market, sectors[:, sector[part]], messy)
@@ -67,20 +70,20 @@ def synthetic_universe(
     )
 
 
-def _tails(z: np.ndarray) -> np.ndarray:
+def _tails(z: _Floats) -> _Floats:
     """Fat tails from a normal z: variance 1.23, kurtosis above 6."""
     return z * (0.85 + 0.08 * (z * z))
 
 
-def _block(rng: np.random.Generator, market: np.ndarray, sector: np.ndarray, messy: bool) -> dict[str, np.ndarray]:
+def _block(rng: np.random.Generator, market: _Floats, sector: _Floats, messy: bool) -> dict[str, np.ndarray]:
     """The fields of one block of assets, (T, n) and (n,); market (T, 1) and sector (T, n) are their common returns."""
-    shape, n = sector.shape, sector.shape[1]
+    shape = sector.shape
+    n = sector.shape[1]
     vol = np.exp(rng.normal(np.log(0.016), 0.35, n))
     returns = rng.normal(1.0, 0.3, n) * market + sector + vol * _tails(rng.standard_normal(shape))
     returns -= 0.6 * vol**2  # half the variance: a volatile stock earns no more, on average, than a calm one
     returns[0] = rng.normal(np.log(35.0), 0.7, n)  # the first "return" is the level
-    if messy:
-        split, payout = _corporate_actions(rng, returns)
+    events = _corporate_actions(rng, returns) if messy else None
     close = np.exp(np.cumsum(returns, axis=0))
     opening = close * np.exp(0.7 * vol * rng.standard_normal(shape))
     money = np.exp(rng.normal(np.log(8e6), 1.5, n))  # traded per day
@@ -91,7 +94,8 @@ def _block(rng: np.random.Generator, market: np.ndarray, sector: np.ndarray, mes
         "low": np.minimum(close, opening) * (1.0 - 0.6 * vol * rng.random(shape)),
         "volume": np.rint(money / close * (0.3 + rng.exponential(0.7, shape))),
     }
-    if messy:
+    if events is not None:
+        split, payout = events
         fields |= {"split": split, "dividend": np.rint(payout * np.roll(close, 1, axis=0) * 1e4) / 1e4}
         for name in ("close", "open", "high", "low"):
             fields[name] = np.maximum(np.rint(fields[name] * 100.0), 1.0) / 100.0
@@ -99,7 +103,7 @@ def _block(rng: np.random.Generator, market: np.ndarray, sector: np.ndarray, mes
     return fields
 
 
-def _corporate_actions(rng: np.random.Generator, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _corporate_actions(rng: np.random.Generator, returns: _Floats) -> tuple[_Floats, _Floats]:
     """Split ratios and dividends as fractions of the last close, (T, n); their drops go into `returns`, in place.
 
     Each asset has one bar at which it splits where its price is then above 60 or below 8. 40 % of the assets pay each
@@ -126,16 +130,19 @@ def _remove(rng: np.random.Generator, fields: dict[str, np.ndarray]) -> None:
     leavers are taken over, the others fail. One in ten is silent: its prices end and `delisted_at` says nothing.
     """
     T, n = fields["close"].shape
-    bars, drawn = np.arange(T)[:, None], rng.random((T, n))
+    bars = np.arange(T)[:, None]
+    drawn = rng.random((T, n))
     first = np.where(rng.random(n) < 0.25, rng.integers(0, T, n), 0)
     last = np.where(rng.random(n) < 1 / 7, rng.integers(first + 1, T + 1), T)
     poor = (fields["close"] < 1.0) & (bars >= first)
     last = np.where(poor.any(axis=0), np.minimum(last, poor.argmax(axis=0) + 1), last)
     settled = np.where(rng.random(n) < 0.5, rng.uniform(0.0, 0.05, n), rng.uniform(-1.0, -0.3, n))
     told = (last < T) & (rng.random(n) < 0.9)
-    fields["delisted_at"], fields["delisting_return"] = np.where(told, last, -1), np.where(told, settled, 0.0)
+    fields["delisted_at"] = np.where(told, last, -1)
+    fields["delisting_return"] = np.where(told, settled, 0.0)
     outside = (bars <= first) | (bars >= last)  # nobody can hold the asset before its first bar has passed
-    fields["dividend"][outside], fields["split"][outside] = 0.0, 1.0
+    fields["dividend"][outside] = 0.0
+    fields["split"][outside] = 1.0
     halted = np.zeros((T, n), bool)
     for k in range(min(5, T)):  # a halt lasts 1 to 5 bars
         halted[k:] |= drawn[: T - k] < 0.0015 / (k + 1)
@@ -148,7 +155,7 @@ def _remove(rng: np.random.Generator, fields: dict[str, np.ndarray]) -> None:
     fields["volume"][absent | ((drawn > 0.5) & (drawn < 0.504))] = 0.0
 
 
-def momentum_weights(panel: Panel, *, lookback: int = 60, top: float = 0.1, every: int = 21) -> np.ndarray:
+def momentum_weights(panel: Panel, *, lookback: int = 60, top: float = 0.1, every: int = 21) -> NDArray[np.float64]:
     """Equal weights in the best `top` fraction by close[t]/close[t - lookback], splits undone, dividends left out.
 
     Decides at bars lookback, lookback + every, ...; all other rows are NaN (no decision). In a deciding row a chosen
@@ -171,7 +178,7 @@ def momentum_weights(panel: Panel, *, lookback: int = 60, top: float = 0.1, ever
     return _without_delisted(weights, panel)
 
 
-def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: int = 1) -> np.ndarray:
+def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: int = 1) -> NDArray[np.float64]:
     """A random long-only book: at bars 0, every, ... a `density` share of the names that have a close, sum 1.
 
     Names are the best by an autoregressive score, score' = 0.9*score + sqrt(0.19)*normal, so that a part of the book
@@ -180,7 +187,8 @@ def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: 
     density: in (0, 1].   every: bars >= 1.   Returns (T, N) float64.
     """
     rng = np.random.default_rng(seed)
-    weights, score = np.full(panel.shape, np.nan), rng.standard_normal(panel.shape[1])
+    weights = np.full(panel.shape, np.nan)
+    score = rng.standard_normal(panel.shape[1])
     for t in range(0, len(weights), every):
         score = 0.9 * score + np.sqrt(0.19) * rng.standard_normal(len(score))
         names = np.flatnonzero(~np.isnan(panel.close[t]))
@@ -192,7 +200,7 @@ def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: 
     return _without_delisted(weights, panel)
 
 
-def _without_delisted(weights: np.ndarray, panel: Panel) -> np.ndarray:
+def _without_delisted(weights: _Floats, panel: Panel) -> _Floats:
     """NaN from an asset's delisting on, in place: a target of 0 there would count as DELISTED at every decision."""
     gone = panel.delisted_at >= 0
     bars = np.arange(len(weights))[:, None]

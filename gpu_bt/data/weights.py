@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.data.panel import Panel, as_host
+from gpu_bt.data.arrays import as_host, first_outside
+from gpu_bt.data.panel import Panel
 from gpu_bt.errors import WeightsError
 
 __all__ = ["Weights", "check_shape", "check_weights"]
 
-#: Rows of weights checked at once: a block stays in cache between the passes over it.
-_ROWS = 16
 _MAX_WEIGHT = 1000.0
 
 
@@ -78,16 +77,11 @@ def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
     if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
         array = np.ascontiguousarray(array, np.float64)
     low = 0.0 if account == "cash" else -_MAX_WEIGHT
-    for t in range(0, len(array), _ROWS):
-        rows = array[t : t + _ROWS]
-        if not (np.fmin.reduce(rows, axis=None) < low or np.fmax.reduce(rows, axis=None) > _MAX_WEIGHT):
-            continue
-        bad = (rows < low) | (rows > _MAX_WEIGHT)
-        b, i = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        where, value = f"weights[{panel.label(t + b)}, {panel.assets[i]!r}] is {rows[b, i]}", abs(rows[b, i])
-        if value <= _MAX_WEIGHT:
-            raise WeightsError(
-                f"{where}: a cash account is long-only; use Config(account='margin') for short positions"
-            )
-        raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")
-    return array
+    at = first_outside(array, low, _MAX_WEIGHT)
+    if at is None:
+        return array
+    t, i = at
+    where = f"weights[{panel.label(t)}, {panel.assets[i]!r}] is {array[t, i]}"
+    if abs(array[t, i]) <= _MAX_WEIGHT:
+        raise WeightsError(f"{where}: a cash account is long-only; use Config(account='margin') for short positions")
+    raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_bt.data.panel import MASKS, PRICES, RATES, Panel
+from gpu_bt.data.fields import MASKS, PRICES, RATES
+from gpu_bt.data.panel import Panel
 from gpu_bt.errors import StrategyError, nearest
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from gpu_bt import __version__
-from gpu_bt.analysis.result import write_beside
 from gpu_bt.config import Config
 from gpu_bt.data.clock import named_bars
+from gpu_bt.data.disk import write_beside
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream

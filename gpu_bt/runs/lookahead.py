@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.config import Config
-from gpu_bt.data.panel import PRICE_RANGE, PRICES, Panel
+from gpu_bt.data.fields import PRICE_RANGE, PRICES
+from gpu_bt.data.panel import Panel
 from gpu_bt.engine.registry import resolve
 from gpu_bt.errors import BacktestWarning, StrategyError
 from gpu_bt.runs.batch import FIELDS

@@ -28,9 +28,9 @@ from gpu_bt.law.layout import pack
 from gpu_bt.runs.advice import advice
 from gpu_bt.runs.checkpoint import Saved, following, load, save
 from gpu_bt.runs.ranges import through
-from gpu_bt.runs.strategy import Strategy, drive, strategy_of
+from gpu_bt.runs.strategy import Strategy, drive
 
-__all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of"]
+__all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
 
 _RECORDS = ("bars", "fills", "positions")
 
@@ -98,6 +98,15 @@ def checked(panel: object, config: object) -> Config:
     if not isinstance(config, Config):
         raise ConfigError(f"config is a {type(config).__name__}: pass a gpu_bt.Config")
     return config
+
+
+def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Strategy] | None:
+    """The weights where they are a strategy or a class of such, else None. Raises ConfigError for one on a stream."""
+    if not (isinstance(weights, Strategy) or (isinstance(weights, type) and issubclass(weights, Strategy))):
+        return None
+    if isinstance(panel, PanelStream):
+        raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
+    return weights
 
 
 def _run_stream(

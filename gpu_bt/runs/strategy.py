@@ -14,15 +14,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from gpu_bt.config import Config
-from gpu_bt.data.panel import PRICE_RANGE, Panel
-from gpu_bt.data.streams import PanelStream
+from gpu_bt.data.fields import PRICE_RANGE
+from gpu_bt.data.panel import Panel
 from gpu_bt.engine.prepare import lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError
 from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
 
-__all__ = ["Portfolio", "Strategy", "drive", "strategy_of"]
+__all__ = ["Portfolio", "Strategy", "drive"]
 
 #: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
 Assets = Any
@@ -105,15 +105,6 @@ class Strategy:
         if self._desk is None or self._desk.book is None:
             raise StrategyError(f"{what} at no bar: it is for on_data_batch, while `run` asks the strategy")
         return self._desk
-
-
-def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Strategy] | None:
-    """The weights where they are a strategy or a class of such, else None. Raises ConfigError for one on a stream."""
-    if not (isinstance(weights, Strategy) or (isinstance(weights, type) and issubclass(weights, Strategy))):
-        return None
-    if isinstance(panel, PanelStream):
-        raise ConfigError("a strategy looks back over all bars, which a stream does not hold: use read_panel")
-    return weights
 
 
 class Portfolio:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from gpu_bt import __version__
-from gpu_bt.analysis.result import write_beside
+from gpu_bt.data.disk import write_beside
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream

@@ -17,10 +17,11 @@ import tomli_w
 
 from gpu_bt import __version__
 from gpu_bt.analysis.metrics import equity_metrics
-from gpu_bt.analysis.result import time_series, write_together
 from gpu_bt.config import Config
+from gpu_bt.data.disk import write_together
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
+from gpu_bt.data.times import time_series
 from gpu_bt.errors import ConfigError, ResultError
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Done

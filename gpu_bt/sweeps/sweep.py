@@ -29,8 +29,8 @@ from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Progress
 from gpu_bt.errors import ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
-from gpu_bt.runs.run import check_fields, checked, schedule_of
-from gpu_bt.runs.strategy import Strategy, strategy_of
+from gpu_bt.runs.run import check_fields, checked, schedule_of, strategy_of
+from gpu_bt.runs.strategy import Strategy
 from gpu_bt.sweeps.chunks import (
     Chunk,
     Done,

@@ -16,15 +16,15 @@ import polars as pl
 import pytest
 
 import gpu_bt as bt
-from gpu_bt.analysis.result import read_config
 from gpu_bt.cli import commands as cli
 from gpu_bt.cli import words
 from gpu_bt.config import OPTIONAL
+from gpu_bt.data.settings import read_config
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.engine.registry import reasons
 from gpu_bt.runs import run as api
 
-PROGRAM = [sys.executable, "-m", "gpu_bt.cli.commands"]
+PROGRAM = [sys.executable, "-m", "gpu_bt.cli"]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ import pytest
 from compare import assert_bits
 from tables import DAYS, FIELDS, assert_same_panel, long_table, loop_reference, minimal, refused
 
-from gpu_bt.data.frames import read_panel, to_polars
+from gpu_bt.data.frames import read_panel
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.readers import to_polars
 
 
 @pytest.mark.parametrize("seed", range(6))

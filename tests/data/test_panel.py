@@ -179,7 +179,7 @@ def test_delisted_at_holds_bars():
     assert panel(delisted_at=[-1, 2]).delisted_at.tolist() == [-1, 2] and panel().delisted_at.tolist() == [-1, -1]
     assert panel(delisted_at=[-1.0, 2.0]).delisted_at.dtype == np.int64
     refused("delisted_at['A'] is -2: it must be a bar number >= 0, or -1 for none", delisted_at=[-2, 0])
-    for bad in ([0.5, 1.0], [NAN, 1.0]):
+    for bad in ([0.5, 1.0], [NAN, 1.0], [np.inf, 1.0]):
         refused("delisted_at has dtype float64: it must hold bar numbers, -1 for none", delisted_at=bad)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import gpu_bt as bt
-from gpu_bt.data.panel import as_host
+from gpu_bt.data.arrays import as_host
 
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
 

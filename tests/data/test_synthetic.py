@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpu_bt.data.panel import PRICES, Panel
+from gpu_bt.data.fields import PRICES
+from gpu_bt.data.panel import Panel
 from gpu_bt.data.synthetic import momentum_weights, random_weights, synthetic_universe
 
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fields of a panel in one table: the type of each, the range of its numbers, and what NaN means there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from gpu_bt.data.arrays import first_outside
+from gpu_bt.errors import PanelError
+
+__all__ = ["ASSET_FIELDS", "FIELDS", "MASKS", "PRICES", "PRICE_RANGE", "RATES", "Field"]
+
+PRICES = ("close", "open", "high", "low", "vwap")
+#: Optional panels that are not prices.
+RATES = ("volume", "half_spread", "dividend", "split", "borrow_rate")
+MASKS = ("can_buy", "can_sell")
+#: Fields that are (N,); all others are (T, N).
+ASSET_FIELDS = ("delisted_at", "delisting_return", "lot", "group")
+PRICE_RANGE = (1e-10, 1e12)
+LOT_RANGE = (1e-8, 1e9)
+#: The ends of what is finite and > 0.
+_LEAST = math.ulp(0.0)
+_MOST = float(np.finfo(np.float64).max)
+
+
+def _floats(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype in (np.float64, np.float32) and array.dtype.isnative:
+        return array
+    if array.dtype.kind not in "iufb":
+        raise PanelError(f"{name} has dtype {array.dtype}: it must hold numbers; convert it to float64")
+    return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+
+
+def _doubles(name: str, array: np.ndarray) -> np.ndarray:
+    return _floats(name, array).astype(np.float64) + 0.0  # no negative zero
+
+
+def _flags(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind not in "iuf" or not np.isin(array, (0, 1)).all():
+        raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may trade")
+    return array.astype(np.bool_)
+
+
+def _bars(name: str, array: np.ndarray) -> np.ndarray:
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and np.isfinite(array).all())
+    if not whole or (array != np.rint(array)).any():
+        raise PanelError(f"{name} has dtype {array.dtype}: it must hold bar numbers, -1 for none")
+    return array.astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What a field of a panel may hold.
+
+    typed: (name, array) -> the array in the field's type, or a PanelError.   low, high: closed range of its numbers.
+    rule: what is said of a number outside; "" = nothing is outside.   nan: what NaN means, NaN where it says that the
+    asset does not trade.   zero: 0 is taken beside the range, and NaN is not.   default: of every asset where the field
+    is not given; None = the panel is without it.
+    """
+
+    typed: Callable[[str, np.ndarray], np.ndarray]
+    low: float = -math.inf
+    high: float = math.inf
+    rule: str = ""
+    nan: float = math.nan
+    zero: bool = False
+    default: float | None = None
+
+    def outside(self, array: np.ndarray) -> tuple[int, int] | None:
+        """Row and column of the first number that may not stand there; an array of assets is one row."""
+        if not self.rule:
+            return None
+        if self.zero:
+            array = np.where(array == 0, self.low, np.nan_to_num(array, nan=np.inf))
+        return first_outside(np.atleast_2d(array), self.low, self.high)
+
+    def filled(self, array: np.ndarray) -> np.ndarray:
+        """The array with what NaN means in its place."""
+        if math.isnan(self.nan) or not (missing := np.isnan(array)).any():
+            return array
+        return np.where(missing, array.dtype.type(self.nan), array)
+
+
+_PRICE = Field(_floats, *PRICE_RANGE, "a price must be in [1e-10, 1e12], or NaN where the asset does not trade")
+_RATE = Field(_floats, 0.0, _MOST, "it must be finite and >= 0, or NaN for 0", nan=0.0)
+FIELDS: dict[str, Field] = {
+    **dict.fromkeys(PRICES, _PRICE),
+    **dict.fromkeys(RATES, _RATE),
+    "split": Field(_floats, _LEAST, _MOST, "it must be finite and > 0, or NaN for 1", nan=1.0),
+    **dict.fromkeys(MASKS, Field(_flags)),
+    "delisted_at": Field(_bars, -1, rule="it must be a bar number >= 0, or -1 for none", default=-1),
+    "delisting_return": Field(_doubles, -1.0, _MOST, "it must be >= -1, or NaN for 0", nan=0.0, default=0.0),
+    "lot": Field(_doubles, *LOT_RANGE, "it must be 0 (fractional) or in [1e-08, 1e+09] shares", zero=True),
+    "group": Field(lambda name, array: array),
+}
