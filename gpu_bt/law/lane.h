@@ -45,7 +45,7 @@ struct Lane {
     int seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
     int turn;                // of bt_sum
     char *slots;
-    double *doubles, *hot, *runs, *classes;
+    double *doubles, *hot, *classes;
     int32_t *ints;
     uint8_t *bytes;
     const double *at[BT_FETCHED];
@@ -165,8 +165,7 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
     lane.stride = out->stride;
     lane.turn = 0;
     lane.slots = out->arena + number * out->lane_bytes;
-    lane.runs = (double *)(lane.slots + (in->K + 1) * BT_SLOT);
-    lane.classes = lane.runs + 3 * BT_RUN * in->K;
+    lane.classes = (double *)(lane.slots + (in->K + 1) * BT_SLOT);
     lane.doubles = lane.classes + 2 * BT_CLASSES;
     lane.hot = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
     lane.ints = (int32_t *)(lane.hot + 2 * in->K * lane.stride);

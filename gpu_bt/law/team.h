@@ -66,11 +66,6 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
     }
     return base;
 }
-/* Runs of bars: a warp takes a bar. */
-#define BT_BARS(b, n) for (int b = threadIdx.x >> 5; b < (n); b += blockDim.x >> 5)
-#define BT_EACH_OF_BAR(j, n) for (int j = threadIdx.x & 31; j < (int)(n); j += 32)
-BT_FN double bt_bar_sum(double x) { return bt_warp_sum(x); }
-BT_FN bool bt_bar_first() { return (threadIdx.x & 31) == 0; }
 
 #else
 
@@ -102,10 +97,6 @@ BT_FN int bt_pack(int64_t n, const uint8_t *flags, int32_t *out, int &) {
     }
     return count;
 }
-#define BT_BARS(b, n) for (int b = 0; b < (n); ++b)
-#define BT_EACH_OF_BAR(j, n) BT_EACH(j, n)
-BT_FN double bt_bar_sum(double x) { return x; }
-BT_FN bool bt_bar_first() { return true; }
 
 #endif
 
