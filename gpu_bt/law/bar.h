@@ -17,7 +17,7 @@ BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
     const double change = bt_interest(s.p, s.st.cash, lane.in->days[t]) - fees;
     s.st.cash = s.st.cash + change + 0.0;
     s.row[MONEY_FINANCING] = change + 0.0;
-    return bt_inside(fees, s.limit) && bt_inside(s.st.cash, s.limit);
+    return bt_inside(s.limit, fees, s.st.cash);
 }
 BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
     if (!bt_borrows(lane, s)) return 0.0;
@@ -27,7 +27,8 @@ BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
     double fees = 0;
     BT_SIMD(reduction(+ : fees))
     BT_EACH(j, lane.A) fees += h[j] < 0.0 ? bt_borrow_fee(h[j], m[j], rates ? rates[j] : rate, days, magic) : 0.0;
-    return bt_sum_one(fees, lane.turn);
+    bt_sum(lane.turn, fees);
+    return fees;
 }
 
 /* [S2] Holdings and orders times the ratio; returns what the fractions of lots paid, at the new mark. */
@@ -46,10 +47,9 @@ BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), o);
     }
-    double sums[2] = {fractions, lost};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
-    return sums[0];
+    bt_sum(lane.turn, fractions, lost);
+    s.count[COUNT_ROUNDED_OUT] += (int)lost;
+    return fractions;
 }
 
 /* [S2] Cash dividends, then splits. */
@@ -64,17 +64,14 @@ BT_STEP bool bt_corporate(Lane &lane, Scenario &s, int64_t t) {
             received += x > 0.0 ? x : 0.0;
             paid += x < 0.0 ? -x : 0.0;
         }
-        double sums[2] = {received, paid};
-        bt_sum(sums, lane.turn);
-        received = sums[0];
-        paid = sums[1];
-        if (!bt_inside(received, s.limit) || !bt_inside(paid, s.limit)) return false;
+        bt_sum(lane.turn, received, paid);
+        if (!bt_inside(s.limit, received, paid)) return false;
     }
     if (lane.in->split_bar[t]) fractions = bt_split(lane, s, t);
     s.st.cash = s.st.cash + received - paid + fractions + 0.0;
     s.row[MONEY_DIVIDENDS] = received - paid + 0.0;
     s.row[MONEY_SETTLEMENTS] = fractions + 0.0;
-    return bt_inside(s.st.cash, s.limit);
+    return bt_inside(s.limit, s.st.cash);
 }
 
 /* [S3] Holdings of assets delisted at this bar are paid out at their mark. */
@@ -93,18 +90,17 @@ template <bool FULL> BT_STEP bool bt_settle(Lane &lane, Scenario &s, int64_t t) 
         if (FULL && lane.out->logging && s.o[j] != 0.0) bt_cut(lane, s, t, ORDER_DELISTED, i, s.o[j]);
         s.h[j] = s.o[j] = 0.0;
     }
-    double sums[3] = {received, paid, lost};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_DELISTED] += (int)sums[2];
-    s.st.cash = s.st.cash + sums[0] - sums[1] + 0.0;
-    s.row[MONEY_SETTLEMENTS] += sums[0] - sums[1];
-    return bt_inside(sums[0], s.limit) && bt_inside(sums[1], s.limit) && bt_inside(s.st.cash, s.limit);
+    bt_sum(lane.turn, received, paid, lost);
+    s.count[COUNT_DELISTED] += (int)lost;
+    s.st.cash = s.st.cash + received - paid + 0.0;
+    s.row[MONEY_SETTLEMENTS] += received - paid;
+    return bt_inside(s.limit, received, paid, s.st.cash);
 }
 
 /* [S5] Equity, peak and [S5d] the drawdown stop, from the value of the holdings. */
 BT_STEP bool bt_mark(Scenario &s, int64_t t) {
     const double e = s.equity = s.st.cash + s.longs - s.shorts + 0.0;
-    if (!bt_inside(s.longs, s.limit) || !bt_inside(s.shorts, s.limit) || !bt_inside(e, s.limit)) return false;
+    if (!bt_inside(s.limit, s.longs, s.shorts, e)) return false;
     s.row[MONEY_LONG_VALUE] = s.longs;
     s.row[MONEY_SHORT_VALUE] = -s.shorts + 0.0;
     if (e <= 0.0) {
@@ -128,10 +124,9 @@ BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
         longs += v > 0.0 ? v : 0.0;
         shorts += v > 0.0 ? 0.0 : -v;  // NaN too
     }
-    double sums[2] = {longs, shorts};
-    bt_sum(sums, lane.turn);
-    s.longs = sums[0];
-    s.shorts = sums[1];
+    bt_sum(lane.turn, longs, shorts);
+    s.longs = longs;
+    s.shorts = shorts;
     return bt_mark(s, t);
 }
 
@@ -141,7 +136,7 @@ BT_STEP bool bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
     const double gross = s.longs + s.shorts, e = s.equity, most = s.p->maintenance_margin;
     if (!(e < most * gross)) return false;
     const double f = (e / most) / gross, *whole = BT_OWN(lane, WHOLE);
-    bt_book_pending(lane, s, false);
+    bt_book_pending(lane, s);
     double cancelled = 0, waiting = 0;
     BT_EACH(j, lane.A) {
         cancelled += s.o[j] != 0.0 ? 1.0 : 0.0;
@@ -149,13 +144,12 @@ BT_STEP bool bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
         s.o[j] = bt_call_order(s.h[j], f, whole[j] != 0.0);
         waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
     }
-    double sums[2] = {cancelled, waiting};
-    bt_sum(sums, lane.turn);
+    bt_sum(lane.turn, cancelled, waiting);
     if (s.conditions) bt_drop_conditions(lane, nullptr);
     s.conditions = 0;
     s.called = 1;
-    s.count[COUNT_CANCELLED] += (int)sums[0];
-    s.waiting = (int)sums[1];
+    s.count[COUNT_CANCELLED] += (int)cancelled;
+    s.waiting = (int)waiting;
     bt_set_status(s, STATUS_MARGIN_CALL, t);
     return true;
 }
@@ -203,7 +197,8 @@ template <bool FULL> BT_STEP bool bt_steps_before(Lane &lane, Scenario &s, int64
         if (!bt_settle<FULL>(lane, s, t)) return false;
         double waiting = 0;
         BT_EACH(j, lane.A) waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
-        s.waiting = (int)bt_sum_one(waiting, lane.turn);
+        bt_sum(lane.turn, waiting);
+        s.waiting = (int)waiting;
     }
     if (!s.same_close) {
         if (!bt_fill_and_mark<FULL>(lane, s, t, BT_ALL)) return false;
@@ -240,7 +235,7 @@ template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t
 }
 template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t t, bool good) {
     if (good && bt_steps_after<FULL>(lane, s, t)) {
-        bt_book_pending(lane, s, false);
+        bt_book_pending(lane, s);
         bt_record_bar(lane, s, t);
     } else {  // [Numbers] no row and no fills of this bar; the final holdings are those before it
         s.st.ended = 1;

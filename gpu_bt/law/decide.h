@@ -3,7 +3,7 @@
 #pragma once
 #include "lane.h"
 
-BT_FN bool bt_weights_inside(double x) { return bt_inside(x, BT_LIMIT * BT_WEIGHT_TICK); }
+BT_FN bool bt_weights_inside(double x, double y) { return bt_inside(BT_LIMIT * BT_WEIGHT_TICK, x, y); }
 
 /* [S7] The gross cap: `w` current weights, `W` targets (NaN = none), changed in place. */
 BT_STEP bool bt_cap_gross(Lane &lane, const double *w, double *W, double most) {
@@ -13,12 +13,11 @@ BT_STEP bool bt_cap_gross(Lane &lane, const double *w, double *W, double most) {
         others += W[j] == W[j] ? 0.0 : bt_weight_round(fabs(w[j]));
         wanted += W[j] == W[j] ? bt_weight_round(fabs(W[j])) : 0.0;
     }
-    double sums[2] = {others, wanted};
-    bt_sum(sums, lane.turn);
-    const double gross = sums[0] + sums[1];
-    if (!bt_weights_inside(sums[0]) || !bt_weights_inside(gross)) return false;
+    bt_sum(lane.turn, others, wanted);
+    const double gross = others + wanted;
+    if (!bt_weights_inside(others, gross)) return false;
     if (!(gross > most)) return true;
-    const double f = bt_factor(most - sums[0], gross - sums[0]);
+    const double f = bt_factor(most - others, gross - others);
     BT_SIMD()
     BT_EACH(j, lane.A) W[j] *= f;
     return true;
@@ -32,10 +31,9 @@ BT_STEP bool bt_cap_turnover(Lane &lane, const double *w, double *W, double most
         exits += W[j] == 0.0 ? bt_weight_round(fabs(w[j])) : 0.0;
         moves += W[j] == W[j] ? bt_weight_round(fabs(W[j] - w[j])) : 0.0;
     }
-    double sums[2] = {exits, moves};
-    bt_sum(sums, lane.turn);
-    if (!bt_weights_inside(sums[0]) || !bt_weights_inside(sums[1])) return false;
-    const double out = sums[0] / 2, turnover = sums[1] / 2;
+    bt_sum(lane.turn, exits, moves);
+    if (!bt_weights_inside(exits, moves)) return false;
+    const double out = exits / 2, turnover = moves / 2;
     if (!(turnover > most)) return true;
     const double f = bt_factor(most - out, turnover - out);
     BT_SIMD()
@@ -70,11 +68,10 @@ template <int MODE, bool FILLED> BT_STEP void bt_orders(Lane &lane, Scenario &s,
         asked += x != 0.0 ? 1.0 : 0.0;
         kept += d != 0.0 ? 1.0 : 0.0;
     }
-    double sums[2] = {asked, kept};
-    bt_sum(sums, lane.turn);
+    bt_sum(lane.turn, asked, kept);
     s.pending = 0;
-    s.waiting = (int)sums[1];
-    if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(sums[0] - sums[1]);  // an exit is whole already
+    s.waiting = (int)kept;
+    if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(asked - kept);  // an exit is whole already
 }
 
 /* [S8] The same with limits, gaps, assets without a target, mixed lots, logs: targets in the buffer `target`. */
@@ -104,12 +101,11 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
             if (below) bt_cut(lane, s, t, ORDER_BELOW_MIN, i, d);
         }
     }
-    double sums[4] = {missing, rounded, small, waiting};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_NO_PRICE] += (int)sums[0];
-    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
-    s.count[COUNT_BELOW_MIN] += (int)sums[2];
-    s.waiting = (int)sums[3];
+    bt_sum(lane.turn, missing, rounded, small, waiting);
+    s.count[COUNT_NO_PRICE] += (int)missing;
+    s.count[COUNT_ROUNDED_OUT] += (int)rounded;
+    s.count[COUNT_BELOW_MIN] += (int)small;
+    s.waiting = (int)waiting;
 }
 
 /* [S3] Targets that a delisting turned to NaN. */
@@ -123,7 +119,8 @@ template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int
         lost += 1.0;
         if (FULL && lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, in.off_asset[e], 0.0);
     }
-    s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
+    bt_sum(lane.turn, lost);
+    s.count[COUNT_DELISTED] += (int)lost;
 }
 
 /* [S6] A row that a strategy gave, of weights or of direct orders: NaN from an asset's delisting on, counted. */
@@ -139,7 +136,8 @@ BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *giv
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, i, 0.0);
     }
-    s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
+    bt_sum(lane.turn, lost);
+    s.count[COUNT_DELISTED] += (int)lost;
 }
 
 /* [S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders. */
@@ -167,12 +165,11 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
         waiting += o[j] != 0.0 ? 1.0 : 0.0;
         conditions += (limit[j] == limit[j]) | (stop[j] == stop[j]) ? 1.0 : 0.0;
     }
-    double sums[4] = {missing, rounded, waiting, conditions};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_NO_PRICE] += (int)sums[0];
-    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
-    s.waiting = (int)sums[2];
-    s.conditions = sums[3] > 0.0;
+    bt_sum(lane.turn, missing, rounded, waiting, conditions);
+    s.count[COUNT_NO_PRICE] += (int)missing;
+    s.count[COUNT_ROUNDED_OUT] += (int)rounded;
+    s.waiting = (int)waiting;
+    s.conditions = conditions > 0.0;
 }
 
 /* Orders that [S8] placed for targets, and those of [S5d], have no limit or stop. */
@@ -191,7 +188,8 @@ BT_STEP void bt_close_all(Lane &lane, Scenario &s) {
         o[j] = -h[j] + 0.0;
         waiting += h[j] != 0.0 ? 1.0 : 0.0;
     }
-    s.waiting = (int)bt_sum_one(waiting, lane.turn);
+    bt_sum(lane.turn, waiting);
+    s.waiting = (int)waiting;
     if (s.conditions) bt_drop_conditions(lane, nullptr);
     s.conditions = 0;
 }
@@ -201,7 +199,7 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
 /* [S6] What a strategy decided: targets as a row of weights, then direct orders. */
 template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
-    bt_book_pending(lane, s, true);
+    bt_book_pending(lane, s);
     if (call.weights) {
         double *row = BT_OWN(lane, WEIGHT);
         const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
@@ -211,10 +209,9 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
             any += row[j] == row[j] ? 1.0 : 0.0;
             unclear += (row[j] != row[j]) | ((row[j] != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
         }
-        double sums[2] = {any, unclear};
-        bt_sum(sums, lane.turn);
-        lane.seen_target = sums[0] > 0.0;
-        lane.clear = sums[1] == 0.0;
+        bt_sum(lane.turn, any, unclear);
+        lane.seen_target = any > 0.0;
+        lane.clear = unclear == 0.0;
         lane.at[BUFFER_DOUBLE_WEIGHT] = row;
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
         if (s.conditions) bt_drop_conditions(lane, row);
@@ -226,7 +223,7 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
 /* [S6] Replace the orders of a scenario whose decision is due, or that a drawdown has stopped. */
 template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) {
     if (s.stop) {
-        bt_book_pending(lane, s, false);
+        bt_book_pending(lane, s);
         bt_close_all(lane, s);
         return true;
     }
@@ -252,7 +249,7 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
             s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
         return true;
     }
-    bt_book_pending(lane, s, true);
+    bt_book_pending(lane, s);
     double *target = BT_OWN(lane, TARGET);
     BT_SIMD()
     BT_EACH(j, lane.A) target[j] = W[j];

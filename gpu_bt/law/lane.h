@@ -174,20 +174,25 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
     bt_forget_rows(lane);
     return lane;
 }
-/* [S4] 4. `keep`: the bar may still end in LEDGER_OVERFLOW, so the holdings before it are kept. */
-BT_FN void bt_book_pending(Lane &lane, Scenario &s, bool keep) {
-    if (!s.pending) return;
-    s.pending = 0;
-    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD);
-    if (keep && !s.saved) {
-        BT_EACH(j, lane.A) old[j] = h[j];
-        s.saved = 1;
-    }
-    BT_SIMD()
+/* [S4] 4. Book the fills q, and what stays working. */
+BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *left) {
+    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD), waiting = 0;
+    const bool keep_old = !s.saved;
+    BT_SIMD(reduction(+ : waiting))
     BT_EACH(j, lane.A) {
-        h[j] = h[j] + o[j];
-        o[j] = 0.0;
+        old[j] = keep_old ? h[j] : old[j];
+        h[j] = h[j] + q[j];
+        o[j] = left[j];
+        waiting += left[j] != 0.0 ? 1.0 : 0.0;
     }
+    bt_sum(lane.turn, waiting);
+    s.saved = 1;
+    s.pending = 0;
+    s.waiting = (int)waiting;
+}
+/* Where [S4] has filled every order whole, and left the booking to the decision. */
+BT_FN void bt_book_pending(Lane &lane, Scenario &s) {
+    if (s.pending) bt_book(lane, s, s.o, BT_OWN(lane, ZERO));
 }
 
 BT_FN void bt_load(const Lane &lane, Scenario &s, int k) {
@@ -315,11 +320,10 @@ BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
         BT_SIMD(reduction(+ : any))
         BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
     }
-    double sums[3] = {any, names, unclear};
-    bt_sum(sums, lane.turn);
-    lane.seen_target = sums[0] > 0.0;
-    lane.clear = sums[2] == 0.0;
-    if (lane.dense && sums[1] > BT_DENSE * N) {
+    bt_sum(lane.turn, any, names, unclear);
+    lane.seen_target = any > 0.0;
+    lane.clear = unclear == 0.0;
+    if (lane.dense && names > BT_DENSE * N) {
         lane.at[BUFFER_DOUBLE_WEIGHT] = row;
         return;
     }
@@ -335,5 +339,6 @@ BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
         unclear += (w != w) | ((w != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
     }
     lane.at[BUFFER_DOUBLE_WEIGHT] = weight;
-    lane.clear = bt_sum_one(unclear, lane.turn) == 0.0;
+    bt_sum(lane.turn, unclear);
+    lane.clear = unclear == 0.0;
 }

@@ -42,7 +42,8 @@ BT_STEP void bt_enter(Lane &lane, Scenario &s, int k) {
         s.o[i] = orders[i];
         waiting += orders[i] != 0.0 ? 1.0 : 0.0;
     }
-    s.waiting = (int)bt_sum_one(waiting, lane.turn);
+    bt_sum(lane.turn, waiting);
+    s.waiting = (int)waiting;
     bt_store(lane, s, k);
 }
 BT_STEP void bt_begin(Lane &lane, Scenario &s) {
@@ -106,7 +107,7 @@ template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
     }
     if (!s.st.ended) {
         s.open = bt_open_bar<FULL>(lane, s, t) ? 1 : 2;
-        if (s.open == 1) bt_book_pending(lane, s, true);
+        if (s.open == 1) bt_book_pending(lane, s);
     }
     if (!bt_first()) return;
     double *book = lane.out->book;
