@@ -130,28 +130,22 @@ BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
     return bt_mark(s, t);
 }
 
-/* [S5m] True where the scenario is called; its orders are made. */
-BT_STEP bool bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
-    if (!s.margin || s.stop || s.st.ended) return false;
-    const double gross = s.longs + s.shorts, e = s.equity, most = s.p->maintenance_margin;
-    if (!(e < most * gross)) return false;
-    const double f = (e / most) / gross, *whole = BT_OWN(lane, WHOLE);
-    bt_book_pending(lane, s);
-    double cancelled = 0, waiting = 0;
+/* [S5m] */
+BT_FN bool bt_is_called(const Scenario &s) {
+    return s.margin && !s.stop && !s.st.ended && s.equity < s.p->maintenance_margin * (s.longs + s.shorts);
+}
+BT_STEP void bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
+    if (!bt_is_called(s)) return;
+    double cancelled = 0;
     BT_EACH(j, lane.A) {
         cancelled += s.o[j] != 0.0 ? 1.0 : 0.0;
         if (lane.out->logging && s.o[j] != 0.0) bt_cut(lane, s, t, ORDER_CANCELLED, bt_asset(lane, j), s.o[j]);
-        s.o[j] = bt_call_order(s.h[j], f, whole[j] != 0.0);
-        waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
     }
-    bt_sum(lane.turn, cancelled, waiting);
-    if (s.conditions) bt_drop_conditions(lane, nullptr);
-    s.conditions = 0;
-    s.called = 1;
+    bt_sum(lane.turn, cancelled);
     s.count[COUNT_CANCELLED] += (int)cancelled;
-    s.waiting = (int)waiting;
+    bt_sell_all(lane, s, (s.equity / s.p->maintenance_margin) / (s.longs + s.shorts));
+    s.called = 1;
     bt_set_status(s, STATUS_MARGIN_CALL, t);
-    return true;
 }
 
 /* Holdings or orders of all N assets, times `unit` where given. */
@@ -163,6 +157,11 @@ BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *
         out[i] = j < 0 ? 0.0 : (unit ? x[j] * unit[i] : x[j]) + 0.0;
     }
     bt_sync();
+}
+
+BT_STEP void bt_hand_over(Lane &lane, const Scenario &s) {
+    bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
+    bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
 }
 
 /* [S9] */
@@ -186,26 +185,38 @@ BT_STEP void bt_blank(Scenario &s) {
 
 template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
     if (!s.waiting) return bt_value(lane, s, t);
-    return bt_fill_orders<FULL>(lane, s, t, part) && bt_mark(s, t);
+    if (!bt_fill_orders<FULL>(lane, s, t, part) || !bt_mark(s, t)) return false;
+    const bool decides = lane.in->due[t] && lane.seen_target && !s.same_close && !s.stop && !s.st.ended && !bt_is_called(s);
+    if (s.pending && !(decides && bt_is_simple<FULL>(lane, s))) bt_book(lane, s, s.o, BT_OWN(lane, ZERO));
+    return true;
 }
 
-/* The bar up to its decision. */
-template <bool FULL> BT_STEP bool bt_steps_before(Lane &lane, Scenario &s, int64_t t, bool events) {
+/* A bar of one scenario up to its decision; false on LEDGER_OVERFLOW, which the second half records. */
+template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t) {
+    const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1];
+    bt_blank(s);
+    s.saved = events;
+    s.called = 0;
+    if (FULL && lane.out->logging) {
+        bt_sync();
+        s.fills_at = (int32_t)lane.out->logged[2 * lane.number];
+        s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
+        bt_sync();
+    }
+    double *old = BT_OWN(lane, OLD), waiting = 0;
+    if (events) BT_EACH(j, lane.A) old[j] = s.h[j];
     if (!bt_finance(lane, s, t, FULL ? bt_fees(lane, s, t) : 0.0)) return false;
     if (events) {
         if (FULL && !bt_corporate(lane, s, t)) return false;
         if (!bt_settle<FULL>(lane, s, t)) return false;
-        double waiting = 0;
         BT_EACH(j, lane.A) waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
         bt_sum(lane.turn, waiting);
         s.waiting = (int)waiting;
     }
-    if (!s.same_close) {
-        if (!bt_fill_and_mark<FULL>(lane, s, t, BT_ALL)) return false;
-        if (FULL) bt_margin_call(lane, s, t);
-        return true;
-    }
-    return FULL && s.conditions ? bt_fill_and_mark<FULL>(lane, s, t, BT_CONDITIONAL) : bt_value(lane, s, t);
+    if (s.same_close) return FULL && s.conditions ? bt_fill_and_mark<FULL>(lane, s, t, BT_CONDITIONAL) : bt_value(lane, s, t);
+    if (!bt_fill_and_mark<FULL>(lane, s, t, BT_ALL)) return false;
+    if (FULL) bt_margin_call(lane, s, t);
+    return true;
 }
 /* The decision, and what follows it. */
 template <bool FULL> BT_STEP bool bt_steps_after(Lane &lane, Scenario &s, int64_t t) {
@@ -216,30 +227,11 @@ template <bool FULL> BT_STEP bool bt_steps_after(Lane &lane, Scenario &s, int64_
     if (FULL) bt_margin_call(lane, s, t);
     return true;
 }
-
-/* The first half of a bar of one scenario; false on LEDGER_OVERFLOW, after which the second half only records it. */
-template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t) {
-    const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1], logging = FULL && lane.out->logging;
-    bt_blank(s);
-    s.saved = events;
-    s.called = 0;
-    if (logging) {
-        bt_sync();
-        s.fills_at = (int32_t)lane.out->logged[2 * lane.number];
-        s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
-        bt_sync();
-    }
-    double *old = BT_OWN(lane, OLD);
-    if (events) BT_EACH(j, lane.A) old[j] = s.h[j];
-    return bt_steps_before<FULL>(lane, s, t, events);
-}
 template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t t, bool good) {
     if (good && bt_steps_after<FULL>(lane, s, t)) {
-        bt_book_pending(lane, s);
         bt_record_bar(lane, s, t);
     } else {  // [Numbers] no row and no fills of this bar; the final holdings are those before it
         s.st.ended = 1;
-        s.pending = 0;  // never booked
         bt_set_status(s, STATUS_LEDGER_OVERFLOW, t);
         bt_sync();
         if (FULL && lane.out->logging && bt_first()) {
@@ -249,10 +241,7 @@ template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t 
         const double *old = BT_OWN(lane, OLD);
         if (s.saved) BT_EACH(j, lane.A) s.h[j] = old[j];
     }
-    if (s.st.ended) {
-        bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
-        bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
-    }
+    if (s.st.ended) bt_hand_over(lane, s);
 }
 template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
     bt_close_bar<FULL>(lane, s, t, bt_open_bar<FULL>(lane, s, t));

@@ -56,14 +56,15 @@ BT_STEP bool bt_limit(Lane &lane, const Scenario &s, int64_t t) {
 }
 
 /* [S8] Orders where every asset has a target and a price and no limit is on. MODE: 0 toward zero, 1 nearest, 2 exact.
- * FILLED: the orders of before have filled whole and are booked here, [S4] 4. */
-template <int MODE, bool FILLED> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
+ * Orders of before that are `pending` are booked here, [S4] 4. */
+template <int MODE> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
+    const double *filled = s.pending ? s.o : BT_OWN(lane, ZERO);
     double asked = 0, kept = 0, *h = s.h, *o = s.o;
     BT_SIMD(reduction(+ : asked, kept))
     BT_EACH(j, lane.A) {
-        const double held = FILLED ? h[j] + o[j] : h[j], x = bt_wanted(scale, w[j], u[j], held);
+        const double held = h[j] + filled[j], x = bt_wanted(scale, w[j], u[j], held);
         const double d = MODE == 2 ? x + 0.0 : bt_order(x, MODE);
-        if (FILLED) h[j] = held;
+        h[j] = held;
         o[j] = d;
         asked += x != 0.0 ? 1.0 : 0.0;
         kept += d != 0.0 ? 1.0 : 0.0;
@@ -172,34 +173,43 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
     s.conditions = conditions > 0.0;
 }
 
-/* Orders that [S8] placed for targets, and those of [S5d], have no limit or stop. */
-BT_STEP void bt_drop_conditions(Lane &lane, const double *target) {
+/* Orders that [S8] placed for targets, all where `target` is null, have no limit or stop. */
+BT_STEP void bt_drop_conditions(Lane &lane, Scenario &s, const double *target) {
+    if (!s.conditions) return;
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(j, lane.A)
         if (!target || target[j] == target[j]) limit[j] = stop[j] = nan("");
+    s.conditions = target != nullptr;
 }
 
-/* [S5d] Targets of 0 for every asset, without the limits. */
-BT_STEP void bt_close_all(Lane &lane, Scenario &s) {
+/* [S5m] Of every holding all but the share f is sold; [S5d] with f = 0, targets of 0 without the limits. */
+BT_STEP void bt_sell_all(Lane &lane, Scenario &s, double f) {
+    const double *h = s.h, *whole = BT_OWN(lane, WHOLE);
     double *o = s.o, waiting = 0;
-    const double *h = s.h;
     BT_SIMD(reduction(+ : waiting))
     BT_EACH(j, lane.A) {
-        o[j] = -h[j] + 0.0;
-        waiting += h[j] != 0.0 ? 1.0 : 0.0;
+        o[j] = bt_call_order(h[j], f, whole[j] != 0.0);
+        waiting += o[j] != 0.0 ? 1.0 : 0.0;
     }
     bt_sum(lane.turn, waiting);
     s.waiting = (int)waiting;
-    if (s.conditions) bt_drop_conditions(lane, nullptr);
-    s.conditions = 0;
+    bt_drop_conditions(lane, s, nullptr);
 }
 
+template <bool FULL> BT_FN bool bt_is_limited(const Scenario &s) {
+    const bt_params &p = *s.p;
+    return FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);
+}
+/* Whether bt_orders can do [S7] [S8] of the row at hand. */
+template <bool FULL> BT_FN bool bt_is_simple(const Lane &lane, const Scenario &s) {
+    const bool plain = !FULL || (s.p->min_trade_value == 0.0 && !lane.out->logging);
+    return plain && lane.clear && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
+}
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
 
 /* [S6] What a strategy decided: targets as a row of weights, then direct orders. */
 template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
-    bt_book_pending(lane, s);
     if (call.weights) {
         double *row = BT_OWN(lane, WEIGHT);
         const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
@@ -214,7 +224,7 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
         lane.clear = unclear == 0.0;
         lane.at[BUFFER_DOUBLE_WEIGHT] = row;
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
-        if (s.conditions) bt_drop_conditions(lane, row);
+        bt_drop_conditions(lane, s, row);
     }
     if (call.lots) bt_direct(lane, s, t);
     return true;
@@ -223,8 +233,7 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
 /* [S6] Replace the orders of a scenario whose decision is due, or that a drawdown has stopped. */
 template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) {
     if (s.stop) {
-        bt_book_pending(lane, s);
-        bt_close_all(lane, s);
+        bt_sell_all(lane, s, 0.0);
         return true;
     }
     if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
@@ -235,25 +244,21 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
 
 /* [S7] [S8] The orders for the row of weights at hand. */
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) {
-    const bt_params &p = *s.p;
-    const double scale = s.equity * (1.0 - p.cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
-    const bool limits = FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);
-    const bool uniform = lane.in->all_whole || lane.in->none_whole;
-    if (lane.clear && uniform && !limits && !(FULL && (p.min_trade_value != 0.0 || lane.out->logging))) {
+    const double scale = s.equity * (1.0 - s.p->cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
+    if (bt_is_simple<FULL>(lane, s)) {
         const double *u = bt_inverse(lane, t);
         if (lane.in->none_whole)
-            s.pending ? bt_orders<2, true>(lane, s, scale, W, u) : bt_orders<2, false>(lane, s, scale, W, u);
-        else if (p.rounding == ROUNDING_NEAREST)
-            s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
+            bt_orders<2>(lane, s, scale, W, u);
+        else if (s.p->rounding == ROUNDING_NEAREST)
+            bt_orders<1>(lane, s, scale, W, u);
         else
-            s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
+            bt_orders<0>(lane, s, scale, W, u);
         return true;
     }
-    bt_book_pending(lane, s);
     double *target = BT_OWN(lane, TARGET);
     BT_SIMD()
     BT_EACH(j, lane.A) target[j] = W[j];
-    if (limits && !bt_limit(lane, s, t)) return false;
+    if (bt_is_limited<FULL>(s) && !bt_limit(lane, s, t)) return false;
     if (FULL && lane.out->logging)
         bt_orders_each<true>(lane, s, t, scale);
     else

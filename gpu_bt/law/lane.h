@@ -17,7 +17,7 @@ struct Scenario {
     int32_t count[COUNT_COUNT];
     int32_t waiting;              // how many orders are not 0
     int32_t stop;                 // [S5d] has been seen
-    int32_t pending;              // all of `o` has filled, and is still to be booked into `h`
+    int32_t pending;              // all of `o` has filled; bt_orders, which comes next, books it into `h`
     int32_t saved;                // the holdings before this bar are in the buffer `old`
     int32_t open;                 // the first half of a bar is over
     int32_t called;               // [S5m] has made the orders of this bar
@@ -190,11 +190,6 @@ BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *lef
     s.pending = 0;
     s.waiting = (int)waiting;
 }
-/* Where [S4] has filled every order whole, and left the booking to the decision. */
-BT_FN void bt_book_pending(Lane &lane, Scenario &s) {
-    if (s.pending) bt_book(lane, s, s.o, BT_OWN(lane, ZERO));
-}
-
 BT_FN void bt_load(const Lane &lane, Scenario &s, int k) {
     s = *(const Scenario *)(lane.slots + (k + 1) * BT_SLOT);
     s.h = lane.hot + 2 * k * lane.stride;

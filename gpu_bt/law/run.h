@@ -51,7 +51,7 @@ BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.dense = 1;
     lane.seen_target = lane.clear = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
-    double *tie = BT_OWN(lane, TIE);
+    double *tie = BT_OWN(lane, TIE), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(i, lane.N) {
         BT_INT(lane, COLUMN)[i] = BT_INT(lane, POSITION)[i] = (int32_t)i;
         unit[i] = lane.in->unit[i];
@@ -59,9 +59,9 @@ BT_STEP void bt_begin(Lane &lane, Scenario &s) {
         tie[i] = lane.in->tie[i];
         one[i] = 1.0;
         zero[i] = 0.0;
+        limit[i] = stop[i] = nan("");
     }
     BT_EACH(i, lane.stride) BT_BYTE(lane, WANT)[i] = 0;
-    bt_drop_conditions(lane, nullptr);
     for (int k = 0; k < lane.in->K; ++k) bt_enter(lane, s, k);
     if (!lane.in->callback) bt_recolumn(lane);  // a strategy may name any asset, and sees all
 }
@@ -85,10 +85,7 @@ BT_STEP void bt_leave(Lane &lane, Scenario &s, int64_t t) {
     for (int k = 0; k < lane.in->K; ++k) {
         if (many) bt_load(lane, s, k);
         if (bt_first()) lane.out->state[s.id] = s.st;
-        if (!s.st.ended && lane.call->last) {
-            bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
-            bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
-        }
+        if (!s.st.ended && lane.call->last) bt_hand_over(lane, s);
         if (!many) bt_store(lane, s, k);
     }
     bt_move_hot(lane, true);
@@ -105,10 +102,7 @@ template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
         s.open = 0;
         return;
     }
-    if (!s.st.ended) {
-        s.open = bt_open_bar<FULL>(lane, s, t) ? 1 : 2;
-        if (s.open == 1) bt_book_pending(lane, s);
-    }
+    if (!s.st.ended) s.open = bt_open_bar<FULL>(lane, s, t) ? 1 : 2;
     if (!bt_first()) return;
     double *book = lane.out->book;
     book[0] = s.st.cash;
