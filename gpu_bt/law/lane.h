@@ -32,18 +32,16 @@ struct Scenario {
 static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 
 struct Kept { /* of a lane from call to call */
-    int64_t t, begun;
-    int32_t A, dense, seen_target, clear;
+    int32_t begun, A, dense;
+    int32_t seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
 };
 
-struct Lane {
+struct Lane : Kept {
+    const bt_launch *call;
     const bt_rows *in;
     const bt_record *out;
     int64_t N, stride, number;
-    int A, dense;
-    const bt_launch *call;
-    int seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
-    int turn;                // of bt_sum
+    int turn;  // of bt_sum
     char *slots;
     double *doubles, *hot, *classes;
     int32_t *ints;
@@ -154,23 +152,23 @@ BT_FN void bt_forget_rows(Lane &lane) {
 
 /* The arena of a lane: slots, then doubles, ints, bytes. `shared` is where holdings and orders go, null for the arena. */
 BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
-    const bt_rows *in = call->rows + number;
     const bt_record *out = call->record;
     Lane lane;
-    lane.in = in;
+    lane.call = call;
+    lane.in = call->rows + number;
     lane.out = out;
     lane.number = number;
-    lane.call = call;
-    lane.N = in->N;
+    lane.N = lane.in->N;
     lane.stride = out->stride;
     lane.turn = 0;
     lane.slots = out->arena + number * out->lane_bytes;
-    lane.classes = (double *)(lane.slots + (in->K + 1) * BT_SLOT);
+    lane.classes = (double *)(lane.slots + (lane.in->K + 1) * BT_SLOT);
     lane.doubles = lane.classes + 2 * BT_CLASSES;
     lane.hot = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
-    lane.ints = (int32_t *)(lane.hot + 2 * in->K * lane.stride);
+    lane.ints = (int32_t *)(lane.hot + 2 * lane.in->K * lane.stride);
     lane.bytes = (uint8_t *)(lane.ints + BUFFER_INT32_T_COUNT * lane.stride);
     if (shared) lane.hot = shared;
+    static_cast<Kept &>(lane) = *(const Kept *)lane.slots;
     bt_forget_rows(lane);
     return lane;
 }
@@ -190,17 +188,25 @@ BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *lef
     s.pending = 0;
     s.waiting = (int)waiting;
 }
-BT_FN void bt_load(const Lane &lane, Scenario &s, int k) {
-    s = *(const Scenario *)(lane.slots + (k + 1) * BT_SLOT);
-    s.h = lane.hot + 2 * k * lane.stride;
-    s.o = s.h + lane.stride;
+/* Scenario k at hand: a device's threads each keep a copy, `own`, and the first puts it back; the host works on the slot. */
+BT_FN Scenario *bt_slot(const Lane &lane, int k) { return (Scenario *)(lane.slots + (k + 1) * BT_SLOT); }
+#ifdef __CUDACC__
+BT_FN Scenario &bt_load(const Lane &lane, Scenario &own, int k) {
+    own = *bt_slot(lane, k);
+    own.h = lane.hot + 2 * k * lane.stride;
+    own.o = own.h + lane.stride;
+    return own;
 }
 BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) {
     bt_sync();  // the others have loaded what is overwritten
-    if (bt_first()) *(Scenario *)(lane.slots + (k + 1) * BT_SLOT) = s;
+    if (bt_first()) *bt_slot(lane, k) = s;
     bt_sync();
 }
-BT_FN bool bt_running(const Lane &lane, int k) { return !((const Scenario *)(lane.slots + (k + 1) * BT_SLOT))->st.ended; }
+#else
+BT_FN Scenario &bt_load(const Lane &lane, Scenario &, int k) { return *bt_slot(lane, k); }
+BT_FN void bt_store(const Lane &, const Scenario &, int) {}
+#endif
+BT_FN bool bt_running(const Lane &lane, int k) { return !bt_slot(lane, k)->st.ended; }
 #define BT_HELD(lane, k) ((lane).hot + 2 * (k) * (lane).stride)
 
 /* Part of an order that did not fill, into the log of cuts; counts are formed by sums. */

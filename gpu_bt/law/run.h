@@ -3,13 +3,12 @@
 #pragma once
 #include "bar.h"
 
-/* Bar t of every scenario; whether one goes on. A lane with one scenario keeps it at hand; one with more takes each from
- * its slot and puts it back. */
-template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &s, int64_t t) {
+/* Bar t of every scenario; whether one goes on. The only scenario of a lane stays at hand. */
+template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &own, int64_t t) {
     const bool many = lane.in->K > 1;
     bool running = false;
     for (int k = 0; k < lane.in->K; ++k) {
-        if (many) bt_load(lane, s, k);
+        Scenario &s = many ? bt_load(lane, own, k) : own;
         if (s.st.ended) continue;  // nothing to put back
         bt_bar<FULL>(lane, s, t);
         running |= !s.st.ended;
@@ -19,7 +18,8 @@ template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &s, int64_
 }
 
 /* A scenario as it enters its first bar. */
-BT_STEP void bt_enter(Lane &lane, Scenario &s, int k) {
+BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
+    Scenario &s = bt_load(lane, own, k);
     const int64_t id = lane.in->members[k], N = lane.N;
     const double *held = lane.out->holdings + id * N, *orders = lane.out->orders + id * N;
     s.id = (int32_t)id;
@@ -47,8 +47,8 @@ BT_STEP void bt_enter(Lane &lane, Scenario &s, int k) {
     bt_store(lane, s, k);
 }
 BT_STEP void bt_begin(Lane &lane, Scenario &s) {
+    lane.begun = lane.dense = 1;
     lane.A = (int)lane.N;
-    lane.dense = 1;
     lane.seen_target = lane.clear = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
     double *tie = BT_OWN(lane, TIE), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
@@ -80,19 +80,14 @@ BT_STEP void bt_move_hot(Lane &lane, bool out) {
         BT_EACH(j, lane.A) (out ? there : here)[j] = (out ? here : there)[j];
     }
 }
-BT_STEP void bt_leave(Lane &lane, Scenario &s, int64_t t) {
-    const bool many = lane.in->K > 1;
+BT_STEP void bt_leave(Lane &lane, Scenario &own) {
     for (int k = 0; k < lane.in->K; ++k) {
-        if (many) bt_load(lane, s, k);
+        const Scenario &s = bt_load(lane, own, k);
         if (bt_first()) lane.out->state[s.id] = s.st;
         if (!s.st.ended && lane.call->last) bt_hand_over(lane, s);
-        if (!many) bt_store(lane, s, k);
     }
     bt_move_hot(lane, true);
-    if (bt_first()) {
-        const Kept now = {t, 1, lane.A, lane.dense, lane.seen_target, lane.clear};
-        *(Kept *)lane.slots = now;
-    }
+    if (bt_first()) *(Kept *)lane.slots = lane;
 }
 
 /* Half a bar of a callback run, which has one scenario. A LEDGER_OVERFLOW of the first half is recorded by the second. */
@@ -115,26 +110,19 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
     Lane lane = bt_lane(call, number, shared);
     const bt_rows *in = lane.in;
     const int64_t t0 = call->t0, t1 = call->t1;
-    const Kept kept = *(const Kept *)lane.slots;
-    Scenario s;
+    Scenario own;
     bt_sync();
-    if (!kept.begun) {
-        bt_begin(lane, s);
-    } else {
-        lane.A = kept.A;
-        lane.dense = kept.dense;
-        lane.seen_target = kept.seen_target;
-        lane.clear = kept.clear;
+    if (lane.begun)
         bt_move_hot(lane, false);
-    }
-    if (in->K == 1) bt_load(lane, s, 0);
-    if (FULL && call->phase != PHASE_BARS) {
-        bt_half<FULL>(lane, s, t0);
-        bt_leave(lane, s, t1);
-        return;
-    }
+    else
+        bt_begin(lane, own);
+    Scenario &s = bt_load(lane, own, 0);
     bool running = false;
     for (int k = 0; k < in->K; ++k) running |= bt_running(lane, k);
+    if (FULL && call->phase != PHASE_BARS) {
+        bt_half<FULL>(lane, s, t0);
+        running = false;
+    }
     for (int64_t t = t0; t < t1 && running; ++t) {
         if (in->due[t])
             bt_read_weights(lane, t);
@@ -142,5 +130,6 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
             bt_drop_idle(lane);
         running = bt_bars_of_all<FULL>(lane, s, t);
     }
-    bt_leave(lane, s, t1);
+    if (in->K == 1) bt_store(lane, s, 0);
+    bt_leave(lane, own);
 }
