@@ -183,11 +183,16 @@ BT_STEP void bt_blank(Scenario &s) {
     for (int c = 0; c < COUNT_COUNT; ++c) s.count[c] = 0;
 }
 
+/* [S4] [S5] Orders that follow at once book what has filled whole. */
 template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
     if (!s.waiting) return bt_value(lane, s, t);
-    if (!bt_fill_orders<FULL>(lane, s, t, part) || !bt_mark(s, t)) return false;
+    const Filled fill = bt_fill_orders<FULL>(lane, s, t, part);
+    if (!fill.q || !bt_mark(s, t)) return false;
     const bool decides = lane.in->due[t] && lane.seen_target && !s.same_close && !s.stop && !s.st.ended && !bt_is_called(s);
-    if (s.pending && !(decides && bt_is_simple<FULL>(lane, s))) bt_book(lane, s, s.o, BT_OWN(lane, ZERO));
+    s.pending = decides && fill.q == s.o && bt_is_simple<FULL>(lane, s);
+    if (s.pending) return true;
+    if (FULL && (s.conditions || bt_is_limited<FULL>(s))) bt_keep_old(lane, s);  // [S4] or [S7] may overflow yet
+    bt_book(lane, s, fill);
     return true;
 }
 
@@ -195,20 +200,19 @@ template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int6
 template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t) {
     const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1];
     bt_blank(s);
-    s.saved = events;
-    s.called = 0;
+    s.saved = s.called = 0;
     if (FULL && lane.out->logging) {
         bt_sync();
         s.fills_at = (int32_t)lane.out->logged[2 * lane.number];
         s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
         bt_sync();
     }
-    double *old = BT_OWN(lane, OLD), waiting = 0;
-    if (events) BT_EACH(j, lane.A) old[j] = s.h[j];
+    if (events) bt_keep_old(lane, s);
     if (!bt_finance(lane, s, t, FULL ? bt_fees(lane, s, t) : 0.0)) return false;
     if (events) {
         if (FULL && !bt_corporate(lane, s, t)) return false;
         if (!bt_settle<FULL>(lane, s, t)) return false;
+        double waiting = 0;
         BT_EACH(j, lane.A) waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
         bt_sum(lane.turn, waiting);
         s.waiting = (int)waiting;

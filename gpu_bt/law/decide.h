@@ -57,14 +57,13 @@ BT_STEP bool bt_limit(Lane &lane, const Scenario &s, int64_t t) {
 
 /* [S8] Orders where every asset has a target and a price and no limit is on. MODE: 0 toward zero, 1 nearest, 2 exact.
  * Orders of before that are `pending` are booked here, [S4] 4. */
-template <int MODE> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
-    const double *filled = s.pending ? s.o : BT_OWN(lane, ZERO);
+template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
     double asked = 0, kept = 0, *h = s.h, *o = s.o;
     BT_SIMD(reduction(+ : asked, kept))
     BT_EACH(j, lane.A) {
-        const double held = h[j] + filled[j], x = bt_wanted(scale, w[j], u[j], held);
+        const double held = PENDING ? h[j] + o[j] : h[j], x = bt_wanted(scale, w[j], u[j], held);
         const double d = MODE == 2 ? x + 0.0 : bt_order(x, MODE);
-        h[j] = held;
+        if (PENDING) h[j] = held;
         o[j] = d;
         asked += x != 0.0 ? 1.0 : 0.0;
         kept += d != 0.0 ? 1.0 : 0.0;
@@ -248,11 +247,11 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
     if (bt_is_simple<FULL>(lane, s)) {
         const double *u = bt_inverse(lane, t);
         if (lane.in->none_whole)
-            bt_orders<2>(lane, s, scale, W, u);
+            s.pending ? bt_orders<2, true>(lane, s, scale, W, u) : bt_orders<2, false>(lane, s, scale, W, u);
         else if (s.p->rounding == ROUNDING_NEAREST)
-            bt_orders<1>(lane, s, scale, W, u);
+            s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
         else
-            bt_orders<0>(lane, s, scale, W, u);
+            s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
         return true;
     }
     double *target = BT_OWN(lane, TARGET);

@@ -257,27 +257,43 @@ BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double
     }
 }
 
-/* [S4] Fill what can fill at bar t, book it, and leave working or cancel the rest; marks the holdings [S5]. `whole`:
- * bt_all_fill. */
-template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool whole, int part) {
+struct Filled { /* what fills, and what stays working; `q` is null on LEDGER_OVERFLOW */
+    const double *q, *left;
+};
+/* [S4] 4. */
+BT_STEP void bt_book(Lane &lane, Scenario &s, const Filled &fill) {
+    const double *q = fill.q, *left = fill.left;
+    double *h = s.h, *o = s.o, waiting = 0;
+    BT_SIMD(reduction(+ : waiting))
+    BT_EACH(j, lane.A) {
+        h[j] = h[j] + q[j];
+        o[j] = left[j];
+        waiting += left[j] != 0.0 ? 1.0 : 0.0;
+    }
+    bt_sum(lane.turn, waiting);
+    s.waiting = (int)waiting;
+}
+
+/* [S4] What fills at bar t, and its money; marks the holdings after it [S5]. `entire`: bt_all_fill. */
+template <bool FULL, bool LOG> BT_STEP Filled bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool entire, int part) {
     const bool path = FULL && s.conditions && part != BT_OTHERS, margin = FULL && s.margin;
     const Costs c = bt_costs<FULL>(lane, s, t, path);
     const double *q = s.o, before = s.st.cash;
     bool any = true, again = true;
     Flows sum;
     while (again) {
-        if (!whole) any = bt_match<FULL, LOG>(lane, s, t, c.F, part);
-        if (!whole) q = BT_OWN(lane, FILL);
-        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c, s.same_close && part != BT_CONDITIONAL)) return false;
+        if (!entire) any = bt_match<FULL, LOG>(lane, s, t, c.F, part);
+        if (!entire) q = BT_OWN(lane, FILL);
+        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c, s.same_close && part != BT_CONDITIONAL)) return {};
         sum = bt_sum_flows<FULL>(lane, s, q, c);
-        again = whole && sum.oversold > 0.0;
-        whole &= !again;
+        again = entire && sum.oversold > 0.0;
+        entire &= !again;
     }
     const bool inside = bt_inside(s.limit, fabs(before) + sum.buys + sum.sells + sum.drag);  // bounds all that [S4] tests
     if (any && !margin && !(inside && before - sum.buys + sum.sells - sum.drag >= 0.0)) {
         const Needs needs = c.lean ? bt_needs<true>(lane, s, q, c) : bt_needs<false>(lane, s, q, c);
         const double funds = before + needs.proceeds;
-        if (!bt_inside(s.limit, needs.need, needs.proceeds, funds)) return false;
+        if (!bt_inside(s.limit, needs.need, needs.proceeds, funds)) return {};
         if (needs.need > funds && needs.buys > 0.0) {
             bt_clip<LOG>(lane, s, t, q, c, needs);
             q = BT_OWN(lane, FILL);
@@ -285,7 +301,7 @@ template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s
         }
     }
     const double cash = before - (sum.buys - sum.sells) - sum.drag + 0.0, commission = sum.drag - sum.slip;
-    if (any && !inside && !bt_inside(s.limit, sum.buys, sum.sells, commission, sum.slip, cash)) return false;
+    if (any && !inside && !bt_inside(s.limit, sum.buys, sum.sells, commission, sum.slip, cash)) return {};
     s.st.cash = cash;
     s.row[MONEY_BUYS] += sum.buys;
     s.row[MONEY_SELLS] += sum.sells;
@@ -295,18 +311,12 @@ template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s
     s.longs = sum.longs;
     s.shorts = sum.shorts;
     if (LOG) bt_log_fills(lane, s, t, q, c, path ? BT_OWN(lane, QUOTE) : nullptr);
-    if (q == s.o) {
-        s.pending = 1;
-        s.waiting = 0;
-        return true;
-    }
-    bt_book(lane, s, q, whole ? BT_OWN(lane, ZERO) : BT_OWN(lane, LEFT));
-    if (LOG && !whole && !s.keeps) {
+    if (LOG && !entire && !s.keeps) {
         const double *cutting = BT_OWN(lane, CUTTING);
         BT_EACH(j, lane.A)
             if (cutting[j] != 0.0) bt_cut(lane, s, t, ORDER_CANCELLED, bt_asset(lane, j), cutting[j]);
     }
-    return true;
+    return {q, entire ? BT_OWN(lane, ZERO) : BT_OWN(lane, LEFT)};
 }
 
 /* Whether every order fills whole, but for sells above the holding. */
@@ -323,9 +333,9 @@ template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int
     return missing == 0.0;
 }
 
-template <bool FULL> BT_STEP bool bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
-    const bool whole = bt_all_fill<FULL>(lane, s, t);
+template <bool FULL> BT_STEP Filled bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
+    const bool entire = bt_all_fill<FULL>(lane, s, t);
     if (FULL && s.conditions) bt_reach(lane, s, t, part != BT_OTHERS);
-    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, whole, part);
-    return bt_fill_with<FULL, false>(lane, s, t, whole, part);
+    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, entire, part);
+    return bt_fill_with<FULL, false>(lane, s, t, entire, part);
 }

@@ -17,7 +17,7 @@ struct Scenario {
     int32_t count[COUNT_COUNT];
     int32_t waiting;              // how many orders are not 0
     int32_t stop;                 // [S5d] has been seen
-    int32_t pending;              // all of `o` has filled; bt_orders, which comes next, books it into `h`
+    int32_t pending;              // all of `o` has filled; bt_orders comes next, and books it
     int32_t saved;                // the holdings before this bar are in the buffer `old`
     int32_t open;                 // the first half of a bar is over
     int32_t called;               // [S5m] has made the orders of this bar
@@ -172,22 +172,15 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
     bt_forget_rows(lane);
     return lane;
 }
-/* [S4] 4. Book the fills q, and what stays working. */
-BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *left) {
-    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD), waiting = 0;
-    const bool keep_old = !s.saved;
-    BT_SIMD(reduction(+ : waiting))
-    BT_EACH(j, lane.A) {
-        old[j] = keep_old ? h[j] : old[j];
-        h[j] = h[j] + q[j];
-        o[j] = left[j];
-        waiting += left[j] != 0.0 ? 1.0 : 0.0;
-    }
-    bt_sum(lane.turn, waiting);
+/* The holdings before this bar, to which a LEDGER_OVERFLOW goes back. */
+BT_STEP void bt_keep_old(Lane &lane, Scenario &s) {
+    if (s.saved) return;
+    double *old = BT_OWN(lane, OLD);
+    BT_SIMD()
+    BT_EACH(j, lane.A) old[j] = s.h[j];
     s.saved = 1;
-    s.pending = 0;
-    s.waiting = (int)waiting;
 }
+
 /* Scenario k at hand: a device's threads each keep a copy, `own`, and the first puts it back; the host works on the slot. */
 BT_FN Scenario *bt_slot(const Lane &lane, int k) { return (Scenario *)(lane.slots + (k + 1) * BT_SLOT); }
 #ifdef __CUDACC__
