@@ -117,16 +117,16 @@ BT_STEP bool bt_mark(Scenario &s, int64_t t) {
 }
 BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
     const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
-    double longs = 0, shorts = 0;
-    BT_SIMD(reduction(+ : longs, shorts))
+    double net = 0, gross = 0;
+    BT_SIMD(reduction(+ : net, gross))
     BT_EACH(j, lane.A) {
         const double v = bt_worth(h[j], m[j], magic);
-        longs += v > 0.0 ? v : 0.0;
-        shorts += v > 0.0 ? 0.0 : -v;  // NaN too
+        net += v;
+        gross += fabs(v);
     }
-    bt_sum(lane.turn, longs, shorts);
-    s.longs = longs;
-    s.shorts = shorts;
+    bt_sum(lane.turn, net, gross);
+    s.longs = (gross + net) * 0.5;
+    s.shorts = (gross - net) * 0.5;
     return bt_mark(s, t);
 }
 
