@@ -125,8 +125,8 @@ BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
         gross += fabs(v);
     }
     bt_sum(lane.turn, net, gross);
-    s.longs = (gross + net) * 0.5;
-    s.shorts = (gross - net) * 0.5;
+    s.longs = bt_above(net, gross);
+    s.shorts = bt_below(net, gross);
     return bt_mark(s, t);
 }
 

@@ -108,13 +108,13 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
     s.waiting = (int)waiting;
 }
 
-/* [S3] Targets that a delisting turned to NaN. */
-template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int64_t t) {
+/* [S3] Targets that a delisting turned to NaN, of the row that begins at cell `from` of `given`. */
+template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int64_t t, const bt_panel &given, int64_t from) {
     const bt_rows &in = *lane.in;
     if (!in.off_count || in.off_bar[0] > t) return;
     double lost = 0;
     BT_EACH(e, in.off_count) {
-        const double w = in.off_bar[e] <= t ? bt_cell(in.weights, (t - in.lag) * lane.N + in.off_asset[e]) : nan("");
+        const double w = in.off_bar[e] <= t ? bt_cell(given, from + in.off_asset[e]) : nan("");
         if (w != w) continue;
         lost += 1.0;
         if (FULL && lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, in.off_asset[e], 0.0);
@@ -123,21 +123,11 @@ template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int
     s.count[COUNT_DELISTED] += (int)lost;
 }
 
-/* [S6] A row that a strategy gave, of weights or of direct orders: NaN from an asset's delisting on, counted. */
+/* [S6] A row that a strategy gave, of weights or of direct orders. */
 BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *given, double *row) {
-    const bt_rows &in = *lane.in;
+    bt_count_delisted<true>(lane, s, t, {given, KIND_FLOAT64}, 0);
     BT_EACH(i, lane.N) row[i] = given[i];
-    bt_sync();
-    double lost = 0;
-    BT_EACH(e, in.off_count) {
-        const int64_t i = in.off_asset[e];
-        if (in.off_bar[e] > t || row[i] != row[i]) continue;
-        row[i] = nan("");
-        lost += 1.0;
-        if (lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, i, 0.0);
-    }
-    bt_sum(lane.turn, lost);
-    s.count[COUNT_DELISTED] += (int)lost;
+    bt_strike(lane, t, row);
 }
 
 /* [S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders. */
@@ -211,17 +201,8 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
     const bt_launch &call = *lane.call;
     if (call.weights) {
         double *row = BT_OWN(lane, WEIGHT);
-        const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
         bt_take_given(lane, s, t, call.weights, row);
-        double any = 0, unclear = 0;
-        BT_EACH(j, lane.A) {
-            any += row[j] == row[j] ? 1.0 : 0.0;
-            unclear += (row[j] != row[j]) | ((row[j] != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
-        }
-        bt_sum(lane.turn, any, unclear);
-        lane.seen_target = any > 0.0;
-        lane.clear = unclear == 0.0;
-        lane.at[BUFFER_DOUBLE_WEIGHT] = row;
+        bt_use_row(lane, t, row);
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
         bt_drop_conditions(lane, s, row);
     }
@@ -237,7 +218,7 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
     }
     if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
     if (!lane.in->due[t]) return true;
-    bt_count_delisted<FULL>(lane, s, t);
+    bt_count_delisted<FULL>(lane, s, t, lane.in->weights, (t - lane.in->lag) * lane.N);
     return !lane.seen_target || bt_target<FULL>(lane, s, t);
 }
 

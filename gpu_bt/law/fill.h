@@ -42,8 +42,8 @@ struct Flows { /* sums over a bar's fills, and [S5] the value of the holdings af
 template <bool LEAN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scenario &s, const double *q, const Costs c) {
     const bt_params p = *s.p;
     const double *h = s.h;
-    double gross = 0, net = 0, drag = 0, slip = 0, fills = 0, longs = 0, below = 0;
-    BT_SIMD(reduction(+ : gross, net, drag, slip, fills, longs, below))
+    double gross = 0, net = 0, drag = 0, slip = 0, fills = 0, value = 0, other = 0;
+    BT_SIMD(reduction(+ : gross, net, drag, slip, fills, value, other))
     BT_EACH(j, lane.A) {
         const bt_cost x = bt_charge_at<LEAN>(c, p, j, q[j]);
         const double now = h[j] + q[j], v = bt_worth(now, c.mark[j], c.magic);
@@ -52,12 +52,12 @@ template <bool LEAN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scena
         drag += x.drag;
         slip += x.slip;
         fills += q[j] != 0.0 ? 1.0 : 0.0;
-        longs += MARGIN && !(v > 0.0) ? 0.0 : v;
-        below += MARGIN ? (v < 0.0 ? -v : 0.0) : (now < 0.0 ? 1.0 : 0.0);
+        value += v;
+        other += MARGIN ? fabs(v) : (now < 0.0 ? 1.0 : 0.0);
     }
-    bt_sum(lane.turn, gross, net, drag, slip, fills, longs, below);
-    const double buys = (gross + net) * 0.5, sells = (gross - net) * 0.5;
-    return {buys, sells, drag, slip, fills, longs, MARGIN ? below : 0.0, MARGIN ? 0.0 : below};
+    bt_sum(lane.turn, gross, net, drag, slip, fills, value, other);
+    const double size = MARGIN ? other : value, oversold = MARGIN ? 0.0 : other;
+    return {bt_above(net, gross), bt_below(net, gross), drag, slip, fills, bt_above(value, size), bt_below(value, size), oversold};
 }
 template <bool FULL> BT_STEP Flows bt_sum_flows(Lane &lane, const Scenario &s, const double *q, const Costs &c) {
     if (FULL && s.margin) return c.lean ? bt_flows<true, true>(lane, s, q, c) : bt_flows<false, true>(lane, s, q, c);

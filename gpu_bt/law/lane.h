@@ -277,6 +277,35 @@ BT_STEP void bt_recolumn(Lane &lane) {
     bt_set_columns(lane, n);
 }
 
+/* [S3] No target from an asset's delisting on. */
+BT_STEP void bt_strike(const Lane &lane, int64_t t, double *row) {
+    bt_sync();
+    BT_EACH(e, lane.in->off_count)
+        if (lane.in->off_bar[e] <= t) row[lane.in->off_asset[e]] = nan("");
+    bt_sync();
+}
+
+/* [S6] `row`, over the active columns, is what bar t decides from; makes [S8] u in the same pass. Returns how many targets
+ * are not 0. */
+BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
+    const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
+    double *u = BT_OWN(lane, INVERSE_PRICE), any = 0, names = 0, unclear = 0;
+    BT_SIMD(reduction(+ : any, names, unclear))
+    BT_EACH(j, lane.A) {
+        const bool priced = price[j] > 0.0, has = row[j] == row[j], moves = has & (row[j] != 0.0);
+        u[j] = priced ? 1.0 / price[j] : 0.0;
+        any += has ? 1.0 : 0.0;
+        names += moves ? 1.0 : 0.0;
+        unclear += !has | (moves & !priced) ? 1.0 : 0.0;
+    }
+    BT_MADE(lane, INVERSE_PRICE, t);
+    bt_sum(lane.turn, any, names, unclear);
+    lane.at[BUFFER_DOUBLE_WEIGHT] = row;
+    lane.seen_target = any > 0.0;
+    lane.clear = unclear == 0.0;
+    return names;
+}
+
 /* [S6] The weights row read at bar t: NaN from an asset's delisting on; its names become active. */
 BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
     const bt_rows &in = *lane.in;
@@ -291,48 +320,15 @@ BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
         bt_widen(N, (const double *)in.weights.data + source, (const int32_t *)nullptr, full);
     else
         row = (const double *)in.weights.data + source;
-    if (off) {
-        bt_sync();
-        BT_EACH(e, in.off_count)
-            if (in.off_bar[e] <= t) full[in.off_asset[e]] = nan("");
-        bt_sync();
-    }
-    double any = 0, names = 0, unclear = 0;
-    if (lane.dense) {  // one pass over whole rows, which makes [S8] u too
-        const double *price = BT_ROW(lane, CLOSE, in.close, t);
-        double *u = BT_OWN(lane, INVERSE_PRICE);
-        BT_SIMD(reduction(+ : any, names, unclear))
-        BT_EACH(i, N) {
-            const bool priced = price[i] > 0.0, has = row[i] == row[i], moves = has & (row[i] != 0.0);
-            u[i] = priced ? 1.0 / price[i] : 0.0;
-            any += has ? 1.0 : 0.0;
-            names += moves ? 1.0 : 0.0;
-            unclear += !has | (moves & !priced) ? 1.0 : 0.0;
-        }
-        BT_MADE(lane, INVERSE_PRICE, t);
-    } else {
-        BT_SIMD(reduction(+ : any))
-        BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
-    }
-    bt_sum(lane.turn, any, names, unclear);
-    lane.seen_target = any > 0.0;
-    lane.clear = unclear == 0.0;
-    if (lane.dense && names > BT_DENSE * N) {
-        lane.at[BUFFER_DOUBLE_WEIGHT] = row;
-        return;
-    }
+    if (off) bt_strike(lane, t, full);
+    if (lane.dense && bt_use_row(lane, t, row) > BT_DENSE * N) return;
+    double any = 0;
+    BT_SIMD(reduction(+ : any))
+    BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
     BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    bt_sum(lane.turn, any);
     bt_recolumn(lane);
-    const int32_t *column = BT_INT(lane, COLUMN);
-    const double *price = BT_ROW(lane, CLOSE, in.close, t);
-    unclear = 0;
-    BT_SIMD(reduction(+ : unclear))
-    BT_EACH(j, lane.A) {
-        const double w = row[column[j]];
-        weight[j] = w;
-        unclear += (w != w) | ((w != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
-    }
-    lane.at[BUFFER_DOUBLE_WEIGHT] = weight;
-    bt_sum(lane.turn, unclear);
-    lane.clear = unclear == 0.0;
+    if (!lane.dense) bt_widen(lane.A, row, BT_INT(lane, COLUMN), weight);
+    bt_use_row(lane, t, lane.dense ? row : weight);
+    lane.seen_target = any > 0.0;  // of 0 for an asset that is not active
 }

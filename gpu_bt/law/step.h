@@ -39,6 +39,11 @@ BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick 
 /* Numbers: the ledger's test of sums, written so that NaN fails. */
 template <class... Sums> BT_FN bool bt_inside(double limit, Sums... sums) { return ((fabs(sums) < limit) && ...); }
 
+/* The sum of the positive numbers, and that of the negative ones as it is without its sign, from the sums of all and of
+ * their sizes: both are exact below 2^53 ticks, and NaN or beyond the ledger's limit where the parts are. */
+BT_FN double bt_above(double net, double gross) { return (gross + net) * 0.5; }
+BT_FN double bt_below(double net, double gross) { return (gross - net) * 0.5; }
+
 /* [S2] [S8] whole(x). */
 BT_FN int bt_near(double x) { return fabs(x - rint(x)) <= BT_SNAP; }
 BT_FN double bt_whole(double x) {
