@@ -192,7 +192,7 @@ template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int6
     s.pending = decides && fill.q == s.o && bt_is_simple<FULL>(lane, s);
     if (s.pending) return true;
     if (FULL && (s.conditions || bt_is_limited<FULL>(s))) bt_keep_old(lane, s);  // [S4] or [S7] may overflow yet
-    bt_book(lane, s, fill);
+    bt_book(lane, s, fill.q, fill.left);
     return true;
 }
 

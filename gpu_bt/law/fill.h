@@ -180,12 +180,9 @@ BT_STEP double bt_last_class(Lane &lane, double left) {
     return r;
 }
 
-/* [S4] 3. One factor for all buys, cut to lots; then remainders bought back. Writes the fills to `fill`. */
-template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
-    const double funds = s.st.cash + sum.proceeds;
-    const double factor = bt_cash_factor(funds, sum.buys, sum.base, s.p->min_commission, s.p->tick);
-    const double spent = c.lean ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
-    const double last = bt_last_class(lane, funds - spent), *cut = BT_OWN(lane, CUT), *rank = BT_OWN(lane, RANK);
+/* [S4] 3. Remainders bought back with what cutting left over. Writes the fills to `fill`. */
+template <bool LOG> BT_STEP void bt_buy_back(Lane &lane, Scenario &s, int64_t t, const double *q, double left) {
+    const double last = bt_last_class(lane, left), *cut = BT_OWN(lane, CUT), *rank = BT_OWN(lane, RANK);
     double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
     BT_SIMD(if (simd : !LOG) reduction(+ : clipped))
     BT_EACH(j, lane.A) {
@@ -200,6 +197,14 @@ template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, con
     }
     bt_sum(lane.turn, clipped);
     s.count[COUNT_CASH_CLIPPED] += (int)clipped;
+}
+
+/* [S4] 3. One factor for all buys. */
+template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
+    const double funds = s.st.cash + sum.proceeds;
+    const double factor = bt_cash_factor(funds, sum.buys, sum.base, s.p->min_commission, s.p->tick);
+    const double spent = c.lean ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
+    bt_buy_back<LOG>(lane, s, t, q, funds - spent);
 }
 
 /* [S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity. */
@@ -261,8 +266,7 @@ struct Filled { /* what fills, and what stays working; `q` is null on LEDGER_OVE
     const double *q, *left;
 };
 /* [S4] 4. */
-BT_STEP void bt_book(Lane &lane, Scenario &s, const Filled &fill) {
-    const double *q = fill.q, *left = fill.left;
+BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *left) {
     double *h = s.h, *o = s.o, waiting = 0;
     BT_SIMD(reduction(+ : waiting))
     BT_EACH(j, lane.A) {
