@@ -42,9 +42,9 @@ _RECORDED = ("money", "counts", "state", "holdings", "orders", "positions")
 
 
 def lane_bytes(scenarios: int, assets: int) -> int:
-    """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, runs, classes, rows, holdings and orders."""
+    """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, classes, rows, holdings and orders."""
     stride, doubles = _stride(assets), len(BUFFERS["double"]) + 2 * scenarios
-    flat = (scenarios + 1) * SIZES["BT_SLOT"] + 8 * (3 * SIZES["BT_RUN"] * scenarios + 2 * SIZES["BT_CLASSES"])
+    flat = (scenarios + 1) * SIZES["BT_SLOT"] + 8 * 2 * SIZES["BT_CLASSES"]
     return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
 
 

@@ -17,7 +17,7 @@ BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
     const double change = bt_interest(s.p, s.st.cash, lane.in->days[t]) - fees;
     s.st.cash = s.st.cash + change + 0.0;
     s.row[MONEY_FINANCING] = change + 0.0;
-    return bt_inside(fees, s.limit) && bt_inside(s.st.cash, s.limit);
+    return bt_inside(s.limit, fees, s.st.cash);
 }
 BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
     if (!bt_borrows(lane, s)) return 0.0;
@@ -27,7 +27,8 @@ BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
     double fees = 0;
     BT_SIMD(reduction(+ : fees))
     BT_EACH(j, lane.A) fees += h[j] < 0.0 ? bt_borrow_fee(h[j], m[j], rates ? rates[j] : rate, days, magic) : 0.0;
-    return bt_sum_one(fees, lane.turn);
+    bt_sum(lane.turn, fees);
+    return fees;
 }
 
 /* [S2] Holdings and orders times the ratio; returns what the fractions of lots paid, at the new mark. */
@@ -46,10 +47,9 @@ BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), o);
     }
-    double sums[2] = {fractions, lost};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
-    return sums[0];
+    bt_sum(lane.turn, fractions, lost);
+    s.count[COUNT_ROUNDED_OUT] += (int)lost;
+    return fractions;
 }
 
 /* [S2] Cash dividends, then splits. */
@@ -64,17 +64,14 @@ BT_STEP bool bt_corporate(Lane &lane, Scenario &s, int64_t t) {
             received += x > 0.0 ? x : 0.0;
             paid += x < 0.0 ? -x : 0.0;
         }
-        double sums[2] = {received, paid};
-        bt_sum(sums, lane.turn);
-        received = sums[0];
-        paid = sums[1];
-        if (!bt_inside(received, s.limit) || !bt_inside(paid, s.limit)) return false;
+        bt_sum(lane.turn, received, paid);
+        if (!bt_inside(s.limit, received, paid)) return false;
     }
     if (lane.in->split_bar[t]) fractions = bt_split(lane, s, t);
     s.st.cash = s.st.cash + received - paid + fractions + 0.0;
     s.row[MONEY_DIVIDENDS] = received - paid + 0.0;
     s.row[MONEY_SETTLEMENTS] = fractions + 0.0;
-    return bt_inside(s.st.cash, s.limit);
+    return bt_inside(s.limit, s.st.cash);
 }
 
 /* [S3] Holdings of assets delisted at this bar are paid out at their mark. */
@@ -93,18 +90,17 @@ template <bool FULL> BT_STEP bool bt_settle(Lane &lane, Scenario &s, int64_t t) 
         if (FULL && lane.out->logging && s.o[j] != 0.0) bt_cut(lane, s, t, ORDER_DELISTED, i, s.o[j]);
         s.h[j] = s.o[j] = 0.0;
     }
-    double sums[3] = {received, paid, lost};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_DELISTED] += (int)sums[2];
-    s.st.cash = s.st.cash + sums[0] - sums[1] + 0.0;
-    s.row[MONEY_SETTLEMENTS] += sums[0] - sums[1];
-    return bt_inside(sums[0], s.limit) && bt_inside(sums[1], s.limit) && bt_inside(s.st.cash, s.limit);
+    bt_sum(lane.turn, received, paid, lost);
+    s.count[COUNT_DELISTED] += (int)lost;
+    s.st.cash = s.st.cash + received - paid + 0.0;
+    s.row[MONEY_SETTLEMENTS] += received - paid;
+    return bt_inside(s.limit, received, paid, s.st.cash);
 }
 
 /* [S5] Equity, peak and [S5d] the drawdown stop, from the value of the holdings. */
 BT_STEP bool bt_mark(Scenario &s, int64_t t) {
     const double e = s.equity = s.st.cash + s.longs - s.shorts + 0.0;
-    if (!bt_inside(s.longs, s.limit) || !bt_inside(s.shorts, s.limit) || !bt_inside(e, s.limit)) return false;
+    if (!bt_inside(s.limit, s.longs, s.shorts, e)) return false;
     s.row[MONEY_LONG_VALUE] = s.longs;
     s.row[MONEY_SHORT_VALUE] = -s.shorts + 0.0;
     if (e <= 0.0) {
@@ -121,43 +117,35 @@ BT_STEP bool bt_mark(Scenario &s, int64_t t) {
 }
 BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
     const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
-    double longs = 0, shorts = 0;
-    BT_SIMD(reduction(+ : longs, shorts))
+    double net = 0, gross = 0;
+    BT_SIMD(reduction(+ : net, gross))
     BT_EACH(j, lane.A) {
         const double v = bt_worth(h[j], m[j], magic);
-        longs += v > 0.0 ? v : 0.0;
-        shorts += v > 0.0 ? 0.0 : -v;  // NaN too
+        net += v;
+        gross += fabs(v);
     }
-    double sums[2] = {longs, shorts};
-    bt_sum(sums, lane.turn);
-    s.longs = sums[0];
-    s.shorts = sums[1];
+    bt_sum(lane.turn, net, gross);
+    s.longs = bt_above(net, gross);
+    s.shorts = bt_below(net, gross);
     return bt_mark(s, t);
 }
 
-/* [S5m] True where the scenario is called; its orders are made. */
-BT_STEP bool bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
-    if (!s.margin || s.stop || s.st.ended) return false;
-    const double gross = s.longs + s.shorts, e = s.equity, most = s.p->maintenance_margin;
-    if (!(e < most * gross)) return false;
-    const double f = (e / most) / gross, *whole = BT_OWN(lane, WHOLE);
-    bt_book_pending(lane, s, false);
-    double cancelled = 0, waiting = 0;
+/* [S5m] */
+BT_FN bool bt_is_called(const Scenario &s) {
+    return s.margin && !s.stop && !s.st.ended && s.equity < s.p->maintenance_margin * (s.longs + s.shorts);
+}
+BT_STEP void bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
+    if (!bt_is_called(s)) return;
+    double cancelled = 0;
     BT_EACH(j, lane.A) {
         cancelled += s.o[j] != 0.0 ? 1.0 : 0.0;
         if (lane.out->logging && s.o[j] != 0.0) bt_cut(lane, s, t, ORDER_CANCELLED, bt_asset(lane, j), s.o[j]);
-        s.o[j] = bt_call_order(s.h[j], f, whole[j] != 0.0);
-        waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
     }
-    double sums[2] = {cancelled, waiting};
-    bt_sum(sums, lane.turn);
-    if (s.conditions) bt_drop_conditions(lane, nullptr);
-    s.conditions = 0;
+    bt_sum(lane.turn, cancelled);
+    s.count[COUNT_CANCELLED] += (int)cancelled;
+    bt_sell_all(lane, s, (s.equity / s.p->maintenance_margin) / (s.longs + s.shorts));
     s.called = 1;
-    s.count[COUNT_CANCELLED] += (int)sums[0];
-    s.waiting = (int)sums[1];
     bt_set_status(s, STATUS_MARGIN_CALL, t);
-    return true;
 }
 
 /* Holdings or orders of all N assets, times `unit` where given. */
@@ -169,6 +157,11 @@ BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *
         out[i] = j < 0 ? 0.0 : (unit ? x[j] * unit[i] : x[j]) + 0.0;
     }
     bt_sync();
+}
+
+BT_STEP void bt_hand_over(Lane &lane, const Scenario &s) {
+    bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
+    bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
 }
 
 /* [S9] */
@@ -190,27 +183,44 @@ BT_STEP void bt_blank(Scenario &s) {
     for (int c = 0; c < COUNT_COUNT; ++c) s.count[c] = 0;
 }
 
+/* [S4] [S5] Orders that follow at once book what has filled whole. */
 template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
     if (!s.waiting) return bt_value(lane, s, t);
-    return bt_fill_orders<FULL>(lane, s, t, part) && bt_mark(s, t);
+    const Filled fill = bt_fill_orders<FULL>(lane, s, t, part);
+    if (!fill.q || !bt_mark(s, t)) return false;
+    const bool decides = lane.in->due[t] && lane.seen_target && !s.same_close && !s.stop && !s.st.ended && !bt_is_called(s);
+    s.pending = decides && fill.q == s.o && bt_is_simple<FULL>(lane, s);
+    if (s.pending) return true;
+    if (FULL && (s.conditions || bt_is_limited<FULL>(s))) bt_keep_old(lane, s);  // [S4] or [S7] may overflow yet
+    bt_book(lane, s, fill.q, fill.left);
+    return true;
 }
 
-/* The bar up to its decision. */
-template <bool FULL> BT_STEP bool bt_steps_before(Lane &lane, Scenario &s, int64_t t, bool events) {
+/* A bar of one scenario up to its decision; false on LEDGER_OVERFLOW, which the second half records. */
+template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t) {
+    const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1];
+    bt_blank(s);
+    s.saved = s.called = 0;
+    if (FULL && lane.out->logging) {
+        bt_sync();
+        s.fills_at = (int32_t)lane.out->logged[2 * lane.number];
+        s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
+        bt_sync();
+    }
+    if (events) bt_keep_old(lane, s);
     if (!bt_finance(lane, s, t, FULL ? bt_fees(lane, s, t) : 0.0)) return false;
     if (events) {
         if (FULL && !bt_corporate(lane, s, t)) return false;
         if (!bt_settle<FULL>(lane, s, t)) return false;
         double waiting = 0;
         BT_EACH(j, lane.A) waiting += s.o[j] != 0.0 ? 1.0 : 0.0;
-        s.waiting = (int)bt_sum_one(waiting, lane.turn);
+        bt_sum(lane.turn, waiting);
+        s.waiting = (int)waiting;
     }
-    if (!s.same_close) {
-        if (!bt_fill_and_mark<FULL>(lane, s, t, BT_ALL)) return false;
-        if (FULL) bt_margin_call(lane, s, t);
-        return true;
-    }
-    return FULL && s.conditions ? bt_fill_and_mark<FULL>(lane, s, t, BT_CONDITIONAL) : bt_value(lane, s, t);
+    if (s.same_close) return FULL && s.conditions ? bt_fill_and_mark<FULL>(lane, s, t, BT_CONDITIONAL) : bt_value(lane, s, t);
+    if (!bt_fill_and_mark<FULL>(lane, s, t, BT_ALL)) return false;
+    if (FULL) bt_margin_call(lane, s, t);
+    return true;
 }
 /* The decision, and what follows it. */
 template <bool FULL> BT_STEP bool bt_steps_after(Lane &lane, Scenario &s, int64_t t) {
@@ -221,30 +231,11 @@ template <bool FULL> BT_STEP bool bt_steps_after(Lane &lane, Scenario &s, int64_
     if (FULL) bt_margin_call(lane, s, t);
     return true;
 }
-
-/* The first half of a bar of one scenario; false on LEDGER_OVERFLOW, after which the second half only records it. */
-template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t) {
-    const bool events = lane.in->event_start[t] != lane.in->event_start[t + 1], logging = FULL && lane.out->logging;
-    bt_blank(s);
-    s.saved = events;
-    s.called = 0;
-    if (logging) {
-        bt_sync();
-        s.fills_at = (int32_t)lane.out->logged[2 * lane.number];
-        s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
-        bt_sync();
-    }
-    double *old = BT_OWN(lane, OLD);
-    if (events) BT_EACH(j, lane.A) old[j] = s.h[j];
-    return bt_steps_before<FULL>(lane, s, t, events);
-}
 template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t t, bool good) {
     if (good && bt_steps_after<FULL>(lane, s, t)) {
-        bt_book_pending(lane, s, false);
         bt_record_bar(lane, s, t);
     } else {  // [Numbers] no row and no fills of this bar; the final holdings are those before it
         s.st.ended = 1;
-        s.pending = 0;  // never booked
         bt_set_status(s, STATUS_LEDGER_OVERFLOW, t);
         bt_sync();
         if (FULL && lane.out->logging && bt_first()) {
@@ -254,10 +245,7 @@ template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t 
         const double *old = BT_OWN(lane, OLD);
         if (s.saved) BT_EACH(j, lane.A) s.h[j] = old[j];
     }
-    if (s.st.ended) {
-        bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
-        bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
-    }
+    if (s.st.ended) bt_hand_over(lane, s);
 }
 template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
     bt_close_bar<FULL>(lane, s, t, bt_open_bar<FULL>(lane, s, t));

@@ -3,7 +3,7 @@
 #pragma once
 #include "lane.h"
 
-BT_FN bool bt_weights_inside(double x) { return bt_inside(x, BT_LIMIT * BT_WEIGHT_TICK); }
+BT_FN bool bt_weights_inside(double x, double y) { return bt_inside(BT_LIMIT * BT_WEIGHT_TICK, x, y); }
 
 /* [S7] The gross cap: `w` current weights, `W` targets (NaN = none), changed in place. */
 BT_STEP bool bt_cap_gross(Lane &lane, const double *w, double *W, double most) {
@@ -13,12 +13,11 @@ BT_STEP bool bt_cap_gross(Lane &lane, const double *w, double *W, double most) {
         others += W[j] == W[j] ? 0.0 : bt_weight_round(fabs(w[j]));
         wanted += W[j] == W[j] ? bt_weight_round(fabs(W[j])) : 0.0;
     }
-    double sums[2] = {others, wanted};
-    bt_sum(sums, lane.turn);
-    const double gross = sums[0] + sums[1];
-    if (!bt_weights_inside(sums[0]) || !bt_weights_inside(gross)) return false;
+    bt_sum(lane.turn, others, wanted);
+    const double gross = others + wanted;
+    if (!bt_weights_inside(others, gross)) return false;
     if (!(gross > most)) return true;
-    const double f = bt_factor(most - sums[0], gross - sums[0]);
+    const double f = bt_factor(most - others, gross - others);
     BT_SIMD()
     BT_EACH(j, lane.A) W[j] *= f;
     return true;
@@ -32,10 +31,9 @@ BT_STEP bool bt_cap_turnover(Lane &lane, const double *w, double *W, double most
         exits += W[j] == 0.0 ? bt_weight_round(fabs(w[j])) : 0.0;
         moves += W[j] == W[j] ? bt_weight_round(fabs(W[j] - w[j])) : 0.0;
     }
-    double sums[2] = {exits, moves};
-    bt_sum(sums, lane.turn);
-    if (!bt_weights_inside(sums[0]) || !bt_weights_inside(sums[1])) return false;
-    const double out = sums[0] / 2, turnover = sums[1] / 2;
+    bt_sum(lane.turn, exits, moves);
+    if (!bt_weights_inside(exits, moves)) return false;
+    const double out = exits / 2, turnover = moves / 2;
     if (!(turnover > most)) return true;
     const double f = bt_factor(most - out, turnover - out);
     BT_SIMD()
@@ -58,23 +56,22 @@ BT_STEP bool bt_limit(Lane &lane, const Scenario &s, int64_t t) {
 }
 
 /* [S8] Orders where every asset has a target and a price and no limit is on. MODE: 0 toward zero, 1 nearest, 2 exact.
- * FILLED: the orders of before have filled whole and are booked here, [S4] 4. */
-template <int MODE, bool FILLED> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
+ * Orders of before that are `pending` are booked here, [S4] 4. */
+template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
     double asked = 0, kept = 0, *h = s.h, *o = s.o;
     BT_SIMD(reduction(+ : asked, kept))
     BT_EACH(j, lane.A) {
-        const double held = FILLED ? h[j] + o[j] : h[j], x = bt_wanted(scale, w[j], u[j], held);
+        const double held = PENDING ? h[j] + o[j] : h[j], x = bt_wanted(scale, w[j], u[j], held);
         const double d = MODE == 2 ? x + 0.0 : bt_order(x, MODE);
-        if (FILLED) h[j] = held;
+        if (PENDING) h[j] = held;
         o[j] = d;
         asked += x != 0.0 ? 1.0 : 0.0;
         kept += d != 0.0 ? 1.0 : 0.0;
     }
-    double sums[2] = {asked, kept};
-    bt_sum(sums, lane.turn);
+    bt_sum(lane.turn, asked, kept);
     s.pending = 0;
-    s.waiting = (int)sums[1];
-    if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(sums[0] - sums[1]);  // an exit is whole already
+    s.waiting = (int)kept;
+    if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(asked - kept);  // an exit is whole already
 }
 
 /* [S8] The same with limits, gaps, assets without a target, mixed lots, logs: targets in the buffer `target`. */
@@ -104,42 +101,33 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
             if (below) bt_cut(lane, s, t, ORDER_BELOW_MIN, i, d);
         }
     }
-    double sums[4] = {missing, rounded, small, waiting};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_NO_PRICE] += (int)sums[0];
-    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
-    s.count[COUNT_BELOW_MIN] += (int)sums[2];
-    s.waiting = (int)sums[3];
+    bt_sum(lane.turn, missing, rounded, small, waiting);
+    s.count[COUNT_NO_PRICE] += (int)missing;
+    s.count[COUNT_ROUNDED_OUT] += (int)rounded;
+    s.count[COUNT_BELOW_MIN] += (int)small;
+    s.waiting = (int)waiting;
 }
 
-/* [S3] Targets that a delisting turned to NaN. */
-template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int64_t t) {
+/* [S3] Targets that a delisting turned to NaN, of the row that begins at cell `from` of `given`. */
+template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int64_t t, const bt_panel &given, int64_t from) {
     const bt_rows &in = *lane.in;
     if (!in.off_count || in.off_bar[0] > t) return;
     double lost = 0;
     BT_EACH(e, in.off_count) {
-        const double w = in.off_bar[e] <= t ? bt_cell(in.weights, (t - in.lag) * lane.N + in.off_asset[e]) : nan("");
+        const double w = in.off_bar[e] <= t ? bt_cell(given, from + in.off_asset[e]) : nan("");
         if (w != w) continue;
         lost += 1.0;
         if (FULL && lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, in.off_asset[e], 0.0);
     }
-    s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
+    bt_sum(lane.turn, lost);
+    s.count[COUNT_DELISTED] += (int)lost;
 }
 
-/* [S6] A row that a strategy gave, of weights or of direct orders: NaN from an asset's delisting on, counted. */
+/* [S6] A row that a strategy gave, of weights or of direct orders. */
 BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *given, double *row) {
-    const bt_rows &in = *lane.in;
+    bt_count_delisted<true>(lane, s, t, {given, KIND_FLOAT64}, 0);
     BT_EACH(i, lane.N) row[i] = given[i];
-    bt_sync();
-    double lost = 0;
-    BT_EACH(e, in.off_count) {
-        const int64_t i = in.off_asset[e];
-        if (in.off_bar[e] > t || row[i] != row[i]) continue;
-        row[i] = nan("");
-        lost += 1.0;
-        if (lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, i, 0.0);
-    }
-    s.count[COUNT_DELISTED] += (int)bt_sum_one(lost, lane.turn);
+    bt_strike(lane, t, row);
 }
 
 /* [S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders. */
@@ -167,57 +155,56 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
         waiting += o[j] != 0.0 ? 1.0 : 0.0;
         conditions += (limit[j] == limit[j]) | (stop[j] == stop[j]) ? 1.0 : 0.0;
     }
-    double sums[4] = {missing, rounded, waiting, conditions};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_NO_PRICE] += (int)sums[0];
-    s.count[COUNT_ROUNDED_OUT] += (int)sums[1];
-    s.waiting = (int)sums[2];
-    s.conditions = sums[3] > 0.0;
+    bt_sum(lane.turn, missing, rounded, waiting, conditions);
+    s.count[COUNT_NO_PRICE] += (int)missing;
+    s.count[COUNT_ROUNDED_OUT] += (int)rounded;
+    s.waiting = (int)waiting;
+    s.conditions = conditions > 0.0;
 }
 
-/* Orders that [S8] placed for targets, and those of [S5d], have no limit or stop. */
-BT_STEP void bt_drop_conditions(Lane &lane, const double *target) {
+/* Orders that [S8] placed for targets, all where `target` is null, have no limit or stop. */
+BT_STEP void bt_drop_conditions(Lane &lane, Scenario &s, const double *target) {
+    if (!s.conditions) return;
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(j, lane.A)
         if (!target || target[j] == target[j]) limit[j] = stop[j] = nan("");
+    s.conditions = target != nullptr;
 }
 
-/* [S5d] Targets of 0 for every asset, without the limits. */
-BT_STEP void bt_close_all(Lane &lane, Scenario &s) {
+/* [S5m] Of every holding all but the share f is sold; [S5d] with f = 0, targets of 0 without the limits. */
+BT_STEP void bt_sell_all(Lane &lane, Scenario &s, double f) {
+    const double *h = s.h, *whole = BT_OWN(lane, WHOLE);
     double *o = s.o, waiting = 0;
-    const double *h = s.h;
     BT_SIMD(reduction(+ : waiting))
     BT_EACH(j, lane.A) {
-        o[j] = -h[j] + 0.0;
-        waiting += h[j] != 0.0 ? 1.0 : 0.0;
+        o[j] = bt_call_order(h[j], f, whole[j] != 0.0);
+        waiting += o[j] != 0.0 ? 1.0 : 0.0;
     }
-    s.waiting = (int)bt_sum_one(waiting, lane.turn);
-    if (s.conditions) bt_drop_conditions(lane, nullptr);
-    s.conditions = 0;
+    bt_sum(lane.turn, waiting);
+    s.waiting = (int)waiting;
+    bt_drop_conditions(lane, s, nullptr);
 }
 
+template <bool FULL> BT_FN bool bt_is_limited(const Scenario &s) {
+    const bt_params &p = *s.p;
+    return FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);
+}
+/* Whether bt_orders can do [S7] [S8] of the row at hand. */
+template <bool FULL> BT_FN bool bt_is_simple(const Lane &lane, const Scenario &s) {
+    const bool plain = !FULL || (s.p->min_trade_value == 0.0 && !lane.out->logging);
+    return plain && lane.clear && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
+}
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
 
 /* [S6] What a strategy decided: targets as a row of weights, then direct orders. */
 template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
-    bt_book_pending(lane, s, true);
     if (call.weights) {
         double *row = BT_OWN(lane, WEIGHT);
-        const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
         bt_take_given(lane, s, t, call.weights, row);
-        double any = 0, unclear = 0;
-        BT_EACH(j, lane.A) {
-            any += row[j] == row[j] ? 1.0 : 0.0;
-            unclear += (row[j] != row[j]) | ((row[j] != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
-        }
-        double sums[2] = {any, unclear};
-        bt_sum(sums, lane.turn);
-        lane.seen_target = sums[0] > 0.0;
-        lane.clear = sums[1] == 0.0;
-        lane.at[BUFFER_DOUBLE_WEIGHT] = row;
+        bt_use_row(lane, t, row);
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
-        if (s.conditions) bt_drop_conditions(lane, row);
+        bt_drop_conditions(lane, s, row);
     }
     if (call.lots) bt_direct(lane, s, t);
     return true;
@@ -226,37 +213,32 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
 /* [S6] Replace the orders of a scenario whose decision is due, or that a drawdown has stopped. */
 template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) {
     if (s.stop) {
-        bt_book_pending(lane, s, false);
-        bt_close_all(lane, s);
+        bt_sell_all(lane, s, 0.0);
         return true;
     }
     if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
     if (!lane.in->due[t]) return true;
-    bt_count_delisted<FULL>(lane, s, t);
+    bt_count_delisted<FULL>(lane, s, t, lane.in->weights, (t - lane.in->lag) * lane.N);
     return !lane.seen_target || bt_target<FULL>(lane, s, t);
 }
 
 /* [S7] [S8] The orders for the row of weights at hand. */
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) {
-    const bt_params &p = *s.p;
-    const double scale = s.equity * (1.0 - p.cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
-    const bool limits = FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);
-    const bool uniform = lane.in->all_whole || lane.in->none_whole;
-    if (lane.clear && uniform && !limits && !(FULL && (p.min_trade_value != 0.0 || lane.out->logging))) {
+    const double scale = s.equity * (1.0 - s.p->cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
+    if (bt_is_simple<FULL>(lane, s)) {
         const double *u = bt_inverse(lane, t);
         if (lane.in->none_whole)
             s.pending ? bt_orders<2, true>(lane, s, scale, W, u) : bt_orders<2, false>(lane, s, scale, W, u);
-        else if (p.rounding == ROUNDING_NEAREST)
+        else if (s.p->rounding == ROUNDING_NEAREST)
             s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
         else
             s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
         return true;
     }
-    bt_book_pending(lane, s, true);
     double *target = BT_OWN(lane, TARGET);
     BT_SIMD()
     BT_EACH(j, lane.A) target[j] = W[j];
-    if (limits && !bt_limit(lane, s, t)) return false;
+    if (bt_is_limited<FULL>(s) && !bt_limit(lane, s, t)) return false;
     if (FULL && lane.out->logging)
         bt_orders_each<true>(lane, s, t, scale);
     else

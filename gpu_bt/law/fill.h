@@ -8,78 +8,69 @@
 struct Costs {
     const double *F, *spread, *root, *unit, *mark, *whole, *tie, *taker;
     double magic, money, flat;  // money: the magic number of amounts >= 0
-    bool plain;  // slippage, a rate and a minimum alone
+    bool lean;                  // the adverse move is `flat`, and the fee that of LEAN
 };
-struct Flows { /* sums over a bar's fills: of ref, of ref with the fill's sign, of drag, of slippage; and [S5] after them */
-    double gross, net, drag, slip, longs, shorts, oversold, fills;
-};
-BT_FN double bt_buys(const Flows &f) { return (f.gross + f.net) * 0.5; }
-BT_FN double bt_sells(const Flows &f) { return (f.gross - f.net) * 0.5; }
-
 template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t t, bool path) {
+    const bool spread = FULL && lane.in->half_spread.data, impact = FULL && s.p->impact > 0.0;
     Costs c;
     c.F = path ? BT_OWN(lane, PATH) : bt_prices(lane, t);
     c.taker = path ? BT_OWN(lane, TAKER) : BT_OWN(lane, ONE);
     c.mark = BT_MARKS(lane, t);
     c.unit = BT_OWN(lane, UNIT);
     c.whole = BT_OWN(lane, WHOLE);
-    c.spread = c.root = BT_OWN(lane, ZERO);
-    if (FULL && lane.in->half_spread.data) c.spread = BT_ROW(lane, SPREAD, lane.in->half_spread, t);
-    if (FULL && s.p->impact > 0.0) c.root = bt_inverse_root(lane, t);
+    c.spread = spread ? BT_ROW(lane, SPREAD, lane.in->half_spread, t) : BT_OWN(lane, ZERO);
+    c.root = impact ? bt_inverse_root(lane, t) : BT_OWN(lane, ZERO);
     c.tie = BT_OWN(lane, TIE);
     c.magic = s.magic;
     c.money = s.magic / 1.5;
     c.flat = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0);
-    c.plain = s.p->commission_per_share == 0.0 && s.p->sell_tax == 0.0 && !(s.p->max_commission_rate >= 0.0) &&
-              !(FULL && (s.p->impact > 0.0 || lane.in->half_spread.data || path));
+    c.lean = bt_lean(*s.p) && !spread && !impact && !path;
     return c;
 }
-BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
-    const double a = bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
-    return bt_charge(q, c.F[j], a, c.unit[j], &p, c.money);
+template <bool LEAN> BT_FN double bt_move(const Costs &c, const bt_params &p, int64_t j, double q) {
+    if (LEAN) return c.flat;
+    return bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
+}
+template <bool LEAN> BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
+    return bt_charge<LEAN>(q, c.F[j], bt_move<LEAN>(c, p, j, q), LEAN ? 1.0 : c.unit[j], p, c.money);
 }
 
-template <bool PLAIN> BT_FN bt_cost bt_charge_as(const Costs &c, const bt_params &p, int64_t j, double q) {
-    return PLAIN ? bt_charge_lean(q, c.F[j], c.flat, p.commission_rate, p.min_commission, c.money) : bt_charge_at(c, p, j, q);
-}
-
+struct Flows { /* sums over a bar's fills, and [S5] the value of the holdings after them; oversold: sells above a holding */
+    double buys, sells, drag, slip, fills, longs, shorts, oversold;
+};
 /* [S4] 2. and [S5] Sums of the costs of the fills q, and the value of h + q. */
-template <bool PLAIN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scenario &s, const double *q, const Costs c) {
+template <bool LEAN, bool MARGIN> BT_STEP Flows bt_flows(Lane &lane, const Scenario &s, const double *q, const Costs c) {
     const bt_params p = *s.p;
     const double *h = s.h;
-    double gross = 0, net = 0, drag = 0, slip = 0, longs = 0, shorts = 0, oversold = 0, fills = 0;
-    BT_SIMD(reduction(+ : gross, net, drag, slip, longs, shorts, oversold, fills))
+    double gross = 0, net = 0, drag = 0, slip = 0, fills = 0, value = 0, other = 0;
+    BT_SIMD(reduction(+ : gross, net, drag, slip, fills, value, other))
     BT_EACH(j, lane.A) {
-        const bt_cost x = bt_charge_as<PLAIN>(c, p, j, q[j]);
+        const bt_cost x = bt_charge_at<LEAN>(c, p, j, q[j]);
         const double now = h[j] + q[j], v = bt_worth(now, c.mark[j], c.magic);
         gross += x.ref;
         net += copysign(x.ref, q[j]);
         drag += x.drag;
         slip += x.slip;
         fills += q[j] != 0.0 ? 1.0 : 0.0;
-        if (MARGIN) {
-            longs += v > 0.0 ? v : 0.0;
-            shorts += v < 0.0 ? -v : 0.0;
-        } else {
-            longs += v;
-            oversold += now < 0.0 ? 1.0 : 0.0;
-        }
+        value += v;
+        other += MARGIN ? fabs(v) : (now < 0.0 ? 1.0 : 0.0);
     }
-    double sums[7] = {gross, net, drag, slip, longs, MARGIN ? shorts : oversold, fills};
-    bt_sum(sums, lane.turn);
-    return {sums[0], sums[1], sums[2], sums[3], sums[4], MARGIN ? sums[5] : 0.0, MARGIN ? 0.0 : sums[5], sums[6]};
+    bt_sum(lane.turn, gross, net, drag, slip, fills, value, other);
+    const double size = MARGIN ? other : value, oversold = MARGIN ? 0.0 : other;
+    return {bt_above(net, gross), bt_below(net, gross), drag, slip, fills, bt_above(value, size), bt_below(value, size), oversold};
 }
 template <bool FULL> BT_STEP Flows bt_sum_flows(Lane &lane, const Scenario &s, const double *q, const Costs &c) {
-    if (FULL && s.margin) return c.plain ? bt_flows<true, true>(lane, s, q, c) : bt_flows<false, true>(lane, s, q, c);
-    return c.plain ? bt_flows<true, false>(lane, s, q, c) : bt_flows<false, false>(lane, s, q, c);
+    if (FULL && s.margin) return c.lean ? bt_flows<true, true>(lane, s, q, c) : bt_flows<false, true>(lane, s, q, c);
+    return c.lean ? bt_flows<true, false>(lane, s, q, c) : bt_flows<false, false>(lane, s, q, c);
 }
 
 /* [S4] 1. What every order fills before cash and leverage, into `fill`, and what it leaves working, into `left`; counted.
  * What a rest that does not stay working loses goes to `cutting`. True where something fills. */
 template <bool FULL, bool LOG>
-BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, const double *reach, int part) {
+BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, int part) {
     const bt_rows &in = *lane.in;
     const double *h = s.h, *o = s.o, *one = BT_OWN(lane, ONE);
+    const double *reach = FULL && s.conditions ? BT_OWN(lane, REACH) : BT_OWN(lane, ZERO);
     const bool thin = FULL && in.volume.data && (s.p->impact > 0.0 || s.p->participation >= 0.0);
     const double *volume = thin ? BT_ROW(lane, VOLUME, in.volume, t) : one;
     const double *buyable = FULL && in.can_buy.data ? BT_ROW(lane, BUYABLE, in.can_buy, t) : one;
@@ -129,51 +120,50 @@ BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, const
             if (less) bt_cut(lane, s, t, ORDER_VOLUME_CLIPPED, i, lost);
         }
     }
-    double sums[6] = {missing, masked, beyond, clipped, dropped, fills};
-    bt_sum(sums, lane.turn);
-    s.count[COUNT_NO_PRICE] += (int)sums[0];
-    s.count[COUNT_RESTRICTED] += (int)sums[1];
-    s.count[COUNT_CANCELLED] += (int)(sums[2] + sums[4]);
-    s.count[COUNT_VOLUME_CLIPPED] += (int)sums[3];
-    return sums[5] > 0.0;
+    bt_sum(lane.turn, missing, masked, beyond, clipped, dropped, fills);
+    s.count[COUNT_NO_PRICE] += (int)missing;
+    s.count[COUNT_RESTRICTED] += (int)masked;
+    s.count[COUNT_CANCELLED] += (int)(beyond + dropped);
+    s.count[COUNT_VOLUME_CLIPPED] += (int)clipped;
+    return fills > 0.0;
 }
 
 struct Needs { /* [S4] 3. */
     double need, proceeds, base, buys;
 };
-template <bool PLAIN> BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs c) {
+template <bool LEAN> BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs c) {
     const bt_params p = *s.p;
     double need = 0, proceeds = 0, base = 0, buys = 0;
     BT_SIMD(reduction(+ : need, proceeds, base, buys))
     BT_EACH(j, lane.A) {
-        const bt_cost x = bt_charge_as<PLAIN>(c, p, j, q[j]);
+        const bt_cost x = bt_charge_at<LEAN>(c, p, j, q[j]);
         need += q[j] > 0.0 ? x.ref + x.drag : 0.0;
         proceeds += q[j] < 0.0 ? x.ref - x.drag : 0.0;
         base += q[j] > 0.0 ? x.base : 0.0;
         buys += q[j] > 0.0 ? 1.0 : 0.0;
     }
-    double sums[4] = {need, proceeds, base, buys};
-    bt_sum(sums, lane.turn);
-    return {sums[0], sums[1], sums[2], sums[3]};
+    bt_sum(lane.turn, need, proceeds, base, buys);
+    return {need, proceeds, base, buys};
 }
 
 /* [S4] 3. All buys by one factor, cut to lots, into `cut`; `extra` is what one lot more costs, `rank` the class of a
  * remainder, -1 for none. Returns the cost of what is kept. */
-template <bool PLAIN>
+template <bool LEAN>
 BT_STEP double bt_cut_buys(Lane &lane, const Scenario &s, const double *q, const Costs c, double factor) {
     const bt_params p = *s.p;
     double *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA), *rank = BT_OWN(lane, RANK), spent = 0;
     BT_SIMD(reduction(+ : spent))
     BT_EACH(j, lane.A) {
         const double x = q[j] > 0.0 ? factor * q[j] : 0.0, kept = c.whole[j] != 0.0 ? trunc(x) : x;
-        const bt_cost now = bt_charge_as<PLAIN>(c, p, j, kept), more = bt_charge_as<PLAIN>(c, p, j, kept + 1.0);
+        const bt_cost now = bt_charge_at<LEAN>(c, p, j, kept), more = bt_charge_at<LEAN>(c, p, j, kept + 1.0);
         const double cost = now.ref + now.drag;
         cut[j] = kept;
         extra[j] = more.ref + more.drag - cost;
         rank[j] = (q[j] > 0.0) & (c.whole[j] != 0.0) & (kept < q[j]) ? bt_class(x, kept, c.tie[j]) : -1.0;
         spent += cost;
     }
-    return bt_sum_one(spent, lane.turn);
+    bt_sum(lane.turn, spent);
+    return spent;
 }
 
 /* [S4] 3. Remainders: the class from which on, downwards, nothing is bought back. Its sums are exact, whoever adds
@@ -190,12 +180,9 @@ BT_STEP double bt_last_class(Lane &lane, double left) {
     return r;
 }
 
-/* [S4] 3. One factor for all buys, cut to lots; then remainders bought back. Writes the fills to `fill`. */
-template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
-    const double funds = s.st.cash + sum.proceeds;
-    const double factor = bt_cash_factor(funds, sum.buys, sum.base, s.p->min_commission, s.p->tick);
-    const double spent = c.plain ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
-    const double last = bt_last_class(lane, funds - spent), *cut = BT_OWN(lane, CUT), *rank = BT_OWN(lane, RANK);
+/* [S4] 3. Remainders bought back with what cutting left over. Writes the fills to `fill`. */
+template <bool LOG> BT_STEP void bt_buy_back(Lane &lane, Scenario &s, int64_t t, const double *q, double left) {
+    const double last = bt_last_class(lane, left), *cut = BT_OWN(lane, CUT), *rank = BT_OWN(lane, RANK);
     double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
     BT_SIMD(if (simd : !LOG) reduction(+ : clipped))
     BT_EACH(j, lane.A) {
@@ -208,7 +195,16 @@ template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, con
         }
         fill[j] = want > 0.0 ? kept : want;
     }
-    s.count[COUNT_CASH_CLIPPED] += (int)bt_sum_one(clipped, lane.turn);
+    bt_sum(lane.turn, clipped);
+    s.count[COUNT_CASH_CLIPPED] += (int)clipped;
+}
+
+/* [S4] 3. One factor for all buys. */
+template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
+    const double funds = s.st.cash + sum.proceeds;
+    const double factor = bt_cash_factor(funds, sum.buys, sum.base, s.p->min_commission, s.p->tick);
+    const double spent = c.lean ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
+    bt_buy_back<LOG>(lane, s, t, q, funds - spent);
 }
 
 /* [S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity. */
@@ -226,14 +222,9 @@ BT_STEP bool bt_leverage(Lane &lane, Scenario &s, int64_t t, const double **fill
         gross += bt_worth(fabs(h[j] + reduce), at, c.magic);
         more += bt_round(fabs(q[j] - reduce) * c.F[j], c.magic);
     }
-    double sums[4] = {longs, shorts, gross, more};
-    bt_sum(sums, lane.turn);
-    gross = sums[2];
-    more = sums[3];
-    const double equity = s.st.cash + sums[0] - sums[1], bound = s.p->max_leverage * equity;
-    if (!bt_inside(sums[0], s.limit) || !bt_inside(sums[1], s.limit) || !bt_inside(equity, s.limit) ||
-        !bt_inside(gross, s.limit) || !bt_inside(more, s.limit))
-        return false;
+    bt_sum(lane.turn, longs, shorts, gross, more);
+    const double equity = s.st.cash + longs - shorts, bound = s.p->max_leverage * equity;
+    if (!bt_inside(s.limit, longs, shorts, equity, gross, more)) return false;
     if (!(more > 0.0 && gross + more > bound)) return true;
     const double factor = bt_leverage_factor(bound, gross, more);
     double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
@@ -248,7 +239,8 @@ BT_STEP bool bt_leverage(Lane &lane, Scenario &s, int64_t t, const double **fill
         }
         fill[j] = reduce + kept;
     }
-    s.count[COUNT_LEVERAGE_CLIPPED] += (int)bt_sum_one(clipped, lane.turn);
+    bt_sum(lane.turn, clipped);
+    s.count[COUNT_LEVERAGE_CLIPPED] += (int)clipped;
     *fills = fill;
     return true;
 }
@@ -261,8 +253,8 @@ BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double
         const int i = bt_asset(lane, j);
         const double sign = bt_sign(q[j]);
         const double p = quotes && quotes[j] == quotes[j] ? quotes[j] : bt_cell(lane.in->field, t * lane.N + i);
-        const double a = bt_adverse(s.p->slippage, c.spread[j], s.p->impact, fabs(q[j]) * c.unit[j], c.root[j]) * c.taker[j];
-        const bt_cost x = bt_charge_at(c, *s.p, j, q[j]);
+        const double a = bt_move<false>(c, *s.p, j, q[j]);
+        const bt_cost x = bt_charge_at<false>(c, *s.p, j, q[j]);
         const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number]);
         const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], q[j] * c.unit[j], p + sign * (p * a), p,
                               x.drag - x.slip, x.slip};
@@ -270,80 +262,65 @@ BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double
     }
 }
 
-/* [S4] 4. Book the fills q, and what stays working. */
+struct Filled { /* what fills, and what stays working; `q` is null on LEDGER_OVERFLOW */
+    const double *q, *left;
+};
+/* [S4] 4. */
 BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *left) {
-    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD), waiting = 0;
-    const bool keep_old = !s.saved;
+    double *h = s.h, *o = s.o, waiting = 0;
     BT_SIMD(reduction(+ : waiting))
     BT_EACH(j, lane.A) {
-        old[j] = keep_old ? h[j] : old[j];
         h[j] = h[j] + q[j];
         o[j] = left[j];
         waiting += left[j] != 0.0 ? 1.0 : 0.0;
     }
-    s.saved = 1;
-    s.waiting = (int)bt_sum_one(waiting, lane.turn);
+    bt_sum(lane.turn, waiting);
+    s.waiting = (int)waiting;
 }
 
-/* [S4] Fill what can fill at bar t, book it, and leave working or cancel the rest; marks the holdings [S5]. */
-template <bool FULL, bool LOG> BT_STEP bool bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool plain, int part) {
-    const bool path = FULL && s.conditions && part != BT_OTHERS;
-    const double *reach = FULL && s.conditions ? BT_OWN(lane, REACH) : BT_OWN(lane, ZERO);
+/* [S4] What fills at bar t, and its money; marks the holdings after it [S5]. `entire`: bt_all_fill. */
+template <bool FULL, bool LOG> BT_STEP Filled bt_fill_with(Lane &lane, Scenario &s, int64_t t, bool entire, int part) {
+    const bool path = FULL && s.conditions && part != BT_OTHERS, margin = FULL && s.margin;
     const Costs c = bt_costs<FULL>(lane, s, t, path);
-    const bool margin = FULL && s.margin;
-    const double *orders = s.o, *q = orders;
+    const double *q = s.o, before = s.st.cash;
     bool any = true, again = true;
     Flows sum;
     while (again) {
-        if (!plain) {
-            any = bt_match<FULL, LOG>(lane, s, t, c.F, reach, part);
-            q = BT_OWN(lane, FILL);
-        }
-        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c, s.same_close && part != BT_CONDITIONAL)) return false;
+        if (!entire) any = bt_match<FULL, LOG>(lane, s, t, c.F, part);
+        if (!entire) q = BT_OWN(lane, FILL);
+        if (margin && any && !bt_leverage<LOG>(lane, s, t, &q, c, s.same_close && part != BT_CONDITIONAL)) return {};
         sum = bt_sum_flows<FULL>(lane, s, q, c);
-        again = plain && sum.oversold > 0.0;
-        if (again) plain = false;
+        again = entire && sum.oversold > 0.0;
+        entire &= !again;
     }
-    const double before = s.st.cash;
-    double cash = before - sum.net - sum.drag + 0.0;
-    const bool inside = bt_inside(fabs(before) + sum.gross + sum.drag, s.limit);  // bounds all that [S4] tests
-    if (any && !margin && !(inside && cash >= 0.0)) {
-        const Needs needs = c.plain ? bt_needs<true>(lane, s, q, c) : bt_needs<false>(lane, s, q, c);
-        if (!bt_inside(needs.need, s.limit) || !bt_inside(needs.proceeds, s.limit) ||
-            !bt_inside(before + needs.proceeds, s.limit))
-            return false;
-        if (needs.need > before + needs.proceeds && needs.buys > 0.0) {
+    const bool inside = bt_inside(s.limit, fabs(before) + sum.buys + sum.sells + sum.drag);  // bounds all that [S4] tests
+    if (any && !margin && !(inside && before - sum.buys + sum.sells - sum.drag >= 0.0)) {
+        const Needs needs = c.lean ? bt_needs<true>(lane, s, q, c) : bt_needs<false>(lane, s, q, c);
+        const double funds = before + needs.proceeds;
+        if (!bt_inside(s.limit, needs.need, needs.proceeds, funds)) return {};
+        if (needs.need > funds && needs.buys > 0.0) {
             bt_clip<LOG>(lane, s, t, q, c, needs);
             q = BT_OWN(lane, FILL);
             sum = bt_sum_flows<FULL>(lane, s, q, c);
-            cash = before - sum.net - sum.drag + 0.0;
         }
     }
-    if (any && !inside &&
-        (!bt_inside(bt_buys(sum), s.limit) || !bt_inside(bt_sells(sum), s.limit) ||
-         !bt_inside(sum.drag - sum.slip, s.limit) || !bt_inside(sum.slip, s.limit) || !bt_inside(cash, s.limit)))
-        return false;
+    const double cash = before - (sum.buys - sum.sells) - sum.drag + 0.0, commission = sum.drag - sum.slip;
+    if (any && !inside && !bt_inside(s.limit, sum.buys, sum.sells, commission, sum.slip, cash)) return {};
     s.st.cash = cash;
-    s.row[MONEY_BUYS] += bt_buys(sum);
-    s.row[MONEY_SELLS] += bt_sells(sum);
-    s.row[MONEY_COMMISSION] += sum.drag - sum.slip;
+    s.row[MONEY_BUYS] += sum.buys;
+    s.row[MONEY_SELLS] += sum.sells;
+    s.row[MONEY_COMMISSION] += commission;
     s.row[MONEY_SLIPPAGE] += sum.slip;
     s.count[COUNT_FILLS] += (int)sum.fills;
     s.longs = sum.longs;
     s.shorts = sum.shorts;
     if (LOG) bt_log_fills(lane, s, t, q, c, path ? BT_OWN(lane, QUOTE) : nullptr);
-    if (plain && q == orders) {
-        s.pending = 1;
-        s.waiting = 0;
-        return true;
-    }
-    bt_book(lane, s, q, plain ? BT_OWN(lane, ZERO) : BT_OWN(lane, LEFT));
-    if (LOG && !plain && !s.keeps) {
+    if (LOG && !entire && !s.keeps) {
         const double *cutting = BT_OWN(lane, CUTTING);
         BT_EACH(j, lane.A)
             if (cutting[j] != 0.0) bt_cut(lane, s, t, ORDER_CANCELLED, bt_asset(lane, j), cutting[j]);
     }
-    return true;
+    return {q, entire ? BT_OWN(lane, ZERO) : BT_OWN(lane, LEFT)};
 }
 
 /* Whether every order fills whole, but for sells above the holding. */
@@ -356,12 +333,13 @@ template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int
     double missing = 0;
     BT_SIMD(reduction(+ : missing))
     BT_EACH(j, lane.A) missing += (o[j] != 0.0) & !(F[j] > 0.0) ? 1.0 : 0.0;
-    return bt_sum_one(missing, lane.turn) == 0.0;
+    bt_sum(lane.turn, missing);
+    return missing == 0.0;
 }
 
-template <bool FULL> BT_STEP bool bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
-    const bool plain = bt_all_fill<FULL>(lane, s, t);
+template <bool FULL> BT_STEP Filled bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
+    const bool entire = bt_all_fill<FULL>(lane, s, t);
     if (FULL && s.conditions) bt_reach(lane, s, t, part != BT_OTHERS);
-    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, plain, part);
-    return bt_fill_with<FULL, false>(lane, s, t, plain, part);
+    if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, entire, part);
+    return bt_fill_with<FULL, false>(lane, s, t, entire, part);
 }

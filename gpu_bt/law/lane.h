@@ -17,7 +17,7 @@ struct Scenario {
     int32_t count[COUNT_COUNT];
     int32_t waiting;              // how many orders are not 0
     int32_t stop;                 // [S5d] has been seen
-    int32_t pending;              // all of `o` has filled, and is still to be booked into `h`
+    int32_t pending;              // all of `o` has filled; bt_orders comes next, and books it
     int32_t saved;                // the holdings before this bar are in the buffer `old`
     int32_t open;                 // the first half of a bar is over
     int32_t called;               // [S5m] has made the orders of this bar
@@ -32,20 +32,18 @@ struct Scenario {
 static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 
 struct Kept { /* of a lane from call to call */
-    int64_t t, begun;
-    int32_t A, dense, seen_target, clear;
+    int32_t begun, A, dense;
+    int32_t seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
 };
 
-struct Lane {
+struct Lane : Kept {
+    const bt_launch *call;
     const bt_rows *in;
     const bt_record *out;
     int64_t N, stride, number;
-    int A, dense;
-    const bt_launch *call;
-    int seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
-    int turn;                // of bt_sum
+    int turn;  // of bt_sum
     char *slots;
-    double *doubles, *hot, *runs, *classes;
+    double *doubles, *hot, *classes;
     int32_t *ints;
     uint8_t *bytes;
     const double *at[BT_FETCHED];
@@ -154,54 +152,54 @@ BT_FN void bt_forget_rows(Lane &lane) {
 
 /* The arena of a lane: slots, then doubles, ints, bytes. `shared` is where holdings and orders go, null for the arena. */
 BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
-    const bt_rows *in = call->rows + number;
     const bt_record *out = call->record;
     Lane lane;
-    lane.in = in;
+    lane.call = call;
+    lane.in = call->rows + number;
     lane.out = out;
     lane.number = number;
-    lane.call = call;
-    lane.N = in->N;
+    lane.N = lane.in->N;
     lane.stride = out->stride;
     lane.turn = 0;
     lane.slots = out->arena + number * out->lane_bytes;
-    lane.runs = (double *)(lane.slots + (in->K + 1) * BT_SLOT);
-    lane.classes = lane.runs + 3 * BT_RUN * in->K;
+    lane.classes = (double *)(lane.slots + (lane.in->K + 1) * BT_SLOT);
     lane.doubles = lane.classes + 2 * BT_CLASSES;
     lane.hot = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
-    lane.ints = (int32_t *)(lane.hot + 2 * in->K * lane.stride);
+    lane.ints = (int32_t *)(lane.hot + 2 * lane.in->K * lane.stride);
     lane.bytes = (uint8_t *)(lane.ints + BUFFER_INT32_T_COUNT * lane.stride);
     if (shared) lane.hot = shared;
+    static_cast<Kept &>(lane) = *(const Kept *)lane.slots;
     bt_forget_rows(lane);
     return lane;
 }
-/* [S4] 4. `keep`: the bar may still end in LEDGER_OVERFLOW, so the holdings before it are kept. */
-BT_FN void bt_book_pending(Lane &lane, Scenario &s, bool keep) {
-    if (!s.pending) return;
-    s.pending = 0;
-    double *h = s.h, *o = s.o, *old = BT_OWN(lane, OLD);
-    if (keep && !s.saved) {
-        BT_EACH(j, lane.A) old[j] = h[j];
-        s.saved = 1;
-    }
+/* The holdings before this bar, to which a LEDGER_OVERFLOW goes back. */
+BT_STEP void bt_keep_old(Lane &lane, Scenario &s) {
+    if (s.saved) return;
+    double *old = BT_OWN(lane, OLD);
     BT_SIMD()
-    BT_EACH(j, lane.A) {
-        h[j] = h[j] + o[j];
-        o[j] = 0.0;
-    }
+    BT_EACH(j, lane.A) old[j] = s.h[j];
+    s.saved = 1;
 }
 
-BT_FN void bt_load(const Lane &lane, Scenario &s, int k) {
-    s = *(const Scenario *)(lane.slots + (k + 1) * BT_SLOT);
-    s.h = lane.hot + 2 * k * lane.stride;
-    s.o = s.h + lane.stride;
+/* Scenario k at hand: a device's threads each keep a copy, `own`, and the first puts it back; the host works on the slot. */
+BT_FN Scenario *bt_slot(const Lane &lane, int k) { return (Scenario *)(lane.slots + (k + 1) * BT_SLOT); }
+#ifdef __CUDACC__
+BT_FN Scenario &bt_load(const Lane &lane, Scenario &own, int k) {
+    own = *bt_slot(lane, k);
+    own.h = lane.hot + 2 * k * lane.stride;
+    own.o = own.h + lane.stride;
+    return own;
 }
 BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) {
     bt_sync();  // the others have loaded what is overwritten
-    if (bt_first()) *(Scenario *)(lane.slots + (k + 1) * BT_SLOT) = s;
+    if (bt_first()) *bt_slot(lane, k) = s;
     bt_sync();
 }
-BT_FN bool bt_running(const Lane &lane, int k) { return !((const Scenario *)(lane.slots + (k + 1) * BT_SLOT))->st.ended; }
+#else
+BT_FN Scenario &bt_load(const Lane &lane, Scenario &, int k) { return *bt_slot(lane, k); }
+BT_FN void bt_store(const Lane &, const Scenario &, int) {}
+#endif
+BT_FN bool bt_running(const Lane &lane, int k) { return !bt_slot(lane, k)->st.ended; }
 #define BT_HELD(lane, k) ((lane).hot + 2 * (k) * (lane).stride)
 
 /* Part of an order that did not fill, into the log of cuts; counts are formed by sums. */
@@ -279,6 +277,35 @@ BT_STEP void bt_recolumn(Lane &lane) {
     bt_set_columns(lane, n);
 }
 
+/* [S3] No target from an asset's delisting on. */
+BT_STEP void bt_strike(const Lane &lane, int64_t t, double *row) {
+    bt_sync();
+    BT_EACH(e, lane.in->off_count)
+        if (lane.in->off_bar[e] <= t) row[lane.in->off_asset[e]] = nan("");
+    bt_sync();
+}
+
+/* [S6] `row`, over the active columns, is what bar t decides from; makes [S8] u in the same pass. Returns how many targets
+ * are not 0. */
+BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
+    const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
+    double *u = BT_OWN(lane, INVERSE_PRICE), any = 0, names = 0, unclear = 0;
+    BT_SIMD(reduction(+ : any, names, unclear))
+    BT_EACH(j, lane.A) {
+        const bool priced = price[j] > 0.0, has = row[j] == row[j], moves = has & (row[j] != 0.0);
+        u[j] = priced ? 1.0 / price[j] : 0.0;
+        any += has ? 1.0 : 0.0;
+        names += moves ? 1.0 : 0.0;
+        unclear += !has | (moves & !priced) ? 1.0 : 0.0;
+    }
+    BT_MADE(lane, INVERSE_PRICE, t);
+    bt_sum(lane.turn, any, names, unclear);
+    lane.at[BUFFER_DOUBLE_WEIGHT] = row;
+    lane.seen_target = any > 0.0;
+    lane.clear = unclear == 0.0;
+    return names;
+}
+
 /* [S6] The weights row read at bar t: NaN from an asset's delisting on; its names become active. */
 BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
     const bt_rows &in = *lane.in;
@@ -293,48 +320,15 @@ BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
         bt_widen(N, (const double *)in.weights.data + source, (const int32_t *)nullptr, full);
     else
         row = (const double *)in.weights.data + source;
-    if (off) {
-        bt_sync();
-        BT_EACH(e, in.off_count)
-            if (in.off_bar[e] <= t) full[in.off_asset[e]] = nan("");
-        bt_sync();
-    }
-    double any = 0, names = 0, unclear = 0;
-    if (lane.dense) {  // one pass over whole rows, which makes [S8] u too
-        const double *price = BT_ROW(lane, CLOSE, in.close, t);
-        double *u = BT_OWN(lane, INVERSE_PRICE);
-        BT_SIMD(reduction(+ : any, names, unclear))
-        BT_EACH(i, N) {
-            const bool priced = price[i] > 0.0, has = row[i] == row[i], moves = has & (row[i] != 0.0);
-            u[i] = priced ? 1.0 / price[i] : 0.0;
-            any += has ? 1.0 : 0.0;
-            names += moves ? 1.0 : 0.0;
-            unclear += !has | (moves & !priced) ? 1.0 : 0.0;
-        }
-        BT_MADE(lane, INVERSE_PRICE, t);
-    } else {
-        BT_SIMD(reduction(+ : any))
-        BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
-    }
-    double sums[3] = {any, names, unclear};
-    bt_sum(sums, lane.turn);
-    lane.seen_target = sums[0] > 0.0;
-    lane.clear = sums[2] == 0.0;
-    if (lane.dense && sums[1] > BT_DENSE * N) {
-        lane.at[BUFFER_DOUBLE_WEIGHT] = row;
-        return;
-    }
+    if (off) bt_strike(lane, t, full);
+    if (lane.dense && bt_use_row(lane, t, row) > BT_DENSE * N) return;
+    double any = 0;
+    BT_SIMD(reduction(+ : any))
+    BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
     BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    bt_sum(lane.turn, any);
     bt_recolumn(lane);
-    const int32_t *column = BT_INT(lane, COLUMN);
-    const double *price = BT_ROW(lane, CLOSE, in.close, t);
-    unclear = 0;
-    BT_SIMD(reduction(+ : unclear))
-    BT_EACH(j, lane.A) {
-        const double w = row[column[j]];
-        weight[j] = w;
-        unclear += (w != w) | ((w != 0.0) & !(price[j] > 0.0)) ? 1.0 : 0.0;
-    }
-    lane.at[BUFFER_DOUBLE_WEIGHT] = weight;
-    lane.clear = bt_sum_one(unclear, lane.turn) == 0.0;
+    if (!lane.dense) bt_widen(lane.A, row, BT_INT(lane, COLUMN), weight);
+    bt_use_row(lane, t, lane.dense ? row : weight);
+    lane.seen_target = any > 0.0;  // of 0 for an asset that is not active
 }

@@ -41,7 +41,6 @@ _FETCHED = (
 #: Sizes that Python and compiled code must agree on.
 SIZES = {
     "BT_SLOT": 512,  # bytes kept for a scenario, and for a lane
-    "BT_RUN": 32,  # bars marked at once where nothing trades
     "BT_CLASSES": 512,  # of the buy-back [S4] 3.
     "BT_WARPS": 32,  # of a block, at most
     "BT_SUMS": 8,  # numbers that one bt_sum adds, at most

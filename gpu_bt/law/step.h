@@ -36,8 +36,13 @@ BT_FN double bt_round(double x, double magic) { return (x + magic) - magic; }
 /* Numbers: R(x) of any size, for an amount that no test bounds by itself. */
 BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick + 0.0; }
 
-/* Numbers: the ledger's test of a sum, written so that NaN fails. */
-BT_FN int bt_inside(double x, double limit) { return fabs(x) < limit; }
+/* Numbers: the ledger's test of sums, written so that NaN fails. */
+template <class... Sums> BT_FN bool bt_inside(double limit, Sums... sums) { return ((fabs(sums) < limit) && ...); }
+
+/* The sum of the positive numbers, and that of the negative ones as it is without its sign, from the sums of all and of
+ * their sizes: both are exact below 2^53 ticks, and NaN or beyond the ledger's limit where the parts are. */
+BT_FN double bt_above(double net, double gross) { return (gross + net) * 0.5; }
+BT_FN double bt_below(double net, double gross) { return (gross - net) * 0.5; }
 
 /* [S2] [S8] whole(x). */
 BT_FN int bt_near(double x) { return fabs(x - rint(x)) <= BT_SNAP; }
@@ -85,33 +90,27 @@ BT_FN double bt_adverse(double slippage, double half_spread, double impact, doub
 /* [S5] What a holding is worth; 0 where nothing is held: a split of an absurd ratio may make a mark infinite. */
 BT_FN double bt_worth(double h, double mark, double magic) { return h != 0.0 ? bt_round(h * mark, magic) : 0.0; }
 
+/* [S4] 2. Whether the terms that LEAN leaves out of bt_charge are exact zeros. */
+BT_FN bool bt_lean(const bt_params &p) {
+    return p.commission_per_share == 0.0 && p.sell_tax == 0.0 && !(p.max_commission_rate >= 0.0);
+}
 /* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3. Operands are selected,
  * not results: compilers make vector code of that. The amounts are >= 0, so `magic` is 2^52 units here, which rounds
  * right up to 2^52 of them: drag is tested in two parts alone. */
 typedef struct bt_cost {
     double ref, drag, slip, base;
 } bt_cost;
-BT_FN bt_cost bt_charge(double q, double F, double a, double unit, const bt_params *p, double magic) {
+template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, double unit, const bt_params &p, double magic) {
     bt_cost c;
     double size = fabs(q), n = size * F, move = n * a, v = n + copysign(move, q);
-    double most = p->max_commission_rate * n, least = q != 0.0 ? p->min_commission : 0.0;
-    double variable = bt_at_most((size * unit) * p->commission_per_share + v * p->commission_rate, most);
-    double fee = bt_at_most(bt_max(variable, least), most) + v * (q < 0.0 ? p->sell_tax : 0.0);
+    double most = p.max_commission_rate * n, least = q != 0.0 ? p.min_commission : 0.0, variable = v * p.commission_rate;
+    if (!LEAN) variable = bt_at_most((size * unit) * p.commission_per_share + variable, most);
+    double fee = bt_max(variable, least);
+    if (!LEAN) fee = bt_at_most(fee, most) + v * (q < 0.0 ? p.sell_tax : 0.0);
     c.ref = bt_round(n, magic);
     c.drag = bt_round(move + fee, magic);
     c.slip = bt_round(move, magic);
-    c.base = c.ref + bt_round(move + bt_max(variable - p->min_commission, 0.0), magic);
-    return c;
-}
-/* The same without a fee per share, a maximum and a tax, whose terms would be exact zeros. */
-BT_FN bt_cost bt_charge_lean(double q, double F, double a, double rate, double minimum, double magic) {
-    bt_cost c;
-    double n = fabs(q) * F, move = n * a, v = n + copysign(move, q);
-    double least = q != 0.0 ? minimum : 0.0, fee = bt_max(v * rate, least);
-    c.ref = bt_round(n, magic);
-    c.drag = bt_round(move + fee, magic);
-    c.slip = bt_round(move, magic);
-    c.base = c.ref + bt_round(move + bt_max(v * rate - minimum, 0.0), magic);
+    c.base = c.ref + bt_round(move + bt_max(variable - p.min_commission, 0.0), magic);
     return c;
 }
 

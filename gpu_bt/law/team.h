@@ -7,7 +7,7 @@
  *   BT_EACH(j, n)    this member's share of 0..n-1, always the same for one j
  *   BT_MINE(j)       whether j is in that share
  *   bt_sync()        what the team wrote before is seen by all after
- *   bt_sum(x, turn)  every x[m] becomes its sum over the team; a barrier like bt_sync */
+ *   bt_sum(turn, x, ...)  every x becomes its sum over the team; a barrier like bt_sync */
 #pragma once
 #include "step.h"
 
@@ -28,8 +28,10 @@ BT_FN double bt_warp_sum(double x) {
     return x;
 }
 /* The halves of the scratch take turns: a thread writes one again only after a barrier that follows its last read. */
-template <int M> BT_FN void bt_sum(double (&x)[M], int &turn) {
+template <class... Sums> BT_FN void bt_sum(int &turn, Sums &...sums) {
+    constexpr int M = sizeof...(sums);
     static_assert(M <= BT_SUMS, "more sums than scratch");
+    double x[M] = {sums...};
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
     double *scratch = bt_shared + (turn ^= 1) * BT_WARPS * BT_SUMS;
 #pragma unroll
@@ -40,6 +42,8 @@ template <int M> BT_FN void bt_sum(double (&x)[M], int &turn) {
     __syncthreads();
 #pragma unroll
     for (int m = 0; m < M; ++m) x[m] = bt_warp_sum(lane < warps ? scratch[m * BT_WARPS + lane] : 0.0);
+    int m = 0;
+    ((sums = x[m++]), ...);
 }
 BT_FN bool bt_any(bool x) { return __syncthreads_or(x); }
 BT_FN void bt_add(double *to, double x) { atomicAdd(to, x); }
@@ -66,11 +70,6 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
     }
     return base;
 }
-/* Runs of bars: a warp takes a bar. */
-#define BT_BARS(b, n) for (int b = threadIdx.x >> 5; b < (n); b += blockDim.x >> 5)
-#define BT_EACH_OF_BAR(j, n) for (int j = threadIdx.x & 31; j < (int)(n); j += 32)
-BT_FN double bt_bar_sum(double x) { return bt_warp_sum(x); }
-BT_FN bool bt_bar_first() { return (threadIdx.x & 31) == 0; }
 
 #else
 
@@ -83,7 +82,7 @@ BT_FN bool bt_bar_first() { return (threadIdx.x & 31) == 0; }
 
 BT_FN bool bt_first() { return true; }
 BT_FN void bt_sync() {}
-template <int M> BT_FN void bt_sum(double (&)[M], int &) {}
+template <class... Sums> BT_FN void bt_sum(int &, Sums &...) {}
 BT_FN bool bt_any(bool x) { return x; }
 BT_FN void bt_add(double *to, double x) { *to += x; }
 BT_FN long long bt_take(int64_t *next) { return (*next)++; }
@@ -102,10 +101,6 @@ BT_FN int bt_pack(int64_t n, const uint8_t *flags, int32_t *out, int &) {
     }
     return count;
 }
-#define BT_BARS(b, n) for (int b = 0; b < (n); ++b)
-#define BT_EACH_OF_BAR(j, n) BT_EACH(j, n)
-BT_FN double bt_bar_sum(double x) { return x; }
-BT_FN bool bt_bar_first() { return true; }
 
 #endif
 
@@ -121,9 +116,3 @@ BT_FN double bt_double(float x) {
 }
 BT_FN double bt_double(double x) { return x; }
 BT_FN double bt_double(uint8_t x) { return x; }
-
-BT_FN double bt_sum_one(double x, int &turn) {
-    double sums[1] = {x};
-    bt_sum(sums, turn);
-    return sums[0];
-}

@@ -93,8 +93,8 @@ def test_several_scenarios_to_a_block(fake, together, shared, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_quiet_bars_of_a_block_start_from_one_state(fake, order):
-    """Prices double while nothing trades: from the peak after those bars, the first of them would be a drawdown."""
+def test_scenarios_of_a_block_keep_their_peaks(fake, order):
+    """Prices double while nothing trades: from the peak of another bar, the first of them would be a drawdown."""
     t = 40
     close = np.linspace(16.0, 32.0, t)[:, None] * np.ones(3)
     market = Panel(close, timestamps=np.datetime64("2020-01-01") + np.arange(t), assets=["A", "B", "C"])

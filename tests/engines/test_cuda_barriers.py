@@ -33,7 +33,7 @@ UNSEEN: dict[tuple[str, str], str] = {
     ("lane.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
     ),
-    ("run.h", "Scenario s; bt_sync(); if (!kept.begun) {"): (
+    ("run.h", "Scenario own; bt_sync(); if (lane.begun)"): (
         "the first thread writes what all have read here; without a bar between, nothing else keeps them apart"
     ),
 }

@@ -38,8 +38,8 @@ PRODUCT += [(NEWEST, 80, 0, 1), ("nvcc", 90, 1, 1), ("nvcc", 100, 0, 1)]
 STACK = 1200
 
 #: The loops over assets: nothing spills inside them.
-LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_clip", "bt_book", "bt_value", "bt_worth_at",
-         "bt_fetch", "bt_prices", "bt_inverse", "bt_orders", "bt_orders_each", "bt_close_all", "bt_set_columns",
+LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_buy_back", "bt_book", "bt_value", "bt_keep_old",
+         "bt_fetch", "bt_prices", "bt_inverse", "bt_orders", "bt_orders_each", "bt_sell_all", "bt_set_columns",
          "bt_spread", "bt_cap_gross", "bt_cap_turnover", "bt_limit")  # fmt: skip
 
 
