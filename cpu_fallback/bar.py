@@ -156,6 +156,8 @@ def mark_bar(lane: Lane) -> None:
     lane.test(long, short, equity)
     lane.broke |= (equity <= 0) & ~lane.over
     lane.peak = np.maximum(lane.peak, equity)
+    if "max_drawdown" not in lane.on:
+        return
     new = falls(lane, equity, lane.peak) & ~(lane.dead | lane.stop)
     if new.any():
         lane.stop = lane.stop | new
@@ -164,6 +166,8 @@ def mark_bar(lane: Lane) -> None:
 
 def margin_call(lane: Lane) -> None:
     """[S5m] The scenarios called at this bar get orders that bring their positions down."""
+    if "maintenance_margin" not in lane.on:
+        return
     equity, long, short = lane.marked
     called = is_called(lane, lane.marked) & ~(lane.stop | lane.dead)
     if not called.any():
@@ -182,9 +186,8 @@ def margin_call(lane: Lane) -> None:
 # ---- [S9]
 
 
-def rows(lane: Lane, marked: Marked) -> Array:
-    """(len(MONEY), k, B) what every bar records."""
-    money = np.zeros((len(MONEY), *marked.equity.shape))
+def rows(lane: Lane, marked: Marked, money: Array) -> Array:
+    """(len(MONEY), k, B) with what every bar records."""
     for name, values in (("equity", marked.equity), ("cash", lane.cash), ("long_value", marked.long),
                          ("short_value", marked.short)):  # fmt: skip
         money[MONEY.index(name)] = values
@@ -198,8 +201,8 @@ def shares(lane: Lane) -> Array | None:
 
 def record_bar(lane: Lane) -> None:
     """[S9] The row of the bar and its logs; scenarios that ended leave the batch, without a row after an overflow."""
-    money, held = lane.money + rows(lane, lane.marked), shares(lane)
-    lane.counts[COUNTS.index("working")] = np.count_nonzero(lane.o, axis=1, keepdims=True)
+    money, held = rows(lane, lane.marked, lane.money), shares(lane)
+    lane.counts[COUNTS.index("working")] = total(lane.o != 0)
     ended = lane.dead.any()
     if ended:
         over = lane.over[:, 0]
@@ -222,6 +225,10 @@ def quiet_run(lane: Lane, t: int, t1: int) -> int:
     bars = int(busy.argmax()) if busy.any() else len(busy)
     if not bars or np.count_nonzero(lane.o) or (lane.stop & (lane.h != 0)).any():
         return 0
+    first = lane.events.bar_start
+    hits = lane.active[lane.events.assets[first[t] : first[t + bars]]]
+    if hits.any():
+        bars = int(np.searchsorted(first, first[t] + hits.argmax(), side="right")) - 1 - t
     if bars > _WORTH:
         lane.recolumn(np.zeros(lane.n, bool))  # what was sold need not be marked
     marked = mark(lane, t, t + bars)
@@ -231,6 +238,7 @@ def quiet_run(lane: Lane, t: int, t1: int) -> int:
     good &= ~(falls(lane, equity, peak) | is_called(lane, marked)) | lane.stop
     done = bars if good.all() else int(good.all(axis=0).argmin())
     if done:
-        lane.record.write(lane.members, t, rows(lane, marked)[:, :, :done], 0, shares(lane))
+        money = rows(lane, marked, np.zeros((len(MONEY), lane.k, bars)))
+        lane.record.write(lane.members, t, money[:, :, :done], 0, shares(lane))
         lane.peak = peak[:, done - 1 : done]
     return done

@@ -40,7 +40,7 @@ def _weights(lane: Lane, due: Array) -> Array:
 def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
     """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop."""
     rows = _without_delisted(lane, due, rows)
-    lane.recolumn((due & (np.abs(rows) > 0)).any(axis=0))
+    lane.recolumn((np.abs(rows) > 0).any(axis=0))
     weights = lane.pick(rows)
     target = due & ~np.isnan(weights)
     weights = np.where(target, weights, 0.0)
@@ -106,9 +106,11 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     p, price = lane.p, lane.row(lane.close.values)
     exits = weights == 0
     live = target & ~exits
-    missing = np.isnan(price)
     x = ((lane.marked.equity * (1 - p["cash_buffer"])) * weights) * (1 / price) - lane.h
-    x = np.where(missing, np.where(exits, 0.0 - lane.h, 0.0), x)
+    if lane.close.gaps[lane.t]:
+        missing = np.isnan(price)
+        x = np.where(missing, np.where(exits, 0.0 - lane.h, 0.0), x)
+        lane.cut("NO_PRICE", missing & live, 0.0)
     if "band" in lane.on:
         x = np.where((np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0), 0.0, x)
     delta = _to_lots(lane, x)
@@ -117,7 +119,6 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
         small = (np.abs(delta) * price < p["min_trade_value"]) & live & (delta != 0)
         lane.cut("BELOW_MIN", small, delta)
         delta = np.where(small, 0.0, delta)
-    lane.cut("NO_PRICE", missing & live, 0.0)
     lane.o = np.where(target, delta, lane.o)
 
 

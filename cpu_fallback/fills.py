@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """[S4] Fills: the orders of the last decision meet a bar's prices, all assets at once.
 
-Shapes as in lane.py; `q` is (k, A) signed lots, `money` (k, 3, A) the ref, drag and slippage of each fill.
+Shapes as in lane.py; `q` is (k, A) signed lots, `money` (3, k, A) the ref, drag and slippage of each fill.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class _Costs:
 
     def sums(self, q: Array) -> tuple[Array, Array]:
         """(3, k, 1) each: ref, drag and slippage of the buys, and of the sells."""
-        buys = np.where((q > 0)[:, None], self.money, 0.0).sum(axis=2)
-        sells = np.where((q < 0)[:, None], self.money, 0.0).sum(axis=2)
-        return buys.T[..., None], sells.T[..., None]
+        return total(np.where(q > 0, self.money, 0.0)), total(np.where(q < 0, self.money, 0.0))
 
 
 def fill(lane: Lane, conditional: bool | None = None) -> None:
@@ -127,9 +125,11 @@ def _match_conditions(lane: Lane, offer: _Offer, q: Array, limited: Array) -> Ar
 def _match(lane: Lane, offer: _Offer, q: Array) -> Array:
     """The orders with a price, no mask against their side and, where impact is on, volume."""
     q = np.where(lane.dead, 0.0, q)  # ended at the first mark of same_close
-    missing = np.isnan(offer.price)
-    offer.price = np.where(missing, 0.0, offer.price)
-    stopped = [("NO_PRICE", missing)]
+    stopped = []
+    if lane.exec.gaps[lane.t]:
+        missing = np.isnan(offer.price)
+        offer.price = np.where(missing, 0.0, offer.price)
+        stopped.append(("NO_PRICE", missing))
     for side, mask in ((1, lane.market.can_buy), (-1, lane.market.can_sell)):
         if mask is not None:
             stopped.append(("RESTRICTED", (np.sign(q) == side) & (lane.row(mask) == 0)))
@@ -189,8 +189,8 @@ def _charge(lane: Lane, offer: _Offer, q: Array) -> _Costs:
         fee = np.fmin(np.where(q != 0, np.maximum(variable, p["min_commission"]), 0.0), most)
     if "sell_tax" in on:
         fee = fee + np.where(q < 0, v * p["sell_tax"], 0.0)
-    money = np.stack([n, moved + fee, moved], axis=1)
-    return _Costs(snap(money, lane.magic[:, :, None] * _AMOUNTS), variable, moved, a)
+    money = snap(np.array([n, moved + fee, moved]), lane.magic * _AMOUNTS)
+    return _Costs(money, variable, moved, a)
 
 
 def _book(lane: Lane, offer: _Offer, q: Array) -> None:
@@ -199,25 +199,23 @@ def _book(lane: Lane, offer: _Offer, q: Array) -> None:
         q = _limit_leverage(lane, offer, q)
     costs = _charge(lane, offer, q)
     buys, sells = costs.sums(q)
-    trades = (q != 0).any(axis=1, keepdims=True)
-    if not lane.margin:
-        need, proceeds = buys[0] + buys[1], sells[0] - sells[1]
-        funds = lane.cash + proceeds
-        lane.test(need, proceeds, funds, where=trades)
-        short = (need > funds) & (q > 0).any(axis=1, keepdims=True) & ~lane.over
-        if short.any():
-            q = _clip_to_cash(lane, offer, q, costs, need, funds, short)
-            costs = _charge(lane, offer, q)
-            buys, sells = costs.sums(q)
+    need, proceeds = buys[0] + buys[1], sells[0] - sells[1]
+    funds = lane.cash + proceeds
+    tested = [] if lane.margin else [need, proceeds, funds]
+    if not lane.margin and (need > funds).any():
+        q = _clip_to_cash(lane, offer, q, costs, need, funds)
+        costs = _charge(lane, offer, q)
+        buys, sells = costs.sums(q)
     _, drag, slippage = buys + sells
-    cash = lane.cash + (sells[0] - sells[1]) - (buys[0] + buys[1])
-    lane.test(buys[0], sells[0], drag - slippage, slippage, cash, where=trades)
+    cash = funds - buys[0] - buys[1]
+    fills = total(q != 0)
+    lane.test(*tested, buys[0], sells[0], drag - slippage, slippage, cash, where=fills > 0)
     lane.cash, lane.h = cash, lane.h + q
     lane.add("buys", buys[0])
     lane.add("sells", sells[0])
     lane.add("commission", drag - slippage)
     lane.add("slippage", slippage)
-    lane.counts[COUNTS.index("fills")] += np.count_nonzero(q, axis=1, keepdims=True)
+    lane.counts[COUNTS.index("fills")] += fills
     if lane.spec.fills:
         _log(lane, offer, q, costs)
 
@@ -225,7 +223,7 @@ def _book(lane: Lane, offer: _Offer, q: Array) -> None:
 def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
     """Every fill: as the last cut that touched it, or FILLED."""
     k, a = q.nonzero()
-    assets, (_, drag, slippage) = lane.names[a], costs.money[k, :, a].T
+    assets, (_, drag, slippage) = lane.names[a], costs.money[:, k, a]
     price, shares = offer.quote[0, a], q[k, a] * lane.unit[0, a]
     moved = np.sign(shares) * (price * np.broadcast_to(costs.a, q.shape)[k, a])
     lane.fills.append(
@@ -236,15 +234,15 @@ def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
     )  # fmt: skip
 
 
-def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Array, funds: Array, short: Array) -> Array:
+def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Array, funds: Array) -> Array:
     """[S4] 3. One factor for all buys of a scenario that cannot pay them, cut to lots; then remainders bought back."""
     p = lane.p
-    buy = (q > 0) & short
+    buy = (q > 0) & (need > funds) & (need < lane.limit)
     size = np.where(buy, q, 0.0)
     base = need
     if "min_commission" in lane.on:
         extra = snap(costs.moved + np.maximum(costs.variable - p["min_commission"], 0.0), lane.magic)
-        base = total(np.where(buy, costs.money[:, 0] + extra, 0.0))
+        base = total(np.where(buy, costs.money[0] + extra, 0.0))
     room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (p["min_commission"] + 4 * p["tick"])
     scaled = _factor(room, base) * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
@@ -262,8 +260,9 @@ def _factor(room: Array, wanted: Array) -> Array:
 def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, cand: Array, funds: Array) -> Array:
     """[S4] 3. Remainders: one lot more for whole classes of buys, the largest fraction first, while the cash lasts."""
     now = _charge(lane, offer, cut).money
-    extra = (_charge(lane, offer, cut + 1).money - now)[:, :2].sum(axis=1)
-    left = funds - total(now[:, 0] + now[:, 1])
+    more = _charge(lane, offer, cut + 1).money
+    extra = (more[0] + more[1]) - (now[0] + now[1])
+    left = funds - total(now[0] + now[1])
     tie = lane.tie[lane.names]
     cut = cut.copy()
     for i in np.flatnonzero(cand.any(axis=1)):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cpu_fallback.ledger import LIMIT, MAGIC, Array
+from cpu_fallback.ledger import LIMIT, MAGIC, Array, total
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
 from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
@@ -88,8 +88,7 @@ class Lane:
         self.magic, self.limit = MAGIC * self.p["tick"], LIMIT * self.p["tick"]
         self.borrows = self.margin and (self.market.borrow_rate is not None or "borrow_rate" in self.on)
         self.financed = self.borrows or bool(self.on & {"cash_rate", "debit_rate"})
-        #: (T,) bool: at this bar something may happen besides a mark, even without an order.
-        self.busy = self.due.any(axis=1) | (np.diff(self.events.bar_start) > 0) | self.financed
+        self.busy = self.due.any(axis=1) | self.financed
 
     @property
     def k(self) -> int:
@@ -120,8 +119,9 @@ class Lane:
         if self.cols is None and np.count_nonzero(wanted) > _DENSE * self.n:
             return
         h, o = self.spread(self.h), self.spread(self.o)
-        active = wanted | (h != 0).any(axis=0) | (o != 0).any(axis=0)
-        self.cols = None if np.count_nonzero(active) > _DENSE * self.n else active.nonzero()[0]
+        self.active = wanted | (h != 0).any(axis=0) | (o != 0).any(axis=0)
+        self.cols = None if np.count_nonzero(self.active) > _DENSE * self.n else self.active.nonzero()[0]
+        self.active |= self.cols is None
         self.h, self.o = self.pick(h), self.pick(o)
         self.unit, self.whole = self.pick(self.lots.unit[None]), self.pick(self.lots.whole[None])
 
@@ -172,7 +172,7 @@ class Lane:
         the active columns."""
         if not np.count_nonzero(where):
             return
-        self.counts[COUNTS.index(status.lower())] += where.sum(axis=1, keepdims=True, dtype=np.int32)
+        self.counts[COUNTS.index(status.lower())] += total(where)
         if self.spec.fills:
             k, a = where.nonzero()
             assets = (self.names if names is None else names)[a]

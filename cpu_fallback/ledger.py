@@ -39,13 +39,13 @@ def round_any(x: Array, tick: Array) -> Array:
 
 
 def total(x: Array) -> Array:
-    """(k, 1) sum of (k, A) multiples of a tick; exact in any order."""
-    return x.sum(axis=-1, keepdims=True)
+    """Sum over the last axis, which stays, of multiples of a tick; exact in any order."""
+    return np.add.reduce(x, axis=-1, keepdims=True)
 
 
 def split_sums(x: Array) -> tuple[Array, Array]:
     """(sum of the positive, sum of the negative) over the last axis of multiples of a tick."""
-    net, size = x.sum(axis=-1), np.abs(x).sum(axis=-1)
+    net, size = np.add.reduce(x, axis=-1), np.add.reduce(np.abs(x), axis=-1)
     return (size + net) * 0.5, (net - size) * 0.5 + 0.0
 
 
@@ -58,4 +58,5 @@ def near_whole(x: Array) -> Array:
 def to_lots(x: Array, nearest: bool = False) -> Array:
     """Whole lots: rint(x) where x is within SNAP of it, else truncated, or rounded half away from zero."""
     cut = np.sign(x) * np.trunc(np.abs(x) + 0.5) if nearest else np.trunc(x)
-    return np.where(near_whole(x), np.rint(x), cut) + 0.0
+    near = np.rint(x)
+    return np.where(np.abs(x - near) <= SNAP, near, cut) + 0.0
