@@ -134,7 +134,7 @@ def mark(lane: Lane, t0: int, t1: int) -> Marked:
     value = snap(lane.worth(lane.h[:, None], marks[None]), lane.magic[:, :, None])
     if not lane.margin:
         long = value.sum(axis=-1)
-        return Marked(lane.cash + long, long, np.zeros_like(long))
+        return Marked(lane.cash + long, long, np.zeros(long.shape))
     long, short = split_sums(value)
     return Marked(lane.cash + long + short, long, short)
 
@@ -202,7 +202,9 @@ def shares(lane: Lane) -> Array | None:
 def record_bar(lane: Lane) -> None:
     """[S9] The row of the bar and its logs; scenarios that ended leave the batch, without a row after an overflow."""
     money, held = rows(lane, lane.marked, lane.money), shares(lane)
-    lane.counts[COUNTS.index("working")] = total(lane.o != 0)
+    working = total(lane.o != 0)
+    lane.counts[COUNTS.index("working")] = working
+    lane.waiting = bool(working.any())
     ended = lane.dead.any()
     if ended:
         over = lane.over[:, 0]
@@ -221,14 +223,16 @@ def record_bar(lane: Lane) -> None:
 def quiet_run(lane: Lane, t: int, t1: int) -> int:
     """How many bars from t on were marked and recorded at once, because nothing else happens at them: no decision, no
     order, no event, no change of a status. 0 where bar t needs the full step."""
-    busy = lane.busy[t : min(t1, t + max(1, _BLOCK // max(1, lane.h.size)))]
-    bars = int(busy.argmax()) if busy.any() else len(busy)
-    if not bars or np.count_nonzero(lane.o) or (lane.stop & (lane.h != 0)).any():
+    if lane.busy[t] or lane.waiting or (lane.stop.any() and (lane.stop & (lane.h != 0)).any()):
         return 0
+    busy = lane.busy[t : min(t1, t + max(1, _BLOCK // max(1, lane.h.size)))]
+    bars = int(busy.argmax()) or len(busy)
     first = lane.events.bar_start
     hits = lane.active[lane.events.assets[first[t] : first[t + bars]]]
     if hits.any():
         bars = int(np.searchsorted(first, first[t] + hits.argmax(), side="right")) - 1 - t
+    if not bars:
+        return 0
     if bars > _WORTH:
         lane.recolumn(np.zeros(lane.n, bool))  # what was sold need not be marked
     marked = mark(lane, t, t + bars)

@@ -21,19 +21,19 @@ def decide(lane: Lane, decision: Decision | None) -> None:
     due = lane.due[lane.t][:, None] if rows is None else ~np.isnan(rows).all(axis=1, keepdims=True)
     due = due & ~(lane.dead | lane.stop | lane.called)
     if due.any() or stopped.any():
-        _target(lane, due, stopped, _weights(lane, due) if rows is None else rows)
+        _target(lane, due, stopped, _weights(lane) if rows is None else rows)
     if decision is not None and decision.lots is not None:
         _direct(lane, decision, decision.lots[None])
 
 
-def _weights(lane: Lane, due: Array) -> Array:
+def _weights(lane: Lane) -> Array:
     """[S6] (1 or k, N) weights rows read at this bar."""
     rows = np.full((1, lane.n), np.nan)
-    panel, lag = lane.p["weights"], lane.p["signal_lag"]
-    for i, back in {(int(i), int(back)) for i, back in zip(panel[due], lag[due], strict=True)}:
-        row = lane.spec.weights[i][lane.t - back]
-        same = (panel == i) & (lag == back)
-        rows = row[None] if same.all() else np.where(same, row, rows)
+    if lane.spec.callback:
+        return rows
+    for i, lag, same in lane.sources:
+        row = lane.spec.weights[i][max(0, lane.t - lag)]
+        rows = row[None] if len(lane.sources) == 1 else np.where(same, row, rows)
     return rows
 
 

@@ -79,16 +79,20 @@ class Lane:
         self.members, self.due, self.first_bar = self.members[going], self.due[:, going], self.first_bar[going]
         self.cash, self.peak, self.stop = self.cash[going], self.peak[going], self.stop[going]
         self.h, self.o = self.h[going], self.o[going]
+        self.waiting = bool(self.o.any())
         params = self.spec.params[self.members]
         #: Each parameter as a column, and the names of those that some scenario uses.
-        self.p = {name: params[name].astype(np.float64)[:, None] for name in params.dtype.names or ()}
+        self.p = {name: _column(params[name]) for name in params.dtype.names or ()}
         if not self.margin:
-            self.p["maintenance_margin"] = np.full((self.k, 1), np.nan)
+            self.p["maintenance_margin"] = np.full((1, 1), np.nan)
         self.on = {name for name, x in self.p.items() if not (np.isnan(x) if name in OPTIONAL else x == 0).all()}
         self.magic, self.limit = MAGIC * self.p["tick"], LIMIT * self.p["tick"]
         self.borrows = self.margin and (self.market.borrow_rate is not None or "borrow_rate" in self.on)
         self.financed = self.borrows or bool(self.on & {"cash_rate", "debit_rate"})
         self.busy = self.due.any(axis=1) | self.financed
+        #: Where targets come from: each pair of a weights panel and a lag, with the (k, 1) mask of its scenarios.
+        pairs = params[["weights", "signal_lag"]]
+        self.sources = [(int(i), int(lag), (pairs == pair)[:, None]) for pair in np.unique(pairs) for i, lag in [pair]]
 
     @property
     def k(self) -> int:
@@ -148,15 +152,15 @@ class Lane:
     def begin(self, t: int) -> None:
         """Open bar t: its row, still empty, and what an overflow goes back to."""
         self.t, self.before = t, (self.cols, self.h)
-        self.money = np.zeros((len(MONEY), self.k, 1))
-        self.counts = np.zeros((len(COUNTS), self.k, 1), np.int32)
-        self.over, self.broke = np.zeros((self.k, 1), bool), np.zeros((self.k, 1), bool)
-        self.called = np.zeros((self.k, 1), bool)
+        k = self.k
+        self.money = np.zeros((len(MONEY), k, 1))
+        self.counts = np.zeros((len(COUNTS), k, 1), np.int32)
+        self.over, self.broke, self.called = np.zeros((3, k, 1), bool)
         self.marked: Marked
         self.fills: list[Array] = []
         self.cuts: list[Array] = []
         #: (k, N) the last status of each order in the log, which [S4] clears first.
-        self.touched = np.zeros((self.k, self.n if self.spec.fills else 0), np.int32)
+        self.touched = np.zeros((k, self.n if self.spec.fills else 0), np.int32)
 
     @property
     def dead(self) -> Array:
@@ -208,6 +212,12 @@ class Lane:
         state["cash"][members], state["peak"][members] = self.cash[:, 0], self.peak[:, 0]
         state["first_bar"][members] = self.first_bar
         self.record.holdings[members], self.record.orders[members] = self.spread(self.h), self.spread(self.o)
+
+
+def _column(x: Array) -> Array:
+    """(k, 1), or (1, 1) where all agree, which is much faster beside (k, A)."""
+    column = x.astype(np.float64)[:, None]
+    return column[:1] if len(np.unique(column)) == 1 else column
 
 
 def _spread(x: Array, cols: Array | None, n: int) -> Array:
