@@ -31,8 +31,8 @@ def advance(lane: Lane, t0: int, t1: int) -> None:
         t += done or 1
 
 
-def open_bar(lane: Lane, t: int) -> bool:
-    """The bar up to its decision; False where a strategy may not decide (of one scenario)."""
+def open_bar(lane: Lane, t: int) -> None:
+    """The bar up to its decision."""
     lane.begin(t)
     if lane.financed:
         finance(lane)
@@ -46,7 +46,6 @@ def open_bar(lane: Lane, t: int) -> bool:
     mark_bar(lane)
     if not lane.same_close:
         margin_call(lane)
-    return not (lane.dead | lane.stop | lane.called).any()
 
 
 def close_bar(lane: Lane, decision: Decision | None) -> None:
@@ -102,6 +101,8 @@ def receive(lane: Lane, column: str, amounts: Array) -> None:
 def split(lane: Lane, ratio: Array) -> None:
     """[S2] Holdings and orders times the ratio, fractions of a lot paid out at the new mark."""
     hit = ratio != 1
+    if not hit.any():
+        return
     in_lots = hit & lane.whole
     h, o = np.where(hit, lane.h * ratio, lane.h), np.where(hit, lane.o * ratio, lane.o)
     kept = np.where(in_lots, to_lots(h), h)
@@ -115,9 +116,10 @@ def split(lane: Lane, ratio: Array) -> None:
 
 def settle(lane: Lane) -> None:
     """[S3] Holdings of assets delisted at this bar are paid out at their mark."""
-    if lane.t not in lane.events.settled:
+    gone = lane.events.settled.get(lane.t)
+    if gone is None or not lane.active[gone].any():
         return
-    here = np.isin(lane.names, lane.events.settled[lane.t])[None]
+    here = np.isin(lane.names, gone)[None]
     back = 0.0 if lane.market.delisting_return is None else lane.pick(lane.market.delisting_return[None])
     receive(lane, "settlements", np.where(here & (lane.h != 0), lane.h * (lane.carried() * (1 + back)), 0.0))
     lane.test(lane.cash)

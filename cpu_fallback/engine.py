@@ -66,8 +66,11 @@ class NumpySession:
         if not t == self.t < self.spec.market.shape[0] or self.opened or not self.spec.callback:
             raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
         (lane,), self.opened = self.lanes, True
+        if not lane.k:
+            return False
         with np.errstate(all="ignore"):
-            return bool(lane.k) and open_bar(lane, t)
+            open_bar(lane, t)
+        return not (lane.dead | lane.stop | lane.called).any()
 
     def book(self) -> Book:
         """The portfolio at the open bar."""

@@ -25,14 +25,13 @@ _AMOUNTS = 2.0**52 / MAGIC
 
 @dataclasses.dataclass
 class _Offer:
-    """What the bar offers: (1, A) `price` per lot, 0 = none, `quote` the same per share, `volume` where it matters;
-    `at_limit` where an order fills as a limit, free of slippage; `marked`: the bar has been marked already."""
+    """What the bar offers: (1, A) `price` per lot, 0 = none, and `volume` where it matters; `own` price per share of the
+    limit and stop orders that the bar reaches, NaN for others; `at_limit` where one fills as a limit, free of slippage."""
 
     price: Array
-    quote: Array
     volume: Array | None
-    at_limit: Array | None
-    marked: bool
+    own: Array | None = None
+    at_limit: Array | None = None
 
 
 @dataclasses.dataclass
@@ -63,16 +62,16 @@ def fill(lane: Lane, conditional: bool | None = None) -> None:
         q = np.where(part, q, 0.0)
     if not np.count_nonzero(q):
         return
-    volume = lane.row(lane.market.volume) if lane.market.volume is not None else None
-    offer = _Offer(lane.row(lane.exec.values), lane.row(lane.field), volume, None, lane.same_close and not conditional)
+    thin = lane.market.volume is not None and lane.on & {"impact", "participation"}
+    offer = _Offer(lane.row(lane.exec.values), lane.row(lane.market.volume) if thin else None)
     lane.touched[:] = 0
     if limited is not None and conditional is not False and limited.any():
         q = _match_conditions(lane, offer, q, limited)
     q = _match(lane, offer, q)
     if not lane.margin:
         q = _cut_to_holding(lane, q)
-    if "participation" in lane.on and volume is not None:
-        q = _cut_to_volume(lane, volume, q)
+    if "participation" in lane.on and offer.volume is not None:
+        q = _cut_to_volume(lane, offer.volume, q)
     _book(lane, offer, q)
     lane.o = lane.o - q  # what a limit of cash or leverage cuts off is cancelled, not left
     if not lane.keeps:  # a scenario that ended at the first mark takes no further step
@@ -115,8 +114,7 @@ def _match_conditions(lane: Lane, offer: _Offer, q: Array, limited: Array) -> Ar
     price = np.where(at_limit, np.where(better, opened, limit), price)
     reached = ~np.isnan(price)
     offer.price = np.where(reached, price * lane.unit, offer.price)
-    offer.quote = np.where(reached, price, offer.quote)
-    offer.at_limit = at_limit
+    offer.own, offer.at_limit = price, at_limit
     lane.cut("NO_PRICE", limited & ~known, q)
     return np.where(limited & ~reached, 0.0, q)
 
@@ -227,7 +225,10 @@ def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
     """Every fill: as the last cut that touched it, or FILLED."""
     k, a = q.nonzero()
     assets, (_, drag, slippage) = lane.names[a], costs.money[:, k, a]
-    price, shares = offer.quote[0, a], q[k, a] * lane.unit[0, a]
+    quote = lane.row(lane.field)
+    if offer.own is not None:
+        quote = np.where(np.isnan(offer.own), quote, offer.own)
+    price, shares = quote[0, a], q[k, a] * lane.unit[0, a]
     moved = np.sign(shares) * (price * np.broadcast_to(costs.a, q.shape)[k, a])
     lane.fills.append(
         log_entries(
@@ -280,7 +281,8 @@ def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, cand: Array,
 def _limit_leverage(lane: Lane, offer: _Offer, q: Array) -> Array:
     """[S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity."""
     h, trades = lane.h, (q != 0).any(axis=1, keepdims=True)
-    mark = lane.row(lane.marks) if offer.marked else lane.carried()
+    marked = lane.same_close and offer.own is None  # limit and stop orders fill before the bar's first mark
+    mark = lane.row(lane.marks) if marked else lane.carried()
     price = np.where(offer.price > 0, offer.price, mark)
     reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
     grow = q - reduce

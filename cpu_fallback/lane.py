@@ -211,7 +211,8 @@ class Lane:
         state, members = self.record.state, self.members
         state["cash"][members], state["peak"][members] = self.cash[:, 0], self.peak[:, 0]
         state["first_bar"][members] = self.first_bar
-        self.record.holdings[members], self.record.orders[members] = self.spread(self.h), self.spread(self.o)
+        self.record.holdings[members] = self.spread(self.h)
+        self.record.orders[members] = self.spread(self.o) + 0.0  # a weight of -0.0 leaves an order of -0.0
 
 
 def _column(x: Array) -> Array:
