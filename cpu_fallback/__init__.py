@@ -34,7 +34,8 @@ def _on_cpu(function: Any) -> Any:
 
     shown = inspect.signature(function)
     engine = shown.parameters["engine"].replace(default="cpu")
-    call.__signature__ = shown.replace(parameters={**shown.parameters, "engine": engine}.values())
+    parameters = {**shown.parameters, "engine": engine}
+    vars(call)["__signature__"] = shown.replace(parameters=list(parameters.values()))
     return call
 
 

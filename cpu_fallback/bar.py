@@ -104,14 +104,18 @@ def split(lane: Lane, ratio: Array) -> None:
     if not hit.any():
         return
     in_lots = hit & lane.whole
-    h, o = np.where(hit, lane.h * ratio, lane.h), np.where(hit, lane.o * ratio, lane.o)
+    h = np.where(hit, lane.h * ratio, lane.h)
+    o = np.where(hit, lane.o * ratio, lane.o)
     kept = np.where(in_lots, to_lots(h), h)
     left = np.where(in_lots & ~near_whole(h), h - kept, 0.0)
-    fractions = total(round_any(np.where(left != 0, left * lane.carried(), 0.0), lane.p["tick"]))
+    fractions = np.where(left != 0, left * lane.carried(), 0.0)
+    paid = total(round_any(fractions, lane.p["tick"]))
     orders = np.where(in_lots, to_lots(o), o)
     lane.cut("ROUNDED_OUT", (lane.o != 0) & (orders == 0), o)
-    lane.h, lane.o, lane.cash = kept, orders, lane.cash + fractions
-    lane.add("settlements", fractions)
+    lane.h = kept
+    lane.o = orders
+    lane.cash = lane.cash + paid
+    lane.add("settlements", paid)
 
 
 def settle(lane: Lane) -> None:
@@ -121,10 +125,12 @@ def settle(lane: Lane) -> None:
         return
     here = np.isin(lane.names, gone)[None]
     back = 0.0 if lane.market.delisting_return is None else lane.pick(lane.market.delisting_return[None])
-    receive(lane, "settlements", np.where(here & (lane.h != 0), lane.h * (lane.carried() * (1 + back)), 0.0))
+    price = lane.carried() * (1 + back)
+    receive(lane, "settlements", np.where(here & (lane.h != 0), lane.h * price, 0.0))
     lane.test(lane.cash)
     lane.cut("DELISTED", here & (lane.o != 0), lane.o)
-    lane.h, lane.o = np.where(here, 0.0, lane.h), np.where(here, 0.0, lane.o)
+    lane.h = np.where(here, 0.0, lane.h)
+    lane.o = np.where(here, 0.0, lane.o)
 
 
 # ---- [S5]: marks, and what follows from them
@@ -148,7 +154,9 @@ def falls(lane: Lane, equity: Array, peak: Array) -> Array:
 
 def is_called(lane: Lane, marked: Marked) -> Array:
     """[S5m] Where equity is below the maintenance margin; False where there is none."""
-    return (marked.equity > 0) & (marked.equity < lane.p["maintenance_margin"] * (marked.long - marked.short))
+    gross = marked.long - marked.short
+    called: Array = (marked.equity > 0) & (marked.equity < lane.p["maintenance_margin"] * gross)
+    return called
 
 
 def mark_bar(lane: Lane) -> None:
@@ -188,12 +196,12 @@ def margin_call(lane: Lane) -> None:
 # ---- [S9]
 
 
-def rows(lane: Lane, marked: Marked, money: Array) -> Array:
-    """(len(MONEY), k, B) with what every bar records."""
-    for name, values in (("equity", marked.equity), ("cash", lane.cash), ("long_value", marked.long),
-                         ("short_value", marked.short)):  # fmt: skip
-        money[MONEY.index(name)] = values
-    return money
+def enter_marks(lane: Lane, marked: Marked, money: Array) -> None:
+    """Into (len(MONEY), k, B) what every bar records."""
+    money[MONEY.index("equity")] = marked.equity
+    money[MONEY.index("cash")] = lane.cash
+    money[MONEY.index("long_value")] = marked.long
+    money[MONEY.index("short_value")] = marked.short
 
 
 def shares(lane: Lane) -> Array | None:
@@ -203,19 +211,21 @@ def shares(lane: Lane) -> Array | None:
 
 def record_bar(lane: Lane) -> None:
     """[S9] The row of the bar and its logs; scenarios that ended leave the batch, without a row after an overflow."""
-    money, held = rows(lane, lane.marked, lane.money), shares(lane)
+    enter_marks(lane, lane.marked, lane.money)
+    held = shares(lane)
     working = total(lane.o != 0)
     lane.counts[COUNTS.index("working")] = working
     lane.waiting = bool(working.any())
     ended = lane.dead.any()
     if ended:
         over = lane.over[:, 0]
-        money[:, over], lane.counts[:, over] = np.nan, 0
+        lane.money[:, over] = np.nan
+        lane.counts[:, over] = 0
         if held is not None:
             held[over] = np.nan
         for log in (lane.fills, lane.cuts):
             log[:] = [entries[~np.isin(entries["scenario"], lane.members[over])] for entries in log]
-    lane.record.write(lane.members, lane.t, money, lane.counts, held)
+    lane.record.write(lane.members, lane.t, lane.money, lane.counts, held)
     lane.record.fills += lane.fills
     lane.record.cuts += lane.cuts
     if ended:
@@ -225,11 +235,11 @@ def record_bar(lane: Lane) -> None:
 def quiet_run(lane: Lane, t: int, t1: int) -> int:
     """How many bars from t on were marked and recorded at once, because nothing else happens at them: no decision, no
     order, no event, no change of a status. 0 where bar t needs the full step."""
-    if lane.busy[t] or lane.waiting or (lane.stop.any() and (lane.stop & (lane.h != 0)).any()):
+    if lane.busy[t] or lane.waiting or (lane.stop.any() and lane.h[lane.stop[:, 0]].any()):
         return 0
     busy = lane.busy[t : min(t1, t + max(1, _BLOCK // max(1, lane.h.size)))]
     bars = int(busy.argmax()) or len(busy)
-    first = lane.events.bar_start
+    first = lane.events.bar_start  # of each bar in the list of assets with an event
     hits = lane.active[lane.events.assets[first[t] : first[t + bars]]]
     if hits.any():
         bars = int(np.searchsorted(first, first[t] + hits.argmax(), side="right")) - 1 - t
@@ -244,7 +254,8 @@ def quiet_run(lane: Lane, t: int, t1: int) -> int:
     good &= ~(falls(lane, equity, peak) | is_called(lane, marked)) | lane.stop
     done = bars if good.all() else int(good.all(axis=0).argmin())
     if done:
-        money = rows(lane, marked, np.zeros((len(MONEY), lane.k, bars)))
+        money = np.zeros((len(MONEY), lane.k, bars))
+        enter_marks(lane, marked, money)
         lane.record.write(lane.members, t, money[:, :, :done], 0, shares(lane))
         lane.peak = peak[:, done - 1 : done]
     return done

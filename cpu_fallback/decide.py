@@ -7,7 +7,7 @@ import numpy as np
 
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, snap, to_lots, total
+from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, to_lots, total
 from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
@@ -40,7 +40,7 @@ def _weights(lane: Lane) -> Array:
 def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
     """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop."""
     rows = _without_delisted(lane, due, rows)
-    lane.recolumn((np.abs(rows) > 0).any(axis=0))
+    lane.recolumn(np.logical_or.reduce(np.abs(rows) > 0, axis=0))
     weights = lane.pick(rows)
     target = due & ~np.isnan(weights)
     weights = np.where(target, weights, 0.0)
@@ -76,7 +76,7 @@ def _limit(lane: Lane, w_new: Array, w: Array, has: Array) -> Array:
     if on.any():
         others, gross = _weight_sum(np.where(has, 0.0, w)), _weight_sum(np.where(has, w_new, w))
         lane.test(others, gross, where=on, limit=LIMIT * WEIGHT_TICK)
-        factor = _factor(most - others, gross - others)
+        factor = scale_to(most - others, gross - others)
         w_new = np.where(on & (gross > most), w_new * factor, w_new)
     most = p["max_turnover"]
     on = acts & ~np.isnan(most)
@@ -85,7 +85,7 @@ def _limit(lane: Lane, w_new: Array, w: Array, has: Array) -> Array:
         out, turnover = _weight_sum(np.where(exits, w, 0.0)), _weight_sum(np.where(has, w_new - w, 0.0))
         lane.test(out, turnover, where=on, limit=LIMIT * WEIGHT_TICK)
         out, turnover = out / 2, turnover / 2
-        factor = _factor(most - out, turnover - out)
+        factor = scale_to(most - out, turnover - out)
         moves = on & (turnover > most) & has & ~exits
         w_new = np.where(moves, w + (w_new - w) * factor, w_new)
     return w_new
@@ -94,11 +94,6 @@ def _limit(lane: Lane, w_new: Array, w: Array, has: Array) -> Array:
 def _weight_sum(w: Array) -> Array:
     """(k, 1) sum Rw(|w|)."""
     return total(snap(np.abs(w), WEIGHT_TICK * MAGIC))
-
-
-def _factor(part: Array, whole: Array) -> Array:
-    factor = np.where(whole == 0, 0.0, part / whole)
-    return np.where(factor > 0, factor, 0.0)
 
 
 def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:

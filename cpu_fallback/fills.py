@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import MAGIC, SHAVE, Array, snap, split_sums, total
+from cpu_fallback.ledger import MAGIC, SHAVE, Array, scale_to, snap, split_sums, total
 from cpu_fallback.record import log_entries
 from gpu_bt.law.layout import COUNTS
 
@@ -25,8 +25,9 @@ _AMOUNTS = 2.0**52 / MAGIC
 
 @dataclasses.dataclass
 class _Offer:
-    """What the bar offers: (1, A) `price` per lot, 0 = none, and `volume` where it matters; `own` price per share of the
-    limit and stop orders that the bar reaches, NaN for others; `at_limit` where one fills as a limit, free of slippage."""
+    """What the bar offers, (1, A): a `price` per lot, 0 = none, and `volume` where it matters. Of a strategy's limit and
+    stop orders: their `own` price per share, NaN = the bar's; `at_limit` where one fills as a limit, free of slippage.
+    """
 
     price: Array
     volume: Array | None
@@ -62,8 +63,8 @@ def fill(lane: Lane, conditional: bool | None = None) -> None:
         q = np.where(part, q, 0.0)
     if not np.count_nonzero(q):
         return
-    thin = lane.market.volume is not None and lane.on & {"impact", "participation"}
-    offer = _Offer(lane.row(lane.exec.values), lane.row(lane.market.volume) if thin else None)
+    volume = lane.market.volume if lane.on & {"impact", "participation"} else None
+    offer = _Offer(lane.row(lane.exec.values), None if volume is None else lane.row(volume))
     lane.touched[:] = 0
     if limited is not None and conditional is not False and limited.any():
         q = _match_conditions(lane, offer, q, limited)
@@ -85,12 +86,16 @@ def fill(lane: Lane, conditional: bool | None = None) -> None:
 
 def set_conditions(lane: Lane, assets: Array, limit: Array | float = np.nan, stop: Array | float = np.nan) -> None:
     """The limit and stop of new orders. What stands beside an order of 0 has no meaning."""
-    lane.limits[assets], lane.stops[assets], lane.triggered[assets] = limit, stop, False
+    lane.limits[assets] = limit
+    lane.stops[assets] = stop
+    lane.triggered[assets] = False
 
 
 def _conditional(lane: Lane) -> Array:
     """(1, A) bool: the order has a limit or stop."""
-    return ~(np.isnan(lane.limits) & np.isnan(lane.stops))[None, lane.names] & (lane.o != 0)
+    free = np.isnan(lane.limits) & np.isnan(lane.stops)
+    limited: Array = (lane.o != 0) & ~free[None, lane.names]
+    return limited
 
 
 def _match_conditions(lane: Lane, offer: _Offer, q: Array, limited: Array) -> Array:
@@ -211,7 +216,8 @@ def _book(lane: Lane, offer: _Offer, q: Array) -> None:
     cash = funds - buys[0] - buys[1]
     fills = total(q != 0)
     lane.test(*tested, buys[0], sells[0], drag - slippage, slippage, cash, where=fills > 0)
-    lane.cash, lane.h = cash, lane.h + q
+    lane.cash = cash
+    lane.h = lane.h + q
     lane.add("buys", buys[0])
     lane.add("sells", sells[0])
     lane.add("commission", drag - slippage)
@@ -224,18 +230,21 @@ def _book(lane: Lane, offer: _Offer, q: Array) -> None:
 def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
     """Every fill: as the last cut that touched it, or FILLED."""
     k, a = q.nonzero()
-    assets, (_, drag, slippage) = lane.names[a], costs.money[:, k, a]
+    assets = lane.names[a]
     quote = lane.row(lane.field)
     if offer.own is not None:
         quote = np.where(np.isnan(offer.own), quote, offer.own)
-    price, shares = quote[0, a], q[k, a] * lane.unit[0, a]
-    moved = np.sign(shares) * (price * np.broadcast_to(costs.a, q.shape)[k, a])
-    lane.fills.append(
-        log_entries(
-            lane.members[k], lane.t, assets, status=lane.touched[k, assets], shares=shares, price=price + moved,
-            reference_price=price, slippage=slippage, commission=drag - slippage,
-        )
-    )  # fmt: skip
+    price = quote[0, a]
+    moved = price * np.broadcast_to(costs.a, q.shape)[k, a]
+    _, drag, slippage = costs.money[:, k, a]
+    entries = log_entries(lane.members[k], lane.t, assets)
+    entries["status"] = lane.touched[k, assets]
+    entries["shares"] = q[k, a] * lane.unit[0, a]
+    entries["price"] = price + np.sign(q[k, a]) * moved
+    entries["reference_price"] = price
+    entries["slippage"] = slippage
+    entries["commission"] = drag - slippage
+    lane.fills.append(entries)
 
 
 def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Array, funds: Array) -> Array:
@@ -248,17 +257,11 @@ def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Arra
         extra = snap(costs.moved + np.maximum(costs.variable - p["min_commission"], 0.0), lane.magic)
         base = total(np.where(buy, costs.money[0] + extra, 0.0))
     room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (p["min_commission"] + 4 * p["tick"])
-    scaled = _factor(room, base) * size
+    scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
     cut = _buy_back(lane, offer, cut, scaled, buy & (cut < size) & lane.whole, funds)
     lane.cut("CASH_CLIPPED", buy & (cut < size), size - cut)
     return np.where(buy, cut, q)
-
-
-def _factor(room: Array, wanted: Array) -> Array:
-    """What scales orders of `wanted` so that they stay strictly within `room`."""
-    factor = np.where(wanted == 0, 0.0, room / wanted)
-    return np.where(factor > 0, factor, 0.0) * SHAVE
 
 
 def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, cand: Array, funds: Array) -> Array:
@@ -295,7 +298,7 @@ def _limit_leverage(lane: Lane, offer: _Offer, q: Array) -> Array:
     over = (more > 0) & (gross + more > bound) & trades & ~lane.over
     if not over.any():
         return q
-    scaled = _factor(bound - gross, more) * grow
+    scaled = scale_to(bound - gross, more) * SHAVE * grow
     cut = np.where(lane.whole, np.trunc(scaled), scaled) + 0.0
     lane.cut("LEVERAGE_CLIPPED", over & (np.abs(cut) < np.abs(grow)), grow - cut)
     return np.where(over, reduce + cut, q)

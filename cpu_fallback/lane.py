@@ -37,19 +37,24 @@ class Lane:
     """k scenarios with equal STRUCTURAL fields (gpu_bt.law.layout), and where they stand."""
 
     def __init__(self, spec: RunSpec, members: Array, due: Array, record: Record) -> None:
-        self.spec, self.market, self.record = spec, spec.market, record
+        self.spec = spec
+        self.market = spec.market
+        self.record = record
         self.members = members
         self.due = due  # (T, k) bool: the bar decides and its weights row has a target
         self.n = self.market.shape[1]
         self._prepare(spec.params[members[0]])
         state = record.state[members]
-        self.cash, self.peak = state["cash"][:, None], state["peak"][:, None]
+        self.cash = state["cash"][:, None]
+        self.peak = state["peak"][:, None]
         self.first_bar = state["first_bar"]
         self.stop = self.first_bar[:, [SCENARIO_STATUS.index("DRAWDOWN_STOP")]] != NEVER
         self.cols: Array | None = None
-        self.h, self.o = record.holdings[members], record.orders[members]
+        self.h = record.holdings[members]  # lots held
+        self.o = record.orders[members]  # lots that working orders ask for
         #: [S4l] (N,) limit and stop per share of each working order, NaN = none, and whether the stop was triggered.
-        self.limits, self.stops = np.full(self.n, np.nan), np.full(self.n, np.nan)
+        self.limits = np.full(self.n, np.nan)
+        self.stops = np.full(self.n, np.nan)
         self.triggered = np.zeros(self.n, bool)
         self.recolumn(np.zeros(self.n, bool))
         self._keep(state["ended"] == 0)
@@ -64,8 +69,10 @@ class Lane:
         self.nearest = choice["rounding"] == "nearest"
         field = PRICE_OF[params["execution"]]
         self.field: Array = getattr(market, field)
-        self.close, self.exec = prices(market, "close", lot), prices(market, field, lot)
-        self.marks, self.opening = marks(market, lot), opening_marks(market, lot)[None]
+        self.close = prices(market, "close", lot)
+        self.exec = prices(market, field, lot)
+        self.marks = marks(market, lot)
+        self.opening = opening_marks(market, lot)[None]
         least = 1.0 if market.split is None else float(market.split.min())
         splits = least != 1.0 or market.before is not None
         self.finite = not splits or bool(np.isfinite(max(self.marks.max(), self.opening.max()) / least))
@@ -76,9 +83,14 @@ class Lane:
 
     def _keep(self, going: Array) -> None:
         """Go on with the scenarios of the (k,) mask."""
-        self.members, self.due, self.first_bar = self.members[going], self.due[:, going], self.first_bar[going]
-        self.cash, self.peak, self.stop = self.cash[going], self.peak[going], self.stop[going]
-        self.h, self.o = self.h[going], self.o[going]
+        self.members = self.members[going]
+        self.due = self.due[:, going]
+        self.first_bar = self.first_bar[going]
+        self.cash = self.cash[going]
+        self.peak = self.peak[going]
+        self.stop = self.stop[going]
+        self.h = self.h[going]
+        self.o = self.o[going]
         self.waiting = bool(self.o.any())
         params = self.spec.params[self.members]
         #: Each parameter as a column, and the names of those that some scenario uses.
@@ -86,10 +98,12 @@ class Lane:
         if not self.margin:
             self.p["maintenance_margin"] = np.full((1, 1), np.nan)
         self.on = {name for name, x in self.p.items() if not (np.isnan(x) if name in OPTIONAL else x == 0).all()}
-        self.magic, self.limit = MAGIC * self.p["tick"], LIMIT * self.p["tick"]
+        self.magic = MAGIC * self.p["tick"]
+        self.limit = LIMIT * self.p["tick"]
         self.borrows = self.margin and (self.market.borrow_rate is not None or "borrow_rate" in self.on)
         self.financed = self.borrows or bool(self.on & {"cash_rate", "debit_rate"})
-        self.busy = self.due.any(axis=1) | self.financed
+        #: (T,) bool: a decision may be due, or interest; other bars may be quiet.
+        self.busy: Array = np.logical_or.reduce(self.due, axis=1) | self.financed
         #: Where targets come from: each pair of a weights panel and a lag, with the (k, 1) mask of its scenarios.
         pairs = params[["weights", "signal_lag"]]
         self.sources = [(int(i), int(lag), (pairs == pair)[:, None]) for pair in np.unique(pairs) for i, lag in [pair]]
@@ -126,8 +140,10 @@ class Lane:
         self.active = wanted | (h != 0).any(axis=0) | (o != 0).any(axis=0)
         self.cols = None if np.count_nonzero(self.active) > _DENSE * self.n else self.active.nonzero()[0]
         self.active |= self.cols is None
-        self.h, self.o = self.pick(h), self.pick(o)
-        self.unit, self.whole = self.pick(self.lots.unit[None]), self.pick(self.lots.whole[None])
+        self.h = self.pick(h)
+        self.o = self.pick(o)
+        self.unit = self.pick(self.lots.unit[None])  # shares per lot
+        self.whole = self.pick(self.lots.whole[None])  # holdings count whole lots
 
     # ---- values
 
@@ -151,7 +167,8 @@ class Lane:
 
     def begin(self, t: int) -> None:
         """Open bar t: its row, still empty, and what an overflow goes back to."""
-        self.t, self.before = t, (self.cols, self.h)
+        self.t = t
+        self.before = self.cols, self.h
         k = self.k
         self.money = np.zeros((len(MONEY), k, 1))
         self.counts = np.zeros((len(COUNTS), k, 1), np.int32)
@@ -181,8 +198,10 @@ class Lane:
             k, a = where.nonzero()
             assets = (self.names if names is None else names)[a]
             shares = np.broadcast_to(lots, where.shape)[k, a] * self.lots.unit[assets] + 0.0
-            code = self.touched[k, assets] = ORDER_STATUS.index(status)
-            self.cuts.append(log_entries(self.members[k], self.t, assets, status=code, shares=shares))
+            entries = log_entries(self.members[k], self.t, assets)
+            entries["status"] = self.touched[k, assets] = ORDER_STATUS.index(status)
+            entries["shares"] = shares
+            self.cuts.append(entries)
 
     def test(self, *values: Array, where: Array | bool = True, limit: Array | float | None = None) -> None:
         """LEDGER_OVERFLOW where a sum, cash or equity reaches LIMIT units; written so that NaN fails. Such scenarios go
@@ -198,18 +217,21 @@ class Lane:
 
     def end_dead(self) -> None:
         """Take the scenarios that ended at this bar out of the batch."""
-        dead, over = self.dead[:, 0], self.over[:, 0]
+        dead = self.dead[:, 0]
+        over = self.over[:, 0]
         self.set_status("LEDGER_OVERFLOW", self.over)
         self.set_status("BANKRUPT", self.broke & ~self.over)
         self.save()
         self.record.state["ended"][self.members[dead]] = 1
-        self.record.holdings[self.members[over]] = _spread(self.before[1][over], self.before[0], self.n)
+        cols, held = self.before
+        self.record.holdings[self.members[over]] = _spread(held[over], cols, self.n)
         self._keep(~dead)
 
     def save(self) -> None:
         """Where the scenarios stand, into the record."""
         state, members = self.record.state, self.members
-        state["cash"][members], state["peak"][members] = self.cash[:, 0], self.peak[:, 0]
+        state["cash"][members] = self.cash[:, 0]
+        state["peak"][members] = self.peak[:, 0]
         state["first_bar"][members] = self.first_bar
         self.record.holdings[members] = self.spread(self.h)
         self.record.orders[members] = self.spread(self.o) + 0.0  # a weight of -0.0 leaves an order of -0.0

@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LIMIT", "MAGIC", "SHAVE", "WEIGHT_TICK", "Array", "near_whole", "round_any", "snap", "split_sums", "to_lots",
-           "total"]  # fmt: skip
+__all__ = [
+    "LIMIT", "MAGIC", "SHAVE", "WEIGHT_TICK", "Array", "near_whole", "round_any", "scale_to", "snap", "split_sums",
+    "to_lots", "total",
+]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
 
@@ -47,6 +49,12 @@ def split_sums(x: Array) -> tuple[Array, Array]:
     """(sum of the positive, sum of the negative) over the last axis of multiples of a tick."""
     net, size = np.add.reduce(x, axis=-1), np.add.reduce(np.abs(x), axis=-1)
     return (size + net) * 0.5, (net - size) * 0.5 + 0.0
+
+
+def scale_to(room: Array, wanted: Array) -> Array:
+    """The factor, not below 0, that scales what is `wanted` to `room`; 0 where nothing is wanted."""
+    factor = np.where(wanted == 0, 0.0, room / wanted)
+    return np.where(factor > 0, factor, 0.0)
 
 
 def near_whole(x: Array) -> Array:

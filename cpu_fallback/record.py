@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cpu_fallback.ledger import Array
@@ -28,13 +26,15 @@ class Record:
         self.cuts: list[Array] = []
         if spec.start is not None:
             self.state = spec.start.state.copy()
-            self.holdings, self.orders = spec.start.holdings.copy(), spec.start.orders.copy()
+            self.holdings = spec.start.holdings.copy()
+            self.orders = spec.start.orders.copy()
             return
         tick = spec.params["tick"]
         self.state = np.zeros(k, STATE)
         self.state["cash"] = self.state["peak"] = np.rint(spec.params["initial_cash"] / tick) * tick
         self.state["first_bar"] = NEVER
-        self.holdings, self.orders = np.zeros((k, n)), np.zeros((k, n))
+        self.holdings = np.zeros((k, n))
+        self.orders = np.zeros((k, n))
 
     def write(self, members: Array, t: int, money: Array, counts: Array | int, shares: Array | None) -> None:
         """The rows of B bars from t on: money (len(MONEY), k, B), counts (len(COUNTS), k, B), shares (k, N)."""
@@ -47,16 +47,23 @@ class Record:
 
     def result(self) -> RawResult:
         """What stands in the record, in arrays of its own."""
-        fills, cuts = (ordered(self.fills), ordered(self.cuts)) if self.logging else (None, None)
-        counts = None if self.counts is None else self.counts.copy()
-        positions = None if self.positions is None else self.positions.copy()
-        state, holdings, orders = self.state.copy(), self.holdings.copy(), self.orders.copy()
-        return RawResult("numpy", self.money.copy(), counts, state, holdings, orders, fills, cuts, positions)
+        return RawResult(
+            "numpy",
+            self.money.copy(),
+            None if self.counts is None else self.counts.copy(),
+            self.state.copy(),
+            self.holdings.copy(),
+            self.orders.copy(),
+            ordered(self.fills) if self.logging else None,
+            ordered(self.cuts) if self.logging else None,
+            None if self.positions is None else self.positions.copy(),
+        )
 
 
-def log_entries(scenario: Array, bar: int, asset: Array, **fields: Any) -> Array:
-    """Entries of a FILL log."""
-    log = np.zeros(len(asset), FILL)
-    for name, values in {"scenario": scenario, "bar": bar, "asset": asset, **fields}.items():
-        log[name] = values
+def log_entries(scenarios: Array, bar: int, assets: Array) -> Array:
+    """Entries of a FILL log, still without their amounts."""
+    log = np.zeros(len(assets), FILL)
+    log["scenario"] = scenarios
+    log["bar"] = bar
+    log["asset"] = assets
     return log
