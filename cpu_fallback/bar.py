@@ -16,8 +16,6 @@ __all__ = ["advance", "close_bar", "open_bar"]
 
 #: Values marked at once: a block of this many float64 stays in a core's second-level cache.
 _BLOCK = 32_768
-#: A run longer than this repays dropping idle columns first.
-_WORTH = 4
 
 
 def advance(lane: Lane, t0: int, t1: int) -> None:
@@ -245,8 +243,6 @@ def quiet_run(lane: Lane, t: int, t1: int) -> int:
         bars = int(np.searchsorted(first, first[t] + hits.argmax(), side="right")) - 1 - t
     if not bars:
         return 0
-    if bars > _WORTH:
-        lane.recolumn(np.zeros(lane.n, bool))  # what was sold need not be marked
     marked = mark(lane, t, t + bars)
     equity, long, short = marked
     peak = np.maximum(np.maximum.accumulate(equity, axis=1), lane.peak)

@@ -25,8 +25,10 @@ _AMOUNTS = 2.0**52 / MAGIC
 
 @dataclasses.dataclass
 class _Offer:
-    """What the bar offers, (1, A): a `price` per lot, 0 = none, and `volume` where it matters. Of a strategy's limit and
-    stop orders: their `own` price per share, NaN = the bar's; `at_limit` where one fills as a limit, free of slippage.
+    """What the bar offers, (1, A): a `price` per lot, 0 = none, and `volume` where it matters.
+
+    Of a strategy's limit and stop orders: their `own` price per share, NaN = the bar's; `at_limit` where one fills as a
+    limit, free of slippage.
     """
 
     price: Array
