@@ -8,7 +8,7 @@ import numpy as np
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill, set_conditions
 from cpu_fallback.lane import Lane, Marked
-from cpu_fallback.ledger import Array, near_whole, round_any, snap, split_sums, to_lots, total
+from cpu_fallback.ledger import SNAP, Array, round_any, snap, split_sums, to_lots, total
 from gpu_bt.engine.spec import Decision
 from gpu_bt.law.layout import COUNTS, MONEY
 
@@ -105,8 +105,8 @@ def split(lane: Lane, ratio: Array) -> None:
     h = np.where(hit, lane.h * ratio, lane.h)
     o = np.where(hit, lane.o * ratio, lane.o)
     kept = np.where(in_lots, to_lots(h), h)
-    left = np.where(in_lots & ~near_whole(h), h - kept, 0.0)
-    fractions = np.where(left != 0, left * lane.carried(), 0.0)
+    left = h - kept
+    fractions = np.where(np.abs(left) > SNAP, left * lane.carried(), 0.0)
     paid = total(round_any(fractions, lane.p["tick"]))
     orders = np.where(in_lots, to_lots(o), o)
     lane.cut("ROUNDED_OUT", (lane.o != 0) & (orders == 0), o)

@@ -31,7 +31,7 @@ def _weights(lane: Lane) -> Array:
     rows = np.full((1, lane.n), np.nan)
     if lane.spec.callback:
         return rows
-    for i, lag, same in lane.sources:
+    for (i, lag), same in lane.sources:
         row = lane.spec.weights[i][max(0, lane.t - lag)]
         rows = row[None] if len(lane.sources) == 1 else np.where(same, row, rows)
     return rows
@@ -69,24 +69,26 @@ def _without_delisted(lane: Lane, due: Array, rows: Array) -> Array:
 
 def _limit(lane: Lane, w_new: Array, w: Array, has: Array) -> Array:
     """[S7] Name cap, gross cap, turnover cap; a NaN cap is off. Sums on the grid of weights."""
-    p, acts = lane.p, has.any(axis=1, keepdims=True)
-    w_new = np.where(np.abs(w_new) > p["max_weight"], np.copysign(p["max_weight"], w_new), w_new)
-    most = p["max_gross"]
+    acts = has.any(axis=1, keepdims=True)
+    most = lane.p["max_weight"]
+    w_new = np.where(np.abs(w_new) > most, np.copysign(most, w_new), w_new)
+    most = lane.p["max_gross"]
     on = acts & ~np.isnan(most)
     if on.any():
-        others, gross = _weight_sum(np.where(has, 0.0, w)), _weight_sum(np.where(has, w_new, w))
+        others = _weight_sum(np.where(has, 0.0, w))
+        gross = _weight_sum(np.where(has, w_new, w))
         lane.test(others, gross, where=on, limit=LIMIT * WEIGHT_TICK)
         factor = scale_to(most - others, gross - others)
         w_new = np.where(on & (gross > most), w_new * factor, w_new)
-    most = p["max_turnover"]
+    most = lane.p["max_turnover"]
     on = acts & ~np.isnan(most)
     if on.any():
         exits = has & (w_new == 0)
-        out, turnover = _weight_sum(np.where(exits, w, 0.0)), _weight_sum(np.where(has, w_new - w, 0.0))
-        lane.test(out, turnover, where=on, limit=LIMIT * WEIGHT_TICK)
-        out, turnover = out / 2, turnover / 2
-        factor = scale_to(most - out, turnover - out)
-        moves = on & (turnover > most) & has & ~exits
+        out = _weight_sum(np.where(exits, w, 0.0))  # twice what the law calls X and tau
+        moved = _weight_sum(np.where(has, w_new - w, 0.0))
+        lane.test(out, moved, where=on, limit=LIMIT * WEIGHT_TICK)
+        factor = scale_to(most - out / 2, moved / 2 - out / 2)
+        moves = on & (moved / 2 > most) & has & ~exits
         w_new = np.where(moves, w + (w_new - w) * factor, w_new)
     return w_new
 
@@ -98,7 +100,8 @@ def _weight_sum(w: Array) -> Array:
 
 def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     """[S8] x = ((E*(1 - cash_buffer))*W)*u - h, in lots; every asset with a target has its order replaced."""
-    p, price = lane.p, lane.row(lane.close.values)
+    p = lane.p
+    price = lane.row(lane.close.values)
     exits = weights == 0
     live = target & ~exits
     x = ((lane.marked.equity * (1 - p["cash_buffer"])) * weights) * (1 / price) - lane.h
@@ -123,16 +126,21 @@ def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
     placed = ~np.isnan(rows[0])
     lane.recolumn(placed & (rows[0] != 0))
     x = lane.pick(rows)
-    given, unsized = ~np.isnan(x), np.isinf(x)
+    given = ~np.isnan(x)
+    unsized = np.isinf(x)
     lane.cut("NO_PRICE", unsized, 0.0)
     x = np.where(given & ~unsized, x, 0.0)
     lots = _to_lots(lane, x)
     lane.cut("ROUNDED_OUT", (x != 0) & (lots == 0), x)
     lane.o = np.where(given, lots, lane.o)
-    limit, stop = (np.full(lane.n, np.nan) if price is None else price for price in (decision.limit, decision.stop))
-    set_conditions(lane, placed, limit[placed], stop[placed])
+    limit = np.nan if decision.limit is None else decision.limit[placed]
+    stop = np.nan if decision.stop is None else decision.stop[placed]
+    set_conditions(lane, placed, limit, stop)
 
 
 def _to_lots(lane: Lane, x: Array) -> Array:
     """[S8] The rounding of orders."""
-    return x if lane.lots.none_whole else np.where(lane.whole, to_lots(x, lane.nearest), x)
+    if lane.lots.none_whole:
+        return x
+    lots = to_lots(x, lane.nearest)
+    return lots if lane.lots.all_whole else np.where(lane.whole, lots, x)

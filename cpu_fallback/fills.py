@@ -39,7 +39,8 @@ class _Offer:
 
 @dataclasses.dataclass
 class _Costs:
-    """Of (k, A) fills: `money` on the tick; variable commission, and the notional times the adverse move `a`."""
+    """Of (k, A) fills: `money` on the tick; before rounding, the variable commission and the adverse move, as money and
+    as the fraction `a`."""
 
     money: Array
     variable: Array
@@ -48,7 +49,8 @@ class _Costs:
 
     def sums(self, q: Array) -> tuple[Array, Array]:
         """(3, k, 1) each: ref, drag and slippage of the buys, and of the sells."""
-        both, net = total(self.money), total(self.money * np.sign(q))  # faster than two masks
+        both = total(self.money)
+        net = total(self.money * np.sign(q))
         return (both + net) * 0.5, (both - net) * 0.5
 
 
@@ -103,11 +105,12 @@ def _conditional(lane: Lane) -> Array:
 def _match_conditions(lane: Lane, offer: _Offer, q: Array, limited: Array) -> Array:
     """[S4l] The orders without those that the bar does not reach; the others have their own price in the offer."""
     names = lane.names
-    limit, stop, triggered = lane.limits[None, names], lane.stops[None, names], lane.triggered[None, names]
+    limit = lane.limits[None, names]
+    stop = lane.stops[None, names]
     opened, high, low = (lane.row(getattr(lane.market, name)) for name in ("open", "high", "low"))
     known = ~(np.isnan(opened) | np.isnan(high) | np.isnan(low))
     buy = lane.o > 0
-    waits = limited & known & ~np.isnan(stop) & ~triggered
+    waits = limited & known & ~np.isnan(stop) & ~lane.triggered[None, names]
     hit = waits & np.where(buy, high >= stop, low <= stop)
     lane.triggered[names] |= hit[0]
     has_limit = ~np.isnan(limit)
@@ -121,7 +124,8 @@ def _match_conditions(lane: Lane, offer: _Offer, q: Array, limited: Array) -> Ar
     price = np.where(at_limit, np.where(better, opened, limit), price)
     reached = ~np.isnan(price)
     offer.price = np.where(reached, price * lane.unit, offer.price)
-    offer.own, offer.at_limit = price, at_limit
+    offer.own = price
+    offer.at_limit = at_limit
     lane.cut("NO_PRICE", limited & ~known, q)
     return np.where(limited & ~reached, 0.0, q)
 

@@ -106,7 +106,7 @@ class Lane:
         self.busy: Array = np.logical_or.reduce(self.due, axis=1) | self.financed
         #: Where targets come from: each pair of a weights panel and a lag, with the (k, 1) mask of its scenarios.
         pairs = params[["weights", "signal_lag"]]
-        self.sources = [(int(i), int(lag), (pairs == pair)[:, None]) for pair in np.unique(pairs) for i, lag in [pair]]
+        self.sources = [(pair.item(), (pairs == pair)[:, None]) for pair in np.unique(pairs)]
 
     @property
     def k(self) -> int:
@@ -137,6 +137,7 @@ class Lane:
         if self.cols is None and np.count_nonzero(wanted) > _DENSE * self.n:
             return
         h, o = self.spread(self.h), self.spread(self.o)
+        #: (N,) bool: the assets of the active columns.
         self.active = wanted | (h != 0).any(axis=0) | (o != 0).any(axis=0)
         self.cols = None if np.count_nonzero(self.active) > _DENSE * self.n else self.active.nonzero()[0]
         self.active |= self.cols is None
@@ -173,7 +174,7 @@ class Lane:
         self.money = np.zeros((len(MONEY), k, 1))
         self.counts = np.zeros((len(COUNTS), k, 1), np.int32)
         self.over, self.broke, self.called = np.zeros((3, k, 1), bool)
-        self.marked: Marked
+        self.marked: Marked  # by [S5]
         self.fills: list[Array] = []
         self.cuts: list[Array] = []
         #: (k, N) the last status of each order in the log, which [S4] clears first.

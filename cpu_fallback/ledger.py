@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LIMIT", "MAGIC", "SHAVE", "WEIGHT_TICK", "Array", "near_whole", "round_any", "scale_to", "snap", "split_sums",
-    "to_lots", "total",
+    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "round_any", "scale_to", "snap", "split_sums", "to_lots",
+    "total",
 ]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
@@ -55,12 +55,6 @@ def scale_to(room: Array, wanted: Array) -> Array:
     """The factor, not below 0, that scales what is `wanted` to `room`; 0 where nothing is wanted."""
     factor = np.where(wanted == 0, 0.0, room / wanted)
     return np.where(factor > 0, factor, 0.0)
-
-
-def near_whole(x: Array) -> Array:
-    """Where x is within SNAP of a whole number."""
-    near: Array = np.abs(x - np.rint(x)) <= SNAP
-    return near
 
 
 def to_lots(x: Array, nearest: bool = False) -> Array:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from cpu_fallback.ledger import Array
@@ -47,17 +49,11 @@ class Record:
 
     def result(self) -> RawResult:
         """What stands in the record, in arrays of its own."""
-        return RawResult(
-            "numpy",
-            self.money.copy(),
-            None if self.counts is None else self.counts.copy(),
-            self.state.copy(),
-            self.holdings.copy(),
-            self.orders.copy(),
-            ordered(self.fills) if self.logging else None,
-            ordered(self.cuts) if self.logging else None,
-            None if self.positions is None else self.positions.copy(),
-        )
+        money, counts, positions = copy(self.money), copy(self.counts), copy(self.positions)
+        state, holdings, orders = copy(self.state), copy(self.holdings), copy(self.orders)
+        fills = ordered(self.fills) if self.logging else None
+        cuts = ordered(self.cuts) if self.logging else None
+        return RawResult("numpy", money, counts, state, holdings, orders, fills, cuts, positions)
 
 
 def log_entries(scenarios: Array, bar: int, assets: Array) -> Array:
