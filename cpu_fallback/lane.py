@@ -137,8 +137,9 @@ class Lane:
         if self.cols is None and np.count_nonzero(wanted) > _DENSE * self.n:
             return
         h, o = self.spread(self.h), self.spread(self.o)
-        #: (N,) bool: the assets of the active columns.
-        self.active = wanted | (h != 0).any(axis=0) | (o != 0).any(axis=0)
+        needed = np.logical_or.reduce(np.logical_or(self.h, self.o), axis=0)
+        wanted[self.names[needed]] = True
+        self.active = wanted  # (N,) bool: the assets of the active columns
         self.cols = None if np.count_nonzero(self.active) > _DENSE * self.n else self.active.nonzero()[0]
         self.active |= self.cols is None
         self.h = self.pick(h)
