@@ -1,260 +1,282 @@
 # SPDX-License-Identifier: Apache-2.0
 """[S4] Fills: the orders of the last decision meet a bar's prices, all assets at once.
 
-Shapes: k scenarios, A active assets; `q` (k, A) signed lots, `price` (1, A) per lot, `money` (k, 3, A) = ref, drag and
-slippage of each fill.
+Shapes as in lane.py; `q` is (k, A) signed lots, `money` (3, k, A) the ref, drag and slippage of each fill.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
 
 import numpy as np
 
-from cpu_fallback.holdings import carried
-from cpu_fallback.ledger import SHAVE, all_of, any_of, count, snap, split_sums
-from cpu_fallback.record import CODE
+from cpu_fallback.lane import Lane
+from cpu_fallback.ledger import MAGIC, SHAVE, Array, scale_to, snap, split_sums, total
+from cpu_fallback.record import log_entries
+from gpu_bt.law.layout import COUNTS
 
-if TYPE_CHECKING:
-    from cpu_fallback.lane import Lane
-
-__all__ = ["fill"]
+__all__ = ["fill", "set_conditions"]
 
 #: The largest adverse move of a price.
 _WORST = 0.95
+#: Of amounts >= 0: 2**52 units round them right up to there, which drag may reach, as its two parts alone are tested.
+_AMOUNTS = 2.0**52 / MAGIC
 
 
-def fill(lane: Lane, t: int, conditional: bool | None = None) -> None:
-    """Fill what can fill at bar t, book it, and leave working or cancel the rest.
+@dataclasses.dataclass
+class _Offer:
+    """What the bar offers, (1, A): a `price` per lot, 0 = none, and `volume` where it matters.
+
+    Of a strategy's limit and stop orders: their `own` price per share, NaN = the bar's; `at_limit` where one fills as a
+    limit, free of slippage.
+    """
+
+    price: Array
+    volume: Array | None
+    own: Array | None = None
+    at_limit: Array | None = None
+
+
+@dataclasses.dataclass
+class _Costs:
+    """Of (k, A) fills: `money` on the tick; before rounding, the variable commission and the adverse move, as money and
+    as the fraction `a`."""
+
+    money: Array
+    variable: Array
+    moved: Array
+    a: Array
+
+    def sums(self, q: Array) -> tuple[Array, Array]:
+        """(3, k, 1) each: ref, drag and slippage of the buys, and of the sells."""
+        both = total(self.money)
+        net = total(self.money * np.sign(q))
+        return (both + net) * 0.5, (both - net) * 0.5
+
+
+def fill(lane: Lane, conditional: bool | None = None) -> None:
+    """Fill what can fill at the open bar, book it, and leave working or cancel the rest.
 
     conditional: only the orders with (True) or without (False) a limit or stop; None = all.
     """
-    if lane.o is None:
+    q = lane.o
+    part: Array | bool = True
+    limited = _conditional(lane) if lane.spec.callback else None
+    if conditional is not None and limited is not None:
+        part = limited == conditional
+        q = np.where(part, q, 0.0)
+    if not np.count_nonzero(q):
         return
-    lane.waiting = None
-    price = lane.row(lane.exec.values, t)
-    status = np.zeros(lane.o.shape, np.int32) if lane.record.logging else None
-    q, lane.path, part = lane.o, None, True
-    if lane.conditions is not None:
-        has = lane.conditions.active(lane)
-        if conditional is not None:
-            part = has == conditional
-            q = np.where(part, q, 0.0)
-        if conditional is not False:
-            lane.path = lane.conditions.path(lane, t, has)
-            q, price = lane.path.matched(lane, q, price)
-    price, q = _tradable(lane, t, price, q)
+    volume = lane.market.volume if lane.on & {"impact", "participation"} else None
+    offer = _Offer(lane.row(lane.exec.values), None if volume is None else lane.row(volume))
+    lane.touched[:] = 0
+    if limited is not None and conditional is not False and limited.any():
+        q = _match_conditions(lane, offer, q, limited)
+    q = _match(lane, offer, q)
     if not lane.margin:
-        q = _cut_to_holding(lane, q, status)
-    if lane.thin and lane.p.has.participation:
-        q = _cut_to_volume(lane, t, q, status)
-    whole_order = q is lane.o
-    _book(lane, t, price, q, status)
-    if whole_order:
-        lane.o = None
-        return
-    left = lane.o - q
+        q = _cut_to_holding(lane, q)
+    if "participation" in lane.on and offer.volume is not None:
+        q = _cut_to_volume(lane, offer.volume, q)
+    _book(lane, offer, q)
+    lane.o = lane.o - q  # what a limit of cash or leverage cuts off is cancelled, not left
     if not lane.keeps:  # a scenario that ended at the first mark takes no further step
-        dropped = (left != 0) & part & ~lane.broke[:, None]
-        lane.record.cut(lane, "CANCELLED", dropped, left)
-        left = np.where(dropped, 0.0, left)
-    lane.o = left if left.any() else None
-    if lane.o is None:
-        lane.conditions = None
+        dropped = (lane.o != 0) & part & ~lane.broke
+        lane.cut("CANCELLED", dropped, lane.o)
+        lane.o = np.where(dropped, 0.0, lane.o)
 
 
-def _tradable(lane: Lane, t: int, price: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(price with 0 for none, orders with a price, no mask against their side and, where impact is on, volume)."""
-    if lane.ending:  # ended at the first mark of same_close: nothing trades
-        q = np.where((lane.over | lane.broke)[:, None], 0.0, q)
-    if lane.exec.gaps[t]:
-        missing = np.isnan(price)
-        price = np.where(missing, 0.0, price)
-        lane.record.cut(lane, "NO_PRICE", missing & (q != 0), q)
-        q = np.where(missing, 0.0, q)
+# ---- [S4l] limit and stop orders of a strategy: one scenario
+
+
+def set_conditions(lane: Lane, assets: Array, limit: Array | float = np.nan, stop: Array | float = np.nan) -> None:
+    """The limit and stop of new orders. What stands beside an order of 0 has no meaning."""
+    lane.limits[assets] = limit
+    lane.stops[assets] = stop
+    lane.triggered[assets] = False
+
+
+def _conditional(lane: Lane) -> Array:
+    """(1, A) bool: the order has a limit or stop."""
+    free = np.isnan(lane.limits) & np.isnan(lane.stops)
+    limited: Array = (lane.o != 0) & ~free[None, lane.names]
+    return limited
+
+
+def _match_conditions(lane: Lane, offer: _Offer, q: Array, limited: Array) -> Array:
+    """[S4l] The orders without those that the bar does not reach; the others have their own price in the offer."""
+    names = lane.names
+    limit = lane.limits[None, names]
+    stop = lane.stops[None, names]
+    opened, high, low = (lane.row(getattr(lane.market, name)) for name in ("open", "high", "low"))
+    known = ~(np.isnan(opened) | np.isnan(high) | np.isnan(low))
+    buy = lane.o > 0
+    waits = limited & known & ~np.isnan(stop) & ~lane.triggered[None, names]
+    hit = waits & np.where(buy, high >= stop, low <= stop)
+    lane.triggered[names] |= hit[0]
+    has_limit = ~np.isnan(limit)
+    # A stop-limit that its bar triggers is a limit in that bar only where the open triggered it.
+    works = limited & known & (~waits | (hit & np.where(buy, opened >= stop, opened <= stop)))
+    better = np.where(buy, opened <= limit, opened >= limit)
+    touched = np.where(buy, low <= limit, high >= limit)
+    at_limit = works & has_limit & (better | touched)
+    first = np.where(buy, np.maximum(opened, stop), np.minimum(opened, stop))
+    price = np.where(hit & ~has_limit, first, np.where(works & ~has_limit, opened, np.nan))
+    price = np.where(at_limit, np.where(better, opened, limit), price)
+    reached = ~np.isnan(price)
+    offer.price = np.where(reached, price * lane.unit, offer.price)
+    offer.own = price
+    offer.at_limit = at_limit
+    lane.cut("NO_PRICE", limited & ~known, q)
+    return np.where(limited & ~reached, 0.0, q)
+
+
+# ---- [S4] 1. what can fill
+
+
+def _match(lane: Lane, offer: _Offer, q: Array) -> Array:
+    """The orders with a price, no mask against their side and, where impact is on, volume."""
+    if lane.same_close:  # a scenario that ended at the first mark trades no more
+        q = np.where(lane.dead, 0.0, q)
+    stopped = []
+    if lane.exec.gaps[lane.t]:
+        missing = np.isnan(offer.price)
+        offer.price = np.where(missing, 0.0, offer.price)
+        stopped.append(("NO_PRICE", missing))
     for side, mask in ((1, lane.market.can_buy), (-1, lane.market.can_sell)):
         if mask is not None:
-            stopped = (np.sign(q) == side) & (lane.row(mask, t) == 0)
-            lane.record.cut(lane, "RESTRICTED", stopped, q)
-            q = np.where(stopped, 0.0, q)
-    if lane.thin and lane.p.has.impact:
-        empty = (lane.row(lane.market.volume, t) == 0) & (np.asarray(lane.p.impact) > 0) & (q != 0)
-        lane.record.cut(lane, "VOLUME_CLIPPED", empty, q)
-        q = np.where(empty, 0.0, q)
-    return price, q
+            stopped.append(("RESTRICTED", (np.sign(q) == side) & (lane.row(mask) == 0)))
+    if "impact" in lane.on and offer.volume is not None:
+        stopped.append(("VOLUME_CLIPPED", (offer.volume == 0) & (lane.p["impact"] > 0)))
+    for status, where in stopped:
+        lane.cut(status, where & (q != 0), q)
+        q = np.where(where, 0.0, q)
+    return q
 
 
-def _cut_to_holding(lane: Lane, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
+def _cut_to_holding(lane: Lane, q: Array) -> Array:
     """A sell in a cash account is cut to the holding, the excess cancelled."""
-    if not np.minimum.reduce(lane.h + q, axis=None, initial=0.0) < 0:
+    excess = lane.h + q < 0
+    if not np.count_nonzero(excess):
         return q
-    cut = np.where(q < 0, np.where(q > -lane.h, q, -lane.h), q) + 0.0
-    excess = q != cut
-    lane.record.cut(lane, "CANCELLED", excess, q - cut)
+    cut = np.where(excess, 0.0 - lane.h, q)
+    lane.cut("CANCELLED", excess, q - cut)
     lane.o = np.where(excess, cut, lane.o)
-    if status is not None:
-        status[excess] = CODE["CANCELLED"]
     return cut
 
 
-def _cut_to_volume(lane: Lane, t: int, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
+def _cut_to_volume(lane: Lane, volume: Array, q: Array) -> Array:
     """The participation cap; NaN is off."""
-    p, volume = lane.p, lane.row(lane.market.volume, t)
-    shares = p.participation * volume
+    shares = lane.p["participation"] * volume
     cap = np.where(lane.whole, np.trunc(shares / lane.unit), shares)
     size = np.abs(q)
-    cut = np.where(cap < size, cap, size)
-    less = cut < size
-    lane.record.cut(lane, "VOLUME_CLIPPED", less, np.sign(q) * (size - cut))
-    if status is not None:
-        status[less] = CODE["VOLUME_CLIPPED"]
-    return np.where(q < 0, -cut, cut) + 0.0
+    less = cap < size
+    lane.cut("VOLUME_CLIPPED", less, np.sign(q) * (size - cap))
+    return np.where(less, np.sign(q) * cap + 0.0, q)
 
 
-def adverse_move(lane: Lane, t: int, size: np.ndarray) -> np.ndarray | float:
-    """[S4] 2. a = slippage + half_spread + impact*(sqrt(|q|*lot)*(1/sqrt(volume))), at most 0.95."""
-    p, market = lane.p, lane.market
-    if market.half_spread is None and not p.has.impact and lane.path is None:
-        return p.slippage if isinstance(p.slippage, float) and p.slippage < _WORST else np.minimum(p.slippage, _WORST)
-    a = p.slippage
-    if market.half_spread is not None:
-        a = a + lane.row(market.half_spread, t)
-    if p.has.impact:
-        volume = lane.row(market.volume, t)
-        inverse = np.where(volume > 0, 1 / np.sqrt(volume), 0.0)  # without volume nothing fills where impact is on
-        a = a + p.impact * (np.sqrt(size * lane.unit) * inverse)
-    a = np.where(a < _WORST, a, _WORST)
-    return a if lane.path is None else np.where(lane.path.at_limit, 0.0, a)
+# ---- [S4] 2. and 3. costs, and cash
 
 
-def charge(lane: Lane, t: int, q: np.ndarray, price: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """[S4] 2. (money (k, 3, A) = ref, drag, slippage on the tick; variable commission and n*a before rounding)."""
-    p, size = lane.p, np.abs(q)
-    money = np.empty((len(q), 3, q.shape[1]))
-    n = np.multiply(size, price, out=money[:, 0])
-    v, moved = n, None
-    if lane.moves:
-        moved = np.multiply(n, adverse_move(lane, t, size), out=money[:, 2])
-        v = n + np.copysign(moved, q)
-    else:
-        money[:, 2] = 0.0
-    variable = v * p.commission_rate
-    if p.has.commission_per_share:
-        variable = (size * lane.unit) * p.commission_per_share + variable
-    if p.has.max_commission_rate:
-        most = p.max_commission_rate * n
-        variable = np.where(most < variable, most, variable)  # NaN = off
-    fee = variable
-    if p.has.min_commission:
-        fee = np.where(q != 0, np.maximum(variable, p.min_commission), 0.0)
-        if p.has.max_commission_rate:
-            fee = np.where(most < fee, most, fee)
-    if p.has.sell_tax:
-        fee = fee + np.where(q < 0, v * p.sell_tax, 0.0)
-    if moved is None:
-        money[:, 1] = fee
-    else:
-        np.add(moved, fee, out=money[:, 1])
-        if p.has.min_commission:
-            moved = moved.copy()  # [S4] 3. needs it before rounding
-    snap(money, p.money3)
-    return money, variable, moved
+def _charge(lane: Lane, offer: _Offer, q: Array) -> _Costs:
+    """[S4] 2. What the fills q cost."""
+    p, on, size = lane.p, lane.on, np.abs(q)
+    a = p["slippage"]
+    if lane.market.half_spread is not None:
+        a = a + lane.row(lane.market.half_spread)
+    if "impact" in on and offer.volume is not None:
+        inverse = np.where(offer.volume > 0, 1 / np.sqrt(offer.volume), 0.0)  # without volume nothing fills
+        a = a + p["impact"] * (np.sqrt(size * lane.unit) * inverse)
+    a = np.minimum(a, _WORST)
+    if offer.at_limit is not None:
+        a = np.where(offer.at_limit, 0.0, a)
+    n = size * offer.price
+    moved = n * a
+    v = n + np.copysign(moved, q)
+    variable = v * p["commission_rate"]
+    if "commission_per_share" in on:
+        variable = (size * lane.unit) * p["commission_per_share"] + variable
+    most = p["max_commission_rate"] * n
+    fee = variable = np.fmin(variable, most)  # NaN = off
+    if "min_commission" in on:
+        fee = np.fmin(np.where(q != 0, np.maximum(variable, p["min_commission"]), 0.0), most)
+    if "sell_tax" in on:
+        fee = fee + np.where(q < 0, v * p["sell_tax"], 0.0)
+    money = snap(np.array([n, moved + fee, moved]), lane.magic * _AMOUNTS)
+    return _Costs(money, variable, moved, a)
 
 
-def _sums(lane: Lane, money: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """(k, 3, 2) sums of ref, drag and slippage: of all fills, and of buys less sells. A product with signs, exact in
-    any order because every partial sum is."""
-    signs = lane.signs[: len(q), : q.shape[1]]  # (k, A, 2), the first column 1
-    np.sign(q, out=signs[:, :, 1])
-    return money @ signs
-
-
-def _book(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> None:
-    """[S4] 2. to 4.: costs, the cash or leverage limit, cash and holdings, the record."""
+def _book(lane: Lane, offer: _Offer, q: Array) -> None:
+    """[S4] 2. to 4.: costs, the limit of cash, cash and holdings, the record."""
     if lane.margin:
-        q = _limit_leverage(lane, t, price, q, status)
-    money, variable, moved = charge(lane, t, q, price)
-    sums = _sums(lane, money, q)
-    cash = lane.cash - sums[:, 0, 1] - sums[:, 1, 0]  # buys take ref + drag, sells add ref - drag
-    inside = all_of(np.abs(lane.cash) + sums[:, 0, 0] + sums[:, 1, 0] < lane.limit)  # bounds all that [S4] tests
-    if not inside and not lane.margin:
-        _test(lane, q, *_needs(lane, sums))
-    if not lane.margin and not all_of(cash >= 0):  # need > A, and NaN
-        clipped = _clip_to_cash(lane, t, price, q, (money, variable, moved), sums, status)
-        if clipped is not q:
-            q = clipped
-            money = charge(lane, t, q, price)[0]
-            sums = _sums(lane, money, q)
-            cash = lane.cash - sums[:, 0, 1] - sums[:, 1, 0]
-    if not inside:
-        buys, sells = (sums[:, 0, 0] + sums[:, 0, 1]) * 0.5, (sums[:, 0, 0] - sums[:, 0, 1]) * 0.5
-        _test(lane, q, buys, sells, sums[:, 1, 0] - sums[:, 2, 0], sums[:, 2, 0], cash)
+        q = _limit_leverage(lane, offer, q)
+    costs = _charge(lane, offer, q)
+    buys, sells = costs.sums(q)
+    need, proceeds = buys[0] + buys[1], sells[0] - sells[1]
+    funds = lane.cash + proceeds
+    tested = [] if lane.margin else [need, proceeds, funds]
+    if not lane.margin and (need > funds).any():
+        q = _clip_to_cash(lane, offer, q, costs, need, funds)
+        costs = _charge(lane, offer, q)
+        buys, sells = costs.sums(q)
+    _, drag, slippage = buys + sells
+    cash = funds - buys[0] - buys[1]
+    fills = total(q != 0)
+    lane.test(*tested, buys[0], sells[0], drag - slippage, slippage, cash, where=fills > 0)
     lane.cash = cash
     lane.h = lane.h + q
-    lane.record.flow(t, sums)
-    lane.record.count("fills", count(q))
-    if status is not None:
-        a = adverse_move(lane, t, np.abs(q)) if lane.moves else 0.0
-        quote = lane.row(lane.field, t)
-        lane.record.fill(lane, q, status, quote if lane.path is None else lane.path.quoted(quote), a, money)
+    lane.add("buys", buys[0])
+    lane.add("sells", sells[0])
+    lane.add("commission", drag - slippage)
+    lane.add("slippage", slippage)
+    lane.counts[COUNTS.index("fills")] += fills
+    if lane.spec.fills:
+        _log(lane, offer, q, costs)
 
 
-def _needs(lane: Lane, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[S4] 3. (need of the buys, proceeds of the sells, A = cash + proceeds)."""
-    buys, sells = (sums[:, :, 0] + sums[:, :, 1]) * 0.5, (sums[:, :, 0] - sums[:, :, 1]) * 0.5
-    proceeds = sells[:, 0] - sells[:, 1]
-    return buys[:, 0] + buys[:, 1], proceeds, lane.cash + proceeds
+def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
+    """Every fill: as the last cut that touched it, or FILLED."""
+    k, a = q.nonzero()
+    assets = lane.names[a]
+    quote = lane.row(lane.field)
+    if offer.own is not None:
+        quote = np.where(np.isnan(offer.own), quote, offer.own)
+    price = quote[0, a]
+    moved = price * np.broadcast_to(costs.a, q.shape)[k, a]
+    _, drag, slippage = costs.money[:, k, a]
+    entries = log_entries(lane.members[k], lane.t, assets)
+    entries["status"] = lane.touched[k, assets]
+    entries["shares"] = q[k, a] * lane.unit[0, a]
+    entries["price"] = price + np.sign(q[k, a]) * moved
+    entries["reference_price"] = price
+    entries["slippage"] = slippage
+    entries["commission"] = drag - slippage
+    lane.fills.append(entries)
 
 
-def _test(lane: Lane, q: np.ndarray, *values: np.ndarray) -> None:
-    """[S4] tests, only where some q != 0."""
-    trades = q.any(axis=1)
-    for value in values:
-        lane.overflow(~(np.abs(value) < lane.limit) & trades)
-
-
-def _clip_to_cash(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, costs: tuple, sums: np.ndarray,
-                  status: np.ndarray | None) -> np.ndarray:  # fmt: skip
+def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Array, funds: Array) -> Array:
     """[S4] 3. One factor for all buys of a scenario that cannot pay them, cut to lots; then remainders bought back."""
     p = lane.p
-    need, _, funds = _needs(lane, sums)
-    short = (need > funds) & (q > 0).any(axis=1) & ~lane.over
-    if not any_of(short):
-        return q
-    buy = (q > 0) & short[:, None]
+    buy = (q > 0) & (need > funds) & (need < lane.limit)
     size = np.where(buy, q, 0.0)
     base = need
-    if p.has.min_commission:
-        money, variable, moved = costs
-        extra = variable - p.min_commission
-        extra = np.where(extra > 0, extra, 0.0)
-        extra = snap(extra if moved is None else moved + extra, p.magic)
-        base = np.where(buy, money[:, 0] + extra, 0.0) @ lane.ones
-    tick, minimum = p.v.tick, p.v.min_commission
-    room = funds - count(buy) * (minimum + 4 * tick)
-    factor = np.where(base == 0, 0.0, room / base)
-    factor = np.where(factor > 0, factor, 0.0) * SHAVE
-    scaled = factor[:, None] * size
+    if "min_commission" in lane.on:
+        extra = snap(costs.moved + np.maximum(costs.variable - p["min_commission"], 0.0), lane.magic)
+        base = total(np.where(buy, costs.money[0] + extra, 0.0))
+    room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (p["min_commission"] + 4 * p["tick"])
+    scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
-    cut = _buy_back(lane, t, price, cut, scaled, buy & (cut < size) & lane.whole, funds)
-    less = buy & (cut < size)
-    lane.record.cut(lane, "CASH_CLIPPED", less, size - cut)
-    if status is not None:
-        status[less] = CODE["CASH_CLIPPED"]
+    cut = _buy_back(lane, offer, cut, scaled, buy & (cut < size) & lane.whole, funds)
+    lane.cut("CASH_CLIPPED", buy & (cut < size), size - cut)
     return np.where(buy, cut, q)
 
 
-def _buy_back(lane: Lane, t: int, price: np.ndarray, cut: np.ndarray, scaled: np.ndarray, cand: np.ndarray,
-              funds: np.ndarray) -> np.ndarray:  # fmt: skip
+def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, cand: Array, funds: Array) -> Array:
     """[S4] 3. Remainders: one lot more for whole classes of buys, the largest fraction first, while the cash lasts."""
-    if not cand.any():
-        return cut
-    now = charge(lane, t, cut, price)[0]
-    now = now[:, 0] + now[:, 1]
-    one_more = charge(lane, t, cut + 1, price)[0]
-    extra = one_more[:, 0] + one_more[:, 1] - now
-    left = funds - now @ lane.ones
-    tie = lane.market.tie[lane.names]
+    now = _charge(lane, offer, cut).money
+    more = _charge(lane, offer, cut + 1).money
+    extra = (more[0] + more[1]) - (now[0] + now[1])
+    left = funds - total(now[0] + now[1])
+    tie = lane.tie[lane.names]
     cut = cut.copy()
     for i in np.flatnonzero(cand.any(axis=1)):
         members = cand[i].nonzero()[0]
@@ -265,31 +287,24 @@ def _buy_back(lane: Lane, t: int, price: np.ndarray, cut: np.ndarray, scaled: np
     return cut
 
 
-def _limit_leverage(lane: Lane, t: int, price: np.ndarray, q: np.ndarray, status: np.ndarray | None) -> np.ndarray:
+def _limit_leverage(lane: Lane, offer: _Offer, q: Array) -> Array:
     """[S4m] Reductions pass; increases are scaled so that gross exposure stays within max_leverage of equity."""
-    p, h = lane.p, lane.h
-    magic, trades = p.magic, q.any(axis=1)
-    at = price
-    if lane.exec.gaps[t]:  # with same_close the bar has been marked already, unless this is the [S4] before it
-        marked = lane.same_close and lane.path is None
-        at = np.where(price > 0, price, lane.row(lane.marks, t) if marked else carried(lane, t))
+    h, trades = lane.h, (q != 0).any(axis=1, keepdims=True)
+    marked = lane.same_close and offer.own is None  # limit and stop orders fill before the bar's first mark
+    mark = lane.row(lane.marks) if marked else lane.carried()
+    price = np.where(offer.price > 0, offer.price, mark)
     reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
     grow = q - reduce
-    long, short = split_sums(snap(lane.worth(h, at), magic), lane.ones)
+    long, short = (x[:, None] for x in split_sums(snap(lane.worth(h, price), lane.magic)))
     equity = lane.cash + long + short
-    gross = snap(lane.worth(np.abs(h + reduce), at), magic) @ lane.ones
-    more = snap(np.abs(grow) * price, magic) @ lane.ones
-    _test(lane, q, long, short, equity, gross, more)
-    bound = p.v.max_leverage * equity  # NaN where there is no limit
+    gross = total(snap(lane.worth(np.abs(h + reduce), price), lane.magic))
+    more = total(snap(np.abs(grow) * offer.price, lane.magic))
+    lane.test(long, short, equity, gross, more, where=trades)
+    bound = lane.p["max_leverage"] * equity  # NaN where there is no limit
     over = (more > 0) & (gross + more > bound) & trades & ~lane.over
-    if not any_of(over):
+    if not over.any():
         return q
-    factor = (bound - gross) / more
-    factor = np.where(factor > 0, factor, 0.0) * SHAVE
-    scaled = factor[:, None] * grow
+    scaled = scale_to(bound - gross, more) * SHAVE * grow
     cut = np.where(lane.whole, np.trunc(scaled), scaled) + 0.0
-    less = over[:, None] & (np.abs(cut) < np.abs(grow))
-    lane.record.cut(lane, "LEVERAGE_CLIPPED", less, grow - cut)
-    if status is not None:
-        status[less] = CODE["LEVERAGE_CLIPPED"]
-    return np.where(over[:, None], reduce + cut, q)
+    lane.cut("LEVERAGE_CLIPPED", over & (np.abs(cut) < np.abs(grow)), grow - cut)
+    return np.where(over, reduce + cut, q)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from oracle import simulate
 
 import gpu_bt as bt
-from cpu_fallback import native
+from cpu_fallback import bar, native
 from gpu_bt.config import CHOICES, Config
 from gpu_bt.engine.registry import reasons, resolve
 from gpu_bt.errors import ConfigError
@@ -148,7 +148,7 @@ def test_an_interrupted_call_is_not_gone_on_with(name, monkeypatch):
         raise KeyboardInterrupt
 
     session.advance(0, 1)
-    target, method = (session, "_drain") if name == "native" else (session.lanes[0], "advance")
+    target, method = (session, "_drain") if name == "native" else (bar, "quiet_run")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(target, method, interrupted)
         session.advance(1, 2)
