@@ -46,6 +46,10 @@ SANITIZERS = {
 }
 
 
+#: Seconds after which a process of its own has stopped to work; no bound on what work may take.
+HANGS = 1800
+
+
 class EmulatorError(RuntimeError):
     """The text did not compile, the shim refused what a kernel did, or a sanitizer ended the run."""
 
@@ -88,14 +92,21 @@ def build(
 
     isolated: launches run in a process of their own, so that a broken kernel ends only that; always with a sanitizer.
     """
-    isolated = isolated or sanitizer is not None
     path = source if isinstance(source, Path) else None
     text = path.read_text("utf-8") if path else str(source)
     text = f'#line 1 "{path.name if path else "text.cu"}"\n{text}'
+    options = [f"-D{name}={value}" for name, value in (defines or {}).items()]
+    options += [f"-I{folder}" for folder in ([path.parent] if path else []) + list(includes)]
+    return compiled(text, tuple(options), sanitizer, isolated or sanitizer is not None, tuple(flags))
+
+
+@functools.cache  # in this process: to find what is kept takes the preprocessor
+def compiled(
+    text: str, options: tuple[str, ...], sanitizer: str | None, isolated: bool, flags: tuple[str, ...]
+) -> Library:
+    """build() of a text with macros and folders of headers, which do not change while a process runs."""
     common = [*FLAGS, *(f"-DBT_SHIM_{s.upper()}" for s in [sanitizer] if s), *flags]
-    own = [*common, *WARNINGS, *SANITIZERS[sanitizer], "-include", str(HERE / "cuda_shim.h")]
-    own += [f"-D{name}={value}" for name, value in (defines or {}).items()]
-    own += [f"-I{folder}" for folder in ([path.parent] if path else []) + list(includes)]
+    own = [*common, *WARNINGS, *SANITIZERS[sanitizer], "-include", str(HERE / "cuda_shim.h"), *options]
     own += ["-x", "c++", "-"]
     expanded = run_compiler([*own, "-E"], text)
     shared = set(re.findall(r"\bextern\s+__attribute__\(\(weak\)\)[^;]*?(\w+)\s*\[\s*\]\s*;", expanded))
@@ -115,7 +126,9 @@ def made(arguments: Sequence[str], text: str, suffix: str, key: str | None = Non
     """What the compiler makes of these arguments and this standard input; kept under a digest of both, or of `key`."""
     digest = hashlib.sha256(repr((arguments, text if key is None else key, version())).encode()).hexdigest()[:32]
     target = cache() / f"{digest}{suffix}"
-    if not target.exists():
+    if target.exists():
+        os.utime(target)  # what is asked for is kept
+    else:
         with tempfile.TemporaryDirectory(dir=cache()) as folder:
             run_compiler([*arguments, "-o", f"{folder}/out"], text)
             os.replace(f"{folder}/out", target)  # whole or not at all, whoever else makes the same
@@ -144,7 +157,7 @@ def launch(
     order: str = "forward",
     seed: int = 1,
     arrays: Sequence[np.ndarray] = (),
-    timeout: float = 300,
+    timeout: float = HANGS,
 ) -> None:
     """Runs a kernel and waits for it; raises EmulatorError with what the shim or the sanitizer says.
 
@@ -246,9 +259,11 @@ def version() -> str:
 
 @functools.cache
 def cache() -> Path:
-    """A folder of this user's own, shared by all processes, for what takes long to compile."""
-    folder = Path(tempfile.gettempdir()) / f"gpu-bt-emulator-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """A folder of this user's own, shared by all processes and kept between runs, for what takes long to compile or to
+    prove: GPU_BT_TEST_CACHE, or one among the temporary files."""
+    named = os.environ.get("GPU_BT_TEST_CACHE")
+    folder = Path(named or Path(tempfile.gettempdir()) / f"gpu-bt-emulator-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True, parents=named is not None)
     if folder.stat().st_uid != os.getuid():
         raise EmulatorError(f"{folder} belongs to somebody else")
     return folder
