@@ -138,7 +138,7 @@ def _copies(context: Context) -> None:
     from gpu_bt.cuda.device import DeviceArray, stream
 
     size, meter = 1 << (16 if context.emulate else 30), Meter(context.emulate)
-    one, host = DeviceArray(size, np.uint8, byte=1), np.zeros(size, np.uint8)
+    one, host = DeviceArray(size, np.uint8, byte=1), np.ones(size, np.uint8)
     if not context.emulate:
         two = DeviceArray(size, np.uint8, byte=2)
         seconds = _median(meter, lambda: two.memory.copy_from_device_async(one.memory, size, stream()))

@@ -30,7 +30,7 @@ def rows(context: Context) -> None:
     """The parts in turn; what time does not allow is named."""
     bench = Bench(context)
     parts: dict[str, Callable[[Bench], None]] = {
-        "full kernel": _full, "messy universe": _messy, "strategy": _strategy, "clips": _clips, "wide panels": _wide,
+        "strategy": _strategy, "clips": _clips, "wide panels": _wide, "full kernel": _full, "messy universe": _messy,
     }  # fmt: skip
     for name, part in parts.items():
         if context.late():
@@ -79,6 +79,7 @@ def _clips(bench: Bench) -> None:
 
 def _wide(bench: Bench) -> None:
     """More assets than shared memory holds."""
+    usual = bench.bars, bench.assets
     for bars, assets in ((6, 40),) if bench.context.emulate else ((250, 20_000), (100, 50_000)):
         bench.of_size(bars, assets)
         for count in (1, _SOME):
@@ -86,6 +87,7 @@ def _wide(bench: Bench) -> None:
                 bench.context.emit("left_out", case=f"{assets:,} assets, {count} scenarios", reason="time")
                 continue
             _timed(bench, spec_of(bench.panel, (bench.weights(1.0),), count), f"{assets:,} assets", 1.0, "")
+    bench.of_size(*usual)
 
 
 def _strategy(bench: Bench) -> None:

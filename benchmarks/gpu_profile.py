@@ -27,7 +27,8 @@ __all__ = ["clock", "metrics", "profile", "profiled"]
 _BARS = 64
 #: Of all that Nsight Compute counts: instructions, local memory, bytes of L2 and memory, float64, why warps wait.
 _KEPT = re.compile(
-    r"inst_executed\.sum$|local|lts__t_bytes|dram__bytes|fp64|stall|warps_active|throughput|duration|cycles"
+    r"inst_executed\.sum$|local|lts__t_bytes|dram__bytes|fp64|op_d(add|mul|fma)|stall|warps_active|throughput|duration"
+    r"|cycles"
 )
 #: Seconds under load, and between two readings of the clock.
 _LOAD, _EVERY = 4.0, 0.2
@@ -59,6 +60,8 @@ def profile(context: Context) -> None:
         if not found:
             row |= {"status": code, "text": said[-2000:]}
         context.emit("profile", **row)
+        if not found:  # the others would say the same
+            return
 
 
 def profiled(context: Context) -> None:
@@ -98,16 +101,18 @@ def clock(context: Context) -> None:
 
     bench, tool = Bench(context), shutil.which("nvidia-smi")
     spec = spec_of(bench.panel, (bench.weights(1.0),), bench.many)
-    run_cut(ENGINE, spec, 0)
+    lanes = run_cut(ENGINE, spec, 0)[1].parts[0].lanes
+    lanes.launch["t0"], lanes.launch["t1"] = 0, bench.bars
+    lanes.call(lanes.launch)  # from where the run ended, over the same bars: the device alone works
     if context.emulate or tool is None:
         context.emit("skipped", step="clock", reason="emulated" if context.emulate else "no nvidia-smi")
         return
-    names = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
+    names = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu", "utilization.gpu")
     query = [tool, f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits", f"-lms={round(1000 * _EVERY)}"]
     with subprocess.Popen(query, stdout=subprocess.PIPE, text=True) as process:
         until, runs = time.monotonic() + _LOAD, 0
         while time.monotonic() < until and not context.late():
-            run_cut(ENGINE, spec, 0)
+            lanes.call(lanes.launch)
             runs += 1
         process.terminate()
         said = process.communicate()[0]

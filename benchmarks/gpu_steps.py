@@ -14,7 +14,6 @@ import importlib
 import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -33,8 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "@row "
 #: (full, shared) of the variant of most runs.
 FIRST = (False, True)
-#: Characters of a compiler's log that are kept.
-LOG = 20_000
+#: Characters of a compiler's log that are kept, so that a row is one write of a pipe, whoever else writes.
+LOG = 3_000
 
 
 @dataclasses.dataclass
@@ -99,6 +98,7 @@ def step_versions(context: Context) -> None:
             context.emit("missing", reason=found)
             return
         row: dict[str, Any] = dataclasses.asdict(found) | {"emulated": context.emulate}
+        context.emit("device", **row)
         if not context.emulate:
             runtime = cupy().cuda.runtime
             properties = runtime.getDeviceProperties(found.number)
@@ -113,7 +113,7 @@ def step_versions(context: Context) -> None:
                 "driver": known(lambda: _smi("driver_version")),
                 "max_clock_mhz": known(lambda: _smi("clocks.max.sm")),
             }
-        context.emit("device", **row)
+            context.emit("device", **row)
 
 
 def known(read: Callable[[], Any]) -> Any:
@@ -133,7 +133,7 @@ def _smi(field: str) -> str | None:
     if tool is None:
         return None
     command = [tool, f"--query-gpu={field}", "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     return done.stdout.strip().splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else None
 
 
@@ -226,29 +226,37 @@ def sanitize(context: Context, names: tuple[str, ...], more: dict[str, Any]) -> 
     for i, name in enumerate(names):
         seconds = (context.until - time.monotonic()) / (len(names) - i)
         options = context.given(seconds / 2, **more)
-        command = [tool, "--tool", name, "--error-exitcode", "9", sys.executable, "-m", "benchmarks.gpu_steps"]
+        command = [tool, "--tool", name, "--error-exitcode", "9"]
+        command += ["--report-api-errors", "no"] if name == "memcheck" else []  # CuPy handles some, such as a probe's
+        command += [sys.executable, "-m", "benchmarks.gpu_steps"]
         start, row = time.perf_counter(), {"tool": name}
         code, said = limited([*command, "small", options], seconds)
         if code is None:
             context.emit("sanitizer", **row, clean=None, text=f"not done within {seconds:.0f} s")
             continue
         lines = [line for line in said.splitlines() if line.startswith("=========")]
-        variants = len(re.findall(r'"section": "bits"', said))
+        rows = [json.loads(line.removeprefix(MARK))["row"] for line in said.splitlines() if line.startswith(MARK)]
+        differs = [found["difference"] for found in rows if found.get("difference")]
+        clean = {0: True if rows else None, 9: False}.get(code)  # any other status is the tool's or the program's own
         context.emit(
-            "sanitizer", **row, clean=code == 0 and variants > 0, seconds=time.perf_counter() - start,
-            variants=variants, text="\n".join(lines[:12] + lines[-2:]) if lines else said[-400:],
+            "sanitizer", **row, clean=clean, status=code, seconds=time.perf_counter() - start, variants=len(rows),
+            difference=differs[0] if differs else None,
+            text="\n".join(lines[:12] + lines[-2:]) if lines else said[-400:],
         )  # fmt: skip
 
 
 def limited(command: list[str], seconds: float) -> tuple[int | None, str]:
     """Exit status (None: ended for want of time) and output of a command and of what it starts."""
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, process_group=0)
         code: int | None = None
         try:
             code = process.wait(max(1.0, seconds))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            pass
+        finally:  # also where this step itself is ended
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         output.seek(0)
         return code, output.read()
@@ -283,6 +291,7 @@ STEPS: dict[str, Callable[[Context], None]] = {
 def main() -> None:
     """One step."""
     options = json.loads(sys.argv[2])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     np.seterr(all="ignore")  # drawn scenarios overflow on purpose
     variant = options.get("variant")

@@ -13,7 +13,8 @@ SECTIONS = ("compile", "bits", "cases", "profile", "jax", "micro", "sanitizer", 
             "cpu", "left_out", "skipped")  # fmt: skip
 #: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
 _KNOWN_BY = {
-    "compile": ("full", "shared"), "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"),
+    "compile": ("full", "shared"), "bits": ("full", "shared", "threads", "together"),
+    "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"),
 }  # fmt: skip
 
 

@@ -272,7 +272,3 @@ def _memory() -> str:
     except (AttributeError, ValueError, OSError):  # not every system says
         return "unknown"
     return f"{size * total / 2**30:.1f} GiB, {size * free / 2**30:.1f} GiB free"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -82,6 +82,10 @@ def probe() -> Device | str:
                         int(found["sharedMemPerBlockOptin"]))  # fmt: skip
     except Exception as exc:  # CUDARuntimeError: no driver, or one too old
         return f"no CUDA device: {_line(exc)}"
+    try:
+        cupy().cuda.nvrtc.getVersion()
+    except Exception as exc:  # NVRTC is a package of its own, which CuPy looks for when it is asked
+        return f"CuPy finds no compiler (pip install 'gpu-bt[gpu]'): {_line(exc)}"
     if device.capability < _OLDEST:
         return f"{device.name} has compute capability {device.capability / 10}; {_OLDEST / 10} is the least"
     return device

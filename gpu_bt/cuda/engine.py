@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class CudaEngine:
         return device if isinstance(device, str) else None
 
     def ready(self) -> bool:
-        """Whether a run begins at once, or compiles a kernel first."""
+        """Whether some variant of the kernel lies compiled on this machine."""
         return compiled(cupy())
 
     def open(self, spec: RunSpec) -> CudaSession:
@@ -110,23 +111,41 @@ class CudaSession:
 
     def open_bar(self, t: int) -> bool:
         """[S1] to [S5m] of a callback run, with same_close [S1] to [S5d]; whether a strategy may decide now."""
-        return self._callback().open_bar(t)
+        return bool(self._with_room(lambda lanes: lanes.open_bar(t)))
 
     def book(self) -> Book:
         """The portfolio at the open bar, in host memory."""
-        return self._callback().book()
+        book: Book = self._with_room(lambda lanes: lanes.book())
+        return book
 
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """[S6] to [S9] of the open bar."""
-        self._callback().close_bar(t, decision)
+        self._with_room(lambda lanes: lanes.close_bar(t, decision))
         self.t = self.parts[0].t = t + 1
 
-    def _callback(self) -> _Lanes:
-        """The lanes of the one scenario of a callback run, at its bar."""
+    def _with_room(self, work: Callable[[_Lanes], Any]) -> Any:
+        """`work` with the lanes of the one scenario of a callback run, at its bar; tried once more with what CuPy keeps
+        for reuse given back, since limits and stops are not in a record that could be put aside."""
         part = self.parts[0]
-        part.place()
-        assert part.lanes is not None
-        return part.lanes
+        for last in (False, True):
+            try:
+                part.place()
+                assert part.lanes is not None
+                return work(part.lanes)
+            except Exception as exc:
+                if not out_of_memory(exc):
+                    raise
+                if last:
+                    raise self._too_large() from exc
+                cupy().get_default_memory_pool().free_all_blocks()
+        raise AssertionError
+
+    def _too_large(self) -> MemoryError:
+        t, n = self.spec.market.shape
+        return MemoryError(
+            f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
+            f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
+        )
 
     def _make_room(self, i: int, exc: Exception) -> None:
         """After a failed allocation: forget panels that lie there, then take half the bars, then half the scenarios."""
@@ -140,11 +159,7 @@ class CudaSession:
             self.window = -(-self.window // 2)
             return
         if len(part.members) == 1 or part.saved is not None:
-            t, n = self.spec.market.shape
-            raise MemoryError(
-                f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
-                f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
-            ) from exc
+            raise self._too_large() from exc
         self.parts[i : i + 1] = [_Part(self, m) for m in np.array_split(part.members, 2)]
 
     def result(self) -> RawResult:

@@ -49,8 +49,8 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
     """The compiled variant for the current device. What takes seconds is told, once a machine, to the log "gpu_bt"."""
     options = (*NVRTC_OPTIONS, f"-DBT_FULL={int(full)}", f"-DBT_SHARED={int(shared)}")
     mark = _mark(cupy, full, shared)
-    if mark is None or not mark.exists():
-        _LOG.warning("gpu_bt: compiling a CUDA kernel, some seconds, once a machine")
+    if mark is None or not os.path.exists(mark):
+        _LOG.warning("gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine")
     made = cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
     if mark is not None:
         with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
@@ -62,7 +62,7 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
 def compiled(cupy: Any) -> bool:
     """Whether some variant for the current device lies compiled in CuPy's cache on the disk."""
     marks = [_mark(cupy, full, shared) for full in (False, True) for shared in (False, True)]
-    return any(mark is not None and mark.exists() for mark in marks)
+    return any(mark is not None and os.path.exists(mark) for mark in marks)
 
 
 def _mark(cupy: Any, full: bool, shared: bool) -> Path | None:

@@ -237,7 +237,7 @@ class Engine(Protocol):
         """None where the engine can run on this machine, else the reason, for a person."""
 
     def ready(self) -> bool:
-        """Whether `open` begins at once; False where it compiles for seconds first."""
+        """False where `open` may compile for seconds first, as nothing of this engine lies compiled yet."""
 
     def open(self, spec: RunSpec) -> Session:
         """A session at bar 0."""

@@ -148,7 +148,7 @@ def test_plot_needs_no_global_state():
 import sys
 import gpu_bt.analysis.result, gpu_bt.analysis.plots
 assert not any(name in sys.modules for name in ("matplotlib", "pandas")), "imported before use"
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/analysis")
 import test_result
 test_result.make().plot()
 assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules, "pyplot was imported"

@@ -24,7 +24,7 @@ from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.engine.registry import reasons
 from gpu_bt.runs import run as api
 
-PROGRAM = [sys.executable, "-m", "gpu_bt.cli.commands"]
+PROGRAM = [sys.executable, "-m", "gpu_bt.cli"]
 
 
 @pytest.fixture(scope="module")

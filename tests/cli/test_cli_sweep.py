@@ -22,7 +22,7 @@ from gpu_bt.cli import commands as cli
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.sweeps import sweep as sweeps
 
-PROGRAM = [sys.executable, "-m", "gpu_bt.cli.commands"]
+PROGRAM = [sys.executable, "-m", "gpu_bt.cli"]
 GRID = 'band = [0, 0.01]\nmax_weight = ["none", 0.2]\nrebalance_every = [1, 5]\n'
 
 

@@ -133,7 +133,9 @@ def test_what_lies_compiled_is_known(monkeypatch, tmp_path, caplog):
     with installed(fake):
         assert not ENGINE.ready() and resolve("auto", WORTH_COMPILING - 1) is not ENGINE
         kernel(fake, False, True)
-        assert [r.message for r in caplog.records] == ["gpu_bt: compiling a CUDA kernel, some seconds, once a machine"]
+        assert [r.message for r in caplog.records] == [
+            "gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine"
+        ]
         assert ENGINE.ready() and resolve("auto", WORTH_A_KERNEL) is ENGINE
         assert resolve("auto", WORTH_A_KERNEL - 1) is not ENGINE
     for other in (FakeCupy(), FakeCupy()):

@@ -271,7 +271,8 @@ def test_the_other_checkers_find_what_they_look_for(tmp_path):
     )
     assert prints(root) == ["gpu_bt.runs.run"]
     assert undocumented(root) == [
-        "gpu_bt.data.panel.Panel: docstring", "gpu_bt.data.panel.Panel.f: docstring", "gpu_bt.runs.run.run: annotations",
+        "gpu_bt.data.panel.Panel: docstring", "gpu_bt.data.panel.Panel.f: docstring",
+        "gpu_bt.runs.run.run: annotations",
     ]  # fmt: skip
     assert too_long(root) == ["spec.py: 400 lines", "gpu_bt.data.clock.f: 60 lines"]
     assert missing_tags("[S1] [S2] [S3] [S4] [S5] [S5d] [S6] [S7] [S8] [S9] S4m") == ["[S4l]", "[S4m]", "[S5m]"]

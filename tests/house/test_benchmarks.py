@@ -167,7 +167,7 @@ def test_the_stages_of_a_device_are_one():
     """A later stage's row of the same work takes the place of an earlier one's; what is of other sources is refused."""
     smoke, measure = device(), device()
     measure["cases"] = [{**smoke["cases"][0], "rate": 999e6}, {**smoke["cases"][0], "every": 21}]
-    measure["bits"], measure["date"] = [{"scenarios": 50, "difference": None}], "2020-01-04"
+    measure["bits"], measure["date"] = [{"full": True, "scenarios": 50, "difference": None}], "2020-01-04"
     other = device()
     other["device"] = {**other["device"], "name": "B Card"}
     found = gpu_tables.merged([smoke, measure, other])

@@ -16,7 +16,7 @@ import gpu_bt as bt
 import gpu_bt.engine.registry
 from gpu_bt.engine.registry import ENGINES, WORTH_A_KERNEL, WORTH_COMPILING, reasons, resolve
 
-CASE = "tests/contract/test_engines.py::test_an_engine_signs_its_result"
+CASE = "tests/law/test_engines.py::test_an_engine_signs_its_result"
 ROOT = Path(__file__).parents[2]
 
 

@@ -11,8 +11,8 @@ import types
 import numpy as np
 import pytest
 
-from gpu_bt import engine as registry
 from gpu_bt.cli import commands as cli
+from gpu_bt.engine import registry
 from gpu_bt.engine.spec import FILL, RawResult
 from gpu_bt.law.layout import COUNTS, MONEY
 from gpu_bt.runs import verify
