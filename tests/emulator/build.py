@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from waits import HANGS
 
 __all__ = ["EmulatorError", "Library", "build", "cache", "header_folder", "launch", "why_not"]
 
@@ -44,10 +45,6 @@ SANITIZERS = {
     "address": ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
 }
-
-
-#: Seconds after which a process of its own has stopped to work; no bound on what work may take.
-HANGS = 1800
 
 
 class EmulatorError(RuntimeError):

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from build import panel_of, simulate_spec, spec_of
 from draw import scenario
-from emulator.build import HANGS
 from extent import seeds
+from waits import HANGS
 
 from cpu_fallback.engine import ENGINE
 from cpu_fallback.native_build import compile_library, library_name
