@@ -51,7 +51,7 @@ def _place(test: Path, name: str, parts: tuple[str, ...], drawn: float) -> Path:
 @functools.cache
 def _of(test: Path, parts: tuple[str, ...]) -> str:
     """Digest of what all tests of a file depend on."""
-    texts = [(path.relative_to(ROOT), digest(path.read_bytes())) for path in sources(test, parts)]
+    texts = [(os.path.relpath(path, ROOT), digest(path.read_bytes())) for path in sources(test, parts)]
     versions = np.__version__, platform.python_version(), platform.platform(), os.environ.get("CXX")
     return digest(texts, _tools(), *versions)
 
@@ -62,7 +62,7 @@ def sources(test: Path, parts: tuple[str, ...]) -> list[Path]:
     for part in parts:
         at = ROOT / part
         for path in at.rglob("*") if at.is_dir() else sorted(ROOT.glob(part)):
-            if path.suffix in _SOURCES and not str(path.relative_to(ROOT)).startswith(_APART):
+            if path.suffix in _SOURCES and not path.relative_to(ROOT).as_posix().startswith(_APART):
                 found.add(path)
     return sorted(found)
 
