@@ -15,6 +15,7 @@ of the arrays is a pointer there.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -24,14 +25,14 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from waits import HANGS
 
-__all__ = ["EmulatorError", "Library", "build", "cache", "header_folder", "launch", "why_not"]
+__all__ = ["EmulatorError", "Library", "alone", "build", "cache", "header_folder", "launch", "why_not"]
 
 HERE = Path(__file__).parent
 MODES = ("fibers", "threads")
@@ -123,13 +124,27 @@ def made(arguments: Sequence[str], text: str, suffix: str, key: str | None = Non
     """What the compiler makes of these arguments and this standard input; kept under a digest of both, or of `key`."""
     digest = hashlib.sha256(repr((arguments, text if key is None else key, version())).encode()).hexdigest()[:32]
     target = cache() / f"{digest}{suffix}"
-    if target.exists():
-        os.utime(target)  # what is asked for is kept
-    else:
+    with alone(target):
+        if target.exists():
+            os.utime(target)  # what is asked for is kept
+            return target
         with tempfile.TemporaryDirectory(dir=cache()) as folder:
             run_compiler([*arguments, "-o", f"{folder}/out"], text)
-            os.replace(f"{folder}/out", target)  # whole or not at all, whoever else makes the same
+            os.replace(f"{folder}/out", target)  # whole or not at all
     return target
+
+
+@contextlib.contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Whoever else wants to make this file waits; where it is there, nobody does."""
+    if target.exists():
+        yield
+        return
+    import fcntl  # as on POSIX, where alone the shim runs
+
+    with open(target.with_suffix(".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def header_folder(headers: Mapping[str, str]) -> Path:
