@@ -206,9 +206,10 @@ def test_workers_end_with_a_program_that_was_killed(folder: Path, tmp_path: Path
 
 
 def endless(folder: Path) -> dict[str, str]:
-    """An environment in which a sweep does not come to its end before it is stopped, however late that is."""
+    """An environment in which a sweep does not come to its end before it is stopped, however late that is, and hears
+    Ctrl-C, to which a shell makes a program in the background deaf."""
     (folder / "sitecustomize.py").write_text(
-        "import time\nfrom gpu_bt.sweeps.files import ChunkFiles\nsave = ChunkFiles.save\n"
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom gpu_bt.sweeps.files import ChunkFiles\nsave = ChunkFiles.save\n"
         "ChunkFiles.save = lambda self, i, done: time.sleep(9999) if i >= 190 else save(self, i, done)\n"
     )
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
