@@ -209,7 +209,8 @@ def endless(folder: Path) -> dict[str, str]:
     """An environment in which a sweep does not come to its end before it is stopped, however late that is, and hears
     Ctrl-C, to which a shell makes a program in the background deaf."""
     (folder / "sitecustomize.py").write_text(
-        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom gpu_bt.sweeps.files import ChunkFiles\nsave = ChunkFiles.save\n"
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from gpu_bt.sweeps.files import ChunkFiles\nsave = ChunkFiles.save\n"
         "ChunkFiles.save = lambda self, i, done: time.sleep(9999) if i >= 190 else save(self, i, done)\n"
     )
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
