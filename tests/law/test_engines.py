@@ -54,7 +54,7 @@ def test_a_required_tool_that_is_missing_is_a_failure(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, **where)
     assert done.returncode == 0 and "6 skipped" in done.stdout, done.stdout
     done = subprocess.run([*command, "--require-tools"], capture_output=True, text=True, **where)
-    assert done.returncode == 1 and "3 failed, 3 skipped" in done.stdout, done.stdout
+    assert done.returncode == 1 and "3 skipped, 3 errors" in done.stdout, done.stdout
     assert [reason for reason in failing + allowed if f"--require-tools: {reason}" in done.stdout] == failing
 
 
