@@ -13,16 +13,16 @@ JOBS ?= auto
 # as GPU_CHECK="smoke --out FOLDER".
 BENCH ?=
 GPU_CHECK ?=
-# -rs names what was skipped, and why.
-PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS)
+# -rs names what was skipped, and why. Workers that are done take tests from the others.
+PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench gpu-check clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
-	@echo "make test       all tests"
-	@echo "make check      lint, format, engines against each other, all tests, none left out for want of a tool"
+	@echo "make test       tests in minutes: some of the drawn scenarios, a witness of each long proof"
+	@echo "make check      lint, format, engines against each other, all tests and proofs, none left out for want of a tool"
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make clean      remove what was made, $(VENV) aside"
@@ -41,7 +41,7 @@ check: $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/gpu-bt verify
-	$(PYTEST) --require-tools
+	$(PYTEST) --exhaustive --require-tools
 
 bench: $(VENV)/.data
 	$(BIN)/python -m benchmarks.run $(BENCH)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from waits import HANGS
 
 import gpu_bt as bt
 from gpu_bt.cli import commands as cli
@@ -317,7 +318,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]):
 
 def test_demo_as_a_program(tmp_path: Path):
     """Outside the repository, in a pipe: no terminal codes, a picture, and nothing on stderr."""
-    done = subprocess.run([*PROGRAM, "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*PROGRAM, "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=HANGS)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout and "\r" not in done.stdout
     assert pl.read_parquet(tmp_path / "out" / "demo" / "equity.parquet").height == 1260

@@ -9,13 +9,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from compare import assert_bits
+from waits import HANGS, wait_for
 
 import gpu_bt as bt
 from gpu_bt.cli import commands as cli
@@ -174,14 +174,12 @@ def test_after_ctrl_c_the_line_that_it_prints_goes_on(folder: Path, tmp_path: Pa
     given += ["--grid", f"{tmp_path}/g.toml", "--out", f"{tmp_path}/o", "--chunk-size", "10", "--workers", workers]
     process = subprocess.Popen(
         [*PROGRAM, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[2], env=endless(tmp_path),
     )  # fmt: skip
     chunks = tmp_path / "o" / "chunks"
-    limit = time.monotonic() + 60
-    while len(list(chunks.glob("chunk-*.parquet"))) < 3 and time.monotonic() < limit and process.poll() is None:
-        time.sleep(0.01)
+    wait_for(lambda: len(list(chunks.glob("chunk-*.parquet"))) >= 3 or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130 and out == ""
     assert err.count("\n") == 1 and err.startswith("interrupted: finished chunks are in "), err
     kept = len(list(chunks.glob("chunk-*.parquet")))
@@ -198,17 +196,25 @@ def test_workers_end_with_a_program_that_was_killed(folder: Path, tmp_path: Path
     given += ["--grid", f"{tmp_path}/g.toml", "--out", f"{tmp_path}/o", "--chunk-size", "10", "--workers", "2"]
     process = subprocess.Popen(
         [*PROGRAM, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[2], env=endless(tmp_path),
     )  # fmt: skip
-    limit = time.monotonic() + 60
-    while not any(tmp_path.glob("o/chunks/chunk-*")) and time.monotonic() < limit and process.poll() is None:
-        time.sleep(0.01)
+    wait_for(lambda: any(tmp_path.glob("o/chunks/chunk-*")) or process.poll() is not None)
     workers = [int(number) for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     process.kill()
     assert process.wait() == -signal.SIGKILL and len(workers) >= 2
-    while any(map(running, workers)) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not any(map(running, workers))
+    wait_for(lambda: not any(map(running, workers)))
+
+
+def endless(folder: Path) -> dict[str, str]:
+    """An environment in which a sweep does not come to its end before it is stopped, however late that is, and hears
+    Ctrl-C, to which a shell makes a program in the background deaf."""
+    (folder / "sitecustomize.py").write_text(
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from gpu_bt.sweeps.files import ChunkFiles\nsave = ChunkFiles.save\n"
+        "ChunkFiles.save = lambda self, i, done: time.sleep(9999) if i >= 190 else save(self, i, done)\n"
+    )
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def running(number: int) -> bool:

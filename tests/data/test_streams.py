@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from compare import assert_bits, assert_same_raw
 from draw import scenario, to_public
+from extent import seeds
 from sweep_cases import assert_same_sweep
 
 import gpu_bt as bt
@@ -78,7 +79,7 @@ def assert_same_result(got: bt.Result, want: bt.Result) -> None:
 
 
 @quiet
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(range(60)))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_drawn_scenarios_streamed_in_parts_of_any_size(seed: int, engine: str, tmp_path: Path):
     path, options, weights, config = written(tmp_path / "p", seed)

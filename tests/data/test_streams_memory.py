@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from waits import HANGS
 
 T, N, FIELDS = 2000, 2500, ("close", "open", "high", "vwap", "volume")
 
@@ -61,7 +62,7 @@ def test_a_panel_larger_than_the_memory(folder: Path):
         given = [str(folder), how, str(limit)]
         return subprocess.run(
             [sys.executable, "-c", LIMITED, *given],
-            cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300, env=env,
+            cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANGS, env=env,
         )  # fmt: skip
 
     limit = 120 << 20

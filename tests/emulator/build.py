@@ -15,6 +15,7 @@ of the arrays is a pointer there.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -24,13 +25,14 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from waits import HANGS
 
-__all__ = ["EmulatorError", "Library", "build", "cache", "header_folder", "launch", "why_not"]
+__all__ = ["EmulatorError", "Library", "alone", "build", "cache", "header_folder", "launch", "why_not"]
 
 HERE = Path(__file__).parent
 MODES = ("fibers", "threads")
@@ -88,14 +90,21 @@ def build(
 
     isolated: launches run in a process of their own, so that a broken kernel ends only that; always with a sanitizer.
     """
-    isolated = isolated or sanitizer is not None
     path = source if isinstance(source, Path) else None
     text = path.read_text("utf-8") if path else str(source)
     text = f'#line 1 "{path.name if path else "text.cu"}"\n{text}'
+    options = [f"-D{name}={value}" for name, value in (defines or {}).items()]
+    options += [f"-I{folder}" for folder in ([path.parent] if path else []) + list(includes)]
+    return compiled(text, tuple(options), sanitizer, isolated or sanitizer is not None, tuple(flags))
+
+
+@functools.cache  # in this process: to find what is kept takes the preprocessor
+def compiled(
+    text: str, options: tuple[str, ...], sanitizer: str | None, isolated: bool, flags: tuple[str, ...]
+) -> Library:
+    """build() of a text with macros and folders of headers, which do not change while a process runs."""
     common = [*FLAGS, *(f"-DBT_SHIM_{s.upper()}" for s in [sanitizer] if s), *flags]
-    own = [*common, *WARNINGS, *SANITIZERS[sanitizer], "-include", str(HERE / "cuda_shim.h")]
-    own += [f"-D{name}={value}" for name, value in (defines or {}).items()]
-    own += [f"-I{folder}" for folder in ([path.parent] if path else []) + list(includes)]
+    own = [*common, *WARNINGS, *SANITIZERS[sanitizer], "-include", str(HERE / "cuda_shim.h"), *options]
     own += ["-x", "c++", "-"]
     expanded = run_compiler([*own, "-E"], text)
     shared = set(re.findall(r"\bextern\s+__attribute__\(\(weak\)\)[^;]*?(\w+)\s*\[\s*\]\s*;", expanded))
@@ -115,11 +124,27 @@ def made(arguments: Sequence[str], text: str, suffix: str, key: str | None = Non
     """What the compiler makes of these arguments and this standard input; kept under a digest of both, or of `key`."""
     digest = hashlib.sha256(repr((arguments, text if key is None else key, version())).encode()).hexdigest()[:32]
     target = cache() / f"{digest}{suffix}"
-    if not target.exists():
+    with alone(target):
+        if target.exists():
+            os.utime(target)  # what is asked for is kept
+            return target
         with tempfile.TemporaryDirectory(dir=cache()) as folder:
             run_compiler([*arguments, "-o", f"{folder}/out"], text)
-            os.replace(f"{folder}/out", target)  # whole or not at all, whoever else makes the same
+            os.replace(f"{folder}/out", target)  # whole or not at all
     return target
+
+
+@contextlib.contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Whoever else wants to make this file waits; where it is there, nobody does."""
+    if target.exists():
+        yield
+        return
+    import fcntl  # as on POSIX, where alone the shim runs
+
+    with open(target.with_suffix(".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def header_folder(headers: Mapping[str, str]) -> Path:
@@ -144,7 +169,7 @@ def launch(
     order: str = "forward",
     seed: int = 1,
     arrays: Sequence[np.ndarray] = (),
-    timeout: float = 300,
+    timeout: float = HANGS,
 ) -> None:
     """Runs a kernel and waits for it; raises EmulatorError with what the shim or the sanitizer says.
 
@@ -246,9 +271,11 @@ def version() -> str:
 
 @functools.cache
 def cache() -> Path:
-    """A folder of this user's own, shared by all processes, for what takes long to compile."""
-    folder = Path(tempfile.gettempdir()) / f"gpu-bt-emulator-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """A folder of this user's own, shared by all processes and kept between runs, for what takes long to compile or to
+    prove: GPU_BT_TEST_CACHE, or one among the temporary files."""
+    named = os.environ.get("GPU_BT_TEST_CACHE")
+    folder = Path(named or Path(tempfile.gettempdir()) / f"gpu-bt-emulator-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True, parents=named is not None)
     if folder.stat().st_uid != os.getuid():
         raise EmulatorError(f"{folder} belongs to somebody else")
     return folder

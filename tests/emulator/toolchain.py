@@ -7,6 +7,7 @@ them one that is installed or belongs to a CUDA toolkit serves as the newest.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from emulator.build import cache
+from emulator.build import alone, cache
 
 __all__ = ["COMPILERS", "CUPY_ADDS", "NEWEST", "OLDEST", "Compiled", "Resources", "compile_cuda", "contracted",
            "flushing", "machine_code", "nvdisasm", "nvrtc", "resources", "why_not"]  # fmt: skip
@@ -61,13 +62,18 @@ def compile_cuda(compiler: str, text: str, arch: int, options: Sequence[str]) ->
     """
     key = repr((compiler, version(compiler), text, arch, list(options), Path(__file__).read_text("utf-8")))
     kept = cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.ptx"
-    if not kept.exists():
-        if compiler == "nvcc":
+    with alone(kept):
+        if kept.exists():
+            for path in (kept, kept.with_suffix(".cubin")):
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(path)  # what is asked for is kept
+        elif compiler == "nvcc":
             ptx, log = by_nvcc(text, arch, options)
+            _keep(kept, json.dumps([ptx, log]).encode())
         else:
             ptx, log, cubin = by_nvrtc(nvrtc(compiler), text, arch, options)
             _keep(kept.with_suffix(".cubin"), cubin)
-        _keep(kept, json.dumps([ptx, log]).encode())
+            _keep(kept, json.dumps([ptx, log]).encode())
     ptx, log = json.loads(kept.read_text())
     return Compiled(ptx, resources(log), None if compiler == "nvcc" else kept.with_suffix(".cubin"))
 
@@ -153,6 +159,7 @@ def nvdisasm() -> str | None:
     return next(iter(ours), shutil.which("nvdisasm"))
 
 
+@functools.cache
 def machine_code(cubin: Path) -> str:
     """The instructions of a cubin as text."""
     return command(str(nvdisasm()), "-c", str(cubin))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
+import resource
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +32,8 @@ from gpu_bt.engine.spec import RawResult, RunSpec
 
 __all__ = ["stopped", "switched", "where"]
 
-SECONDS = 120  # that the runs of one number may take
+#: Processor seconds that the runs of one number may take, many times what they do: without a barrier some may not end.
+SECONDS = 300
 #: (spec, threads, scenarios to a block, cuts of the bars)
 Case = tuple[RunSpec, int, int, tuple[int, ...]]
 
@@ -120,14 +121,16 @@ def main(numbers: list[int]) -> None:
     text = switched(source())
     fibers, sanitized = ([(c, simulate_spec(NUMPY, c[0])) for c in make()] for make in (for_fibers, for_sanitizer))
     os.environ["BT_SKIP"] = "-1"
-    for full in (0, 1):
-        build(text, defines={"BT_FULL": full, "BT_SHARED": 1})  # once, for all processes
+    for sanitizer in (None, "thread"):
+        for full in (0, 1):
+            if why_not(sanitizer) is None:
+                build(text, defines={"BT_FULL": full, "BT_SHARED": 1}, sanitizer=sanitizer)  # once, for all processes
     for number in numbers:
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             os.environ["BT_SKIP"] = str(number)
-            signal.alarm(SECONDS)
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, resource.RLIM_INFINITY))
             found = seen(text, fibers, ORDERS, None)
             if found is None and why_not("thread") is None:
                 found = seen(text, sanitized, ORDERS[:1], "thread")

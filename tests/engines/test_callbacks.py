@@ -11,6 +11,7 @@ from build import callback_spec, panel_of, simulate_callback, simulate_spec, spe
 from compare import assert_same_as_oracle, assert_same_raw
 from draw import scenario
 from draw_orders import callback_scenario
+from extent import seeds
 from oracle import simulate
 
 from gpu_bt.engine.registry import reasons, resolve
@@ -30,7 +31,7 @@ CALLBACKS = [name for name, reason in reasons().items() if reason is None]
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", seeds(range(8)))  # whole blocks: each reaches every branch
 def test_drawn_decisions(name, block):
     engine, paths = resolve(name), Counter()
     for seed in range(block * 75, (block + 1) * 75):
@@ -46,7 +47,7 @@ def test_drawn_decisions(name, block):
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_rows_from_a_callback_are_a_weights_run(name):
     engine = resolve(name)
-    for seed in range(300):
+    for seed in seeds(range(300)):
         panel, weights, config = scenario(seed)
         config = config.replace(signal_lag=0)
         public, record = panel_of(panel, config), dict(fills=True, positions=True)

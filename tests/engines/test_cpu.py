@@ -8,6 +8,7 @@ import pytest
 from build import panel_of, simulate_spec, spec_of
 from compare import assert_same_as_oracle, assert_same_raw
 from draw import draw_weights, scenario, scenarios
+from extent import examples, seeds
 from hypothesis import HealthCheck, given, settings
 from oracle import simulate
 
@@ -30,7 +31,7 @@ def needs_native() -> None:
 
 
 @on_every_engine
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), suppress_health_check=list(HealthCheck))
 @given(drawn=scenarios())
 def test_drawn_scenarios(name, drawn):
     panel, weights, config = drawn
@@ -41,7 +42,7 @@ def test_drawn_scenarios(name, drawn):
 @pytest.mark.parametrize("block", range(8))
 def test_fixed_seeds_without_logs(block):
     """What is recorded changes no bit, and an engine's short cuts are only taken when nothing is logged."""
-    for seed in range(block * 150, (block + 1) * 150):
+    for seed in seeds(range(block * 150, (block + 1) * 150)):
         panel, weights, config = scenario(seed)
         spec, expected = spec_of(panel_of(panel, config), [weights], [config]), simulate(panel, weights, config)
         for name in ENGINES:
@@ -70,7 +71,7 @@ def neighbours(seed: int, count: int) -> list[Config]:
 def test_many_scenarios_at_once(block, shared):
     """Scenarios that go through the bars together, cut at drawn bars, each equal the oracle's. `shared`: all follow one
     book on one schedule, so that they go through the bars in one batch, whatever their configs."""
-    for seed in range(block * 15, (block + 1) * 15):
+    for seed in seeds(range(block * 15, (block + 1) * 15)):
         rng = np.random.default_rng(seed)
         panel, weights, config = scenario(seed)
         configs = neighbours(seed, 6)
@@ -93,7 +94,7 @@ def test_many_scenarios_at_once(block, shared):
 
 @on_every_engine
 def test_a_scenario_logs_among_others_what_it_logs_alone(name):
-    for seed in range(24):
+    for seed in seeds(range(24)):
         panel, weights, config = scenario(seed)
         public, rates = panel_of(panel, config), (0.0, 0.001, 0.01)
         configs = [config.replace(commission_rate=rate) for rate in rates]
@@ -110,7 +111,7 @@ def test_a_scenario_logs_among_others_what_it_logs_alone(name):
 def test_failures_have_parity(recwarn):
     """Each status at the same time, and wrong input refused in the same words."""
     seen = set()
-    for seed in range(150):
+    for seed in range(150):  # so many show each status
         panel, weights, config = scenario(seed)
         public = panel_of(panel, config)
         found = [bt.run(public, weights, config, engine=name).statuses for name in ENGINES]
@@ -171,7 +172,7 @@ def test_a_result_before_the_end_is_only_read(name):
 
 @on_every_engine
 def test_cuts_of_the_bars_change_no_bit(name):
-    for seed in range(40):
+    for seed in seeds(range(40)):
         panel, weights, config = scenario(seed)
         spec = spec_of(panel_of(panel, config), [weights], [config], fills=True, positions=True)
         every_bar = simulate_spec(resolve(name), spec, tuple(range(panel.shape[0])))
@@ -183,7 +184,7 @@ def test_cuts_of_the_bars_change_no_bit(name):
 @pytest.mark.parametrize("columns", ["all", "equity"])
 def test_the_same_record_as_numpy(name, columns):
     """What the oracle does not keep: cuts, dtypes, shapes, rows after an end and rows not yet reached."""
-    for seed in range(120):
+    for seed in seeds(range(120)):
         panel, weights, config = scenario(seed)
         record = {"fills": seed % 3 > 0, "positions": seed % 2 > 0, "columns": columns}
         spec = spec_of(panel_of(panel, config), [weights], [config], **record)
@@ -207,7 +208,7 @@ def test_the_same_record_as_numpy(name, columns):
 def test_threads_change_no_bit(monkeypatch):
     needs_native()
     monkeypatch.setattr(native, "_SMALL", 0)
-    for seed in range(25):
+    for seed in seeds(range(25)):
         panel, weights, config = scenario(seed)
         configs = neighbours(seed, 7)
         spec = spec_of(panel_of(panel, config), [weights], configs, fills=True, positions=True)
@@ -219,7 +220,7 @@ def test_threads_change_no_bit(monkeypatch):
 @pytest.mark.parametrize("block", range(4))
 def test_wide_panels(block):
     """Enough assets that vector loops run whole vectors and remainders, and that classes of the buy-back fill."""
-    for seed in range(block * 8, (block + 1) * 8):
+    for seed in seeds(range(block * 8, (block + 1) * 8)):
         n = int(np.random.default_rng(seed).integers(40, 161))
         panel, weights, config = scenario(seed, n)
         spec = spec_of(panel_of(panel, config), [weights], [config])
@@ -242,7 +243,7 @@ def test_equity_alone_is_the_same_equity(name):
 def test_wide_books_and_narrow_books(name):
     """Rows of all assets, of a few, and of none in turn move an engine between its dense and its sparse columns."""
     rng = np.random.default_rng(5)
-    for seed in range(30):
+    for seed in seeds(range(30)):
         panel, _, config = scenario(seed)
         t, n = panel.shape
         weights = np.zeros((t, n))

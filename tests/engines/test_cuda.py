@@ -13,6 +13,7 @@ from cuda_cases import NUMPY, ORDERS, assert_same_as_numpy, batch, book, lean, o
 from draw import scenario
 from emulator.build import why_not
 from emulator.fake_cupy import FakeCupy, installed
+from extent import examples, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import simulate
@@ -46,7 +47,7 @@ def variants(fake: FakeCupy) -> set[tuple[str, str]]:
 @pytest.mark.parametrize(("threads", "order"), TEAMS)
 def test_drawn_scenarios(fake, threads, order):
     """Every field of the law, with logs and without them, which changes an engine's way."""
-    for seed in range(7 * threads, 7 * threads + 30):
+    for seed in seeds(range(7 * threads, 7 * threads + 30)):
         panel, weights, config = scenario(seed)
         wanted = simulate(panel, weights, config)
         for logged in (True, False):
@@ -54,7 +55,7 @@ def test_drawn_scenarios(fake, threads, order):
             assert_same_as_oracle(simulate_spec(CudaEngine(threads), spec), wanted)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**63 - 1), threads=st.sampled_from((32, 64, 96)), order=st.sampled_from(ORDERS))
 def test_any_drawn_scenario(seed, threads, order):
     panel, weights, config = scenario(seed)
@@ -67,7 +68,7 @@ def test_any_drawn_scenario(seed, threads, order):
 @pytest.mark.parametrize("threads", [32, 64, 96])
 def test_around_the_ends_of_warps_and_blocks(fake, threads, order):
     for n in sorted({1, 31, 32, 33, 63, 64, 65, threads - 1, threads, threads + 1}):
-        for seed in (n, n + 1000 * threads):
+        for seed in seeds((n, n + 1000 * threads)):
             assert_same_as_numpy(one(seed, n, fills=seed % 2 == 0, positions=True), CudaEngine(threads))
 
 
@@ -76,7 +77,7 @@ def test_between_dense_and_sparse_columns(fake, threads):
     """Books of half the assets, of one more and of one less, and of all and of none, each in turn."""
     for n in (9, 31, 64, 65, 130):
         half = (np.array([n // 2 - 1, n // 2, n // 2 + 1, 0, 1, n]) / n).tolist()
-        for seed in range(3):
+        for seed in seeds(range(3)):
             assert_same_as_numpy(book(seed, n, half, count=1 + seed), CudaEngine(threads, together=3))
 
 
@@ -84,7 +85,7 @@ def test_between_dense_and_sparse_columns(fake, threads):
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("together", [1, 2, 3, 4])
 def test_several_scenarios_to_a_block(fake, together, shared, order):
-    for seed in range(together, together + 4):
+    for seed in seeds(range(together, together + 4)):
         spec = batch(seed, 7, 70 if seed == 4 else None, fills=seed % 3 == 0, positions=seed % 2 == 0)
         cuts = tuple(np.random.default_rng(seed).integers(0, spec.market.shape[0] + 1, seed % 3))
         assert_same_as_numpy(spec, CudaEngine(64, together, shared), cuts)
@@ -109,7 +110,7 @@ def test_scenarios_of_a_block_keep_their_peaks(fake, order):
 
 
 def test_scenarios_of_several_books_and_schedules(fake):
-    for seed in range(8):
+    for seed in seeds(range(8)):
         panel, weights, config = scenario(seed)
         books = [weights, np.nan_to_num(weights) / 2]
         configs = [config.replace(signal_lag=i % 2, delist_after=i // 2) for i in range(5)]
@@ -120,7 +121,7 @@ def test_scenarios_of_several_books_and_schedules(fake):
 def test_a_device_with_little_shared_memory(room):
     """Holdings and orders of 9 assets take 256 bytes a scenario there: none, one, two to a block."""
     with installed(FakeCupy("random", shared=room)) as fake:
-        for seed in range(6):
+        for seed in seeds(range(6)):
             assert_same_as_numpy(batch(seed, 4, 9, fills=seed % 2 == 0), CudaEngine(64, together=4))
         fit = (room - LEAST) // 256
         assert {(defines["BT_SHARED"], blocks, size) for defines, blocks, _, size in fake.launches} == {
@@ -131,7 +132,7 @@ def test_a_device_with_little_shared_memory(room):
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_lean_kernel(fake, order, shared):
-    for seed in range(16):
+    for seed in seeds(range(16)):
         spec = lean(seed, 65 if seed % 4 == 0 else None, positions=seed % 2 == 0)
         wanted = assert_same_as_numpy(spec, CudaEngine(32 + seed % 2 * 32, shared=shared), (3, 11))
         logged = assert_same_as_numpy(dataclasses.replace(spec, fills=True), CudaEngine(64, shared=shared))
@@ -171,7 +172,7 @@ def test_what_the_lean_kernel_leaves_out(fake, change):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_cuts_of_the_bars_change_no_bit(fake, shared):
-    for seed in range(12):
+    for seed in seeds(range(12)):
         spec = one(seed, 40 if seed == 0 else None, fills=seed % 2 == 0, positions=True)
         bars = spec.market.shape[0]
         engine = CudaEngine(32, shared=shared)
@@ -184,7 +185,7 @@ def test_cuts_of_the_bars_change_no_bit(fake, shared):
 @pytest.mark.parametrize("columns", ["all", "equity"])
 def test_the_record_of_bars_so_far(fake, columns):
     """Rows not yet reached, and every array's dtype and shape, as NumPy has them."""
-    for seed in range(15):
+    for seed in seeds(range(15)):
         spec = one(seed, fills=seed % 3 > 0, positions=seed % 2 > 0, columns=columns)
         stop = int(np.random.default_rng(seed).integers(0, spec.market.shape[0] + 1))
         sessions = [engine.open(spec) for engine in (CudaEngine(32), NUMPY)]
@@ -200,7 +201,7 @@ def test_the_record_of_bars_so_far(fake, columns):
 
 def test_float32_panels_and_weights(fake):
     """A scenario in float32 is that in float64 of the same numbers."""
-    for seed in range(12):
+    for seed in seeds(range(12)):
         panel, weights, config = scenario(seed, 33)
         for name in ("close", "open", "high", "low", "vwap", "volume", "half_spread", "dividend", "split",
                      "borrow_rate"):  # fmt: skip

@@ -23,6 +23,7 @@ from emulator.toolchain import (
     resources,
     why_not,
 )
+from extent import exhaustive
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "emulator" / "samples"
@@ -30,9 +31,11 @@ ARCHES = (80, 90, 100)
 OPTIONS = ("--std=c++17", "--fmad=false")
 HAS_ENGINE = (ROOT / "gpu_bt" / "cuda" / "module.py").exists()
 #: (compiler, architecture, BT_FULL, BT_SHARED): each variant by the oldest and the newest NVRTC, and each compiler and
-#: architecture at least once.
+#: architecture at least once. Seconds each: the variant of most runs is the witness of the others.
 PRODUCT = [(compiler, 90, full, shared) for compiler in (OLDEST, NEWEST) for full in (0, 1) for shared in (0, 1)]
 PRODUCT += [(NEWEST, 80, 0, 1), ("nvcc", 90, 1, 1), ("nvcc", 100, 0, 1)]
+WITNESS = (NEWEST, 90, 0, 1)
+PRODUCT = [case if case == WITNESS else pytest.param(*case, marks=exhaustive) for case in PRODUCT]
 #: Bytes of stack of a thread: 2,048 threads on each multiprocessor of a large device make 330 MB of it, taken at the
 #: first launch.
 STACK = 1200
@@ -56,6 +59,7 @@ def compiled(compiler: str, text: str, arch: int, options: tuple[str, ...] = OPT
     return compile_cuda(compiler, text, arch, options)
 
 
+@exhaustive
 @pytest.mark.parametrize("arch", [100, 120])
 def test_newer_devices(arch):
     """Whose spills differ from version to version of the compiler: they are no target yet."""
@@ -89,8 +93,8 @@ def test_the_product(compiler, arch, full, shared):
     assert all(r.spill_stores <= 256 and r.spill_loads <= 512 for r in out.resources.values())
 
 
-@pytest.mark.parametrize("compiler", [OLDEST, NEWEST])
-@pytest.mark.parametrize("full", [0, 1])
+@pytest.mark.parametrize("compiler", [pytest.param(OLDEST, marks=exhaustive), NEWEST])
+@pytest.mark.parametrize("full", [0, pytest.param(1, marks=exhaustive)])
 def test_subnormal_prices_and_weights_stay_what_they_are(compiler, full):
     """In the machine code, where float32 becomes float64: under -ftz=true a plain conversion makes 0 of 1e-40."""
     out = product(compiler, 90, full, 1)

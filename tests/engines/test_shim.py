@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from emulator.barriers import barriers, without_barrier
 from emulator.build import EmulatorError, build, header_folder, launch, why_not
+from extent import chosen, exhaustive
 
+#: Nothing here knows the product.
+pytestmark = pytest.mark.proof("tests/emulator", "tests/extent.py")
 SAMPLES = Path(__file__).parents[1] / "emulator" / "samples"
 GOOD, FAULTS = SAMPLES / "reduce.cu", SAMPLES / "faults.cu"
 ARG = np.dtype([(n, np.uint64) for n in ("x", "out", "kept", "counts")] + [("n", np.int32), ("rounds", np.int32)])
@@ -75,7 +78,7 @@ def test_samples_with_the_portable_switch():
 
 
 @pytest.mark.parametrize("sanitizer", ["address", "thread"])
-@pytest.mark.parametrize("mode", ["fibers", "threads"])
+@pytest.mark.parametrize("mode", ["fibers", pytest.param("threads", marks=exhaustive)])
 def test_samples_under_sanitizers(sanitizer, mode):
     check_samples(sanitized(GOOD, sanitizer), 64, 257, mode=mode)
 
@@ -305,9 +308,13 @@ def missed(lib, kernel, **how) -> bool:
     return run.counts[0] == len(wanted) and np.array_equal(run.kept[: len(wanted)], wanted)
 
 
-@pytest.mark.parametrize(("index", "kernel", "in_fibers"), [
-    (0, "block_sum", True), (1, "block_sum", False), (2, "compact", True), (3, "compact", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("index", "kernel", "in_fibers"),
+    chosen(
+        [(0, "block_sum", True), (1, "block_sum", False), (2, "compact", True), (3, "compact", True)],
+        2, GOOD.read_text("utf-8"),
+    ),
+)  # fmt: skip
 def test_a_deleted_barrier_is_seen(index, kernel, in_fibers):
     source = without_barrier(GOOD.read_text("utf-8"), index)
     lib = sanitized(source, "thread")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waits import HANGS
 
 from benchmarks import gpu_tables, tables, verify
 from benchmarks.cases import Case, cases, config, fits, panel_of, widths
@@ -64,7 +65,7 @@ def test_one_thread_is_one_processor():
         pytest.skip(f"engine 'native': {reasons()['native']}")
     given = {"engine": "native", "threads": 1, "bars": 2000, "assets": 100, "repeats": 1, "quick": True}
     command = [sys.executable, "-m", "benchmarks.measure", json.dumps(given)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS, check=True)
     (row,) = json.loads(done.stdout)
     assert (row["engine"], row["threads"], row["bars"], row["scenarios"]) == ("native", 1, 2000, 1)
 

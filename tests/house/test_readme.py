@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sweep_cases import books, universe
+from waits import HANGS
 
 import gpu_bt as bt
 
@@ -27,7 +28,7 @@ def without_seconds(text: str) -> list[str]:
 
 def test_the_first_example_prints_what_the_page_shows():
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", blocks("python")[0]], capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "error", "-c", blocks("python")[0]], capture_output=True, text=True, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
     assert without_seconds(done.stdout) == without_seconds(blocks("text")[0])
@@ -36,7 +37,7 @@ def test_the_first_example_prints_what_the_page_shows():
 def test_the_strategy_prints_what_the_page_shows():
     first, second = blocks("python")[:2]
     code = first.replace("print(result)", "") + second
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == blocks("text")[1].strip()
 

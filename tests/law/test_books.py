@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from compare import assert_bits
 from draw import scenario, to_public
+from extent import seeds
 
 import gpu_bt as bt
 from gpu_bt.data.synthetic import momentum_weights, synthetic_universe
@@ -25,7 +26,7 @@ from gpu_bt.law.layout import COUNTS, MONEY
 RECORD = ("fills", "positions")
 PANELS = ("close", "open", "high", "low", "vwap", "volume", "half_spread", "dividend", "split", "borrow_rate",
           "can_buy", "can_sell")  # fmt: skip
-SEEDS = [range(a, a + 25) for a in range(1000, 1200, 25)]
+SEEDS = [range(a, a + 25) for a in seeds(range(1000, 1200, 25))]  # whole blocks: bars enough in each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +122,10 @@ def check_fills(case: Case, result: bt.Result) -> None:
         assert_bits(name, values[alive], result.raw.column(name)[0].astype(float)[alive])
 
 
-@pytest.mark.parametrize("seeds", SEEDS, ids=lambda s: f"{s.start}-{s.stop - 1}")
-def test_cash_is_conserved_to_the_tick(engine, seeds):
+@pytest.mark.parametrize("block", SEEDS, ids=lambda s: f"{s.start}-{s.stop - 1}")
+def test_cash_is_conserved_to_the_tick(engine, block):
     done = 0
-    for seed in seeds:
+    for seed in block:
         result = drawn(seed).run(engine)
         done += check_books(drawn(seed), result)
         check_fills(drawn(seed), result)
@@ -174,9 +175,9 @@ def permuted(case: Case, order: np.ndarray) -> Case:
     return case.change(lambda x: x[:, order], **own)
 
 
-@pytest.mark.parametrize("seeds", SEEDS, ids=lambda s: f"{s.start}-{s.stop - 1}")
-def test_permuting_the_assets_permutes_the_result(engine, seeds):
-    for seed in seeds:
+@pytest.mark.parametrize("block", SEEDS, ids=lambda s: f"{s.start}-{s.stop - 1}")
+def test_permuting_the_assets_permutes_the_result(engine, block):
+    for seed in block:
         order = np.random.default_rng(seed).permutation(len(drawn(seed).fields["assets"]))
         assert_same(permuted(drawn(seed), order).run(engine), drawn(seed).run(engine), columns=order)
 
@@ -231,9 +232,9 @@ def cut(case: Case, t: int) -> Case:
     return case.change(lambda x: x[: t + 1], timestamps=stamps[: t + 1], next_timestamp=stamps[t + 1])
 
 
-@pytest.mark.parametrize("seeds", SEEDS, ids=lambda s: f"{s.start}-{s.stop - 1}")
-def test_what_comes_after_a_bar_changes_nothing_before_it(engine, seeds):
-    for seed in seeds:
+@pytest.mark.parametrize("block", SEEDS, ids=lambda s: f"{s.start}-{s.stop - 1}")
+def test_what_comes_after_a_bar_changes_nothing_before_it(engine, block):
+    for seed in block:
         case, rng = drawn(seed), np.random.default_rng(seed)
         rows = len(case.weights)
         if rows < 2:
@@ -281,12 +282,12 @@ def test_a_result_is_not_changed_by_appending_bars(engine):
 # --- float32 ---
 
 
-@pytest.mark.parametrize("seeds", SEEDS[:3], ids=lambda s: f"{s.start}-{s.stop - 1}")
-def test_a_float32_panel_is_its_float64_upcast(engine, seeds):
+@pytest.mark.parametrize("block", SEEDS[:3], ids=lambda s: f"{s.start}-{s.stop - 1}")
+def test_a_float32_panel_is_its_float64_upcast(engine, block):
     def to(dtype):
         return lambda x: x if x.dtype == bool else x.astype(np.float32).astype(dtype)
 
-    for seed in seeds:
+    for seed in block:
         small, wide = (drawn(seed).change(to(d), weights=drawn(seed).weights) for d in (np.float32, np.float64))
         got, want = small.run(engine), wide.run(engine)
         assert small.fields["close"].dtype == np.float32

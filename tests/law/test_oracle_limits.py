@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from draw_orders import callback_scenario
+from extent import seeds
 from oracle import OraclePanel, simulate
 from oracle_limits import Orders
 
@@ -74,7 +75,7 @@ def test_a_direct_order_is_rounded_and_replaces():
 
 def test_money_moves_as_the_columns_say():
     """cash = previous cash + financing + dividends + settlements + sells - buys - commission - slippage, exactly."""
-    for seed in range(200):
+    for seed in seeds(range(200)):
         panel, weights, config, orders = callback_scenario(seed)
         money = simulate(panel, weights, config, orders).money
         cash = money["cash"]
@@ -86,7 +87,7 @@ def test_money_moves_as_the_columns_say():
 
 
 def test_later_data_and_later_orders_change_nothing_before():
-    for seed in range(60):
+    for seed in seeds(range(60)):
         panel, weights, config, orders = callback_scenario(seed)
         cut = panel.shape[0] // 2
         whole = simulate(panel, weights, config, orders).money["equity"][: cut + 1]

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from compare import assert_bits
 from sweep_cases import GRID, assert_same_sweep, books, small, sweep_small, universe
+from waits import HANGS
 
 import cpu_fallback
 import gpu_bt as bt
@@ -236,7 +237,7 @@ def test_a_limited_address_space_is_kept_to(told: int):
     def digest(limit: int, told: int) -> str:
         done = subprocess.run(
             [sys.executable, "-c", LIMITED, str(limit), str(told)],
-            cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+            cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANGS,
             env={"OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "PATH": ""},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

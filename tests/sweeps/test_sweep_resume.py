@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sweep_cases import GRID, assert_same_sweep, books, small, sweep_small, universe
+from waits import HANGS
 
 import gpu_bt as bt
 from gpu_bt.sweeps import files as chunk_files
@@ -52,7 +53,7 @@ from gpu_bt.sweeps import sweep as sweeps
 run_here = sweeps.run_here
 def slow(inputs, chunk, free):
     print(chunk.start, flush=True)
-    time.sleep(0.1)
+    time.sleep(0.1 if chunk.start < 80 else 9999)  # it does not end before it is stopped
     return run_here(inputs, chunk, free)
 sweeps.run_here = slow
 sweep_small(equity=True, out=sys.argv[1], chunk_size=10)
@@ -70,7 +71,7 @@ def stopped(out: Path, number: int, delay: float) -> subprocess.Popen:
             break
     time.sleep(delay)
     process.send_signal(number)
-    process.wait(60)  # before its pipe is closed: what it still prints must not end it in another way
+    process.wait(HANGS)  # before its pipe is closed: what it still prints must not end it in another way
     process.stdout.close()
     return process
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sweep_cases import assert_same_sweep, books, small, sweep_small, universe
+from waits import HANGS
 
 import gpu_bt as bt
 from gpu_bt.sweeps import chunks
@@ -124,13 +125,16 @@ def test_an_error_of_a_worker_arrives_as_it_is_and_the_rest_is_cancelled(monkeyp
 
     def fails(_source, chunk):
         ran.append(chunk.start)
-        gate.wait(0.2)
+        if len(ran) > 1:
+            gate.wait(HANGS)  # until the first error has arrived
         raise bt.PanelError("no such thing")
 
     monkeypatch.setattr(sweeps, "run_chunk", fails)
-    with ThreadPoolExecutor(1) as pool, pytest.raises(bt.PanelError, match="no such thing"):
-        sweep_small(executor=pool, chunk_size=2)
-    assert len(ran) < 5
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(bt.PanelError, match="no such thing"):
+            sweep_small(executor=pool, chunk_size=2)
+        gate.set()
+    assert len(ran) < 3
 
 
 # --- Dask ---
