@@ -209,8 +209,8 @@ def verify() -> None:
         return
     with progress() as show:
         show("importing")
-        from gpu_bt.runs.verify import SCENARIOS
-        from gpu_bt.runs.verify import verify as compare
+        from gpu_bt.cli.verify import SCENARIOS
+        from gpu_bt.cli.verify import verify as compare
 
         total = len(SCENARIOS) * len(names)
         done = iter(range(1, 1 << 30))

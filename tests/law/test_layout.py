@@ -7,6 +7,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,8 @@ from gpu_bt.law.layout import (
     pack,
     render_c,
 )
+
+LAW = Path(__file__).parents[2] / "gpu_bt" / "law"
 
 COMPILERS = [("gcc", "c11", "c"), ("g++", "c++17", "cpp"), ("clang", "c11", "c"), ("clang++", "c++17", "cpp")]
 #: Config fields that engines do not read: they act before a run (schedules) or after it (annualising).
@@ -165,3 +168,12 @@ def test_a_limit_that_is_off_compares_false():
 
 def test_pack_of_none():
     assert pack([]).shape == (0,)
+
+
+def test_rows_that_a_lane_remembers_are_among_those_it_counts():
+    """A row beyond BT_FETCHED would be remembered outside its array, and no compiler says so."""
+    text = "".join(path.read_text("utf-8") for path in sorted(LAW.glob("*.h")))
+    named = set(re.findall(r"BT_(?:ROW|IS|MADE|ROW_OF_BAR)\(\w+, ([A-Z_]+)", text)) - {"NAME"}
+    named |= set(re.findall(r"(?:at|seen)\[BUFFER_DOUBLE_([A-Z_]+)\]", text))
+    kept = [name.upper() for name in BUFFERS["double"][: SIZES["BT_FETCHED"]]]
+    assert len(named) > 15 and named <= set(kept)

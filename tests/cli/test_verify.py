@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from gpu_bt.cli import commands as cli
+from gpu_bt.cli import verify
 from gpu_bt.engine import registry
 from gpu_bt.engine.spec import FILL, RawResult
 from gpu_bt.law.layout import COUNTS, MONEY
-from gpu_bt.runs import verify
 
 
 @pytest.fixture(scope="module")
