@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
 	@echo "make test       tests in minutes: some of the drawn scenarios, a witness of each long proof"
-	@echo "make check      lint, format, engines against each other, all tests and proofs, none left out for want of a tool"
+	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make clean      remove what was made, $(VENV) aside"
@@ -40,6 +40,8 @@ test: $(VENV)/.data $(VENV)/.cuda
 check: $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/gpu-bt verify
 	$(PYTEST) --exhaustive --require-tools
 
