@@ -70,7 +70,7 @@ def test_a_barrier_left_out_is_seen(share):
     numbers = range(share, len(places), SHARES)
     done = subprocess.run(
         [sys.executable, "-m", "emulator.without_barriers", *map(str, [-1, *numbers] if share == 0 else numbers)],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(("tests", "tests/parity", "."))},
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(("tests", "tests/engines", "."))},
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
