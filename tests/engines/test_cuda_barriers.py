@@ -35,7 +35,8 @@ UNSEEN: dict[tuple[str, str], str] = {
     ),
     (
         "lane.h",
-        "BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) { bt_sync(); // the others have loaded what is overwritten if (bt_first()) *bt_slot(lane, k) = s;",
+        "BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) { bt_sync(); "
+        "// the others have loaded what is overwritten if (bt_first()) *bt_slot(lane, k) = s;",
     ): ("between a load and its store stands a bar, which has a sum today"),
     ("lane.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
