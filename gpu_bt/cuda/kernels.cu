@@ -10,7 +10,7 @@
  * are read (32 bytes, from L2 where lanes share the panel), 1/price is formed once a lane (8 read, 8 written, one
  * division), holding and order are read twice and written once (48 bytes, shared memory). Fills: 14 additions and
  * products and 5 for the sums; orders: 9. Three block-wide sums a bar, each one barrier: of the row of weights (once a
- * lane), of the fills with the marks, of the orders; a run of bars without trades has two barriers for up to 32 bars. */
+ * lane), of the fills with the marks, of the orders; a bar without trades has the one of its marks. */
 #include "run.h"
 
 extern "C" __global__ void __launch_bounds__(512) bt_bars(const bt_launch *call) {

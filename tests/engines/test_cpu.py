@@ -17,7 +17,7 @@ from cpu_fallback import bar, native
 from gpu_bt.config import CHOICES, Config
 from gpu_bt.engine.registry import reasons, resolve
 from gpu_bt.errors import ConfigError
-from gpu_bt.law.layout import MONEY, SCENARIO_STATUS, STRUCTURAL
+from gpu_bt.law.layout import MONEY, PARAMS, SCENARIO_STATUS, STRUCTURAL
 from gpu_bt.runs.run import check_fields
 
 ENGINES = [name for name in ("numpy", "native") if reasons()[name] is None]
@@ -47,6 +47,38 @@ def test_fixed_seeds_without_logs(block):
         spec, expected = spec_of(panel_of(panel, config), [weights], [config]), simulate(panel, weights, config)
         for name in ENGINES:
             assert_same_as_oracle(simulate_spec(resolve(name), spec), expected)
+
+
+#: A value at which each number of a scenario shows; those that no run of weights can be without are left out.
+ALONE = {
+    "lot": 1.0, "max_leverage": 0.5, "maintenance_margin": 1.0, "commission_rate": 1e-3, "sell_tax": 2e-3,
+    "commission_per_share": 0.01, "min_commission": 3.0, "max_commission_rate": 1e-4, "slippage": 1e-3, "impact": 0.1,
+    "participation": 0.01, "cash_rate": 0.05, "debit_rate": 0.08, "borrow_rate": 0.2, "cash_buffer": 0.1, "band": 0.02,
+    "min_trade_value": 300.0, "max_weight": 0.05, "max_gross": 0.3, "max_turnover": 0.1, "max_drawdown": 0.02,
+}  # fmt: skip
+#: What such a number needs to show.
+WITH = {"max_commission_rate": {"commission_rate": 1e-3}, "max_leverage": {"account": "margin"}} | {
+    name: {"account": "margin", "max_leverage": None} for name in ("maintenance_margin", "debit_rate", "borrow_rate")
+}
+
+
+def test_every_number_shows_alone():
+    """A short cut that is taken where some number is off looks at that number."""
+    assert {*ALONE, "initial_cash", "tick"} == {n for n in PARAMS.names if PARAMS[n] == np.float64}
+    rng = np.random.default_rng(5)
+    t, n = 60, 20
+    close = 20.0 * np.exp(np.cumsum(0.03 * rng.standard_normal((t, n)), axis=0))
+    volume = np.full((t, n), 5000.0)
+    panel = bt.Panel(close, volume=volume, timestamps=np.datetime64("2020-01-01") + np.arange(t), assets=range(n))
+    for name, value in ALONE.items():
+        more = {"lot": 0.0, "execution": "next_close", "maintenance_margin": None, **WITH.get(name, {})}
+        weights = (rng.random((t, n)) - 0.2 * (more.get("account") == "margin")) / n * 4
+        plain = Config(initial_cash=1e5, **more)
+        spec = spec_of(panel, [weights], [plain, plain.replace(**{name: value})])
+        raw = simulate_spec(resolve("numpy"), spec)
+        assert raw.money[0, 0].tobytes() != raw.money[0, 1].tobytes(), name
+        for other in OTHERS:
+            assert_same_raw(simulate_spec(resolve(other), spec), raw)
 
 
 def neighbours(seed: int, count: int) -> list[Config]:

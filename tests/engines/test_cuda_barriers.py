@@ -28,9 +28,17 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 ROOT = Path(__file__).parents[2]
 #: Barriers that nothing here shows missed: (file, text of the lines around) -> why they are needed.
 UNSEEN: dict[tuple[str, str], str] = {
-    ("decide.h", "BT_EACH(i, lane.N) row[i] = given[i]; bt_sync(); double lost = 0;"): (
-        "the thread of e reads and writes row[off_asset[e]], which another has written; only strategies come here"
+    ("bar.h", "if (FULL && lane.out->logging) { bt_sync(); s.fills_at = (int32_t)lane.out->logged[2 * lane.number];"): (
+        "the last bar has logged; whatever logs is followed by a sum today"
     ),
+    ("bar.h", "const int32_t *position = BT_INT(lane, POSITION); bt_sync(); BT_EACH(i, lane.N) {"): (
+        "after a LEDGER_OVERFLOW it reads holdings that other threads have put back"
+    ),
+    (
+        "lane.h",
+        "BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) { bt_sync(); "
+        "// the others have loaded what is overwritten if (bt_first()) *bt_slot(lane, k) = s;",
+    ): ("between a load and its store stands a bar, which has a sum today"),
     ("lane.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
     ),
