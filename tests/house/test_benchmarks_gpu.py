@@ -384,9 +384,13 @@ def test_what_a_sanitizer_may_say(tmp_path, sanitizer, script, clean, difference
 def test_what_a_step_has_started_ends_with_it(bare, tmp_path):
     """A tool in a group of its own does not stay on the device when its step is ended."""
     code = "from benchmarks.gpu_steps import limited; import signal, sys; signal.signal(15, lambda *_: sys.exit(1));"
-    code += f"script = 'echo $$ > {tmp_path}/pid; exec sleep {HANGS}'; limited(['sh', '-c', script], {HANGS})"
+    code += f"script = 'echo $$ > {tmp_path}/pid; exec sleep {HANGS}';"
+    code += f"import subprocess as s; wait = s.Popen.wait; told = lambda: open('{tmp_path}/waits', 'w').close();"
+    code += "s.Popen.wait = lambda *given: told() or wait(*given);"
+    code += f"limited(['sh', '-c', script], {HANGS})"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=bare, process_group=0) as process:
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        wait_for((tmp_path / "waits").exists)
         gpu_check._kill(process)
     pid = int((tmp_path / "pid").read_text())
     with pytest.raises(ProcessLookupError):
