@@ -248,9 +248,11 @@ def sanitize(context: Context, names: tuple[str, ...], more: dict[str, Any]) -> 
 def limited(command: list[str], seconds: float) -> tuple[int | None, str]:
     """Exit status (None: ended for want of time) and output of a command and of what it starts."""
     with tempfile.TemporaryFile("w+", errors="replace") as output:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until somebody would end what is started here
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, process_group=0)
         code: int | None = None
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             code = process.wait(max(1.0, seconds))
         except subprocess.TimeoutExpired:
             pass
