@@ -23,7 +23,8 @@ template <int M> BT_FN void bt_many_sums(const bt_launch *call) {
     for (int64_t t = call->t0; t < call->t1; ++t) {
         double x[M];
         for (int m = 0; m < M; ++m) x[m] = (double)threadIdx.x + (total < 0.0 ? 1.0 : 0.0);
-        bt_sum(x, turn);
+        if constexpr (M == 2) bt_sum(turn, x[0], x[1]);
+        else bt_sum(turn, x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]);
         for (int m = 0; m < M; ++m) total += x[m];
     }
     if (bt_first()) out[blockIdx.x] = total;

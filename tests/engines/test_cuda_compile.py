@@ -30,8 +30,8 @@ SAMPLES = ROOT / "tests" / "emulator" / "samples"
 ARCHES = (80, 90, 100)
 OPTIONS = ("--std=c++17", "--fmad=false")
 HAS_ENGINE = (ROOT / "gpu_bt" / "cuda" / "module.py").exists()
-#: (compiler, architecture, BT_FULL, BT_SHARED): each variant by the oldest and the newest NVRTC, since a machine may have
-#: either; and, where all is run, each compiler and architecture at least once.
+#: (compiler, architecture, BT_FULL, BT_SHARED): each variant by the oldest and the newest NVRTC, since a machine may
+#: have either; and, where all is run, each compiler and architecture at least once.
 PRODUCT = [(compiler, 90, full, shared) for compiler in (OLDEST, NEWEST) for full in (0, 1) for shared in (0, 1)]
 OTHERS = [(NEWEST, 80, 0, 1), ("nvcc", 90, 1, 1), ("nvcc", 100, 0, 1)]
 PRODUCT += [pytest.param(*case, marks=exhaustive) for case in OTHERS]
