@@ -18,16 +18,18 @@ from gpu_bt.engine.spec import RunSpec
 __all__ = ["ENGINE", "NativeEngine", "NativeSession"]
 
 _FOLDER = Path(__file__).parent
-#: Scenarios times assets of a lane: its holdings, orders and rows stay in a core's second-level cache.
+#: Scenarios times assets of a lane at most: its holdings, orders and rows stay in a core's second-level cache.
 _LANE = 80_000
 #: Asset-bars of one call for each thread: a fraction of a second, so that Ctrl-C is seen between two.
 _CALL = 4_000_000
 #: Asset-bars below which threads cost more than they bring.
 _SMALL = 200_000
+#: Bytes of the logs of fills and of cuts that a call may write.
 _LOG_BYTES = 1 << 28
 
 
 def _open(path: Path) -> ctypes.CDLL:
+    """A library with the types of its functions declared."""
     library = ctypes.CDLL(str(path))
     library.bt_build.restype = ctypes.c_char_p
     library.bt_run.argtypes, library.bt_run.restype = [ctypes.c_void_p, ctypes.c_int64], None

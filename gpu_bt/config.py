@@ -33,6 +33,7 @@ class _In:
     unit: str
 
 
+# Short names for the declarations below: marks, the largest sums and counts, and one type for each kind of number.
 _LEAN, _OUTSIDE, _BIG, _MOST = Mark.LEAN, Mark.OUTSIDE, 1e15, 2**31 - 1
 _Execution = Literal["next_open", "next_close", "next_vwap", "same_close"]
 _Period = Literal["bar", "day", "week", "month", "quarter", "year"]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came of a run: tables, metrics, statistics, pictures."""
+"""What came of a run: tables, metrics, statistics, pictures. It reads records and runs nothing itself."""

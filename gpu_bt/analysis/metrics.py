@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 #: A standard deviation of returns up to this is the rounding of E/E and counts as none.
 _NOISE = 2.0**-50
-#: Elements of one block of rows: it stays in cache, and it bounds the memory of a large sweep.
-_BLOCK = 1 << 17
+#: Cells of the equity rows that are worked on together: they stay in cache, and bound the memory of a large sweep.
+_CELLS = 1 << 17
 #: Conventional bars of a year; a spacing within 10 % of one of them means it.
 _USUAL = (1.0, 4.0, 12.0, 26.0, 52.0, 252.0, 365.0)
 
@@ -75,13 +75,13 @@ def equity_metrics(money: Floats, initial_cash: Floats | float, bars_per_year: F
     """
     cash = np.broadcast_to(np.asarray(initial_cash, np.float64), money.shape[1])
     per_year = np.broadcast_to(np.asarray(bars_per_year, np.float64), money.shape[1])
-    step = max(1, _BLOCK // money.shape[2])
+    step = max(1, _CELLS // money.shape[2])
     starts = range(0, len(cash), step)
-    parts = [_block(money[:, k : k + step], cash[k : k + step], per_year[k : k + step]) for k in starts]
+    parts = [_few(money[:, k : k + step], cash[k : k + step], per_year[k : k + step]) for k in starts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _block(money: Floats, cash: Floats, per_year: Floats) -> dict[str, np.ndarray]:
+def _few(money: Floats, cash: Floats, per_year: Floats) -> dict[str, np.ndarray]:
     """`equity_metrics` of a few scenarios."""
     equity = np.ascontiguousarray(money[0])  # rows that NumPy adds in one order whatever the layout was
     alive = ~np.isnan(equity)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture of a result. Matplotlib is imported on first use, and its global state (pyplot) is not touched.
 
-In every panel's function `ax` is its axes, `when` the (T,) datetime64 of the bars and `table` column -> (T,) array.
+A picture is made of drawings, one below the other. In each one's function `ax` is its axes, `when` the (T,) datetime64
+of the bars and `table` column -> (T,) array.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
     table = {name: result.equity[name].to_numpy() for name in result.equity.columns}
     table["base"] = np.where(table["equity"] > 0, table["equity"], np.nan)  # what exposure and turnover are shares of
     when = result.timestamps.dt.replace_time_zone(None).to_numpy()
-    panels = [_equity, _drawdown, _exposure, _turnover, _costs] if "buys" in table else [_equity, _drawdown]
-    axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=[4, 1.6, 1.6, 1.3, 1.5][: len(panels)])
-    for draw, ax in zip(panels, axes, strict=True):
+    draws = [_equity, _drawdown, _exposure, _turnover, _costs] if "buys" in table else [_equity, _drawdown]
+    axes = figure.subplots(len(draws), 1, sharex=True, height_ratios=[4, 1.6, 1.6, 1.3, 1.5][: len(draws)])
+    for draw, ax in zip(draws, axes, strict=True):
         draw(ax, when, table, result.opening)
         _frame(ax, result, when, first=ax is axes[0])
     _time(axes[-1], result, when)
@@ -154,7 +155,7 @@ def _name(ax: Axes, title: str, numbers: str) -> None:
 
 
 def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
-    """The statuses, the ground after the end, the grid and the legend of a panel; only the first names the statuses."""
+    """Statuses, the ground after the end, grid and legend of a drawing; only the first names the statuses."""
     from matplotlib.dates import date2num
 
     statuses = {name: np.datetime64(bar.replace(tzinfo=None)) for name, bar in result.statuses.items()}
@@ -168,7 +169,7 @@ def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
     ax.grid(color="#DDDDDD", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    if ax.get_legend_handles_labels()[0]:  # above the panel, where it hides no data
+    if ax.get_legend_handles_labels()[0]:  # above the drawing, where it hides no data
         ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0.2, ncols=5, frameon=False)
 
 

@@ -25,7 +25,7 @@ __all__ = [
 _NORMAL = NormalDist()
 #: A standard deviation up to this is the rounding of E/E and counts as none, as in gpu_bt.analysis.metrics.
 _NOISE = 2.0**-50
-#: Numbers of one block of combinations times scenarios, which bounds the memory.
+#: Numbers of the combinations looked at together, times scenarios: it bounds the memory. No block of bars is meant.
 _BLOCK = 1 << 22
 
 
@@ -125,10 +125,10 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
     if not isinstance(blocks, int) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):
         raise ConfigError(f"blocks is {blocks!r}: it must be even, in [2, 20], and leave 2 of the {t} bars for each")
     size = t // blocks
-    cut = returns[:, t - size * blocks :].reshape(k, blocks, size)
-    means = cut.mean(axis=(1, 2))  # taken off first, so that the squares of small deviations are summed
-    sums = (cut - means[:, None, None]).sum(axis=2).T
-    squares = ((cut - means[:, None, None]) ** 2).sum(axis=2).T
+    by_block = returns[:, t - size * blocks :].reshape(k, blocks, size)
+    means = by_block.mean(axis=(1, 2))  # taken off first, so that the squares of small deviations are summed
+    sums = (by_block - means[:, None, None]).sum(axis=2).T
+    squares = ((by_block - means[:, None, None]) ** 2).sum(axis=2).T
     halves = np.array(list(itertools.combinations(range(blocks), blocks // 2)))
     chosen = np.zeros((len(halves), blocks))
     np.put_along_axis(chosen, halves, 1.0, axis=1)
@@ -163,6 +163,7 @@ def walk_forward(
 
 
 def _rows(returns: np.ndarray) -> np.ndarray:
+    """(K, T) float64, checked."""
     rows = np.asarray(returns, np.float64)
     if rows.ndim != 2 or len(rows) < 2 or rows.shape[1] < 3:
         raise ConfigError(f"returns has shape {rows.shape}: it must be (K, T), 2 scenarios and 3 bars at least")

@@ -2,7 +2,7 @@
 """The device: whether there is one, what it offers, arrays in its memory.
 
 Copies, fills and launches of the engine are queued on one stream of its own, so that each comes after those before it
-whatever stream is current; it waits for what others may have queued nowhere, since it takes nothing from them.
+whatever stream is current. It never waits for what others have queued, since it takes nothing from them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def stream() -> Any:
 
 @functools.cache
 def _stream(library: Any, device: int) -> Any:
+    """One for each device, kept by the cache."""
     return library.cuda.Stream(non_blocking=True)
 
 
@@ -51,7 +52,8 @@ def out_of_memory(exc: Exception) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """number; name; capability, such as 90; processors; shared: bytes that one block may have."""
+    """number; name; capability, such as 90; processors; shared: bytes of shared memory
+    that one block may have."""
 
     number: int
     name: str
@@ -93,6 +95,7 @@ def probe() -> Device | str:
 
 
 def _line(exc: Exception) -> str:
+    """The first line of an error's text, for a reason that has one."""
     return (str(exc).splitlines() or [type(exc).__name__])[0]
 
 
@@ -102,10 +105,10 @@ def _upload(memory: Any, values: np.ndarray) -> None:
     stages = [np.frombuffer(cuda.alloc_pinned_memory(_STAGE), np.uint8, _STAGE) for _ in range(2)]
     events = [cuda.Event(disable_timing=True) for _ in stages]
     for i, start in enumerate(range(0, len(values), _STAGE)):
-        part, stage, event = values[start : start + _STAGE], stages[i % 2], events[i % 2]
+        piece, stage, event = values[start : start + _STAGE], stages[i % 2], events[i % 2]
         event.synchronize()  # what was in this buffer has arrived; at once where it held nothing
-        stage[: len(part)] = part
-        (memory + start).copy_from_host_async(stage.ctypes.data, len(part), ours)
+        stage[: len(piece)] = piece
+        (memory + start).copy_from_host_async(stage.ctypes.data, len(piece), ours)
         event.record(ours)
     ours.synchronize()
 

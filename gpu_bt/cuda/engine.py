@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA engine: lanes in device memory, a block for each; scenarios in parts where memory is short."""
+"""The CUDA engine: lanes in device memory, a block of threads for each.
+
+Where memory is short, scenarios go in parts and bars in windows: a part is the scenarios that are on the device
+together, a window the bars whose rows are.
+"""
 
 from __future__ import annotations
 
@@ -143,6 +147,7 @@ class CudaSession:
         raise AssertionError
 
     def _too_large(self) -> MemoryError:
+        """What is raised where not even one scenario, bar by bar, has room."""
         t, n = self.spec.market.shape
         return MemoryError(
             f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
@@ -242,15 +247,15 @@ class _Lanes(LaneSession):
         self.device, self.window = device, window
         self.panels: dict[int, tuple[np.ndarray, DeviceArray]] = {}  # of this session alone
         together = engine.together or min(_TOGETHER, max(1, k // (2 * device.processors)))
-        hot = 16 * (n // 8 + 1) * 8
+        hot = 16 * (n // 8 + 1) * 8  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
         room = device.shared - 8 * SHARED_DOUBLES
         self.shared = engine.shared and hot <= room
         if self.shared:
             together = min(together, room // hot)
         super().__init__(spec, together, 1, _log_bytes(device), window[0], before)
-        books, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
-        for gone in set(books) - ours:
-            del books[gone]
+        there, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
+        for gone in set(there) - ours:
+            del there[gone]
         self.threads = engine.threads or min(512, max(64, 32 * math.ceil(n / 64)))
         self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
         self.kernel = kernel(cupy(), _needs_full(spec), self.shared)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kernels.cu and the headers it includes as one text, compiled by NVRTC on first use; CuPy keeps the result on disk."""
+"""kernels.cu and the headers it includes as one text, compiled by NVRTC on first use; CuPy keeps the result on disk.
+
+Beside it lies a receipt of ours, by which `compiled` knows that a run need not wait for a compiler.
+"""
 
 from __future__ import annotations
 
@@ -48,24 +51,24 @@ def source() -> str:
 def kernel(cupy: Any, full: bool, shared: bool) -> Any:
     """The compiled variant for the current device. What takes seconds is told, once a machine, to the log "gpu_bt"."""
     options = (*NVRTC_OPTIONS, f"-DBT_FULL={int(full)}", f"-DBT_SHARED={int(shared)}")
-    mark = _mark(cupy, full, shared)
-    if mark is None or not os.path.exists(mark):
+    receipt = _receipt(cupy, full, shared)
+    if receipt is None or not os.path.exists(receipt):
         _LOG.warning("gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine")
     made = cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
-    if mark is not None:
+    if receipt is not None:
         with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
+            receipt.parent.mkdir(parents=True, exist_ok=True)
+            receipt.touch()
     return made
 
 
 def compiled(cupy: Any) -> bool:
     """Whether some variant for the current device lies compiled in CuPy's cache on the disk."""
-    marks = [_mark(cupy, full, shared) for full in (False, True) for shared in (False, True)]
-    return any(mark is not None and os.path.exists(mark) for mark in marks)
+    receipts = [_receipt(cupy, full, shared) for full in (False, True) for shared in (False, True)]
+    return any(receipt is not None and os.path.exists(receipt) for receipt in receipts)
 
 
-def _mark(cupy: Any, full: bool, shared: bool) -> Path | None:
+def _receipt(cupy: Any, full: bool, shared: bool) -> Path | None:
     """An empty file beside what CuPy keeps, which says that it keeps this variant, of this text, by this compiler, for
     devices like the current one; CuPy does not tell the names of its own. None where it keeps nothing."""
     if os.environ.get("CUPY_CACHE_IN_MEMORY", "0") not in ("", "0"):

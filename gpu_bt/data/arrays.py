@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["as_host", "first_outside", "frozen"]
 
-#: Rows looked at together: a block stays in cache between the passes over it.
+#: Rows looked at together: few enough to stay in cache between the two looks at them, for the least and the most.
 _ROWS = 16
 
 

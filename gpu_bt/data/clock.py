@@ -109,8 +109,8 @@ def local_microseconds(microseconds: _Ints, time_zone: str | None) -> _Ints:
     if time_zone is None or time_zone == "UTC":
         return microseconds
     zone = _zone(time_zone)
-    slots, inverse = np.unique(microseconds // _QUARTER_HOUR, return_inverse=True)
-    instants = (slots * _QUARTER_HOUR).view("datetime64[us]")
+    quarter_hours, inverse = np.unique(microseconds // _QUARTER_HOUR, return_inverse=True)
+    instants = (quarter_hours * _QUARTER_HOUR).view("datetime64[us]")
     local = [moment.replace(tzinfo=dt.UTC).astimezone(zone).replace(tzinfo=None) for moment in instants.tolist()]
     offsets: _Ints = (np.array(local, "datetime64[us]") - instants).view(np.int64)
     return microseconds + offsets[inverse]

@@ -32,9 +32,9 @@ def write_together(jobs: Mapping[Path, Job]) -> None:
     Folders that are missing are made. Raises ResultError where the system refuses. After any failure, an interrupt
     included, the old files are as they were and no temporary file is left.
     """
-    mark = secrets.token_hex(4)
-    new = {path: path.with_name(f".{path.name}.{mark}.tmp") for path in jobs}
-    old = {path: path.with_name(f".{path.name}.{mark}.old") for path in jobs if os.path.lexists(path)}
+    suffix = secrets.token_hex(4)
+    new = {path: path.with_name(f".{path.name}.{suffix}.tmp") for path in jobs}
+    old = {path: path.with_name(f".{path.name}.{suffix}.old") for path in jobs if os.path.lexists(path)}
     placed = False
     path = Path()
     try:

@@ -14,12 +14,15 @@ from gpu_bt.errors import PanelError
 
 __all__ = ["ASSET_FIELDS", "FIELDS", "MASKS", "PRICES", "PRICE_RANGE", "RATES", "Field"]
 
+#: Panels of prices; close is the one that every panel has.
 PRICES = ("close", "open", "high", "low", "vwap")
 #: Optional panels that are not prices.
 RATES = ("volume", "half_spread", "dividend", "split", "borrow_rate")
+#: Optional panels of bools.
 MASKS = ("can_buy", "can_sell")
 #: Fields that are (N,); all others are (T, N).
 ASSET_FIELDS = ("delisted_at", "delisting_return", "lot", "group")
+#: Closed ranges of a price, and of a lot that is not 0 (semantics.md, Numbers).
 PRICE_RANGE = (1e-10, 1e12)
 LOT_RANGE = (1e-8, 1e9)
 #: The ends of what is finite and > 0.
@@ -89,6 +92,7 @@ class Field:
 
 _PRICE = Field(_floats, *PRICE_RANGE, "a price must be in [1e-10, 1e12], or NaN where the asset does not trade")
 _RATE = Field(_floats, 0.0, _MOST, "it must be finite and >= 0, or NaN for 0", nan=0.0)
+#: Name -> what may stand there: the one table, from which Panel and the readers of files take their checks.
 FIELDS: dict[str, Field] = {
     **dict.fromkeys(PRICES, _PRICE),
     **dict.fromkeys(RATES, _RATE),

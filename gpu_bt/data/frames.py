@@ -76,10 +76,10 @@ _Books = TypeVar("_Books", covariant=True)
 
 @runtime_checkable
 class Stream(Protocol[_Books]):
-    """A panel that is read part by part, and reads its weights itself."""
+    """A panel that is read window by window, and reads its weights itself; a protocol, since `streams` imports this."""
 
     def books(self, source: Any, account: str = "margin", **options: Any) -> _Books:
-        """Target weights, read part by part."""
+        """Target weights, read window by window."""
         ...
 
 

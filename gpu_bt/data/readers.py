@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files and dataframes of any kind -> Polars columns of checked types.
 
-With `frames` the only module that knows dataframes. Rows in messages count from 0, without headers and blank lines.
+The only module that knows dataframes other than those of Polars. Rows in messages count from 0, without headers and
+blank lines.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def _column(series: nw.Series[Any]) -> pl.Series:
 
 
 def _kind(value: Any) -> str:
+    """What values are that may share a column, in words."""
     if isinstance(value, numbers.Number):
         return "numbers"
     return f"datetimes of time zone {value.tzinfo}" if isinstance(value, dt.datetime) else type(value).__name__
@@ -112,6 +114,7 @@ def _one_line(exc: BaseException) -> str:
 
 
 def _expand(path: Path) -> list[Path]:
+    """The files that a path or a glob names."""
     found = [path] if path.is_file() else map(Path, sorted(glob.glob(str(path), recursive=True)))
     files = [p for p in found if p.is_file()]
     if not files:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panels and weights larger than memory: one pass finds what they are, their bars are read part by part.
+"""Panels and weights larger than memory: one look finds what they are, their bars are read window by window.
 
 Letters: T bars, N assets.
 """
@@ -49,9 +49,9 @@ def scan_panel(
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
     source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; its timestamps are dates
-    or datetimes. One pass finds timestamps, assets and what is constant per asset; then `bars` bars at a time are read
-    when their turn comes. Where rows are sorted by time, Parquet's statistics let each part read its own row groups
-    alone; unsorted rows are found by looking at all timestamps again for each part.
+    or datetimes. One pass finds timestamps, assets and what is constant per asset; then `bars` bars at a time, a
+    window, are read when their turn comes. Where rows are sorted by time, Parquet's statistics let each window read its
+    own row groups alone; unsorted rows are found by looking at all timestamps again for each window.
     The other options are those of `read_panel`. What it and `Panel` refuse of a bar is refused when that bar is read.
 
     Raises PanelError as `read_panel` does, for timestamps that are text, and where `bars` is no whole number > 0.
@@ -67,10 +67,10 @@ def scan_panel(
 
 
 class PanelStream:
-    """What `scan_panel` gives: a panel whose labels are known and whose bars are read part by part.
+    """What `scan_panel` gives: a panel whose labels are known and whose bars are read window by window.
 
-    bars: read at once.   timestamps, microseconds, time_zone, assets, next_timestamp, lot, fields, shape, notes: as in
-    `Panel`. It holds no file open, and may be pickled where its paths mean the same.
+    bars: those of a window, read at once.   timestamps, microseconds, time_zone, assets, next_timestamp, lot, fields,
+    shape, notes: as in `Panel`. It holds no file open, and may be pickled where its paths mean the same.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class PanelStream:
         return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
 
     def parts(self) -> Iterator[tuple[int, Panel]]:
-        """(number of its first bar, Panel) of each part; a `delisted_at` that lies before it is 0 there.
+        """(number of its first bar, Panel) of each window; a `delisted_at` that lies before it is 0 there.
 
-        One part is in memory at a time, if the caller has let go of it when it asks for the next.
+        One window is in memory at a time, if the caller has let go of it when it asks for the next.
         """
         sources = open_sources(self._source)
         before = None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
-            panel = self._part([_between(s, self._stamp(s), self._times, a, b) for s in sources], a, b)
+            panel = self._window([_between(s, self._stamp(s), self._times, a, b) for s in sources], a, b)
             if panel.split is not None:
                 if before is not None and a >= self._judged:
                     warn_of_splits(panel, np.concatenate([before, panel.close[:1]]), panel.split[[0, 0]], first=-1)
@@ -133,14 +133,15 @@ class PanelStream:
             del panel
 
     def books(self, source: Any, account: str = "margin", **options: Any) -> WeightsStream:
-        """Target weights, read part by part: a (T, N) array, which is sliced, or a table that `read_weights` takes."""
+        """Target weights, read window by window: a (T, N) array, which is sliced, or a table as `read_weights` takes."""
         found = source if isinstance(source, WeightsStream) else WeightsStream(self, source, options)
         check_shape(found, self)
         found = copy.copy(found)
         found.account = account
         return found
 
-    def _part(self, sources: list[Source], a: int, b: int) -> Panel:
+    def _window(self, sources: list[Source], a: int, b: int) -> Panel:
+        """Bars a..b-1, which must be those that the scan has found. What it warns of is said the first time alone."""
         try:
             table = self._read(sources, self.fields, list(self.assets))
         except pl.exceptions.InvalidOperationError:  # an asset that was not there
@@ -196,7 +197,7 @@ class PanelStream:
 
 
 class WeightsStream:
-    """Target weights of a stream, which are read part by part. account: what their sign is checked for."""
+    """Target weights of a stream, which are read window by window. account: what their sign is checked for."""
 
     def __init__(self, panel: PanelStream, source: Any, options: Mapping[str, Any]) -> None:
         self._source = source
@@ -222,7 +223,7 @@ class WeightsStream:
         self._until[-1] = len(stamps)
 
     def rows(self, panel: Panel, a: int) -> tuple[np.ndarray, dict[str, int]]:
-        """The checked (T, N) weights of a part whose first bar has number a, and the counts of `Weights`."""
+        """The checked (T, N) weights of a window whose first bar has number a, and the counts of `Weights`."""
         b = a + panel.shape[0]
         if not self._table:
             return check_weights(panel, self._source[a:b], self.account), {}

@@ -2,6 +2,7 @@
 """What the compiled engines share: a RunSpec cut into lanes, the structs that describe them, the record they write.
 
 A lane is a group of scenarios that read the same rows: equal weights, lag, schedule, lot, execution and `delist_after`.
+The native and the CUDA engine derive their sessions from LaneSession; what a lane does at a bar is gpu_bt/law/run.h.
 Letters: T bars, N assets, K scenarios.
 """
 
@@ -60,6 +61,7 @@ def _opening(spec: RunSpec) -> Start:
 
 
 def _stride(assets: int) -> int:
+    """Numbers of one row in an arena: above `assets`, so that a row has a cell of its own for a column not there."""
     return (assets // 8 + 1) * 8
 
 
@@ -67,8 +69,8 @@ class LaneSession:
     """A run whose bars compiled code moves. An engine says where arrays live and how a call is made:
 
     `put(array)` and `zeros(shape, dtype)` give arrays in the engine's memory, `address(array)` where one begins,
-    `host(array)` its NumPy copy, `call(launch)` runs the lanes over [t0, t1). `most` is the number of scenarios that a
-    lane holds, `least` the number of lanes worth having. `t`, `before`: go on at this bar with the record so far.
+    `host(array)` its NumPy copy, `call(launch)` runs the lanes over [t0, t1). `most` is how many scenarios a lane holds
+    at most, `least` the number of lanes worth having. `t`, `before`: go on at this bar with the record so far.
     """
 
     name = ""
@@ -95,7 +97,7 @@ class LaneSession:
         due = spec.due()
         rows = np.zeros(len(groups), ROWS)
         for i, members in enumerate(groups):
-            self._fill(rows[i], members, due)
+            self._describe(rows[i], members, due)
         record = np.zeros(1, RECORD)
         record["T"], record["N"], record["K"] = t_count, n, len(spec.params)
         record["columns"] = len(MONEY) if spec.columns == "all" else 2
@@ -212,6 +214,7 @@ class LaneSession:
         self.opened = False
 
     def _half(self, phase: str) -> None:
+        """Half a bar of a callback run, "open" or "close"."""
         self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, self.t + 1, True
         self.launch["phase"] = PHASES.index(phase)
         self._move(self.t + (phase == "close"))
@@ -246,8 +249,8 @@ class LaneSession:
             out += np.array_split(np.array(members, np.int64), pieces)
         return out
 
-    def _fill(self, rows: np.ndarray, members: np.ndarray, due: np.ndarray) -> None:
-        """One entry of ROWS."""
+    def _describe(self, rows: np.ndarray, members: np.ndarray, due: np.ndarray) -> None:
+        """One entry of ROWS: what the lane of these scenarios reads."""
         spec, market, first = self.spec, self.spec.market, self.spec.params[members[0]]
         lot, field = float(first["lot"]), PRICE_OF[first["execution"]]
         unit = lots(market, lot)
@@ -284,6 +287,7 @@ class LaneSession:
         rows["callback"] = spec.callback
 
     def _keep(self, array: np.ndarray | None) -> int:
+        """The address of an array that stays alive as long as the session; 0 for none."""
         if array is None:
             return 0
         kept = self.put(np.ascontiguousarray(array))

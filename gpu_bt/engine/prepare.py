@@ -122,7 +122,9 @@ def _marks(market: Market, lot: float) -> np.ndarray:
     for t in range(len(out)):
         if close.gaps[t] or split is not None:
             if split is not None:
-                with np.errstate(over="ignore", invalid="ignore"):  # a ratio may be absurd: see Lane.worth
+                with np.errstate(
+                    over="ignore", invalid="ignore"
+                ):  # a ratio may be absurd; what is not held is worth 0 all the same
                     last = np.where(split[t] != 1, last / split[t], last)
             row = out[t]
             if first is not None:
@@ -192,6 +194,7 @@ def left_behind(market: Market, lots: Sequence[float]) -> Before:
 
 
 def _drop_old_lots(market: Market, lot: float) -> None:
+    """Make room in the cache for the arrays of a lot that is not there yet."""
     of_lots = [key for key in market.cache if key[0] in ("prices", "marks")]
     known = list(dict.fromkeys(key[-1] for key in of_lots))
     if lot not in known and len(known) >= _KEPT_LOTS:

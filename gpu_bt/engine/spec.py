@@ -200,9 +200,9 @@ def joined(parts: Sequence[RawResult], along: str) -> RawResult:
     return RawResult(**whole)
 
 
-def ordered(chunks: list[np.ndarray]) -> np.ndarray:
+def ordered(pieces: list[np.ndarray]) -> np.ndarray:
     """One FILL log of several, by scenario, bar, asset; entries of one asset and bar keep their order."""
-    log = np.concatenate(chunks) if chunks else np.zeros(0, FILL)
+    log = np.concatenate(pieces) if pieces else np.zeros(0, FILL)
     return log[np.lexsort((log["asset"], log["bar"], log["scenario"]))]
 
 
@@ -233,7 +233,7 @@ class Book(NamedTuple):
 
 
 class Session(Protocol):
-    """A run in progress: explicit state, moved over a range of bars at a time.
+    """A run in progress: explicit state, moved over some bars at a time.
 
     A callback run may be advanced over bars that decide nothing; a bar t that decides is
     `if open_bar(t): decision = ...book()...`, then `close_bar(t, decision)`.
@@ -277,6 +277,7 @@ class Engine(Protocol):
         ...
 
 
+#: Called with (bars done, bars).
 Progress = Callable[[int, int], None]
 
 

@@ -5,6 +5,7 @@
 #include "decide.h"
 #include "fill.h"
 
+/* A status is kept with the bar at which it was first set. */
 BT_FN void bt_set_status(Scenario &s, int code, int64_t t) {
     if (s.st.first_bar[code] == NEVER) s.st.first_bar[code] = (int32_t)t;
 }
@@ -130,7 +131,7 @@ BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
     return bt_mark(s, t);
 }
 
-/* [S5m] */
+/* [S5m] Whether margin is called, and the orders that follow from it. */
 BT_FN bool bt_is_called(const Scenario &s) {
     return s.margin && !s.stop && !s.st.ended && s.equity < s.p->maintenance_margin * (s.longs + s.shorts);
 }
@@ -159,12 +160,13 @@ BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *
     bt_sync();
 }
 
+/* What is held and ordered goes where the host reads it: at a scenario's end, and after a call that is the last. */
 BT_STEP void bt_hand_over(Lane &lane, const Scenario &s) {
     bt_spread(lane, s.h, nullptr, lane.out->holdings + s.id * lane.N);
     bt_spread(lane, s.o, nullptr, lane.out->orders + s.id * lane.N);
 }
 
-/* [S9] */
+/* [S9] The bar's row of the record. */
 BT_STEP void bt_record_bar(Lane &lane, Scenario &s, int64_t t) {
     const bt_record &out = *lane.out;
     s.row[MONEY_EQUITY] = s.equity;
@@ -178,6 +180,7 @@ BT_STEP void bt_record_bar(Lane &lane, Scenario &s, int64_t t) {
     if (out.positions) bt_spread(lane, s.h, lane.in->unit, out.positions + (s.id * out.T + t) * lane.N);
 }
 
+/* Every column of the bar's record at 0, as most steps only add to theirs. */
 BT_STEP void bt_blank(Scenario &s) {
     for (int c = 0; c < MONEY_COUNT; ++c) s.row[c] = 0.0;
     for (int c = 0; c < COUNT_COUNT; ++c) s.count[c] = 0;

@@ -185,6 +185,7 @@ BT_STEP void bt_sell_all(Lane &lane, Scenario &s, double f) {
     bt_drop_conditions(lane, s, nullptr);
 }
 
+/* Whether a limit of [S7] is on. */
 template <bool FULL> BT_FN bool bt_is_limited(const Scenario &s) {
     const bt_params &p = *s.p;
     return FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);

@@ -27,6 +27,7 @@ template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t
     c.lean = bt_lean(*s.p) && !spread && !impact && !path;
     return c;
 }
+/* The adverse move of a fill of q lots of asset j. */
 template <bool LEAN> BT_FN double bt_move(const Costs &c, const bt_params &p, int64_t j, double q) {
     if (LEAN) return c.flat;
     return bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
@@ -128,7 +129,7 @@ BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, int p
     return fills > 0.0;
 }
 
-struct Needs { /* [S4] 3. */
+struct Needs { /* [S4] 3. Sums over buys: what they need, B, and how many; over sells: what they bring in */
     double need, proceeds, base, buys;
 };
 template <bool LEAN> BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs c) {
@@ -265,7 +266,7 @@ BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double
 struct Filled { /* what fills, and what stays working; `q` is null on LEDGER_OVERFLOW */
     const double *q, *left;
 };
-/* [S4] 4. */
+/* [S4] 4. Fills become holdings, and what is left stays as the order. */
 BT_STEP void bt_book(Lane &lane, Scenario &s, const double *q, const double *left) {
     double *h = s.h, *o = s.o, waiting = 0;
     BT_SIMD(reduction(+ : waiting))
@@ -337,6 +338,7 @@ template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int
     return missing == 0.0;
 }
 
+/* [S4] and the mark of [S5], for one part of the orders or all of them. */
 template <bool FULL> BT_STEP Filled bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
     const bool entire = bt_all_fill<FULL>(lane, s, t);
     if (FULL && s.conditions) bt_reach(lane, s, t, part != BT_OTHERS);

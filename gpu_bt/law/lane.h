@@ -19,7 +19,7 @@ struct Scenario {
     int32_t stop;                 // [S5d] has been seen
     int32_t pending;              // all of `o` has filled; bt_orders comes next, and books it
     int32_t saved;                // the holdings before this bar are in the buffer `old`
-    int32_t open;                 // the first half of a bar is over
+    int32_t open;                 // the first half of a bar is over: 1; 2 where it was a LEDGER_OVERFLOW
     int32_t called;               // [S5m] has made the orders of this bar
     int32_t conditions;           // [S4l] some order has a limit or stop
     int32_t fills_at, cuts_at;    // how long the logs were before this bar
@@ -27,7 +27,7 @@ struct Scenario {
     int32_t id, margin, keeps, same_close;
     const bt_params *p;
     double magic, limit;
-    double *h, *o;
+    double *h, *o;  // holdings and orders over the active columns, in lots
 };
 static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 
@@ -42,6 +42,7 @@ struct Lane : Kept {
     const bt_record *out;
     int64_t N, stride, number;
     int turn;  // of bt_sum
+    // the arena, see bt_lane; hot: holdings and orders of every scenario; classes: of the buy-back
     char *slots;
     double *doubles, *hot, *classes;
     int32_t *ints;
@@ -61,6 +62,7 @@ BT_FN double bt_cell(const bt_panel &panel, int64_t at) {
     return ((const uint8_t *)panel.data)[at];
 }
 
+/* A row, or its cells at the columns, as doubles. */
 template <class T> BT_FN void bt_widen(int64_t n, const T *row, const int32_t *column, double *out) {
     if (column) {
         BT_SIMD()
@@ -150,7 +152,8 @@ BT_FN void bt_forget_rows(Lane &lane) {
     for (int b = 0; b < BT_FETCHED; ++b) lane.seen[b] = -1;
 }
 
-/* The arena of a lane: slots, then doubles, ints, bytes. `shared` is where holdings and orders go, null for the arena. */
+/* The arena of a lane, in this order: a slot for Kept and one for each scenario, the buy-back's classes, rows of doubles,
+ * holdings and orders, rows of ints, rows of bytes. `shared` is where holdings and orders live, null for the arena. */
 BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
     const bt_record *out = call->record;
     Lane lane;

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PARAMS and STATE, the packed structs of a scenario, and the codes that stand in them: written once, for every engine.
+"""Every struct that Python shares with compiled code, and every code that stands in one: written once, rendered to C.
 
-A limit that is off is NaN in PARAMS: every comparison with it is false, which is what "off" means.
+PARAMS, STATE and FILL are those of all engines; ROWS, RECORD and LAUNCH tell the compiled engines where their arrays
+lie, BUFFERS what scratch a lane has. A limit that is off is NaN in PARAMS: every comparison with it is false, which is
+what "off" means.
 """
 
 from __future__ import annotations
@@ -216,6 +218,7 @@ def render_c() -> str:
 
 
 def _member(dtype: np.dtype[Any], name: str, ctype: str | None) -> str:
+    """The line of C that declares a member."""
     kind = dtype[name]
     ctype = ctype or {"f8": "double", "i4": "int32_t", "i8": "int64_t"}[kind.base.str[1:]]
     return f"    {ctype} {name}{''.join(f'[{n}]' for n in kind.shape)};"

@@ -46,6 +46,7 @@ BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.waiting = (int)waiting;
     bt_store(lane, s, k);
 }
+/* The lane before its first bar: all columns active, what never changes copied, every scenario entered. */
 BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.begun = lane.dense = 1;
     lane.A = (int)lane.N;
@@ -80,6 +81,7 @@ BT_STEP void bt_move_hot(Lane &lane, bool out) {
         BT_EACH(j, lane.A) (out ? there : here)[j] = (out ? here : there)[j];
     }
 }
+/* The end of a call: ledgers, and what is held after the last call, go where the host reads them. */
 BT_STEP void bt_leave(Lane &lane, Scenario &own) {
     for (int k = 0; k < lane.in->K; ++k) {
         const Scenario &s = bt_load(lane, own, k);

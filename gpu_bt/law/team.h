@@ -7,7 +7,9 @@
  *   BT_EACH(j, n)    this member's share of 0..n-1, always the same for one j
  *   BT_MINE(j)       whether j is in that share
  *   bt_sync()        what the team wrote before is seen by all after
- *   bt_sum(turn, x, ...)  every x becomes its sum over the team; a barrier like bt_sync */
+ *   bt_sum(turn, x, ...)  every x becomes its sum over the team; a barrier like bt_sync
+ *   bt_first()       whether this member does what is done once
+ *   bt_take(next)    a number that no other member gets, counted up from *next */
 #pragma once
 #include "step.h"
 
@@ -27,21 +29,22 @@ BT_FN double bt_warp_sum(double x) {
     for (int d = 16; d; d >>= 1) x += __shfl_xor_sync(0xffffffffu, x, d);
     return x;
 }
-/* The halves of the scratch take turns: a thread writes one again only after a barrier that follows its last read. */
+/* `place` is a thread's own in its warp. The halves of the scratch take turns: a thread writes one again only after a
+ * barrier that follows its last read. */
 template <class... Sums> BT_FN void bt_sum(int &turn, Sums &...sums) {
     constexpr int M = sizeof...(sums);
     static_assert(M <= BT_SUMS, "more sums than scratch");
     double x[M] = {sums...};
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    const int place = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
     double *scratch = bt_shared + (turn ^= 1) * BT_WARPS * BT_SUMS;
 #pragma unroll
     for (int m = 0; m < M; ++m) {
         x[m] = bt_warp_sum(x[m]);
-        if (lane == 0) scratch[m * BT_WARPS + warp] = x[m];
+        if (place == 0) scratch[m * BT_WARPS + warp] = x[m];
     }
     __syncthreads();
 #pragma unroll
-    for (int m = 0; m < M; ++m) x[m] = bt_warp_sum(lane < warps ? scratch[m * BT_WARPS + lane] : 0.0);
+    for (int m = 0; m < M; ++m) x[m] = bt_warp_sum(place < warps ? scratch[m * BT_WARPS + place] : 0.0);
     int m = 0;
     ((sums = x[m++]), ...);
 }
@@ -51,21 +54,21 @@ BT_FN long long bt_take(int64_t *next) { return (long long)atomicAdd((unsigned l
 
 /* Where flags[i] is not 0, i goes to out, in order; returns how many. `turn` as in bt_sum. */
 BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    const int place = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
     int base = 0;
     for (int start = 0; start < n; start += blockDim.x) {
         const int i = start + threadIdx.x;
         const bool on = i < n && flags[i];
         const unsigned ballot = __ballot_sync(0xffffffffu, on);
         double *counts = bt_shared + (turn ^= 1) * BT_WARPS * BT_SUMS;
-        if (lane == 0) counts[warp] = __popc(ballot);
+        if (place == 0) counts[warp] = __popc(ballot);
         __syncthreads();
         int before = 0, all = 0;
         for (int w = 0; w < warps; ++w) {
             if (w < warp) before += (int)counts[w];
             all += (int)counts[w];
         }
-        if (on) out[base + before + __popc(ballot & ((1u << lane) - 1u))] = i;
+        if (on) out[base + before + __popc(ballot & ((1u << place) - 1u))] = i;
         base += all;
     }
     return base;

@@ -133,6 +133,7 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
 
 
 def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]) -> None:
+    """Raise PanelError unless the panel's bars follow, and the last decision was taken or was none."""
     last = np.array([head["microsecond"]])
     if panel.microseconds[0] <= last[0]:
         moment = str(last.view("datetime64[us]")[0])
@@ -148,6 +149,7 @@ def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]
 
 
 def _parts(panel: Panel, config: Config) -> dict[str, str]:
+    """What a state and the run that goes on from it must have in common, by the name that an error gives it."""
     return {
         "version": __version__,
         "list of assets": fingerprint(panel.assets),

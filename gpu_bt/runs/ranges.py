@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenarios over a panel that is read part by part: the state goes from part to part, the bits are those of one run.
+"""Scenarios over a panel that is read window by window: the state goes along, the bits are those of one run.
 
 What is carried is what `checkpoint` writes to a file (semantics.md, One bar), here for any number of scenarios.
 Letters: T bars, N assets, K scenarios, L the largest signal_lag.
@@ -28,8 +28,8 @@ def through(
     panel: PanelStream, books: Sequence[WeightsStream], params: np.ndarray, schedules: np.ndarray, engine: Engine, *,
     columns: str = "all", fills: bool = False, progress: Progress | None = None,
 ) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
-    """K scenarios through all parts of a stream: the record of one long run without its positions, and what the parts'
-    notes count. params, schedules, columns, fills: as in RunSpec, whose weights are `books`."""
+    """K scenarios through all windows of a stream: the record of one long run without its positions, and what the
+    windows' notes count. params, schedules, columns, fills: as in RunSpec, whose weights are `books`."""
     pairs, place = np.unique(np.stack([params["weights"], params["signal_lag"]]), axis=1, return_inverse=True)
     rows = _Lagged(books, list(zip(*pairs.tolist(), strict=True)), panel.shape)
     params = params.copy()
@@ -40,16 +40,16 @@ def through(
     first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
     records: list[RawResult] = []
     counted: Counter[str] = Counter()
-    for a, part in panel.parts():
-        b = a + part.shape[0]
-        counted.update(part.notes)
-        market = dataclasses.replace(part.market, before=before, cache={})
+    for a, window in panel.parts():
+        b = a + window.shape[0]
+        counted.update(window.notes)
+        market = dataclasses.replace(window.market, before=before, cache={})
         spec = RunSpec(
-            market, params, rows.of(part, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start
+            market, params, rows.of(window, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start
         )
         raw = simulate(engine, spec)
         start, before = raw.carried(), left_behind(market, lots)
-        del part, market, spec  # before the next one is read
+        del window, market, spec  # before the next one is read
         reached = raw.state["first_bar"]
         first = np.where(reached >= 0, reached + a, first)
         for log in (raw.fills, raw.cuts):
@@ -66,7 +66,7 @@ def through(
 
 
 class _Lagged:
-    """Weights rows as the bars of each part read them: lagged here, across the parts, and by no engine.
+    """Weights rows as the bars of each window read them: lagged here, across windows, and by no engine.
 
     pairs: (book, lag) of each panel of weights that the engine is given.
     """
@@ -76,13 +76,13 @@ class _Lagged:
         self.pairs = [(i, self.lag - min(lag, self.lag)) for i, lag in pairs]
         self.late = {i: np.full((self.lag, shape[1]), np.nan) for i, _ in pairs}  # last L rows of each book
 
-    def of(self, part: Panel, a: int, counted: Counter[str]) -> tuple[np.ndarray, ...]:
-        """The rows of a part whose first bar has number a."""
+    def of(self, window: Panel, a: int, counted: Counter[str]) -> tuple[np.ndarray, ...]:
+        """The rows of a window whose first bar has number a."""
         rows = {}
         for i in self.late:
-            rows[i], counts = self.books[i].rows(part, a)
+            rows[i], counts = self.books[i].rows(window, a)
             counted.update(counts)
             if self.lag:
                 rows[i] = np.concatenate([self.late[i], rows[i]])
                 self.late[i] = rows[i][len(rows[i]) - self.lag :].copy()
-        return tuple(np.ascontiguousarray(rows[i][spare : spare + part.shape[0]]) for i, spare in self.pairs)
+        return tuple(np.ascontiguousarray(rows[i][spare : spare + window.shape[0]]) for i, spare in self.pairs)

@@ -53,8 +53,8 @@ def run(
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
     first time, any other choice just what it names, and () neither.   progress: called with (bars done, bars).
-    A panel of `scan_panel` is read part by part, with the same bits; its weights are an array (np.memmap, too), or what
-    `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused as they are read.
+    A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
+    what `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused as they are read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
@@ -113,6 +113,7 @@ def _run_stream(
     panel: PanelStream, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
     resume: Any,
 ) -> Result:  # fmt: skip
+    """`run` over a panel that is not in memory."""
     if resume is not None:
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
     began = time.perf_counter()
@@ -126,6 +127,7 @@ def _stream(
     panel: PanelStream, book: WeightsStream, config: Config, engine: str, fills: bool, positions: bool,
     progress: Progress | None = None,
 ) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
+    """The record, and what its windows' notes count; a function of the module, so that a Result can be pickled."""
     if positions:
         raise ResultError("a stream's positions are not kept, they are as many as its prices: see final_positions")
     bars = schedule_of(panel, config)[None]
@@ -181,6 +183,7 @@ def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResul
 
 
 def _records(record: str | Iterable[str]) -> set[str]:
+    """What is to be kept, checked."""
     names = {record} if isinstance(record, str) or not isinstance(record, Iterable) else set(record)
     for name in names:
         if name not in _RECORDS:

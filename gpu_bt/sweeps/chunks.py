@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chunks of scenarios: what travels to a worker, what one needs of memory, and how it is run.
 
-Letters: T bars, N assets, k scenarios of a chunk. The arrays that all chunks share travel once per worker (Inputs), a
+Letters: T bars, N assets, k scenarios of a chunk. A pass is the scenarios of a chunk that go through the bars together,
+as many as fit the memory. The arrays that all chunks share travel once per worker (Inputs), a
 chunk's own parameters with the chunk. Results are the same bits however scenarios are cut.
 """
 
@@ -38,12 +39,13 @@ __all__ = [
     "scenario_bytes",
 ]  # fmt: skip
 
-#: Bytes of a scenario per bar: rows, flows and counts as recorded and as given back; due bars; and per asset.
+#: Bytes of a scenario in a pass, from above: per bar, with the record as an engine keeps it and as it is given back,
+#: and whether it decides; and per asset.
 _PER_BAR = {"all": 500, "equity": 100}
 _PER_ASSET = 120
 #: What an engine keeps of the panel per bar and asset: per-lot prices and marks of up to three lots, events.
 _SHARED = 72
-#: Bytes that any pass may use besides, for blocks that stay in cache.
+#: Bytes that any pass may use besides, for the working arrays of an engine, which stay in cache.
 _SCRATCH = 48 << 20
 
 
@@ -230,24 +232,25 @@ def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
 
     Raises ResultError, with the numbers, where not even one scenario fits.
     """
-    began, parts, a, engine = time.perf_counter(), [], 0, ""
+    began, passes, a, engine = time.perf_counter(), [], 0, ""
     size = pass_size(chunk, inputs, free)
     while a < len(chunk):
         part = chunk.part(a, min(len(chunk), a + size))
         found = _attempt(inputs, part)
         if found is not None:
             engine, columns = found
-            parts.append(columns)
+            passes.append(columns)
             a += len(part)
         elif len(part) > 1:
             size = (len(part) + 1) // 2
         else:
             raise ResultError(_too_large(inputs, part))
-    return Done(engine, time.perf_counter() - began, _joined(parts))
+    return Done(engine, time.perf_counter() - began, _joined(passes))
 
 
-def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _joined(passes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The columns of several passes one below the other."""
+    return {name: np.concatenate([columns[name] for columns in passes]) for name in passes[0]}
 
 
 def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | None:
@@ -269,6 +272,7 @@ def _too_large(inputs: Inputs, chunk: Chunk) -> str:
 
 
 def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
+    """Scenarios of weights, all in one run: the engine, and the columns of Done."""
     used, params = np.unique(chunk.params["weights"]), chunk.params.copy()
     params["weights"] = np.searchsorted(used, params["weights"])
     weights, panel = [inputs.weights[i] for i in used], inputs.panel
@@ -283,6 +287,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
+    """The columns of Done: equity rows become metrics here, where they were made."""
     money = raw.money if inputs.columns == "all" else raw.money[:2]
     found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year)
     found["first_bar"] = raw.state["first_bar"].copy()
@@ -291,14 +296,14 @@ def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarr
 
 def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str, dict[str, np.ndarray]]:
     """Callback strategies, one after another."""
-    parts, engine = [], ""
+    passes, engine = [], ""
     for k, (config, values) in enumerate(chunk.asked):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)
             raw = run(inputs.panel, made(cls, values), config, engine=inputs.engine, record=()).raw
         engine = raw.engine
-        parts.append(_columns(inputs, chunk.part(k, k + 1), raw))
-    return engine, _joined(parts)
+        passes.append(_columns(inputs, chunk.part(k, k + 1), raw))
+    return engine, _joined(passes)
 
 
 def made(cls: type[Strategy], values: dict[str, Any]) -> Any:

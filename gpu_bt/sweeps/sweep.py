@@ -267,6 +267,7 @@ def _parameters(strategy: type[Strategy] | None) -> set[str]:
 
 
 def _source(strategy: type[Strategy]) -> str:
+    """The text of a strategy, by which a rerun knows that it is the same."""
     try:
         return inspect.getsource(strategy)
     except (OSError, TypeError):  # typed into an interpreter
@@ -307,14 +308,15 @@ def _drive(
         except Exception as error:
             lost = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
             if lost or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
-                raise ResultError(_where(len(todo) - len(waiting), len(todo), out, error)) from error
+                raise ResultError(_lost(len(todo) - len(waiting), len(todo), out, error)) from error
             raise
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _where(done: int, total: int, out: str | None, error: Exception) -> str:
+def _lost(done: int, total: int, out: str | None, error: Exception) -> str:
+    """What is said where a worker was lost: how far it came, why, and how to go on."""
     reason = " ".join(str(error).split()) or type(error).__name__
     rest = f"start it again with a new executor and {out}" if out else "with out= a rerun would go on from here"
     return f"a worker was lost after {done} of {total} chunks ({reason[:200]}): {rest}"
