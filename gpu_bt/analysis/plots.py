@@ -84,6 +84,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
 
 
 def _equity(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], cash: float) -> None:
+    """Equity beside the cash that it began with."""
     from matplotlib.ticker import LogLocator
 
     _line(ax, when, table["equity"], _BLUE, "Equity")
@@ -104,6 +105,7 @@ def _drawdown(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], cash: fl
 
 
 def _exposure(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -> None:
+    """Long, short, gross and net value over equity."""
     long, short = table["long_value"] / table["base"], table["short_value"] / table["base"]
     ax.fill_between(when, long, 0, color=_GREEN, alpha=0.25, linewidth=0, label="Long")
     if (table["short_value"] < 0).any():
@@ -114,6 +116,7 @@ def _exposure(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float
 
 
 def _turnover(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -> None:
+    """Turnover in columns, of several bars each where there are many."""
     step = -(-len(when) // _COLUMNS)
     traded = np.nan_to_num((table["buys"] + table["sells"]) / 2 / table["base"])
     starts = np.arange(0, len(when), step)
@@ -124,6 +127,7 @@ def _turnover(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float
 
 
 def _costs(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -> None:
+    """Costs so far as areas on one another, and their total; a kind that was never paid is left out."""
     parts = {"Commission": table["commission"], "Slippage": table["slippage"], "Financing": -table["financing"]}
     colours = dict(zip(parts, (_BLUE, _ORANGE, _PURPLE), strict=True))
     paid = {name: np.cumsum(values) for name, values in parts.items() if np.nan_to_num(values).any()}
@@ -174,6 +178,7 @@ def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
 
 
 def _time(ax: Axes, result: Result, when: np.ndarray) -> None:
+    """The axis of time, which all drawings share."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     if len(when) <= _FEW:
@@ -188,6 +193,7 @@ def _time(ax: Axes, result: Result, when: np.ndarray) -> None:
 
 
 def _title(figure: Figure, result: Result) -> None:
+    """The period, and the numbers of the run in a line."""
     stamps = result.timestamps
     head = f"{stamp(stamps[0])} to {stamp(stamps[-1])}   {len(result.assets):,} assets   {result.status}"
     texts = {

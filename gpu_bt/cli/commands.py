@@ -229,6 +229,7 @@ def verify() -> None:
 
 
 def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None]) -> Result:
+    """A run, with its progress on the terminal."""
     from gpu_bt.runs.run import run
 
     assets = panel.shape[1]

@@ -88,6 +88,7 @@ def sweep(
 
 
 def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: Callable[..., None]) -> Any:
+    """The sweep or its plan, with its progress on the terminal; the metric is refused before anything runs."""
     from gpu_bt.sweeps.result import check_metric
     from gpu_bt.sweeps.sweep import sweep as run
 
@@ -129,6 +130,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
 
 
 def _begin_worker() -> None:
+    """A worker ends at Ctrl-C without a word, and with the program that began it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -142,6 +144,7 @@ def _end_with_parent() -> None:
 
 
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:
+    """Print the best, then write: a disk that is full does not hide what the sweep gave."""
     from gpu_bt.sweeps.result import texts
 
     table(pairs(result.summary().splitlines()[:3]))

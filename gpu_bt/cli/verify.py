@@ -73,6 +73,7 @@ def verify(names: Sequence[str], advance: Callable[[], None] = lambda: None) -> 
 
 
 def _run(engine: str, seed: int, settings: dict[str, Any]) -> Result:
+    """One scenario of SCENARIOS on one engine; the seed alone says what its panel and weights are."""
     settings = dict(settings)
     gross, dtype = settings.pop("gross", 1.0), settings.pop("dtype", np.float64)
     panel = synthetic_universe(_BARS, _ASSETS, seed=seed, dtype=dtype)

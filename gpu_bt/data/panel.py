@@ -193,6 +193,7 @@ class Panel:
         raise PanelError(f"{name}[{bar}{self.assets[i]!r}] is {np.atleast_2d(array)[t, i]}: {rule}")
 
     def _check_timestamps(self, next_timestamp: Any) -> None:
+        """Bars follow one another, and what is due after the last one lies after it."""
         steps = np.diff(self.timestamps.view(np.int64))
         if (steps <= 0).any():
             t = int(np.argmax(steps <= 0))
@@ -210,6 +211,7 @@ class Panel:
         self.next_timestamp = following[0]
 
     def _check_intrabar(self, fields: Mapping[str, np.ndarray]) -> None:
+        """A bar at which an asset has neither close nor open is no bar of it: it has no other price either."""
         dead = np.isnan(fields["close"])
         if "open" in fields:
             dead &= np.isnan(fields["open"])
@@ -250,6 +252,7 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
 
 
 def _asset_names(assets: Sequence[Any]) -> tuple[str, ...]:
+    """The names as texts, checked."""
     if assets is None or isinstance(assets, str):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
     ids = getattr(assets, "tolist", lambda: list(assets))()

@@ -94,6 +94,7 @@ def _with_index(table: Any) -> Any:
 
 
 def _column(series: nw.Series[Any]) -> pl.Series:
+    """A column of another library's table as one of Polars."""
     if series.dtype == nw.Object:  # Arrow would turn dates and datetimes, or two time zones, into one another
         examples = {_kind(value): value for value in series.drop_nulls()}
         if len(examples) > 1:
@@ -126,6 +127,7 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _open_file(path: Path) -> Source:
+    """A file as a source, its format known by its ending; a CSV is read as text, but for what is to be numbers."""
     ending = next((e for e in _FORMATS if path.name.lower().endswith(e)), None)
     if ending is None:
         raise PanelError(f"{path} has the unknown ending {path.suffix!r}: it must be one of {', '.join(_FORMATS)}")
@@ -197,6 +199,7 @@ class Source:
         return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])
 
     def _checked(self, s: pl.Series, column: str, kind: str) -> pl.Series:
+        """The column in the type of its kind, or a PanelError that names the first cell that is none."""
         nullable = kind.endswith("?")
         kind = kind.removesuffix("?")
         s = s.alias("")  # some methods of a Series, too, would take the name "^x$" for a pattern

@@ -133,7 +133,7 @@ class PanelStream:
             del panel
 
     def books(self, source: Any, account: str = "margin", **options: Any) -> WeightsStream:
-        """Target weights, read window by window: a (T, N) array, which is sliced, or a table as `read_weights` takes."""
+        """Target weights, read window by window: a (T, N) array, which is sliced, or a table for `read_weights`."""
         found = source if isinstance(source, WeightsStream) else WeightsStream(self, source, options)
         check_shape(found, self)
         found = copy.copy(found)

@@ -113,6 +113,7 @@ def marks(market: Market, lot: float) -> np.ndarray:
 
 
 def _marks(market: Market, lot: float) -> np.ndarray:
+    """`marks`, formed bar after bar where a close is missing: a mark may have to be carried."""
     close, split = prices(market, "close", lot), market.split
     if not close.gaps.any():
         return close.values
@@ -145,6 +146,7 @@ def events(market: Market, delist_after: int) -> Events:
 
 
 def _events(market: Market, delist_after: int) -> Events:
+    """`events`, formed anew."""
     t_count, n = market.shape
     none = np.zeros((t_count, n), bool)
     dividend = none if market.dividend is None else np.not_equal(market.dividend, 0)

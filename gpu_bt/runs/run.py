@@ -54,7 +54,7 @@ def run(
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
     first time, any other choice just what it names, and () neither.   progress: called with (bars done, bars).
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
-    what `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused as they are read.
+    what `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
@@ -142,6 +142,7 @@ def _first(call: Any, *given: Any) -> Any:
 def _run_strategy(
     panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None
 ) -> Result:
+    """`run` of a strategy, in an engine's callback session."""
     bars = schedule_of(panel, config)
     spec = callback_spec(panel, config, bars, fills="fills" in kept, positions="positions" in kept)
     began = time.perf_counter()

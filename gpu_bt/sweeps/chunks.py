@@ -262,6 +262,7 @@ def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] 
 
 
 def _too_large(inputs: Inputs, chunk: Chunk) -> str:
+    """What is said where a pass of one scenario has no room."""
     (t, n), mib = inputs.panel.shape, 2**20
     one = scenario_bytes((t, n), inputs.columns) / mib
     return (

@@ -71,6 +71,7 @@ class ChunkFiles:
                 self.there.setdefault(int(number), []).append(path)
 
     def _read(self) -> dict[str, Any] | None:
+        """What sweep.json says, None where there is none yet."""
         try:
             found: dict[str, Any] = json.loads(self.manifest.read_text("utf-8"))
             if isinstance(found["parts"], dict) and found["chunk_size"] > 0:

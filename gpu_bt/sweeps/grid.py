@@ -100,6 +100,7 @@ class _Checker:
 
 
 def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:
+    """Axis -> its K values, of all combinations; the last axis changes fastest."""
     axes: dict[str, list[Any]] = {} if len(names) < 2 or "weights" in grid else {"weights": list(names)}
     for axis, values in grid.items():
         if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
@@ -119,6 +120,7 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
 
 
 def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:
+    """Axis -> its K values, of scenarios that are listed one by one."""
     rows = grid.to_dicts() if hasattr(grid, "to_dicts") else grid
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not all(isinstance(row, Mapping) for row in rows):
         kind = type(grid).__name__

@@ -71,6 +71,7 @@ def plot(
 
 
 def _map(ax: Axes, sweep: SweepResult, metric: str, rows: str, columns: str, how: str, where: dict[str, Any]) -> None:
+    """The heat map, with its numbers where they fit."""
     table = sweep.pivot(rows, columns, metric, how=how, **where)
     values = table.drop(rows).to_numpy().astype(np.float64)
     image = ax.imshow(values, aspect="auto", cmap="cividis")
@@ -110,6 +111,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str) -> None:
 
 
 def _fan(ax: Axes, sweep: SweepResult, metric: str) -> None:
+    """How equity over initial cash spreads over the scenarios, and the one that is best."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     cash = sweep.table["initial_cash"].to_numpy() if "initial_cash" in sweep.axes else sweep.config.initial_cash

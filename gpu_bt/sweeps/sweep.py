@@ -275,6 +275,7 @@ def _source(strategy: type[Strategy]) -> str:
 
 
 def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -> Plan:
+    """The Plan of the chunks that are not there yet."""
     missing = [i for i in range(len(chunks)) if files is None or i not in files.there]
     inputs, shape, free = job.inputs, job.inputs.panel.shape, available_memory()
     return Plan(
