@@ -14,7 +14,7 @@ extern "C" {
 
 const char *bt_build() { return BT_BUILD; }
 
-// The level of native_build.LEVELS that this processor has.
+// The level of native_build.LEVELS that this processor has; `third` and `fourth`: x86-64-v3 and x86-64-v4.
 int bt_level() {
 #ifdef __x86_64__
     const bool third = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seeded universes and target weights for demonstrations, tests and benchmarks. No signal is built in.
 
-Letters: T bars, N assets, n the assets of one block. Panels are made a block of assets at a time, so that the working
-memory is that of one block whatever N is.
+Letters: T bars, N assets, n the assets of one block, which are drawn together. Panels are made block by block, so that
+the working memory is that of one block whatever N is.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def momentum_weights(panel: Panel, *, lookback: int = 60, top: float = 0.1, ever
 
 
 def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: int = 1) -> NDArray[np.float64]:
-    """A random long-only book: at bars 0, every, ... a `density` share of the names that have a close, sum 1.
+    """Random long-only weights: at bars 0, every, ... the book is a `density` share of the names with a close, sum 1.
 
     Names are the best by an autoregressive score, score' = 0.9*score + sqrt(0.19)*normal, so that a part of the book
     changes at each decision. Names outside it are 0, names past their `delisted_at` and rows that do not decide NaN.

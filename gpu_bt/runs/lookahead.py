@@ -53,16 +53,16 @@ def check_lookahead(
     check_fields(panel, config)
     chosen_engine, bars, rng = resolve(engine), schedule_of(panel, config), np.random.default_rng(seed)
 
-    def fresh(market: Panel) -> Strategy:
+    def fresh(seen: Panel) -> Strategy:
         if isinstance(strategy, Strategy):
             return copy.deepcopy(strategy, {id(panel): panel})
-        return strategy() if isinstance(strategy, type) else strategy(market)
+        return strategy() if isinstance(strategy, type) else strategy(seen)
 
-    def decisions(mine: Strategy, market: Panel, until: int | None = None) -> dict[int, np.ndarray]:
+    def decisions(mine: Strategy, seen: Panel, until: int | None = None) -> dict[int, np.ndarray]:
         """Bar -> (4, N) weights, lots, limits and stops decided there."""
         out: dict[int, np.ndarray] = {}
-        session = chosen_engine.open(callback_spec(market, config, bars))
-        drive(mine, market, config, session, bars, until=until, log=out.__setitem__)
+        session = chosen_engine.open(callback_spec(seen, config, bars))
+        drive(mine, seen, config, session, bars, until=until, log=out.__setitem__)
         return out
 
     first = fresh(panel)

@@ -74,7 +74,7 @@ class _Lagged:
     def __init__(self, books: Sequence[WeightsStream], pairs: list[tuple[int, int]], shape: tuple[int, int]) -> None:
         self.books, self.lag = books, min(max(lag for _, lag in pairs), shape[0])
         self.pairs = [(i, self.lag - min(lag, self.lag)) for i, lag in pairs]
-        self.late = {i: np.full((self.lag, shape[1]), np.nan) for i, _ in pairs}  # last L rows of each book
+        self.late = {i: np.full((self.lag, shape[1]), np.nan) for i, _ in pairs}  # last L rows of each panel of weights
 
     def of(self, window: Panel, a: int, counted: Counter[str]) -> tuple[np.ndarray, ...]:
         """The rows of a window whose first bar has number a."""
