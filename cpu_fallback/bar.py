@@ -8,7 +8,7 @@ import numpy as np
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill, set_conditions
 from cpu_fallback.lane import Lane, Marked
-from cpu_fallback.ledger import SNAP, Array, round_any, snap, split_sums, to_lots, total
+from cpu_fallback.ledger import SNAP, Array, count, round_any, snap, some, split_sums, to_lots, total
 from gpu_bt.engine.spec import Decision
 from gpu_bt.law.layout import COUNTS, MONEY
 
@@ -165,7 +165,7 @@ def mark_bar(lane: Lane) -> None:
     lane.marked = mark(lane, lane.cash, lane.t, lane.t + 1)
     equity, long, short = lane.marked
     lane.test(long, short, equity)
-    if np.count_nonzero(equity > 0) < lane.k:
+    if some(~(equity > 0)):
         lane.broke |= (equity <= 0) & ~lane.over
     lane.peak = np.maximum(lane.peak, equity)
     if "max_drawdown" not in lane.on:
@@ -215,10 +215,10 @@ def record_bar(lane: Lane) -> None:
     """[S9] The row of the bar and its logs; scenarios that ended leave the batch, without a row after an overflow."""
     enter_marks(lane.cash, lane.marked, lane.money)
     held = shares(lane)
-    working = total(lane.o != 0)
+    working = count(lane.o)
     lane.counts[COUNTS.index("working")] = working
     lane.waiting = bool(np.count_nonzero(working))
-    ended = np.count_nonzero(lane.dead)
+    ended = some(lane.dead)
     if ended:
         over = lane.over[:, 0]
         lane.money[:, over] = np.nan

@@ -7,7 +7,7 @@ import numpy as np
 
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, to_lots, total
+from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, some, to_lots, total
 from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
@@ -19,10 +19,10 @@ def decide(lane: Lane, decision: Decision | None) -> None:
     rows = None if decision is None or decision.weights is None else decision.weights[None]
     due = lane.due[lane.t][:, None] if rows is None else np.logical_or.reduce(~np.isnan(rows), axis=1, keepdims=True)
     stopped = lane.stop
-    if np.count_nonzero(lane.flags) or np.count_nonzero(stopped):
+    if np.count_nonzero(lane.flags) or some(stopped):
         stopped = stopped & ~lane.dead
         due = due & ~(lane.dead | lane.stop | lane.called)
-    if np.count_nonzero(due) or np.count_nonzero(stopped):
+    if some(due) or some(stopped):
         _target(lane, due, stopped, _weights(lane) if rows is None else rows)
     if decision is not None and decision.lots is not None:
         _direct(lane, decision, decision.lots[None])
@@ -53,7 +53,7 @@ def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
         value = snap(lane.worth(lane.h, lane.row(lane.marks)), lane.magic)
         held = np.where(lane.h != 0, value * (1 / lane.marked.equity), 0.0)
         weights = _limit(lane, weights, held, target)
-    if np.count_nonzero(stopped):  # [S5d] a target of 0 for every asset, without the limits
+    if some(stopped):  # [S5d] a target of 0 for every asset, without the limits
         target = target | stopped
         weights = np.where(stopped, 0.0, weights)
     _order(lane, weights, held, target)

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import MAGIC, SHAVE, Array, scale_to, snap, split_sums, total
+from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, scale_to, snap, some, split_sums, total
 from cpu_fallback.record import log_entries
 from gpu_bt.law.layout import COUNTS, MONEY
 
@@ -49,11 +49,11 @@ class _Costs:
     moved: Array
     a: Array
 
-    def sums(self, q: Array) -> tuple[Array, Array]:
-        """(3, k, 1) each: ref, drag and slippage of the buys, and of the sells."""
+    def sums(self, q: Array) -> tuple[Array, Array, Array]:
+        """(3, k, 1) each: ref, drag and slippage of all fills, of the buys, and of the sells."""
         both = total(self.money)
         net = np.einsum("mka,ka->mk", self.money, np.sign(q))[..., None]
-        return (both + net) * 0.5, (both - net) * 0.5
+        return both, (both + net) * 0.5, (both - net) * 0.5
 
 
 def fill(lane: Lane, conditional: bool | None = None) -> None:
@@ -216,21 +216,21 @@ def _book(lane: Lane, offer: _Offer, q: Array) -> None:
     if lane.margin:
         q = _limit_leverage(lane, offer, q)
     costs = _charge(lane, offer, q)
-    buys, sells = costs.sums(q)
+    both, buys, sells = costs.sums(q)
     need, proceeds = buys[0] + buys[1], sells[0] - sells[1]
     funds = lane.cash + proceeds
     tested = [] if lane.margin else [need, proceeds, funds]
-    bound = np.abs(lane.cash) + buys[0] + sells[0] + buys[1] + sells[1]  # of all that is tested
-    if not lane.margin and np.count_nonzero(need > funds):
+    bound = np.abs(lane.cash) + both[0] + both[1]  # of all that is tested
+    if not lane.margin and some(need > funds):
         q = _clip_to_cash(lane, offer, q, costs, need, funds)
         costs = _charge(lane, offer, q)
-        buys, sells = costs.sums(q)
-    _, drag, slippage = buys + sells
+        both, buys, sells = costs.sums(q)
+    _, drag, slippage = both
     cash = funds - buys[0] - buys[1]
-    fills = total(q != 0)
+    fills = count(q)
     flows = [buys[0], sells[0], drag - slippage, slippage]
-    if np.count_nonzero(bound < lane.limit) < lane.k:
-        lane.test(*tested, *flows, cash, where=fills > 0)
+    if some(~(bound < lane.limit)):
+        lane.test(*tested, *flows, cash, where=total(q != 0) > 0)
     lane.cash = cash
     lane.h = lane.h + q
     lane.money[_FLOWS] += flows

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cpu_fallback.ledger import LIMIT, MAGIC, Array, total
+from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
 from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
@@ -197,7 +197,7 @@ class Lane:
         the active columns."""
         if not np.count_nonzero(where):
             return
-        self.counts[COUNTS.index(status.lower())] += total(where)
+        self.counts[COUNTS.index(status.lower())] += count(where)
         if self.spec.fills:
             k, a = where.nonzero()
             assets = (self.names if names is None else names)[a]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "round_any", "scale_to", "snap", "split_sums", "to_lots",
-    "total",
+    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "count", "round_any", "scale_to", "snap", "some",
+    "split_sums", "to_lots", "total",
 ]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
@@ -43,6 +43,16 @@ def round_any(x: Array, tick: Array) -> Array:
 def total(x: Array) -> Array:
     """Sum over the last axis, which stays, of multiples of a tick; exact in any order."""
     return np.add.reduce(x, axis=-1, keepdims=True)
+
+
+def some(mask: Array) -> bool:
+    """mask.any() of (k, 1), much faster for one scenario."""
+    return bool(mask if mask.size == 1 else np.count_nonzero(mask))
+
+
+def count(x: Array) -> Array | int:
+    """How many of (k, A) are not 0: (k, 1), or one number for one scenario."""
+    return int(np.count_nonzero(x)) if len(x) == 1 else total(x != 0)
 
 
 def split_sums(x: Array) -> tuple[Array, Array]:
