@@ -71,4 +71,6 @@ def to_lots(x: Array, nearest: bool = False) -> Array:
     """Whole lots: rint(x) where x is within SNAP of it, else truncated, or rounded half away from zero."""
     cut = np.sign(x) * np.trunc(np.abs(x) + 0.5) if nearest else np.trunc(x)
     near = np.rint(x)
-    return np.where(np.abs(x - near) <= SNAP, near, cut) + 0.0
+    np.copyto(cut, near, where=np.abs(x - near) <= SNAP)
+    cut += 0.0
+    return cut
