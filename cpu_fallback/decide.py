@@ -117,7 +117,7 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     if "band" in lane.on:
         x = np.where((np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0), 0.0, x)
     delta = _to_lots(lane, x)
-    if delta is not x:  # an exit is whole already
+    if delta is not x:  # an exit, and what has no target, is whole already
         lane.cut("ROUNDED_OUT", (x != 0) & (delta == 0), x)
     if "min_trade_value" in lane.on:
         small = (np.abs(delta) * price < p["min_trade_value"]) & target & ~exits & (delta != 0)
