@@ -8,7 +8,7 @@ import numpy as np
 from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill, set_conditions
 from cpu_fallback.lane import Lane, Marked
-from cpu_fallback.ledger import SNAP, Array, round_any, snap, split_sums, to_lots, total
+from cpu_fallback.ledger import SNAP, Array, count, round_any, snap, some, split_sums, to_lots, total
 from gpu_bt.engine.spec import Decision
 from gpu_bt.law.layout import COUNTS, MONEY
 
@@ -33,7 +33,9 @@ def open_bar(lane: Lane, t: int) -> None:
     """The bar up to its decision."""
     lane.begin(t)
     if lane.financed:
-        finance(lane)
+        lane.cash, change, fees = finance(lane, t, t + 1)
+        lane.test(fees, lane.cash)
+        lane.add("financing", change)
     if lane.events.bar_start[t] != lane.events.bar_start[t + 1]:
         corporate(lane)
         settle(lane)
@@ -59,20 +61,21 @@ def close_bar(lane: Lane, decision: Decision | None) -> None:
 # ---- [S1] to [S3]: what happens to cash and holdings without a trade
 
 
-def finance(lane: Lane) -> None:
-    """[S1] Interest on cash and the borrow fee of shorts."""
-    p, days = lane.p, lane.days[lane.t]
-    rate = np.where(lane.cash >= 0, p["cash_rate"], p["debit_rate"])
-    change = round_any(lane.cash * (rate * (days / 360)), p["tick"])
+def finance(lane: Lane, t0: int, t1: int) -> tuple[Array, Array, Array]:
+    """[S1] (k, B) each, of bars t0..t1-1: cash after interest and the borrow fees of shorts, its change, the fees."""
+    p, days = lane.p, lane.days[t0:t1, None]
+    cash, change, fees = np.zeros((3, lane.k, t1 - t0))
     if lane.borrows:
-        rate = p["borrow_rate"] if lane.market.borrow_rate is None else lane.row(lane.market.borrow_rate)
-        value = lane.worth(np.minimum(lane.h, 0.0), lane.marks_before())
-        fee = total(snap(-value * (rate * (days / 365)), lane.magic))
-        lane.test(fee)
-        change = change - fee
-    lane.cash = lane.cash + change
-    lane.test(lane.cash)
-    lane.add("financing", change)
+        panel = lane.market.borrow_rate
+        rate = p["borrow_rate"][:, :, None] if panel is None else lane.pick(panel[t0:t1])
+        value = lane.worth(np.minimum(lane.h, 0.0)[:, None], lane.marks_before(t0, t1))
+        fees += np.add.reduce(snap(-value * (rate * (days / 365)), lane.magic[:, :, None]), axis=-1)
+    now = lane.cash
+    for b, share in enumerate(days / 360):
+        rate = np.where(now >= 0, p["cash_rate"], p["debit_rate"])
+        change[:, b, None] = round_any(now * (rate * share), p["tick"]) - fees[:, b, None]
+        cash[:, b, None] = now = now + change[:, b, None]
+    return cash, change, fees
 
 
 def corporate(lane: Lane) -> None:
@@ -134,15 +137,15 @@ def settle(lane: Lane) -> None:
 # ---- [S5]: marks, and what follows from them
 
 
-def mark(lane: Lane, t0: int, t1: int) -> Marked:
-    """[S5] The portfolio as it stands at the marks of bars t0..t1-1."""
+def mark(lane: Lane, cash: Array, t0: int, t1: int) -> Marked:
+    """[S5] The portfolio as it stands at the marks of bars t0..t1-1, with (k, 1 or B) cash."""
     marks = lane.pick(lane.marks[t0:t1])
     value = snap(lane.worth(lane.h[:, None], marks[None]), lane.magic[:, :, None])
     if not lane.margin:
-        long = value.sum(axis=-1)
-        return Marked(lane.cash + long, long, np.zeros(long.shape))
+        long = np.add.reduce(value, axis=-1)
+        return Marked(cash + long, long, np.zeros(long.shape))
     long, short = split_sums(value)
-    return Marked(lane.cash + long + short, long, short)
+    return Marked(cash + long + short, long, short)
 
 
 def falls(lane: Lane, equity: Array, peak: Array) -> Array:
@@ -159,10 +162,11 @@ def is_called(lane: Lane, marked: Marked) -> Array:
 
 def mark_bar(lane: Lane) -> None:
     """[S5] the mark, the end of a scenario, the peak, and [S5d] the drawdown stop."""
-    lane.marked = mark(lane, lane.t, lane.t + 1)
+    lane.marked = mark(lane, lane.cash, lane.t, lane.t + 1)
     equity, long, short = lane.marked
     lane.test(long, short, equity)
-    lane.broke |= (equity <= 0) & ~lane.over
+    if some(~(equity > 0)):
+        lane.broke |= (equity <= 0) & ~lane.over
     lane.peak = np.maximum(lane.peak, equity)
     if "max_drawdown" not in lane.on:
         return
@@ -180,7 +184,7 @@ def margin_call(lane: Lane) -> None:
     called = is_called(lane, lane.marked) & ~(lane.stop | lane.dead)
     if not called.any():
         return
-    lane.called = called
+    lane.called[:] = called
     lane.set_status("MARGIN_CALL", called)
     lane.cut("CANCELLED", called & (lane.o != 0), lane.o)
     f = (equity / lane.p["maintenance_margin"]) / (long - short)
@@ -194,10 +198,10 @@ def margin_call(lane: Lane) -> None:
 # ---- [S9]
 
 
-def enter_marks(lane: Lane, marked: Marked, money: Array) -> None:
+def enter_marks(cash: Array, marked: Marked, money: Array) -> None:
     """Into (len(MONEY), k, B) what every bar records."""
     money[MONEY.index("equity")] = marked.equity
-    money[MONEY.index("cash")] = lane.cash
+    money[MONEY.index("cash")] = cash
     money[MONEY.index("long_value")] = marked.long
     money[MONEY.index("short_value")] = marked.short
 
@@ -209,12 +213,12 @@ def shares(lane: Lane) -> Array | None:
 
 def record_bar(lane: Lane) -> None:
     """[S9] The row of the bar and its logs; scenarios that ended leave the batch, without a row after an overflow."""
-    enter_marks(lane, lane.marked, lane.money)
+    enter_marks(lane.cash, lane.marked, lane.money)
     held = shares(lane)
-    working = total(lane.o != 0)
+    working = count(lane.o)
     lane.counts[COUNTS.index("working")] = working
-    lane.waiting = bool(working.any())
-    ended = lane.dead.any()
+    lane.waiting = bool(np.count_nonzero(working))
+    ended = some(lane.dead)
     if ended:
         over = lane.over[:, 0]
         lane.money[:, over] = np.nan
@@ -243,15 +247,18 @@ def quiet_run(lane: Lane, t: int, t1: int) -> int:
         bars = int(np.searchsorted(first, first[t] + hits.argmax(), side="right")) - 1 - t
     if not bars:
         return 0
-    marked = mark(lane, t, t + bars)
+    cash, change, fees = finance(lane, t, t + bars) if lane.financed else (lane.cash, 0.0, 0.0)
+    marked = mark(lane, cash, t, t + bars)
     equity, long, short = marked
     peak = np.maximum(np.maximum.accumulate(equity, axis=1), lane.peak)
-    good = (np.abs(lane.cash) + long - short < lane.limit) & (equity > 0)  # else [S5] tests or ends it
+    good = (np.abs(cash) + long - short < lane.limit) & (fees < lane.limit) & (equity > 0)  # else tested, or the end
     good &= ~(falls(lane, equity, peak) | is_called(lane, marked)) | lane.stop
     done = bars if good.all() else int(good.all(axis=0).argmin())
     if done:
         money = np.zeros((len(MONEY), lane.k, bars))
-        enter_marks(lane, marked, money)
+        money[MONEY.index("financing")] = change
+        enter_marks(cash, marked, money)
         lane.record.write(lane.members, t, money[:, :, :done], 0, shares(lane))
+        lane.cash = cash[:, :done][:, -1:]
         lane.peak = peak[:, done - 1 : done]
     return done

@@ -7,7 +7,7 @@ import numpy as np
 
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, to_lots, total
+from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, some, to_lots, total
 from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
@@ -17,10 +17,12 @@ def decide(lane: Lane, decision: Decision | None) -> None:
     """Replace the orders of the scenarios whose decision is due, and of those that a drawdown has stopped; a margin
     call takes the place of the decision. `decision`: that of a strategy, in a callback run."""
     rows = None if decision is None or decision.weights is None else decision.weights[None]
-    stopped = lane.stop & ~lane.dead
-    due = lane.due[lane.t][:, None] if rows is None else ~np.isnan(rows).all(axis=1, keepdims=True)
-    due = due & ~(lane.dead | lane.stop | lane.called)
-    if due.any() or stopped.any():
+    due = lane.due[lane.t][:, None] if rows is None else np.logical_or.reduce(~np.isnan(rows), axis=1, keepdims=True)
+    stopped = lane.stop
+    if np.count_nonzero(lane.flags) or some(stopped):
+        stopped = stopped & ~lane.dead
+        due = due & ~(lane.dead | lane.stop | lane.called)
+    if some(due) or some(stopped):
         _target(lane, due, stopped, _weights(lane) if rows is None else rows)
     if decision is not None and decision.lots is not None:
         _direct(lane, decision, decision.lots[None])
@@ -28,9 +30,9 @@ def decide(lane: Lane, decision: Decision | None) -> None:
 
 def _weights(lane: Lane) -> Array:
     """[S6] (1 or k, N) weights rows read at this bar."""
-    rows = np.full((1, lane.n), np.nan)
     if lane.spec.callback:
-        return rows
+        return np.full((1, lane.n), np.nan)
+    rows = np.full((1, 1), np.nan)
     for (i, lag), same in lane.sources:
         row = lane.spec.weights[i][max(0, lane.t - lag)]
         rows = row[None] if len(lane.sources) == 1 else np.where(same, row, rows)
@@ -40,16 +42,18 @@ def _weights(lane: Lane) -> Array:
 def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
     """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop."""
     rows = _without_delisted(lane, due, rows)
-    lane.recolumn(np.logical_or.reduce(np.abs(rows) > 0, axis=0))
+    wanted = np.abs(rows) > 0
+    lane.recolumn(wanted[0] if len(wanted) == 1 else np.logical_or.reduce(wanted, axis=0))
     weights = lane.pick(rows)
     target = due & ~np.isnan(weights)
-    weights = np.where(target, weights, 0.0)
+    if np.count_nonzero(target) < target.size:
+        weights = np.where(target, weights, 0.0)
     held = np.zeros((1, 1))
     if lane.on & {"max_weight", "max_gross", "max_turnover", "band"}:
         value = snap(lane.worth(lane.h, lane.row(lane.marks)), lane.magic)
         held = np.where(lane.h != 0, value * (1 / lane.marked.equity), 0.0)
         weights = _limit(lane, weights, held, target)
-    if stopped.any():  # [S5d] a target of 0 for every asset, without the limits
+    if some(stopped):  # [S5d] a target of 0 for every asset, without the limits
         target = target | stopped
         weights = np.where(stopped, 0.0, weights)
     _order(lane, weights, held, target)
@@ -59,7 +63,7 @@ def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
 
 def _without_delisted(lane: Lane, due: Array, rows: Array) -> Array:
     """[S3] Rows as float64, NaN from an asset's delisting on, counted."""
-    off = lane.events.off_asset[: np.searchsorted(lane.events.off_bar, lane.t, side="right")]
+    off = lane.events.off_asset[: lane.events.off_bar.searchsorted(lane.t, side="right")]
     rows = rows.astype(np.float64, copy=len(off) > 0)
     if len(off):
         lane.cut("DELISTED", due & ~np.isnan(rows[:, off]), 0.0, off)
@@ -103,21 +107,23 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     p = lane.p
     price = lane.row(lane.close.values)
     exits = weights == 0
-    live = target & ~exits
-    x = ((lane.marked.equity * (1 - p["cash_buffer"])) * weights) * (1 / price) - lane.h
+    x = (lane.marked.equity * (1 - p["cash_buffer"])) * weights
+    x *= 1 / price
+    x -= lane.h
     if lane.close.gaps[lane.t]:
         missing = np.isnan(price)
         x = np.where(missing, np.where(exits, 0.0 - lane.h, 0.0), x)
-        lane.cut("NO_PRICE", missing & live, 0.0)
+        lane.cut("NO_PRICE", missing & target & ~exits, 0.0)
     if "band" in lane.on:
         x = np.where((np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0), 0.0, x)
     delta = _to_lots(lane, x)
-    lane.cut("ROUNDED_OUT", (x != 0) & (delta == 0) & live, x)
+    if delta is not x:  # an exit, and what has no target, is whole already
+        lane.cut("ROUNDED_OUT", (x != 0) & (delta == 0), x)
     if "min_trade_value" in lane.on:
-        small = (np.abs(delta) * price < p["min_trade_value"]) & live & (delta != 0)
+        small = (np.abs(delta) * price < p["min_trade_value"]) & target & ~exits & (delta != 0)
         lane.cut("BELOW_MIN", small, delta)
         delta = np.where(small, 0.0, delta)
-    lane.o = np.where(target, delta, lane.o)
+    lane.o = delta if np.count_nonzero(target) == target.size else np.where(target, delta, lane.o)
 
 
 def _direct(lane: Lane, decision: Decision, rows: Array) -> None:

@@ -45,7 +45,8 @@ class NumpySession:
         due = spec.due()
         size = max(1, _BATCH // spec.market.shape[1])
         groups: dict[tuple[float, ...], list[int]] = {}
-        for i, row in enumerate(spec.params[list(STRUCTURAL)].tolist()):
+        shared: list[str] = list(STRUCTURAL)
+        for i, row in enumerate(spec.params[shared].tolist()):
             groups.setdefault(row, []).append(i)
         batches = [np.array(group[a : a + size]) for group in groups.values() for a in range(0, len(group), size)]
         with np.errstate(all="ignore"):

@@ -11,12 +11,14 @@ import dataclasses
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import MAGIC, SHAVE, Array, scale_to, snap, split_sums, total
+from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, scale_to, snap, some, split_sums, total
 from cpu_fallback.record import log_entries
-from gpu_bt.law.layout import COUNTS
+from gpu_bt.law.layout import COUNTS, MONEY
 
 __all__ = ["fill", "set_conditions"]
 
+#: The money columns of the fills of a bar.
+_FLOWS = slice(MONEY.index("buys"), MONEY.index("slippage") + 1)
 #: The largest adverse move of a price.
 _WORST = 0.95
 #: Of amounts >= 0: 2**52 units round them right up to there, which drag may reach, as its two parts alone are tested.
@@ -47,11 +49,11 @@ class _Costs:
     moved: Array
     a: Array
 
-    def sums(self, q: Array) -> tuple[Array, Array]:
-        """(3, k, 1) each: ref, drag and slippage of the buys, and of the sells."""
+    def sums(self, q: Array) -> tuple[Array, Array, Array]:
+        """(3, k, 1) each: ref, drag and slippage of all fills, of the buys, and of the sells."""
         both = total(self.money)
-        net = total(self.money * np.sign(q))
-        return (both + net) * 0.5, (both - net) * 0.5
+        net = np.einsum("mka,ka->mk", self.money, np.sign(q))[..., None]
+        return both, (both + net) * 0.5, (both - net) * 0.5
 
 
 def fill(lane: Lane, conditional: bool | None = None) -> None:
@@ -78,8 +80,9 @@ def fill(lane: Lane, conditional: bool | None = None) -> None:
     if "participation" in lane.on and offer.volume is not None:
         q = _cut_to_volume(lane, offer.volume, q)
     _book(lane, offer, q)
+    filled = q is lane.o
     lane.o = lane.o - q  # what a limit of cash or leverage cuts off is cancelled, not left
-    if not lane.keeps:  # a scenario that ended at the first mark takes no further step
+    if not (lane.keeps or filled):  # a scenario that ended at the first mark takes no further step
         dropped = (lane.o != 0) & part & ~lane.broke
         lane.cut("CANCELLED", dropped, lane.o)
         lane.o = np.where(dropped, 0.0, lane.o)
@@ -195,8 +198,11 @@ def _charge(lane: Lane, offer: _Offer, q: Array) -> _Costs:
     variable = v * p["commission_rate"]
     if "commission_per_share" in on:
         variable = (size * lane.unit) * p["commission_per_share"] + variable
-    most = p["max_commission_rate"] * n
-    fee = variable = np.fmin(variable, most)  # NaN = off
+    most: Array | float = np.nan  # = off
+    if "max_commission_rate" in on:
+        most = p["max_commission_rate"] * n
+        variable = np.fmin(variable, most)
+    fee = variable
     if "min_commission" in on:
         fee = np.fmin(np.where(q != 0, np.maximum(variable, p["min_commission"]), 0.0), most)
     if "sell_tax" in on:
@@ -210,24 +216,24 @@ def _book(lane: Lane, offer: _Offer, q: Array) -> None:
     if lane.margin:
         q = _limit_leverage(lane, offer, q)
     costs = _charge(lane, offer, q)
-    buys, sells = costs.sums(q)
+    both, buys, sells = costs.sums(q)
     need, proceeds = buys[0] + buys[1], sells[0] - sells[1]
     funds = lane.cash + proceeds
     tested = [] if lane.margin else [need, proceeds, funds]
-    if not lane.margin and (need > funds).any():
+    bound = np.abs(lane.cash) + both[0] + both[1]  # of all that is tested
+    if not lane.margin and some(need > funds):
         q = _clip_to_cash(lane, offer, q, costs, need, funds)
         costs = _charge(lane, offer, q)
-        buys, sells = costs.sums(q)
-    _, drag, slippage = buys + sells
+        both, buys, sells = costs.sums(q)
+    _, drag, slippage = both
     cash = funds - buys[0] - buys[1]
-    fills = total(q != 0)
-    lane.test(*tested, buys[0], sells[0], drag - slippage, slippage, cash, where=fills > 0)
+    fills = count(q)
+    flows = [buys[0], sells[0], drag - slippage, slippage]
+    if some(~(bound < lane.limit)):
+        lane.test(*tested, *flows, cash, where=total(q != 0) > 0)
     lane.cash = cash
     lane.h = lane.h + q
-    lane.add("buys", buys[0])
-    lane.add("sells", sells[0])
-    lane.add("commission", drag - slippage)
-    lane.add("slippage", slippage)
+    lane.money[_FLOWS] += flows
     lane.counts[COUNTS.index("fills")] += fills
     if lane.spec.fills:
         _log(lane, offer, q, costs)

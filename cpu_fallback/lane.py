@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cpu_fallback.ledger import LIMIT, MAGIC, Array, total
+from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
 from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
@@ -102,8 +102,8 @@ class Lane:
         self.limit = LIMIT * self.p["tick"]
         self.borrows = self.margin and (self.market.borrow_rate is not None or "borrow_rate" in self.on)
         self.financed = self.borrows or bool(self.on & {"cash_rate", "debit_rate"})
-        #: (T,) bool: a decision may be due, or interest; other bars may be quiet.
-        self.busy: Array = np.logical_or.reduce(self.due, axis=1) | self.financed
+        #: (T,) bool: a decision may be due; other bars may be quiet.
+        self.busy: Array = np.logical_or.reduce(self.due, axis=1)
         #: Where targets come from: each pair of a weights panel and a lag, with the (k, 1) mask of its scenarios.
         pairs = params[["weights", "signal_lag"]]
         self.sources = [(pair.item(), (pairs == pair)[:, None]) for pair in np.unique(pairs)]
@@ -153,13 +153,14 @@ class Lane:
         """h*price, 0 where h is 0: a split of an absurd ratio may make a mark infinite, and 0 times that NaN."""
         return h * price if self.finite else np.where(h != 0, h * price, 0.0)
 
-    def marks_before(self) -> Array:
-        """(1, A) the marks after the last bar."""
-        return self.pick(self.marks[self.t - 1 : self.t] if self.t else self.opening)
+    def marks_before(self, t0: int, t1: int) -> Array:
+        """(B, A) the marks before those of bars t0..t1-1."""
+        before = self.marks[max(t0 - 1, 0) : t1 - 1]
+        return self.pick(before if t0 else np.concatenate([self.opening, before]))
 
     def carried(self) -> Array:
         """(1, A) the mark before [S5] of the open bar: the last one, divided by a split of this bar."""
-        m = self.marks_before()
+        m = self.marks_before(self.t, self.t + 1)
         if self.market.split is None:
             return m
         ratio = self.row(self.market.split)
@@ -174,7 +175,8 @@ class Lane:
         k = self.k
         self.money = np.zeros((len(MONEY), k, 1))
         self.counts = np.zeros((len(COUNTS), k, 1), np.int32)
-        self.over, self.broke, self.called = np.zeros((3, k, 1), bool)
+        self.flags = np.zeros((3, k, 1), bool)
+        self.over, self.broke, self.called = self.flags
         self.marked: Marked  # by [S5]
         self.fills: list[Array] = []
         self.cuts: list[Array] = []
@@ -195,7 +197,7 @@ class Lane:
         the active columns."""
         if not np.count_nonzero(where):
             return
-        self.counts[COUNTS.index(status.lower())] += total(where)
+        self.counts[COUNTS.index(status.lower())] += count(where)
         if self.spec.fills:
             k, a = where.nonzero()
             assets = (self.names if names is None else names)[a]
@@ -208,9 +210,9 @@ class Lane:
     def test(self, *values: Array, where: Array | bool = True, limit: Array | float | None = None) -> None:
         """LEDGER_OVERFLOW where a sum, cash or equity reaches LIMIT units; written so that NaN fails. Such scenarios go
         on computing until the bar is over, and their row is then voided."""
-        inside = np.abs(np.concatenate(values, axis=1)) < (self.limit if limit is None else limit)
-        if not inside.all():
-            self.over |= ~inside.all(axis=1, keepdims=True) & where
+        inside = np.abs(np.array(values)) < (self.limit if limit is None else limit)
+        if np.count_nonzero(inside) < inside.size:
+            self.over |= ~inside.all(axis=0) & where
 
     def set_status(self, name: str, where: Array) -> None:
         """Keep the first bar of a status."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "round_any", "scale_to", "snap", "split_sums", "to_lots",
-    "total",
+    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "count", "round_any", "scale_to", "snap", "some",
+    "split_sums", "to_lots", "total",
 ]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
@@ -45,6 +45,16 @@ def total(x: Array) -> Array:
     return np.add.reduce(x, axis=-1, keepdims=True)
 
 
+def some(mask: Array) -> bool:
+    """mask.any() of (k, 1), much faster for one scenario."""
+    return bool(mask if mask.size == 1 else np.count_nonzero(mask))
+
+
+def count(x: Array) -> Array | int:
+    """How many of (k, A) are not 0: (k, 1), or one number for one scenario."""
+    return int(np.count_nonzero(x)) if len(x) == 1 else total(x != 0)
+
+
 def split_sums(x: Array) -> tuple[Array, Array]:
     """(sum of the positive, sum of the negative) over the last axis of multiples of a tick."""
     net, size = np.add.reduce(x, axis=-1), np.add.reduce(np.abs(x), axis=-1)
@@ -61,4 +71,6 @@ def to_lots(x: Array, nearest: bool = False) -> Array:
     """Whole lots: rint(x) where x is within SNAP of it, else truncated, or rounded half away from zero."""
     cut = np.sign(x) * np.trunc(np.abs(x) + 0.5) if nearest else np.trunc(x)
     near = np.rint(x)
-    return np.where(np.abs(x - near) <= SNAP, near, cut) + 0.0
+    np.copyto(cut, near, where=np.abs(x - near) <= SNAP)
+    cut += 0.0
+    return cut

@@ -41,11 +41,13 @@ class Record:
     def write(self, members: Array, t: int, money: Array, counts: Array | int, shares: Array | None) -> None:
         """The rows of B bars from t on: money (len(MONEY), k, B), counts (len(COUNTS), k, B), shares (k, N)."""
         bars = slice(t, t + money.shape[2])
-        self.money[:, members, bars] = money[: len(self.money)]
+        dense = members[-1] - members[0] < len(members)  # a slice is faster
+        rows = slice(members[0], members[-1] + 1) if dense else members
+        self.money[:, rows, bars] = money[: len(self.money)]
         if self.counts is not None:
-            self.counts[:, members, bars] = counts
+            self.counts[:, rows, bars] = counts
         if self.positions is not None and shares is not None:
-            self.positions[members, bars] = shares[:, None]
+            self.positions[rows, bars] = shares[:, None]
 
     def result(self) -> RawResult:
         """What stands in the record, in arrays of its own."""
