@@ -45,6 +45,12 @@ def old(number: int) -> dict:
     return {"name": b"Old", "major": 5, "minor": 2, "multiProcessorCount": 4, "sharedMemPerBlockOptin": 49152}
 
 
+def without_compiler() -> FakeCupy:
+    fake = FakeCupy()
+    fake.cuda.nvrtc.getVersion = raises(RuntimeError("libnvrtc.so.13 was not found\nSearched in"))
+    return fake
+
+
 BROKEN = ImportError("libcublas.so.13: cannot open shared object file\nTry again")
 REASONS = [
     (raises(ModuleNotFoundError("No module named 'cupy'", name="cupy")),
@@ -56,6 +62,7 @@ REASONS = [
     (runtime(getDeviceCount=lambda: 0), "no CUDA device"),
     (runtime(getDeviceProperties=raises(RuntimeError("cudaErrorDevicesUnavailable: busy"))),
      "no CUDA device: cudaErrorDevicesUnavailable: busy"),
+    (without_compiler(), "CuPy finds no compiler (pip install 'gpu-bt[gpu]'): libnvrtc.so.13 was not found"),
     (runtime(getDeviceProperties=old), "Old has compute capability 5.2; 6.0 is the least"),
 ]  # fmt: skip
 

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 import pytest
-from build import panel_of, simulate_spec, spec_of
+from build import callback_spec, panel_of, simulate_callback, simulate_spec, spec_of
 from compare import assert_same_raw
 from cuda_cases import NUMPY, batch
 from draw import scenario
@@ -102,6 +102,23 @@ def test_a_launch_that_finds_no_room(cuts):
         with device(spec, fail_launch=n) as fake:
             assert_same_raw(run(spec, engine, cuts)[1], wanted)
             assert fake.launched > n
+
+
+def test_a_launch_of_a_callback_run_that_finds_no_room():
+    """Half a bar that did not run is run again, once; where there is still no room, the message has the numbers."""
+    panel, weights, config = scenario(16, 20)
+    spec = callback_spec(panel_of(panel, config), config, fills=True)
+    wanted = simulate_callback(NUMPY, spec, weights, None)
+    with device(spec) as fake:
+        simulate_callback(CudaEngine(32), spec, weights, None)
+        count = fake.launched
+    assert count > 10
+    for n in range(1, count + 1):
+        with device(spec, fail_launch=n) as fake:
+            assert_same_raw(simulate_callback(CudaEngine(32), spec, weights, None), wanted)
+            assert fake.launched == count + 1
+    with device(spec, bytes_total=1000), pytest.raises(MemoryError, match="a scenario of 20 assets and"):
+        simulate_callback(CudaEngine(32), spec, weights, None)
 
 
 def test_another_error_of_the_driver_is_no_want_of_memory():
