@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["CASES", "REPEATS", "Bench", "blocks", "first", "rows", "spec_of"]
 
 REPEATS = 3
-#: Scenarios of a block, and whether its holdings are in shared memory.
-_BLOCKS = ((1, True), (2, True), (1, False), (2, False), (4, False))
+#: Threads of a block, its scenarios, and whether their holdings are in shared memory; the most telling first.
+_BLOCKS = (
+    (512, 1, True), (256, 1, True), (128, 1, True), (256, 1, False), (128, 1, False), (64, 1, False), (512, 2, True),
+    (256, 2, True), (128, 4, False), (512, 4, False), (256, 2, False), (512, 1, False), (512, 2, False),
+)  # fmt: skip
 #: Distinct panels of own weights in host memory; on the device each scenario has a copy of its own.
 _DISTINCT = 8
 #: Of the free memory, what own weights may take, so that the engine needs no windows of bars.
@@ -57,12 +60,12 @@ def spec_of(
 class Bench:
     """One panel, timed again and again."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, warm: bool = True) -> None:
         self.context = context
         self.meter = Meter(context.emulate)
         self.bars, self.assets, self.many = (6, 20, 4) if context.emulate else (2520, 5000, 1000)
         self.panel = gpu_data.panel(context.scratch, self.case(1.0, 1))
-        if not context.emulate:
+        if warm and not context.emulate:
             _warm()
 
     def case(self, density: float, every: int) -> Case:
@@ -225,15 +228,16 @@ def blocks(context: Context) -> None:
     bench = Bench(context)
     known: dict[float, RawResult] = {}
     seen = set()
-    for threads in (64,) if context.emulate else (512, 256, 128):
-        for density, (together, shared) in itertools.product((1.0, 0.1), _BLOCKS):
-            if context.late():
-                context.emit("left_out", case=f"blocks {density:.0%} {threads} {together}", reason="time")
-                continue
-            spec = spec_of(bench.panel, (bench.weights(density),), bench.many)
-            row, raw = bench.row(CudaEngine(threads, together, shared), spec, known.get(density), repeats=1)
-            known.setdefault(density, raw)
-            key = (density, row["threads"], row["together"], row["shared"])
-            if key not in seen:
-                seen.add(key)
-                context.emit("blocks", name="shared panels", density=density, every=1, note="", **row)
+    for (threads, together, shared), density in itertools.product(_BLOCKS, (1.0, 0.1)):
+        if context.emulate and threads != 64:
+            continue
+        if context.late():
+            context.emit("left_out", case=f"blocks {density:.0%} {threads} {together} {shared}", reason="time")
+            continue
+        spec = spec_of(bench.panel, (bench.weights(density),), bench.many)
+        row, raw = bench.row(CudaEngine(threads, together, shared), spec, known.get(density), repeats=1)
+        known.setdefault(density, raw)
+        key = (density, row["threads"], row["together"], row["shared"])
+        if key not in seen:
+            seen.add(key)
+            context.emit("blocks", name="shared panels", density=density, every=1, note="", **row)

@@ -27,8 +27,6 @@ __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
 _LOG_BYTES = 1 << 29
 #: Asset-bars of one launch for each multiprocessor, so that Ctrl-C is seen between two.
 _CALL = 40_000_000
-#: Scenarios that share a block, and with it every row they read, where there are more of them than blocks at once.
-_TOGETHER = 4
 #: Of the free memory, what a plan may use.
 _SHARE = 0.9
 _V = TypeVar("_V")
@@ -243,10 +241,10 @@ class _Lanes(LaneSession):
 
     def __init__(self, spec: RunSpec, device: Device, engine: CudaEngine, window: tuple[int, int],
                  before: RawResult | None) -> None:  # fmt: skip
-        n, k = spec.market.shape[1], len(spec.params)
+        n = spec.market.shape[1]
         self.device, self.window = device, window
         self.panels: dict[int, tuple[np.ndarray, DeviceArray]] = {}  # of this session alone
-        together = engine.together or min(_TOGETHER, max(1, k // (2 * device.processors)))
+        together = engine.together or 1
         hot = 16 * (n // 8 + 1) * 8  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
         room = device.shared - 8 * SHARED_DOUBLES
         self.shared = engine.shared and hot <= room
@@ -256,7 +254,8 @@ class _Lanes(LaneSession):
         there, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
         for gone in set(there) - ours:
             del there[gone]
-        self.threads = engine.threads or min(512, max(64, 32 * math.ceil(n / 64)))
+        most = 512 if self.launch["lanes"][0] <= device.processors else 256  # two blocks at once on each multiprocessor
+        self.threads = engine.threads or min(most, max(64, 32 * math.ceil(n / 64)))
         self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
         self.kernel = kernel(cupy(), _needs_full(spec), self.shared)
         self.launch_at = DeviceArray(self.launch.shape, self.launch.dtype)

@@ -31,8 +31,8 @@ from gpu_bt.law.layout import (
 
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
-#: Scenarios that share a lane read these alike.
-_SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
+#: What scenarios have alike that read the same rows but for weights; those of a lane read the same weights too.
+_READ = ["signal_lag", "schedule", "lot", "execution", "delist_after"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
 _CUTS = 12
 _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
@@ -94,10 +94,7 @@ class LaneSession:
         #: What the lanes write, by the names of RECORD.
         self.arrays = self._record(len(groups), size, before)
         self.given = {name: self.zeros(n, np.float64) for name in _GIVEN} if spec.callback else {}
-        due = spec.due()
-        rows = np.zeros(len(groups), ROWS)
-        for i, members in enumerate(groups):
-            self._describe(rows[i], members, due)
+        rows = self._rows(groups)
         record = np.zeros(1, RECORD)
         record["T"], record["N"], record["K"] = t_count, n, len(spec.params)
         record["columns"] = len(MONEY) if spec.columns == "all" else 2
@@ -241,7 +238,7 @@ class LaneSession:
     def _lanes(self, most: int, least: int) -> list[np.ndarray]:
         """Scenario numbers, lane by lane."""
         groups: dict[tuple[float, ...], list[int]] = {}
-        for i, key in enumerate(self.spec.params[_SHARED].tolist()):
+        for i, key in enumerate(self.spec.params[["weights", *_READ]].tolist()):
             groups.setdefault(key, []).append(i)
         out: list[np.ndarray] = []
         for members in groups.values():
@@ -249,9 +246,26 @@ class LaneSession:
             out += np.array_split(np.array(members, np.int64), pieces)
         return out
 
-    def _describe(self, rows: np.ndarray, members: np.ndarray, due: np.ndarray) -> None:
-        """One entry of ROWS: what the lane of these scenarios reads."""
-        spec, market, first = self.spec, self.spec.market, self.spec.params[members[0]]
+    def _rows(self, groups: list[np.ndarray]) -> np.ndarray:
+        """What each lane reads; lanes that read alike share it, since a thousand small copies to a device take long."""
+        spec, due = self.spec, self.spec.due()
+        rows, start = np.zeros(len(groups), ROWS), self._keep(np.concatenate(groups))
+        firsts = spec.params[[members[0] for members in groups]]
+        known: dict[tuple[float, ...], np.ndarray] = {}
+        for i, (key, members) in enumerate(zip(firsts[_READ].tolist(), groups, strict=True)):
+            if key not in known:
+                self._describe(rows[i], firsts[i], due[:, members[0]])
+                known[key] = rows[i].copy()
+            rows[i] = known[key]
+            rows[i]["members"], rows[i]["K"] = start, len(members)
+            start += members.nbytes
+            if not spec.callback:
+                rows[i]["weights"] = self._panel(spec.weights[firsts[i]["weights"]], True)
+        return rows
+
+    def _describe(self, rows: np.ndarray, first: np.ndarray, due: np.ndarray) -> None:
+        """One entry of ROWS, but for its members and weights: what scenarios like `first` read."""
+        spec, market = self.spec, self.spec.market
         lot, field = float(first["lot"]), PRICE_OF[first["execution"]]
         unit = lots(market, lot)
         price = prices(market, field, lot)
@@ -261,8 +275,8 @@ class LaneSession:
         per_bar = np.zeros(market.shape[0] + 1, np.int64)
         per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
         arrays = {
-            "members": members, "days": days_between(market), "unit": unit.unit, "back": market.delisting_return,
-            "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due[:, members[0]],
+            "days": days_between(market), "unit": unit.unit, "back": market.delisting_return,
+            "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due,
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
             "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,
@@ -275,16 +289,19 @@ class LaneSession:
             "exec": price.values,
             "marks": marks(market, lot),
             "field": getattr(market, field),
-            "weights": None if spec.callback else spec.weights[first["weights"]],
         }
         for name, panel in panels.items():
             if panel is not None:
-                self.kept.append(self.panel(panel, name == "weights"))
-                rows[name] = (self.address(self.kept[-1]), PANEL_KINDS.index(panel.dtype.name))
+                rows[name] = self._panel(panel, False)
         rows["T"], rows["N"] = market.shape
-        rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])
+        rows["off_count"], rows["lag"] = len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
         rows["callback"] = spec.callback
+
+    def _panel(self, array: np.ndarray, weights: bool) -> tuple[int, int]:
+        """A panel that stays alive as long as the session: its address and kind."""
+        self.kept.append(self.panel(array, weights))
+        return self.address(self.kept[-1]), PANEL_KINDS.index(array.dtype.name)
 
     def _keep(self, array: np.ndarray | None) -> int:
         """The address of an array that stays alive as long as the session; 0 for none."""

@@ -213,12 +213,11 @@ def test_float32_panels_and_weights(fake):
 
 
 def test_the_engine_chooses_its_blocks(fake):
-    """Threads by the number of assets, scenarios to a block by the number of processors."""
-    for n, threads in ((1, 64), (128, 64), (129, 96), (700, 352), (2000, 512)):
-        spec = batch(2, 33, n) if n == 129 else one(2, n)
+    """A block for each scenario; threads by the number of assets, fewer where there are more blocks than processors."""
+    for n, count, threads in ((1, 1, 64), (129, 33, 96), (700, 1, 352), (700, 4, 352), (700, 5, 256), (2000, 1, 512)):
+        spec = batch(2, count, n) if count > 1 else one(2, n)
         assert_same_as_numpy(spec, CudaEngine())
-        blocks = 9 if n == 129 else 1  # 33 scenarios on 4 processors: four to a block
-        assert fake.launches[-1][1:3] == (blocks, threads)
+        assert fake.launches[-1][1:3] == (count, threads)
 
 
 def test_a_session_refuses_bars_out_of_turn(fake):
