@@ -228,9 +228,8 @@ def blocks(context: Context) -> None:
     bench = Bench(context)
     known: dict[float, RawResult] = {}
     seen = set()
-    for (threads, together, shared), density in itertools.product(_BLOCKS, (1.0, 0.1)):
-        if context.emulate and threads != 64:
-            continue
+    shapes = dict.fromkeys((64, *shape[1:]) for shape in _BLOCKS) if context.emulate else _BLOCKS
+    for (threads, together, shared), density in itertools.product(shapes, (1.0, 0.1)):
         if context.late():
             context.emit("left_out", case=f"blocks {density:.0%} {threads} {together} {shared}", reason="time")
             continue

@@ -8,14 +8,14 @@ import importlib
 from gpu_bt.engine.spec import Engine
 from gpu_bt.errors import ConfigError, EngineUnavailable
 
-__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_COMPILING", "reasons", "resolve"]
+__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "reasons", "resolve"]
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
 #: Asset-bars from which "auto" takes the GPU where its kernel lies compiled on this machine, and where it must be
-#: compiled first: what the native engine does in half a second, and in the 10 s that NVRTC may take. No device has been
-#: measured.
-WORTH_A_KERNEL, WORTH_COMPILING = 5e8, 1e10
+#: compiled first; and the scenarios that it takes, since each is one block. By what an H200 needed beside the native
+#: engine on 16 cores: one scenario twice as long, 1,000 a third of the time; a first run 0.2 s more, for uploads.
+WORTH_A_KERNEL, WORTH_COMPILING, WORTH_BLOCKS = 1.5e9, 2e10, 32
 _CHOICES = {"auto": ("cuda", "native", "numpy"), "cpu": ("native", "numpy")}
 
 
@@ -36,16 +36,17 @@ def reasons() -> dict[str, str | None]:
     return {name: found if isinstance(found, str) else None for name, found in loaded.items()}
 
 
-def resolve(name: str = "auto", asset_bars: float = 0) -> Engine:
+def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
     """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
 
-    asset_bars: T*N*K of the run. Below WORTH_A_KERNEL, and for strategies (0), whose arrays are NumPy's, "auto" leaves
-    the GPU out; below WORTH_COMPILING too where a kernel is still to be compiled: the CPU has ended before.
+    cells: T*N of the panel. Below WORTH_BLOCKS scenarios (so for single runs and strategies) and below WORTH_A_KERNEL
+    asset-bars "auto" leaves the GPU out, since the CPU has ended before; below WORTH_COMPILING if no kernel is compiled.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
+    asset_bars = cells * scenarios
     if name in _CHOICES:
         for candidate in _CHOICES[name]:
-            if candidate == "cuda" and asset_bars < WORTH_A_KERNEL:
+            if candidate == "cuda" and (scenarios < WORTH_BLOCKS or asset_bars < WORTH_A_KERNEL):
                 continue
             found = _load(candidate)
             if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import time
 import warnings
@@ -77,7 +76,7 @@ def run(
     values = check_weights(panel, weights, config.account)
     saved = None if resume is None else load(resume, panel, config)
     spec = _spec(panel, config, values, saved, kept)
-    chosen = resolve(engine, math.prod(panel.shape))
+    chosen = resolve(engine)
     began = time.perf_counter()
     raw = simulate(chosen, spec, progress)
     result = _result(

@@ -282,7 +282,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
         raw, _ = through(panel, books, params, inputs.schedules, resolve(inputs.engine), columns=inputs.columns)
     else:
         arrays = tuple(w for w in weights if isinstance(w, np.ndarray))
-        engine = resolve(inputs.engine, math.prod(panel.shape) * len(params))
+        engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
         raw = simulate(engine, RunSpec(panel.market, params, arrays, inputs.schedules, columns=inputs.columns))
     return raw.engine, _columns(inputs, chunk, raw)
 

@@ -21,7 +21,7 @@ from gpu_bt.cli.commands import app
 from gpu_bt.cuda.device import DeviceArray, probe
 from gpu_bt.cuda.engine import ENGINE, CudaEngine
 from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, kernel, source
-from gpu_bt.engine.registry import WORTH_A_KERNEL, WORTH_COMPILING, reasons, resolve
+from gpu_bt.engine.registry import WORTH_A_KERNEL, WORTH_BLOCKS, WORTH_COMPILING, reasons, resolve
 
 needs_compiler = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -88,7 +88,7 @@ def test_a_device_that_can_run():
         device = probe()
         assert (device.name, device.capability, device.processors, device.shared) == ("emulated", 90, 7, 1000)
         assert ENGINE.missing() is None and reasons()["cuda"] is None
-        assert resolve("cuda") is resolve("auto", WORTH_COMPILING) is ENGINE
+        assert resolve("cuda") is resolve("auto", WORTH_COMPILING, WORTH_BLOCKS) is ENGINE
     fake = FakeCupy(bytes_total=1000)
     fake.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 17)
     with installed(fake):
@@ -138,13 +138,13 @@ def test_what_lies_compiled_is_known(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kept"))
     fake = FakeCupy()
     with installed(fake):
-        assert not ENGINE.ready() and resolve("auto", WORTH_COMPILING - 1) is not ENGINE
+        assert not ENGINE.ready() and resolve("auto", WORTH_COMPILING / WORTH_BLOCKS - 1, WORTH_BLOCKS) is not ENGINE
         kernel(fake, False, True)
         assert [r.message for r in caplog.records] == [
             "gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine"
         ]
-        assert ENGINE.ready() and resolve("auto", WORTH_A_KERNEL) is ENGINE
-        assert resolve("auto", WORTH_A_KERNEL - 1) is not ENGINE
+        assert ENGINE.ready() and resolve("auto", WORTH_A_KERNEL, WORTH_BLOCKS) is ENGINE
+        assert resolve("auto", WORTH_A_KERNEL / WORTH_BLOCKS - 1, WORTH_BLOCKS) is not ENGINE
     for other in (FakeCupy(), FakeCupy()):
         caplog.clear()
         with installed(other):

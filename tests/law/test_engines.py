@@ -14,7 +14,7 @@ from kit import NAN, panel, run
 
 import gpu_bt as bt
 import gpu_bt.engine.registry
-from gpu_bt.engine.registry import ENGINES, WORTH_A_KERNEL, WORTH_COMPILING, reasons, resolve
+from gpu_bt.engine.registry import ENGINES, WORTH_A_KERNEL, WORTH_BLOCKS, WORTH_COMPILING, reasons, resolve
 
 CASE = "tests/law/test_engines.py::test_an_engine_signs_its_result"
 ROOT = Path(__file__).parents[2]
@@ -77,10 +77,13 @@ def test_choices_take_an_engine_that_can_run():
 def test_auto_leaves_the_gpu_out_of_what_the_cpu_ends_sooner(monkeypatch):
     loaded = {name: SimpleNamespace(name=name, ready=lambda: True) for name in ENGINES}
     monkeypatch.setattr(gpu_bt.engine.registry, "_load", loaded.__getitem__)
-    assert resolve("auto").name == resolve("auto", WORTH_A_KERNEL - 1).name == "native"
-    assert resolve("auto", WORTH_A_KERNEL).name == "cuda" and resolve("cpu", WORTH_A_KERNEL).name == "native"
+    work, many = WORTH_A_KERNEL / WORTH_BLOCKS, WORTH_BLOCKS
+    assert resolve("auto").name == resolve("auto", work - 1, many).name == "native"
+    assert resolve("auto", work, many).name == "cuda" and resolve("cpu", work, many).name == "native"
+    assert resolve("auto", 1e3 * work).name == resolve("auto", 1e3 * work, many - 1).name == "native"
     loaded["cuda"].ready = lambda: False
-    assert resolve("auto", WORTH_COMPILING - 1).name == "native" and resolve("auto", WORTH_COMPILING).name == "cuda"
+    work = WORTH_COMPILING / WORTH_BLOCKS
+    assert resolve("auto", work - 1, many).name == "native" and resolve("auto", work, many).name == "cuda"
     assert resolve("cuda").name == "cuda"
     loaded["native"] = "no compiler"
     assert resolve("auto").name == "numpy"
