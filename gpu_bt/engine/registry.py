@@ -40,7 +40,7 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
     """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
 
     cells: T*N of the panel. Below WORTH_BLOCKS scenarios (so for single runs and strategies) and below WORTH_A_KERNEL
-    asset-bars "auto" leaves the GPU out, since the CPU has ended before; below WORTH_COMPILING if no kernel is compiled.
+    asset-bars "auto" leaves the GPU out, since the CPU has ended before; below WORTH_COMPILING until it has a kernel.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
     asset_bars = cells * scenarios
