@@ -57,8 +57,6 @@ def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
         target = target | stopped
         weights = np.where(stopped, 0.0, weights)
     _order(lane, weights, held, target)
-    if lane.spec.callback:
-        set_conditions(lane, lane.names[target[0]])
 
 
 def _without_delisted(lane: Lane, due: Array, rows: Array) -> Array:
@@ -103,7 +101,7 @@ def _weight_sum(w: Array) -> Array:
 
 
 def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
-    """[S8] x = ((E*(1 - cash_buffer))*W)*u - h, in lots; every asset with a target has its order replaced."""
+    """[S8] x = ((E*(1 - cash_buffer))*W)*u - h, in lots; every asset with a target and a price has its order replaced."""
     p = lane.p
     price = lane.row(lane.close.values)
     exits = weights == 0
@@ -111,9 +109,10 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     x *= 1 / price
     x -= lane.h
     if lane.close.gaps[lane.t]:
-        missing = np.isnan(price)
-        x = np.where(missing, np.where(exits, 0.0 - lane.h, 0.0), x)
-        lane.cut("NO_PRICE", missing & target & ~exits, 0.0)
+        priced = price > 0
+        x = np.where(priced, x, 0.0 - lane.h)
+        lane.cut("NO_PRICE", target & ~(priced | exits), 0.0)
+        target = target & (priced | exits)
     if "band" in lane.on:
         x = np.where((np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0), 0.0, x)
     delta = _to_lots(lane, x)
@@ -124,18 +123,19 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
         lane.cut("BELOW_MIN", small, delta)
         delta = np.where(small, 0.0, delta)
     lane.o = delta if np.count_nonzero(target) == target.size else np.where(target, delta, lane.o)
+    if lane.spec.callback:
+        set_conditions(lane, lane.names[target[0]])
 
 
 def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
     """[S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders."""
     rows = _without_delisted(lane, np.ones((1, 1), bool), rows)
-    placed = ~np.isnan(rows[0])
-    lane.recolumn(placed & (rows[0] != 0))
+    placed = np.isfinite(rows[0])
+    lane.recolumn(np.abs(rows[0]) > 0)
     x = lane.pick(rows)
-    given = ~np.isnan(x)
-    unsized = np.isinf(x)
-    lane.cut("NO_PRICE", unsized, 0.0)
-    x = np.where(given & ~unsized, x, 0.0)
+    lane.cut("NO_PRICE", np.isinf(x), 0.0)
+    given = np.isfinite(x)
+    x = np.where(given, x, 0.0)
     lots = _to_lots(lane, x)
     lane.cut("ROUNDED_OUT", (x != 0) & (lots == 0), x)
     lane.o = np.where(given, lots, lane.o)

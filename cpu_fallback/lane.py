@@ -15,7 +15,7 @@ import numpy as np
 from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
-from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.engine.prepare import PRICE_OF, days_between, decision_prices, events, lots, marks, opening_marks, prices
 from gpu_bt.engine.spec import RunSpec
 from gpu_bt.law.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
 
@@ -62,14 +62,14 @@ class Lane:
     def _prepare(self, params: Array) -> None:
         """What the scenarios share: choices of the config, and what follows from the panel alone."""
         market, lot = self.market, float(params["lot"])
-        choice = {name: CHOICES[name][params[name]] for name in ("execution", "account", "unfilled", "rounding")}
+        choice = {name: CHOICES[name][params[name]] for name in ("execution", "account", "unfilled", "rounding", "sizing")}
         self.margin = choice["account"] == "margin"
         self.same_close = choice["execution"] == "same_close"
         self.keeps = choice["unfilled"] == "keep"
         self.nearest = choice["rounding"] == "nearest"
         field = PRICE_OF[params["execution"]]
         self.field: Array = getattr(market, field)
-        self.close = prices(market, "close", lot)
+        self.close = decision_prices(market, lot, choice["sizing"])
         self.exec = prices(market, field, lot)
         self.marks = marks(market, lot)
         self.opening = opening_marks(market, lot)[None]

@@ -47,6 +47,7 @@ def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePan
     cash = initial_cash(rng, mood)
     panel = draw_panel(rng, t, n, mood, execution, cash)
     span = int(panel.microseconds[-1] - panel.microseconds[0])
+    more = rng.spawn(1)[0]  # what is drawn by it leaves the other draws as they are
     config = Config(
         initial_cash=cash,
         execution=execution,
@@ -54,6 +55,7 @@ def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePan
         **account(rng, mood),
         **costs(rng, panel, cash, mood),
         **decisions(rng, mood, cash, span),
+        **rarities(more),
     )
     return panel, draw_weights(rng, t, n, mood, config), config
 
@@ -290,6 +292,10 @@ def decisions(rng: np.random.Generator, mood: str, cash: float, span: int) -> di
         "max_turnover": maybe(rng, on, pick(rng, (0.0, 0.02, 0.1, 0.4), four)),
         "max_drawdown": maybe(rng, 0.25, pick(rng, (0.02, 0.1, 0.3))),
     }
+
+
+def rarities(rng: np.random.Generator) -> dict[str, Any]:
+    return {"sizing": pick(rng, CHOICES["sizing"])}
 
 
 def money_tick(rng: np.random.Generator, mood: str, cash: float) -> float | None:

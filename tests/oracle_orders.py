@@ -288,16 +288,20 @@ class Trading(Limits):
         """[S8] Every asset with a target gets its order replaced."""
         c = self.config
         for i, weight in targets.items():
+            p = self.price("close", t, i) * self.unit[i]
+            if math.isnan(p) and c.sizing == "last" and self.m[i] > 0.0:
+                p = self.m[i]
+                self.out.paths["sized by the last mark"] += weight != 0.0
+            if weight != 0.0 and math.isnan(p):
+                self.count["no_price"] += 1
+                self.out.paths["target without a price, in the band"] += i in banded
+                self.out.paths["order kept without a price"] += self.o[i] != 0.0
+                continue
             self.unconditional(i)
             if weight == 0.0:
                 self.o[i] = -self.h[i] + 0.0
                 continue
             self.o[i] = 0.0
-            p = self.price("close", t, i) * self.unit[i]
-            if math.isnan(p):
-                self.count["no_price"] += 1
-                self.out.paths["target without a price, in the band"] += i in banded
-                continue
             if i in banded:
                 continue
             x = ((self.equity * (1.0 - c.cash_buffer)) * weight) * (1.0 / p) - self.h[i]
@@ -310,12 +314,11 @@ class Trading(Limits):
 
     def direct(self, i: int, x: float, limit: float, stop: float) -> None:
         """[S8] A direct order of x lots replaces the working order."""
-        delta = 0.0
         if math.isinf(x):
             self.count["no_price"] += 1
-        else:
-            delta = x if self.lot[i] == 0.0 else self.rounded(x)
-            self.count["rounded_out"] += x != 0.0 and delta == 0.0
+            return
+        delta = x if self.lot[i] == 0.0 else self.rounded(x)
+        self.count["rounded_out"] += x != 0.0 and delta == 0.0
         self.o[i] = delta + 0.0
         self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
         self.out.paths["direct order"] += self.o[i] != 0.0

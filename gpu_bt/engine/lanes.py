@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the compiled engines share: a RunSpec cut into lanes, the structs that describe them, the record they write.
 
-A lane is a group of scenarios that read the same rows: equal weights, lag, schedule, lot, execution and `delist_after`.
+A lane is a group of scenarios that read the same rows: equal weights, lag, schedule and panel-side rules (_SHARED).
 The native and the CUDA engine derive their sessions from LaneSession; what a lane does at a bar is gpu_bt/law/run.h.
 Letters: T bars, N assets, K scenarios.
 """
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.config import CHOICES
+from gpu_bt.engine.prepare import PRICE_OF, days_between, decision_prices, events, lots, marks, opening_marks, prices
 from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
 from gpu_bt.law.layout import (
     BUFFERS,
@@ -32,7 +33,7 @@ from gpu_bt.law.layout import (
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
 #: Scenarios that share a lane read these alike.
-_SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
+_SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after", "sizing"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
 _CUTS = 12
 _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
@@ -271,7 +272,7 @@ class LaneSession:
         for name, array in arrays.items():
             rows[name] = self._keep(array)
         panels = {name: getattr(market, name) for name in _PANELS} | {
-            "close": prices(market, "close", lot).values,
+            "close": decision_prices(market, lot, CHOICES["sizing"][first["sizing"]]).values,
             "exec": price.values,
             "marks": marks(market, lot),
             "field": getattr(market, field),

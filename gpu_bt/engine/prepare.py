@@ -17,7 +17,7 @@ from gpu_bt.config import CHOICES
 from gpu_bt.engine.spec import Before, Market
 
 __all__ = [
-    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "left_behind", "lots", "marks", "opening_marks",
+    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "left_behind", "lots", "marks", "opening_marks",
     "price_of", "prices", "silence",
 ]  # fmt: skip
 
@@ -102,6 +102,12 @@ def prices(market: Market, field: str, lot: float) -> Prices:
         return Prices(values if unit.all_one else values * unit.unit, np.isnan(np.minimum.reduce(raw, axis=1)))
 
     return _kept(market, ("prices", field, lot), make)
+
+
+def decision_prices(market: Market, lot: float, sizing: str) -> Prices:
+    """[S8] P, NaN or 0 = none: the close, with sizing="last" the mark where there is none."""
+    close = prices(market, "close", lot)
+    return close if sizing == "close" else Prices(marks(market, lot), close.gaps)
 
 
 def marks(market: Market, lot: float) -> np.ndarray:

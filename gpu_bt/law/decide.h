@@ -88,7 +88,7 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
         const double x = bt_wanted(scale, W[j], u[j], h[j]);
         const double d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
         const bool gone = live & (x != 0.0) & (d == 0.0), below = live & (d != 0.0) & (fabs(d) * price[j] < least);
-        const double order = !has ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
+        const double order = !has | none ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
         o[j] = order;
         missing += none ? 1.0 : 0.0;
         rounded += gone ? 1.0 : 0.0;
@@ -139,17 +139,17 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
     const int nearest = s.p->rounding == ROUNDING_NEAREST;
     bt_take_given(lane, s, t, call.lots, given);
     BT_EACH(j, lane.A) {
-        if (given[j] == given[j]) {
-            const bool unsized = fabs(given[j]) > BT_HUGE;
-            const double x = unsized ? 0.0 : given[j], d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+        const bool unsized = fabs(given[j]) > BT_HUGE;
+        missing += unsized ? 1.0 : 0.0;
+        if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
+        if (given[j] == given[j] && !unsized) {
+            const double x = given[j], d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
             const bool gone = (x != 0.0) & (d == 0.0);
             o[j] = d;
             limit[j] = call.limit ? call.limit[j] : nan("");
             stop[j] = call.stop ? call.stop[j] : nan("");
             triggered[j] = 0.0;
-            missing += unsized ? 1.0 : 0.0;
             rounded += gone ? 1.0 : 0.0;
-            if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
             if (lane.out->logging && gone) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), x);
         }
         waiting += o[j] != 0.0 ? 1.0 : 0.0;
@@ -162,12 +162,12 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
     s.conditions = conditions > 0.0;
 }
 
-/* Orders that [S8] placed for targets, all where `target` is null, have no limit or stop. */
-BT_STEP void bt_drop_conditions(Lane &lane, Scenario &s, const double *target) {
+/* Orders that [S8] placed for targets at the prices P, all where `target` is null, have no limit or stop. */
+BT_STEP void bt_drop_conditions(Lane &lane, Scenario &s, const double *target, const double *P) {
     if (!s.conditions) return;
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(j, lane.A)
-        if (!target || target[j] == target[j]) limit[j] = stop[j] = nan("");
+        if (!target || target[j] == 0.0 || (target[j] == target[j] && P[j] > 0.0)) limit[j] = stop[j] = nan("");
     s.conditions = target != nullptr;
 }
 
@@ -182,7 +182,7 @@ BT_STEP void bt_sell_all(Lane &lane, Scenario &s, double f) {
     }
     bt_sum(lane.turn, waiting);
     s.waiting = (int)waiting;
-    bt_drop_conditions(lane, s, nullptr);
+    bt_drop_conditions(lane, s, nullptr, nullptr);
 }
 
 /* Whether a limit of [S7] is on. */
@@ -205,7 +205,6 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
         bt_take_given(lane, s, t, call.weights, row);
         bt_use_row(lane, t, row);
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
-        bt_drop_conditions(lane, s, row);
     }
     if (call.lots) bt_direct(lane, s, t);
     return true;
@@ -234,6 +233,7 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
             s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
         else
             s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
+        bt_drop_conditions(lane, s, W, u);
         return true;
     }
     double *target = BT_OWN(lane, TARGET);
@@ -244,5 +244,6 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
         bt_orders_each<true>(lane, s, t, scale);
     else
         bt_orders_each<false>(lane, s, t, scale);
+    bt_drop_conditions(lane, s, target, BT_ROW(lane, CLOSE, lane.in->close, t));
     return true;
 }

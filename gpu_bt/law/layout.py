@@ -54,7 +54,7 @@ NEVER = -1
 EARLIER = -2
 
 #: Fields that change which arrays a bar touches; an engine may run scenarios that share them in one batch.
-STRUCTURAL = ("lot", "execution", "rounding", "account", "unfilled", "delist_after")
+STRUCTURAL = ("lot", "execution", "rounding", "account", "unfilled", "delist_after", "sizing")
 
 
 def packed(fields: Mapping[str, Field]) -> np.dtype[np.void]:

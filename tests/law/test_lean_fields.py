@@ -33,7 +33,7 @@ def test_params_are_what_they_were():
         " min_commission max_commission_rate slippage impact participation cash_rate debit_rate borrow_rate cash_buffer"
         " band min_trade_value max_weight max_gross max_turnover max_drawdown"
     ).split()
-    codes = "execution rounding account unfilled delist_after signal_lag schedule weights".split()
+    codes = "execution rounding account unfilled sizing delist_after signal_lag schedule weights".split()
     wanted = [(name, np.float64) for name in numbers] + [(name, np.int32) for name in codes]
     assert np.dtype(wanted, align=True) == PARAMS == packed(FIELDS)
     assert set(STRUCTURAL) <= set(PARAMS.names)
