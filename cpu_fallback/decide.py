@@ -7,7 +7,7 @@ import numpy as np
 
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, some, to_lots, total
+from cpu_fallback.ledger import LIMIT, MAGIC, SNAP, WEIGHT_TICK, Array, scale_to, snap, some, to_lots, total
 from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
@@ -149,4 +149,6 @@ def _to_lots(lane: Lane, x: Array) -> Array:
     if lane.lots.none_whole:
         return x
     lots = to_lots(x, lane.nearest)
+    if lane.odd:  # an order that leaves nothing of an odd lot sells all
+        lots = np.where(np.abs(x + lane.h) * np.maximum(lane.unit, 1.0) <= SNAP, 0.0 - lane.h, lots)
     return lots if lane.lots.all_whole else np.where(lane.whole, lots, x)

@@ -13,6 +13,7 @@ import numpy as np
 from cpu_fallback.lane import Lane
 from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, scale_to, snap, some, split_sums, total
 from cpu_fallback.record import log_entries
+from gpu_bt.engine.prepare import in_shares
 from gpu_bt.law.layout import COUNTS, MONEY
 
 __all__ = ["fill", "set_conditions"]
@@ -251,7 +252,7 @@ def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
     _, drag, slippage = costs.money[:, k, a]
     entries = log_entries(lane.members[k], lane.t, assets)
     entries["status"] = lane.touched[k, assets]
-    entries["shares"] = q[k, a] * lane.unit[0, a]
+    entries["shares"] = in_shares(q[k, a], lane.unit[0, a])
     entries["price"] = price + np.sign(q[k, a]) * moved
     entries["reference_price"] = price
     entries["slippage"] = slippage

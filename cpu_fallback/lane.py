@@ -15,7 +15,18 @@ import numpy as np
 from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
-from gpu_bt.engine.prepare import PRICE_OF, days_between, decision_prices, events, lots, marks, opening_marks, prices
+from gpu_bt.engine.prepare import (
+    PRICE_OF,
+    days_between,
+    decision_prices,
+    events,
+    in_shares,
+    lots,
+    marks,
+    odd_lots,
+    opening_marks,
+    prices,
+)
 from gpu_bt.engine.spec import RunSpec
 from gpu_bt.law.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
 
@@ -77,6 +88,7 @@ class Lane:
         splits = least != 1.0 or market.before is not None
         self.finite = not splits or bool(np.isfinite(max(self.marks.max(), self.opening.max()) / least))
         self.lots = lots(market, lot)
+        self.odd = odd_lots(self.spec, self.lots)
         self.events = events(market, int(params["delist_after"]))
         self.days = days_between(market)
         self.tie = np.zeros(self.n, np.uint8) if market.tie is None else market.tie
@@ -201,7 +213,7 @@ class Lane:
         if self.spec.fills:
             k, a = where.nonzero()
             assets = (self.names if names is None else names)[a]
-            shares = np.broadcast_to(lots, where.shape)[k, a] * self.lots.unit[assets] + 0.0
+            shares = in_shares(np.broadcast_to(lots, where.shape)[k, a], self.lots.unit[assets])
             entries = log_entries(self.members[k], self.t, assets)
             entries["status"] = self.touched[k, assets] = ORDER_STATUS.index(status)
             entries["shares"] = shares

@@ -228,21 +228,28 @@ class _Run(Trading):
     def split(self, i: int, s: float) -> float:
         """[S2] One asset's split; the cash paid out for a fraction of the holding."""
         self.m[i], self.limit[i], self.stop[i] = self.m[i] / s, self.limit[i] / s, self.stop[i] / s
-        h, o, had_order = self.h[i] * s, self.o[i] * s, self.o[i] != 0.0
+        o, had_order = self.o[i] * s, self.o[i] != 0.0
         if self.lot[i] == 0.0:
-            self.h[i], self.o[i] = h + 0.0, o + 0.0
+            self.h[i], self.o[i] = self.h[i] * s + 0.0, o + 0.0
             self.count["rounded_out"] += had_order and o == 0.0  # an intent never vanishes without a status
             return 0.0
-        self.h[i], h_near = self.whole(h)
-        self.o[i], _ = self.whole(o)
-        self.out.paths["split of a holding"] += h != 0.0
+        c = max(self.lot[i], 1.0)
+        ends = abs(self.o[i] + self.h[i]) * c <= 1e-6
+        n, near = self.whole(self.h[i] * c)
+        x = (n if near else self.h[i] * c) * s
+        kept, x_near = self.whole(x)
+        self.h[i] = kept / c + 0.0
+        self.o[i] = -self.h[i] + 0.0 if ends else self.whole(o)[0]
+        self.out.paths["split of a holding"] += x != 0.0
+        self.out.paths["odd lot"] += self.h[i] != rint(self.h[i])
+        self.out.paths["exit over a split of an odd lot"] += ends and had_order and self.o[i] != rint(self.o[i])
         rounded_out = had_order and self.o[i] == 0.0
         self.count["rounded_out"] += rounded_out
         self.out.paths["split rounds an order to none"] += rounded_out
-        if h == 0.0 or h_near:
+        if x == 0.0 or x_near:
             return 0.0
-        self.out.paths["fraction, long" if h > 0.0 else "fraction, short"] += 1
-        return self.money((h - self.h[i]) * self.m[i])
+        self.out.paths["fraction, long" if x > 0.0 else "fraction, short"] += 1
+        return self.money((x - kept) * (self.m[i] / c))
 
     @staticmethod
     def whole(x: float) -> tuple[float, bool]:
@@ -370,7 +377,7 @@ class _Run(Trading):
             self.out.money[name].append(self.row[name] + 0.0)
         for name in COUNTS:
             self.out.counts[name].append(int(self.count[name]))
-        self.out.positions.append([self.h[i] * self.unit[i] + 0.0 for i in range(self.n)])
+        self.out.positions.append([self.shares(i, self.h[i]) for i in range(self.n)])
         self.out.fills += self.bar_fills
 
     def record_nothing(self) -> None:

@@ -68,6 +68,11 @@ class Trading(Limits):
     def stopped(self) -> bool:
         return self.first_bar["DRAWDOWN_STOP"] >= 0
 
+    def shares(self, i: int, lots: float) -> float:
+        """Of lots: `rint` within 1e-6 where the lot is above 1."""
+        x = lots * self.unit[i]
+        return rint(x) + 0.0 if self.unit[i] > 1.0 and abs(x - rint(x)) <= 1e-6 else x + 0.0
+
     # --- [S4] fills ---
 
     def fill(self, t: int, among: Iterable[int] | None = None) -> None:
@@ -274,7 +279,7 @@ class Trading(Limits):
             p = self.share_price(t, i)
             executed = p + sgn(q[i]) * (p * cost.adverse)
             self.bar_fills.append(
-                (t, i, q[i] * self.unit[i], executed, p, cost.drag - cost.slip + 0.0, cost.slip, status[i])
+                (t, i, self.shares(i, q[i]), executed, p, cost.drag - cost.slip + 0.0, cost.slip, status[i])
             )
             self.out.paths["fill " + status[i]] += 1
         self.cash += 0.0
@@ -305,7 +310,7 @@ class Trading(Limits):
             if i in banded:
                 continue
             x = ((self.equity * (1.0 - c.cash_buffer)) * weight) * (1.0 / p) - self.h[i]
-            delta = x if self.lot[i] == 0.0 else self.rounded(x)
+            delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
             self.count["rounded_out"] += x != 0.0 and delta == 0.0
             if abs(delta) * p < c.min_trade_value:
                 self.count["below_min"] += delta != 0.0
@@ -317,13 +322,16 @@ class Trading(Limits):
         if math.isinf(x):
             self.count["no_price"] += 1
             return
-        delta = x if self.lot[i] == 0.0 else self.rounded(x)
+        delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
         self.count["rounded_out"] += x != 0.0 and delta == 0.0
         self.o[i] = delta + 0.0
         self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
         self.out.paths["direct order"] += self.o[i] != 0.0
 
-    def rounded(self, x: float) -> float:
+    def rounded(self, i: int, x: float) -> float:
+        if abs(x + self.h[i]) * max(self.lot[i], 1.0) <= 1e-6:
+            self.out.paths["exit of an odd lot by an order"] += self.h[i] != rint(self.h[i])
+            return -self.h[i] + 0.0
         near = rint(x)
         if abs(x - near) <= 1e-6:
             return near

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.config import CHOICES
-from gpu_bt.engine.prepare import PRICE_OF, days_between, decision_prices, events, lots, marks, opening_marks, prices
+from gpu_bt.engine.prepare import PRICE_OF, days_between, decision_prices, events, lots, marks, odd_lots, opening_marks, prices
 from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
 from gpu_bt.law.layout import (
     BUFFERS,
@@ -285,7 +285,7 @@ class LaneSession:
         rows["T"], rows["N"] = market.shape
         rows["K"], rows["off_count"], rows["lag"] = len(members), len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
-        rows["callback"] = spec.callback
+        rows["odd"], rows["callback"] = odd_lots(spec, unit), spec.callback
 
     def _keep(self, array: np.ndarray | None) -> int:
         """The address of an array that stays alive as long as the session; 0 for none."""

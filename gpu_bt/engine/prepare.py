@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from gpu_bt.config import CHOICES
-from gpu_bt.engine.spec import Before, Market
+from gpu_bt.engine.spec import Before, Market, RunSpec
 
 __all__ = [
-    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "left_behind", "lots", "marks", "opening_marks",
-    "price_of", "prices", "silence",
+    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares", "left_behind", "lots",
+    "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
@@ -81,6 +81,20 @@ def lots(market: Market, lot: float) -> Lots:
     whole = size > 0
     unit = np.where(whole, size, 1.0)
     return Lots(unit, whole, bool(whole.all()), not whole.any(), bool((unit == 1).all()))
+
+
+def odd_lots(spec: RunSpec, lots: Lots) -> bool:
+    """Whether a holding may be no whole number of lots: a split leaves odd ones [S2], and a start may bring them."""
+    split = spec.market.split is not None and bool((lots.unit > 1).any())
+    return not lots.none_whole and (split or (spec.start is not None and bool((spec.start.holdings % 1 != 0).any())))
+
+
+def in_shares(lots: np.ndarray, unit: np.ndarray | float) -> np.ndarray:
+    """[S9] Shares of (..., N) lots; whole ones where a lot is of several, since odd lots are."""
+    x = lots * unit
+    near = np.rint(x)
+    shares: np.ndarray = np.where((unit > 1) & (np.abs(x - near) <= 1e-6), near, x) + 0.0
+    return shares
 
 
 def _kept(market: Market, key: tuple[Hashable, ...], make: Callable[[], _V]) -> _V:

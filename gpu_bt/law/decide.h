@@ -78,7 +78,7 @@ template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s
 template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t t, double scale) {
     const double *W = BT_OWN(lane, TARGET), *w = BT_OWN(lane, HELD), *price = BT_ROW(lane, CLOSE, lane.in->close, t);
     const double *u = bt_inverse(lane, t), *whole = BT_OWN(lane, WHOLE), *h = s.h;
-    const double band = s.p->band, least = s.p->min_trade_value;
+    const double *unit = BT_OWN(lane, UNIT), band = s.p->band, least = s.p->min_trade_value;
     const int nearest = s.p->rounding == ROUNDING_NEAREST;
     double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0;
     BT_SIMD(if (simd : !LOG) reduction(+ : missing, rounded, small, waiting))
@@ -86,7 +86,7 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
         const bool has = W[j] == W[j], moves = has & (W[j] != 0.0), priced = price[j] > 0.0;
         const bool banded = (band > 0.0) & (fabs(W[j] - w[j]) <= band), none = moves & !priced, live = moves & priced & !banded;
         const double x = bt_wanted(scale, W[j], u[j], h[j]);
-        const double d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+        const double d = whole[j] != 0.0 ? bt_order_of(x, h[j], unit[j], nearest) : x + 0.0;
         const bool gone = live & (x != 0.0) & (d == 0.0), below = live & (d != 0.0) & (fabs(d) * price[j] < least);
         const double order = !has | none ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
         o[j] = order;
@@ -135,7 +135,7 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
     double *given = BT_OWN(lane, TARGET), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     double *triggered = BT_OWN(lane, TRIGGERED), *o = s.o, missing = 0, rounded = 0, waiting = 0, conditions = 0;
-    const double *whole = BT_OWN(lane, WHOLE);
+    const double *whole = BT_OWN(lane, WHOLE), *unit = BT_OWN(lane, UNIT);
     const int nearest = s.p->rounding == ROUNDING_NEAREST;
     bt_take_given(lane, s, t, call.lots, given);
     BT_EACH(j, lane.A) {
@@ -143,7 +143,7 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
         missing += unsized ? 1.0 : 0.0;
         if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
         if (given[j] == given[j] && !unsized) {
-            const double x = given[j], d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+            const double x = given[j], d = whole[j] != 0.0 ? bt_order_of(x, s.h[j], unit[j], nearest) : x + 0.0;
             const bool gone = (x != 0.0) & (d == 0.0);
             o[j] = d;
             limit[j] = call.limit ? call.limit[j] : nan("");
@@ -193,7 +193,7 @@ template <bool FULL> BT_FN bool bt_is_limited(const Scenario &s) {
 /* Whether bt_orders can do [S7] [S8] of the row at hand. */
 template <bool FULL> BT_FN bool bt_is_simple(const Lane &lane, const Scenario &s) {
     const bool plain = !FULL || (s.p->min_trade_value == 0.0 && !lane.out->logging);
-    return plain && lane.clear && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
+    return plain && lane.clear && !lane.in->odd && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
 }
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
 

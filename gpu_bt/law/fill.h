@@ -257,7 +257,7 @@ BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double
         const double a = bt_move<false>(c, *s.p, j, q[j]);
         const bt_cost x = bt_charge_at<false>(c, *s.p, j, q[j]);
         const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number]);
-        const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], q[j] * c.unit[j], p + sign * (p * a), p,
+        const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], bt_shares(q[j], c.unit[j]), p + sign * (p * a), p,
                               x.drag - x.slip, x.slip};
         lane.out->fills[at] = fill;
     }

@@ -115,7 +115,7 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 
 #: What the compiled engines read of one lane: scenarios that read the same rows of the same panels.
 ROWS, _ROWS_C = _members(
-    ("int64_t", "T N K off_count lag all_whole none_whole callback"),
+    ("int64_t", "T N K off_count lag all_whole none_whole odd callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),

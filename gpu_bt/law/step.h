@@ -61,6 +61,17 @@ BT_FN double bt_order(double x, int nearest) {
     return (fabs(x - r) <= BT_SNAP ? r : t) + 0.0;
 }
 
+/* [S8] The same of a holding h that may be an odd lot: an order that leaves nothing of it sells all. */
+BT_FN double bt_order_of(double x, double h, double unit, int nearest) {
+    return fabs(x + h) * bt_max(unit, 1.0) <= BT_SNAP ? -h + 0.0 : bt_order(x, nearest);
+}
+
+/* [S9] Shares of lots; odd lots are whole shares. */
+BT_FN double bt_shares(double lots, double unit) {
+    double x = lots * unit, r = rint(x);
+    return (unit > 1.0 && fabs(x - r) <= BT_SNAP ? r : x) + 0.0;
+}
+
 /* [S1] Interest and the borrow fee of a short h < 0. */
 BT_FN double bt_interest(const bt_params *p, double cash, double days) {
     double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;

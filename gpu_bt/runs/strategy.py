@@ -16,7 +16,7 @@ import numpy as np
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.panel import Panel
-from gpu_bt.engine.prepare import decision_prices, lots, marks
+from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError
 from gpu_bt.runs.batch import Batch, column_of
@@ -128,12 +128,12 @@ class Portfolio:
     @property
     def shares(self) -> np.ndarray:
         """(N,) shares held, signed."""
-        return _read_only(self._book.lots * self._desk.lots.unit)
+        return _read_only(in_shares(self._book.lots, self._desk.lots.unit))
 
     @property
     def orders(self) -> np.ndarray:
         """(N,) shares of the working orders, signed: what earlier bars left unfilled."""
-        return _read_only(self._book.orders * self._desk.lots.unit)
+        return _read_only(in_shares(self._book.orders, self._desk.lots.unit))
 
     @property
     def values(self) -> np.ndarray:
