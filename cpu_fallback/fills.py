@@ -199,6 +199,8 @@ def _charge(lane: Lane, offer: _Offer, q: Array) -> _Costs:
     variable = v * p["commission_rate"]
     if "commission_per_share" in on:
         variable = (size * lane.unit) * p["commission_per_share"] + variable
+    if "fixed_commission" in on:
+        variable = np.where(q != 0, p["fixed_commission"], 0.0) + variable
     most: Array | float = np.nan  # = off
     if "max_commission_rate" in on:
         most = p["max_commission_rate"] * n
@@ -265,11 +267,11 @@ def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Arra
     p = lane.p
     buy = (q > 0) & (need > funds) & (need < lane.limit)
     size = np.where(buy, q, 0.0)
-    base = need
-    if "min_commission" in lane.on:
-        extra = snap(costs.moved + np.maximum(costs.variable - p["min_commission"], 0.0), lane.magic)
+    base, least = need, np.maximum(p["fixed_commission"], p["min_commission"])
+    if some(least > 0):
+        extra = snap(costs.moved + np.maximum(costs.variable - least, 0.0), lane.magic)
         base = total(np.where(buy, costs.money[0] + extra, 0.0))
-    room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (p["min_commission"] + 4 * p["tick"])
+    room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (least + 4 * p["tick"])
     scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
     cut = _buy_back(lane, offer, cut, scaled, buy & (cut < size) & lane.whole, funds)

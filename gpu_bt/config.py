@@ -82,6 +82,7 @@ class Config:
     commission_rate: Annotated[_Fraction, "of the executed value", _LEAN] = 0.0
     sell_tax: Annotated[_Fraction, "of the executed value, sells only", _LEAN] = 0.0
     commission_per_share: Annotated[_Money, "per share", _LEAN] = 0.0
+    fixed_commission: Annotated[_Money, "per fill, beside the rate and what a share costs", _LEAN] = 0.0
     min_commission: Annotated[_Money, "per fill", _LEAN] = 0.0
     max_commission_rate: Annotated[_Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
     slippage: Annotated[_Fraction, "of the price, adverse", _LEAN] = 0.0

@@ -55,7 +55,7 @@ def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePan
         **account(rng, mood),
         **costs(rng, panel, cash, mood),
         **decisions(rng, mood, cash, span),
-        **rarities(more),
+        **rarities(more, cash),
     )
     return panel, draw_weights(rng, t, n, mood, config), config
 
@@ -294,8 +294,12 @@ def decisions(rng: np.random.Generator, mood: str, cash: float, span: int) -> di
     }
 
 
-def rarities(rng: np.random.Generator) -> dict[str, Any]:
-    return {"sizing": pick(rng, CHOICES["sizing"])}
+def rarities(rng: np.random.Generator, cash: float) -> dict[str, Any]:
+    fixed = min(round(cash * float(10 ** rng.uniform(-6, -2)), 2), 1e3)
+    return {
+        "sizing": pick(rng, CHOICES["sizing"]),
+        "fixed_commission": maybe(rng, 0.25, pick(rng, (fixed, 0.0625, cash / 3), (0.7, 0.2, 0.1)), 0.0),
+    }
 
 
 def money_tick(rng: np.random.Generator, mood: str, cash: float) -> float | None:

@@ -169,14 +169,15 @@ class Trading(Limits):
         a = min(a, 0.95)
         v = n + sign * (n * a)
         most = math.inf if c.max_commission_rate is None else c.max_commission_rate * n
-        variable = min((size * self.unit[i]) * c.commission_per_share + v * c.commission_rate, most)
+        variable = c.fixed_commission + ((size * self.unit[i]) * c.commission_per_share + v * c.commission_rate)
+        variable = min(variable, most)
         fee = min(max(variable, c.min_commission), most)
         self.out.paths["min_commission binds"] += variable < c.min_commission and fee > variable
         self.out.paths["max_commission_rate binds"] += fee == most
         if q < 0.0:
             fee = fee + v * c.sell_tax
         ref = self.money(n)
-        scaled = ref + self.money(n * a + max(variable - c.min_commission, 0.0))
+        scaled = ref + self.money(n * a + max(variable - max(c.fixed_commission, c.min_commission), 0.0))
         return Cost(ref, self.money(n * a + fee), self.money(n * a), a, scaled)
 
     def clip_to_cash(self, t: int, q: dict[int, float]) -> None:
@@ -198,7 +199,9 @@ class Trading(Limits):
             b += costs[i].scaled
         factor = 0.0
         if b != 0.0:
-            spendable = available - len(buys) * (self.config.min_commission + 4.0 * self.tick)
+            least = max(self.config.fixed_commission, self.config.min_commission)
+            self.out.paths["cash clip with a fixed commission"] += self.config.fixed_commission > 0.0
+            spendable = available - len(buys) * (least + 4.0 * self.tick)
             factor = max(0.0, spendable / b) * _SHADE
         self.out.paths["cash clip"] += 1
         self.out.paths["lambda = 0"] += factor == 0.0
