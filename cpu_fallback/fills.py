@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, scale_to, snap, some, split_sums, total
+from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, reduction, scale_to, snap, some, split_sums, total
 from cpu_fallback.record import log_entries
 from gpu_bt.engine.prepare import in_shares
 from gpu_bt.law.layout import COUNTS, MONEY
@@ -302,7 +302,7 @@ def _limit_leverage(lane: Lane, offer: _Offer, q: Array) -> Array:
     marked = lane.same_close and offer.own is None  # limit and stop orders fill before the bar's first mark
     mark = lane.row(lane.marks) if marked else lane.carried()
     price = np.where(offer.price > 0, offer.price, mark)
-    reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
+    reduce = reduction(q, h)
     grow = q - reduce
     long, short = (x[:, None] for x in split_sums(snap(lane.worth(h, price), lane.magic)))
     equity = lane.cash + long + short

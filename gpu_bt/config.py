@@ -98,6 +98,7 @@ class Config:
     rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "of these from a decision to the next", _OUTSIDE] = 1
     rebalance_offset: Annotated[_Bars, "of these before the first decision", _OUTSIDE] = 0
     sizing: Annotated[Literal["close", "last"], "the price of a target: this close, or the last mark", _LEAN] = "close"
+    outside: Annotated[Literal["close", "hold"], "the panel's universe: sold, or not enlarged", _LEAN] = "close"
     signal_lag: Annotated[_Bars, "between a weights row and its use", _LEAN] = 0
     band: Annotated[_Fraction, "of equity: no trade where |target - weight| <= band"] = 0.0
     min_trade_value: Annotated[_Money, "below which no order is made"] = 0.0

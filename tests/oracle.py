@@ -54,6 +54,7 @@ class OraclePanel:
     borrow_rate: Any = None
     can_buy: Any = None
     can_sell: Any = None
+    universe: Any = None
     delisted_at: Any = None
     delisting_return: Any = None
     lot: Any = None
@@ -333,17 +334,17 @@ class _Run(Trading):
         source = t - self.config.signal_lag
         if self.stopped():
             row = [0.0] * self.n
-        elif self.decides[t] and source >= 0:
-            row = [float(x) for x in self.weights[source]]
+        elif self.decides[t]:
+            row = [float(x) for x in self.weights[source]] if source >= 0 else [NAN] * self.n
         else:
             return
+        self.leave_universe(t, row)
         self.place(t)
         targets: dict[int, float] = {}
         for i in range(self.n):
             if math.isnan(row[i]):
                 continue
-            gone = self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t
-            if gone:
+            if self.delisted(t, i):
                 self.count["delisted"] += not self.stopped()
                 self.out.paths["target of a delisted asset"] += not self.stopped()
             else:
@@ -352,6 +353,28 @@ class _Run(Trading):
             banded = set() if self.stopped() else self.limits(targets)
             self.orders(t, targets, banded)
 
+    def delisted(self, t: int, i: int) -> bool:
+        return self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t
+
+    def leave_universe(self, t: int, row: list[float]) -> None:
+        """[S6] outside="close": targets of 0, in place."""
+        if self.config.outside != "close" or self.stopped():
+            return
+        for i in range(self.n):
+            if not self.outside(t, i) or self.delisted(t, i):
+                continue
+            direct = self.asks_directly(t, i)
+            busy = self.h[i] != 0.0 or self.o[i] != 0.0
+            if row[i] != 0.0 and (direct or busy or not math.isnan(row[i])):
+                self.count["outside"] += 1
+                kind = "direct order" if direct else "holding" if math.isnan(row[i]) else "target"
+                self.out.paths["outside, " + kind] += 1
+            row[i] = 0.0
+
+    def asks_directly(self, t: int, i: int) -> bool:
+        d = self.direct_orders
+        return d is not None and not (math.isnan(float(d.lots[t][i])) and math.isnan(float(d.exits[t][i])))
+
     def place(self, t: int) -> None:
         """[S8] The direct orders of a strategy."""
         if self.direct_orders is None or self.stopped():
@@ -359,13 +382,15 @@ class _Run(Trading):
         d = self.direct_orders
         for i in range(self.n):
             lots, part = float(d.lots[t][i]), float(d.exits[t][i])
-            if math.isnan(lots) and math.isnan(part):
+            if not self.asks_directly(t, i):
                 continue
-            if self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t:
+            if self.delisted(t, i):
                 self.count["delisted"] += 1
                 continue
+            if self.config.outside == "close" and self.outside(t, i):
+                continue
             x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
-            self.direct(i, x, float(d.limit[t][i]), float(d.stop[t][i]))
+            self.direct(t, i, x, float(d.limit[t][i]), float(d.stop[t][i]))
 
     # --- [S9] ---
 

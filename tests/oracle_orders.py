@@ -318,16 +318,29 @@ class Trading(Limits):
             if abs(delta) * p < c.min_trade_value:
                 self.count["below_min"] += delta != 0.0
                 delta = 0.0
-            self.o[i] = delta + 0.0
+            self.o[i] = self.reduced(t, i, delta + 0.0)
 
-    def direct(self, i: int, x: float, limit: float, stop: float) -> None:
+    def outside(self, t: int, i: int) -> bool:
+        return self.panel.universe is not None and not bool(self.panel.universe[t][i])
+
+    def reduced(self, t: int, i: int, delta: float) -> float:
+        """[S8] outside="hold": what is left of an order."""
+        if self.config.outside != "hold" or not self.outside(t, i):
+            return delta
+        h = self.h[i]
+        r = sgn(delta) * min(abs(delta), abs(h)) + 0.0 if sgn(delta) * sgn(h) < 0.0 else 0.0
+        self.count["outside"] += r != delta
+        self.out.paths["outside, " + ("enlarged" if r == 0.0 else "crossing")] += r != delta
+        return r
+
+    def direct(self, t: int, i: int, x: float, limit: float, stop: float) -> None:
         """[S8] A direct order of x lots replaces the working order."""
         if math.isinf(x):
             self.count["no_price"] += 1
             return
         delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
         self.count["rounded_out"] += x != 0.0 and delta == 0.0
-        self.o[i] = delta + 0.0
+        self.o[i] = self.reduced(t, i, delta + 0.0)
         self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
         self.out.paths["direct order"] += self.o[i] != 0.0
 

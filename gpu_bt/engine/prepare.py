@@ -17,8 +17,8 @@ from gpu_bt.config import CHOICES
 from gpu_bt.engine.spec import Before, Market, RunSpec
 
 __all__ = [
-    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares", "left_behind", "lots",
-    "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
+    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares", "left_behind",
+    "lots", "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.

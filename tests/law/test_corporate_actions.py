@@ -123,20 +123,23 @@ def test_other_orders_of_an_odd_lot_are_whole_lots(engine):
     assert shares(less) == [20.0, 10.0, 6.0, 6.0]
 
 
+def buy_20(strategy, batch):
+    strategy.order("A0", 20)
+
+
 @pytest.mark.parametrize("sell", [lambda s, b: s.order("A0", -10), lambda s, b: s.order_target_shares("A0", 0)])
 def test_a_direct_order_that_ends_at_zero_sells_an_odd_lot(engine, sell):
-    buy = lambda s, b: s.order("A0", 20)
-    result = ask(engine, panel(**ODD), buy, None, sell, lot=4)
+    result = ask(engine, panel(**ODD), buy_20, None, sell, lot=4)
     assert shares(result) == [20.0, 10.0, 0.0, 0.0] and column(result, "cash")[-1] == 1024.0
-    part = ask(engine, panel(**ODD), buy, None, lambda s, b: s.order("A0", -7), lot=4)
+    part = ask(engine, panel(**ODD), buy_20, None, lambda s, b: s.order("A0", -7), lot=4)
     assert shares(part) == [20.0, 10.0, 6.0, 6.0]
 
 
 def test_a_strategy_sees_whole_shares(engine):
     seen = []
-    look = lambda s, b: seen.append(s.portfolio.shares.tolist())
     market = panel([16, 16 / 0.29], split=[1, 0.29])
-    ask(engine, market, lambda s, b: s.order("A0", 100), look, initial_cash=1600.0, lot=100)
+    steps = (lambda s, b: s.order("A0", 100), lambda s, b: seen.append(s.portfolio.shares.tolist()))
+    ask(engine, market, *steps, initial_cash=1600.0, lot=100)
     assert seen == [[29.0]]
 
 
