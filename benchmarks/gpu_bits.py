@@ -33,7 +33,7 @@ _TOGETHER = (1, 2, 3, 4)
 #: Assets of a drawn panel; None: as drawn, 1 to 40.
 _WIDTHS = (None, None, None, 97, 300, 1500)
 #: What the lean kernel leaves out.
-_LEAN_PANELS = ("half_spread", "dividend", "split", "can_buy", "can_sell")
+_LEAN_PANELS = ("half_spread", "dividend", "split", "can_buy", "can_sell", "universe")
 _LEAN: dict[str, Any] = {
     "account": "cash", "band": 0.0, "min_trade_value": 0.0, "impact": 0.0, "participation": None, "max_weight": None,
     "max_gross": None, "max_turnover": None,

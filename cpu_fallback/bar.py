@@ -9,6 +9,7 @@ from cpu_fallback.decide import decide
 from cpu_fallback.fills import fill, set_conditions
 from cpu_fallback.lane import Lane, Marked
 from cpu_fallback.ledger import SNAP, Array, count, round_any, snap, some, split_sums, to_lots, total
+from gpu_bt.engine.prepare import in_shares
 from gpu_bt.engine.spec import Decision
 from gpu_bt.law.layout import COUNTS, MONEY
 
@@ -100,20 +101,25 @@ def receive(lane: Lane, column: str, amounts: Array) -> None:
 
 
 def split(lane: Lane, ratio: Array) -> None:
-    """[S2] Holdings and orders times the ratio, fractions of a lot paid out at the new mark."""
+    """[S2] Holdings and orders times the ratio, fractions of a share paid out at the new mark."""
     hit = ratio != 1
     if not hit.any():
         return
     in_lots = hit & lane.whole
-    h = np.where(hit, lane.h * ratio, lane.h)
-    o = np.where(hit, lane.o * ratio, lane.o)
+    c = np.maximum(lane.unit, 1.0)
+    n = lane.h * c
+    near = np.rint(n)
+    h = np.where(in_lots & (np.abs(n - near) <= SNAP), near, n) * ratio
+    o = lane.o * ratio
     kept = np.where(in_lots, to_lots(h), h)
     left = h - kept
-    fractions = np.where(np.abs(left) > SNAP, left * lane.carried(), 0.0)
+    fractions = np.where(np.abs(left) > SNAP, left * (lane.carried() / c), 0.0)
     paid = total(round_any(fractions, lane.p["tick"]))
-    orders = np.where(in_lots, to_lots(o), o)
+    ends = in_lots & (np.abs(lane.o + lane.h) * c <= SNAP)
+    held = np.where(hit, kept / c, lane.h)
+    orders = np.where(ends, 0.0 - held, np.where(in_lots, to_lots(o), o))
     lane.cut("ROUNDED_OUT", (lane.o != 0) & (orders == 0), o)
-    lane.h = kept
+    lane.h = held
     lane.o = orders
     lane.cash = lane.cash + paid
     lane.add("settlements", paid)
@@ -208,7 +214,7 @@ def enter_marks(cash: Array, marked: Marked, money: Array) -> None:
 
 def shares(lane: Lane) -> Array | None:
     """(k, N) the holdings in shares, where they are recorded."""
-    return lane.spread(lane.h * lane.unit) + 0.0 if lane.spec.positions else None
+    return lane.spread(in_shares(lane.h, lane.unit)) if lane.spec.positions else None
 
 
 def record_bar(lane: Lane) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import LIMIT, MAGIC, WEIGHT_TICK, Array, scale_to, snap, some, to_lots, total
+from cpu_fallback.ledger import LIMIT, MAGIC, SNAP, WEIGHT_TICK, Array, reduction, scale_to, snap, some, to_lots, total
 from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
@@ -16,14 +16,17 @@ __all__ = ["decide"]
 def decide(lane: Lane, decision: Decision | None) -> None:
     """Replace the orders of the scenarios whose decision is due, and of those that a drawdown has stopped; a margin
     call takes the place of the decision. `decision`: that of a strategy, in a callback run."""
-    rows = None if decision is None or decision.weights is None else decision.weights[None]
-    due = lane.due[lane.t][:, None] if rows is None else np.logical_or.reduce(~np.isnan(rows), axis=1, keepdims=True)
+    rows, due = None, lane.due[lane.t][:, None]
+    if decision is not None:
+        rows = np.full((1, lane.n), np.nan) if decision.weights is None else decision.weights[None]
+        due = ~np.isnan(rows).all(axis=1, keepdims=True) | lane.closes
     stopped = lane.stop
     if np.count_nonzero(lane.flags) or some(stopped):
         stopped = stopped & ~lane.dead
         due = due & ~(lane.dead | lane.stop | lane.called)
     if some(due) or some(stopped):
-        _target(lane, due, stopped, _weights(lane) if rows is None else rows)
+        lots = None if decision is None else decision.lots
+        _target(lane, due, stopped, _weights(lane) if rows is None else rows, lots)
     if decision is not None and decision.lots is not None:
         _direct(lane, decision, decision.lots[None])
 
@@ -34,14 +37,17 @@ def _weights(lane: Lane) -> Array:
         return np.full((1, lane.n), np.nan)
     rows = np.full((1, 1), np.nan)
     for (i, lag), same in lane.sources:
-        row = lane.spec.weights[i][max(0, lane.t - lag)]
+        row = lane.spec.weights[i][lane.t - lag] if lane.t >= lag else np.full(lane.n, np.nan)
         rows = row[None] if len(lane.sources) == 1 else np.where(same, row, rows)
     return rows
 
 
-def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
-    """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop."""
+def _target(lane: Lane, due: Array, stopped: Array, rows: Array, lots: Array | None) -> None:
+    """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop. lots: the
+    direct orders beside them."""
     rows = _without_delisted(lane, due, rows)
+    if lane.closes:
+        rows = _within_universe(lane, due, rows, lots)
     wanted = np.abs(rows) > 0
     lane.recolumn(wanted[0] if len(wanted) == 1 else np.logical_or.reduce(wanted, axis=0))
     weights = lane.pick(rows)
@@ -57,8 +63,6 @@ def _target(lane: Lane, due: Array, stopped: Array, rows: Array) -> None:
         target = target | stopped
         weights = np.where(stopped, 0.0, weights)
     _order(lane, weights, held, target)
-    if lane.spec.callback:
-        set_conditions(lane, lane.names[target[0]])
 
 
 def _without_delisted(lane: Lane, due: Array, rows: Array) -> Array:
@@ -69,6 +73,26 @@ def _without_delisted(lane: Lane, due: Array, rows: Array) -> Array:
         lane.cut("DELISTED", due & ~np.isnan(rows[:, off]), 0.0, off)
         rows[:, off] = np.nan
     return rows
+
+
+def _within_universe(lane: Lane, due: Array, rows: Array, lots: Array | None) -> Array:
+    """[S6] outside="close": rows with targets of 0 beside the universe, counted where they replace something."""
+    assert lane.market.universe is not None
+    out = ~lane.market.universe[lane.t]
+    delisted = (lane.market.delisted_at >= 0) & (lane.market.delisted_at <= lane.t)
+    busy = ~np.isnan(rows) | (lane.spread(lane.h) != 0) | (lane.spread(lane.o) != 0)
+    busy = busy if lots is None else busy | ~np.isnan(lots)
+    lane.cut("OUTSIDE", due & out & ~delisted & busy & (rows != 0), 0.0, np.arange(lane.n))
+    return np.where(out, 0.0, rows)
+
+
+def _enlarging(lane: Lane, delta: Array, placed: Array) -> Array:
+    """[S8] outside="hold": of the orders `placed` for assets beside the universe, what reduces the holding."""
+    if lane.market.universe is None or lane.closes:
+        return delta
+    kept = np.where(placed & (lane.row(lane.market.universe) == 0), reduction(delta, lane.h) + 0.0, delta)
+    lane.cut("OUTSIDE", kept != delta, delta - kept)
+    return kept
 
 
 def _limit(lane: Lane, w_new: Array, w: Array, has: Array) -> Array:
@@ -103,7 +127,7 @@ def _weight_sum(w: Array) -> Array:
 
 
 def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
-    """[S8] x = ((E*(1 - cash_buffer))*W)*u - h, in lots; every asset with a target has its order replaced."""
+    """[S8] x = ((E*(1 - cash_buffer))*W)*u - h, in lots; where there is a target and a price the order is replaced."""
     p = lane.p
     price = lane.row(lane.close.values)
     exits = weights == 0
@@ -111,9 +135,10 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     x *= 1 / price
     x -= lane.h
     if lane.close.gaps[lane.t]:
-        missing = np.isnan(price)
-        x = np.where(missing, np.where(exits, 0.0 - lane.h, 0.0), x)
-        lane.cut("NO_PRICE", missing & target & ~exits, 0.0)
+        priced = price > 0
+        x = np.where(priced, x, 0.0 - lane.h)
+        lane.cut("NO_PRICE", target & ~(priced | exits), 0.0)
+        target = target & (priced | exits)
     if "band" in lane.on:
         x = np.where((np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0), 0.0, x)
     delta = _to_lots(lane, x)
@@ -123,22 +148,26 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
         small = (np.abs(delta) * price < p["min_trade_value"]) & target & ~exits & (delta != 0)
         lane.cut("BELOW_MIN", small, delta)
         delta = np.where(small, 0.0, delta)
+    delta = _enlarging(lane, delta, target)
     lane.o = delta if np.count_nonzero(target) == target.size else np.where(target, delta, lane.o)
+    if lane.spec.callback:
+        set_conditions(lane, lane.names[target[0]])
 
 
 def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
     """[S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders."""
     rows = _without_delisted(lane, np.ones((1, 1), bool), rows)
-    placed = ~np.isnan(rows[0])
-    lane.recolumn(placed & (rows[0] != 0))
+    if lane.closes and lane.market.universe is not None:
+        rows = np.where(lane.market.universe[lane.t], rows, np.nan)
+    placed = np.isfinite(rows[0])
+    lane.recolumn(np.abs(rows[0]) > 0)
     x = lane.pick(rows)
-    given = ~np.isnan(x)
-    unsized = np.isinf(x)
-    lane.cut("NO_PRICE", unsized, 0.0)
-    x = np.where(given & ~unsized, x, 0.0)
+    lane.cut("NO_PRICE", np.isinf(x), 0.0)
+    given = np.isfinite(x)
+    x = np.where(given, x, 0.0)
     lots = _to_lots(lane, x)
     lane.cut("ROUNDED_OUT", (x != 0) & (lots == 0), x)
-    lane.o = np.where(given, lots, lane.o)
+    lane.o = np.where(given, _enlarging(lane, lots, given), lane.o)
     limit = np.nan if decision.limit is None else decision.limit[placed]
     stop = np.nan if decision.stop is None else decision.stop[placed]
     set_conditions(lane, placed, limit, stop)
@@ -149,4 +178,6 @@ def _to_lots(lane: Lane, x: Array) -> Array:
     if lane.lots.none_whole:
         return x
     lots = to_lots(x, lane.nearest)
+    if lane.odd:  # an order that leaves nothing of an odd lot sells all
+        lots = np.where(np.abs(x + lane.h) * np.maximum(lane.unit, 1.0) <= SNAP, 0.0 - lane.h, lots)
     return lots if lane.lots.all_whole else np.where(lane.whole, lots, x)

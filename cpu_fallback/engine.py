@@ -85,7 +85,7 @@ class NumpySession:
         (lane,), self.opened = self.lanes, False
         if lane.k:
             with np.errstate(all="ignore"):
-                close_bar(lane, decision)
+                close_bar(lane, decision or Decision())
         self.t = t + 1
 
     def result(self) -> RawResult:

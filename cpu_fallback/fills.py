@@ -11,8 +11,9 @@ import dataclasses
 import numpy as np
 
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, scale_to, snap, some, split_sums, total
+from cpu_fallback.ledger import MAGIC, SHAVE, Array, count, reduction, scale_to, snap, some, split_sums, total
 from cpu_fallback.record import log_entries
+from gpu_bt.engine.prepare import in_shares
 from gpu_bt.law.layout import COUNTS, MONEY
 
 __all__ = ["fill", "set_conditions"]
@@ -198,6 +199,8 @@ def _charge(lane: Lane, offer: _Offer, q: Array) -> _Costs:
     variable = v * p["commission_rate"]
     if "commission_per_share" in on:
         variable = (size * lane.unit) * p["commission_per_share"] + variable
+    if "fixed_commission" in on:
+        variable = np.where(q != 0, p["fixed_commission"], 0.0) + variable
     most: Array | float = np.nan  # = off
     if "max_commission_rate" in on:
         most = p["max_commission_rate"] * n
@@ -251,7 +254,7 @@ def _log(lane: Lane, offer: _Offer, q: Array, costs: _Costs) -> None:
     _, drag, slippage = costs.money[:, k, a]
     entries = log_entries(lane.members[k], lane.t, assets)
     entries["status"] = lane.touched[k, assets]
-    entries["shares"] = q[k, a] * lane.unit[0, a]
+    entries["shares"] = in_shares(q[k, a], lane.unit[0, a])
     entries["price"] = price + np.sign(q[k, a]) * moved
     entries["reference_price"] = price
     entries["slippage"] = slippage
@@ -264,11 +267,11 @@ def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Arra
     p = lane.p
     buy = (q > 0) & (need > funds) & (need < lane.limit)
     size = np.where(buy, q, 0.0)
-    base = need
-    if "min_commission" in lane.on:
-        extra = snap(costs.moved + np.maximum(costs.variable - p["min_commission"], 0.0), lane.magic)
+    base, least = need, np.maximum(p["fixed_commission"], p["min_commission"])
+    if some(least > 0):
+        extra = snap(costs.moved + np.maximum(costs.variable - least, 0.0), lane.magic)
         base = total(np.where(buy, costs.money[0] + extra, 0.0))
-    room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (p["min_commission"] + 4 * p["tick"])
+    room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (least + 4 * p["tick"])
     scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
     cut = _buy_back(lane, offer, cut, scaled, buy & (cut < size) & lane.whole, funds)
@@ -299,7 +302,7 @@ def _limit_leverage(lane: Lane, offer: _Offer, q: Array) -> Array:
     marked = lane.same_close and offer.own is None  # limit and stop orders fill before the bar's first mark
     mark = lane.row(lane.marks) if marked else lane.carried()
     price = np.where(offer.price > 0, offer.price, mark)
-    reduce = np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
+    reduce = reduction(q, h)
     grow = q - reduce
     long, short = (x[:, None] for x in split_sums(snap(lane.worth(h, price), lane.magic)))
     equity = lane.cash + long + short

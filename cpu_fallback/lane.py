@@ -15,9 +15,9 @@ import numpy as np
 from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
-from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.engine import prepare
 from gpu_bt.engine.spec import RunSpec
-from gpu_bt.law.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
+from gpu_bt.law.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS, STRUCTURAL
 
 __all__ = ["Lane", "Marked"]
 
@@ -62,23 +62,25 @@ class Lane:
     def _prepare(self, params: Array) -> None:
         """What the scenarios share: choices of the config, and what follows from the panel alone."""
         market, lot = self.market, float(params["lot"])
-        choice = {name: CHOICES[name][params[name]] for name in ("execution", "account", "unfilled", "rounding")}
+        choice = {name: CHOICES[name][params[name]] for name in STRUCTURAL if name in CHOICES}
         self.margin = choice["account"] == "margin"
         self.same_close = choice["execution"] == "same_close"
         self.keeps = choice["unfilled"] == "keep"
         self.nearest = choice["rounding"] == "nearest"
-        field = PRICE_OF[params["execution"]]
+        self.closes = market.universe is not None and choice["outside"] == "close"
+        field = prepare.PRICE_OF[params["execution"]]
         self.field: Array = getattr(market, field)
-        self.close = prices(market, "close", lot)
-        self.exec = prices(market, field, lot)
-        self.marks = marks(market, lot)
-        self.opening = opening_marks(market, lot)[None]
+        self.close = prepare.decision_prices(market, lot, choice["sizing"])
+        self.exec = prepare.prices(market, field, lot)
+        self.marks = prepare.marks(market, lot)
+        self.opening = prepare.opening_marks(market, lot)[None]
         least = 1.0 if market.split is None else float(market.split.min())
         splits = least != 1.0 or market.before is not None
         self.finite = not splits or bool(np.isfinite(max(self.marks.max(), self.opening.max()) / least))
-        self.lots = lots(market, lot)
-        self.events = events(market, int(params["delist_after"]))
-        self.days = days_between(market)
+        self.lots = prepare.lots(market, lot)
+        self.odd = prepare.odd_lots(self.spec, self.lots)
+        self.events = prepare.events(market, int(params["delist_after"]))
+        self.days = prepare.days_between(market)
         self.tie = np.zeros(self.n, np.uint8) if market.tie is None else market.tie
 
     def _keep(self, going: Array) -> None:
@@ -201,7 +203,7 @@ class Lane:
         if self.spec.fills:
             k, a = where.nonzero()
             assets = (self.names if names is None else names)[a]
-            shares = np.broadcast_to(lots, where.shape)[k, a] * self.lots.unit[assets] + 0.0
+            shares = prepare.in_shares(np.broadcast_to(lots, where.shape)[k, a], self.lots.unit[assets])
             entries = log_entries(self.members[k], self.t, assets)
             entries["status"] = self.touched[k, assets] = ORDER_STATUS.index(status)
             entries["shares"] = shares

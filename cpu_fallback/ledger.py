@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "count", "round_any", "scale_to", "snap", "some",
-    "split_sums", "to_lots", "total",
+    "LIMIT", "MAGIC", "SHAVE", "SNAP", "WEIGHT_TICK", "Array", "count", "reduction", "round_any", "scale_to", "snap",
+    "some", "split_sums", "to_lots", "total",
 ]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
@@ -59,6 +59,11 @@ def split_sums(x: Array) -> tuple[Array, Array]:
     """(sum of the positive, sum of the negative) over the last axis of multiples of a tick."""
     net, size = np.add.reduce(x, axis=-1), np.add.reduce(np.abs(x), axis=-1)
     return (size + net) * 0.5, (net - size) * 0.5 + 0.0
+
+
+def reduction(q: Array, h: Array) -> Array:
+    """[S4m] The part of q that brings h towards zero, at most |h|."""
+    return np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
 
 
 def scale_to(room: Array, wanted: Array) -> Array:

@@ -82,6 +82,7 @@ class Config:
     commission_rate: Annotated[_Fraction, "of the executed value", _LEAN] = 0.0
     sell_tax: Annotated[_Fraction, "of the executed value, sells only", _LEAN] = 0.0
     commission_per_share: Annotated[_Money, "per share", _LEAN] = 0.0
+    fixed_commission: Annotated[_Money, "per fill, beside the rate and what a share costs", _LEAN] = 0.0
     min_commission: Annotated[_Money, "per fill", _LEAN] = 0.0
     max_commission_rate: Annotated[_Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
     slippage: Annotated[_Fraction, "of the price, adverse", _LEAN] = 0.0
@@ -96,6 +97,8 @@ class Config:
     rebalance: Annotated[_Period, "which bars decide: all, or the last of each of these", _OUTSIDE] = "bar"
     rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "of these from a decision to the next", _OUTSIDE] = 1
     rebalance_offset: Annotated[_Bars, "of these before the first decision", _OUTSIDE] = 0
+    sizing: Annotated[Literal["close", "last"], "the price of a target: this close, or the last mark", _LEAN] = "close"
+    outside: Annotated[Literal["close", "hold"], "the panel's universe: sold, or not enlarged", _LEAN] = "close"
     signal_lag: Annotated[_Bars, "between a weights row and its use", _LEAN] = 0
     band: Annotated[_Fraction, "of equity: no trade where |target - weight| <= band"] = 0.0
     min_trade_value: Annotated[_Money, "below which no order is made"] = 0.0

@@ -61,7 +61,8 @@ def simulate_callback(engine: Engine, spec: RunSpec, weights: np.ndarray, orders
             if orders is not None:
                 part = orders.exits[t]
                 lots = np.where(np.isnan(part), orders.lots[t], -(part * session.book().lots) + 0.0)
-                decision = Decision(weights[t], lots, orders.limit[t], orders.stop[t])
+                nothing = np.isnan(weights[t]).all() and np.isnan(lots).all()
+                decision = None if nothing else Decision(weights[t], lots, orders.limit[t], orders.stop[t])
         session.close_bar(t, decision)
         at = t + 1
     session.advance(at, spec.market.shape[0])

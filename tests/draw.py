@@ -47,6 +47,8 @@ def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePan
     cash = initial_cash(rng, mood)
     panel = draw_panel(rng, t, n, mood, execution, cash)
     span = int(panel.microseconds[-1] - panel.microseconds[0])
+    more = rng.spawn(1)[0]  # what is drawn by it leaves the other draws as they are
+    late_fields(more, panel)
     config = Config(
         initial_cash=cash,
         execution=execution,
@@ -54,13 +56,14 @@ def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePan
         **account(rng, mood),
         **costs(rng, panel, cash, mood),
         **decisions(rng, mood, cash, span),
+        **rarities(more, cash),
     )
     return panel, draw_weights(rng, t, n, mood, config), config
 
 
 def to_public(panel: OraclePanel, config: Config) -> dict[str, Any]:
     """Keyword arguments for `gpu_bt.Panel`. A drawn split may be hidden by a price move: expect BacktestWarning."""
-    names = (*_FLOAT_FIELDS, "can_buy", "can_sell", "assets", "delisted_at", "delisting_return", "lot")
+    names = (*_FLOAT_FIELDS, "can_buy", "can_sell", "universe", "assets", "delisted_at", "delisting_return", "lot")
     following = panel.next_microseconds
     return {
         **{name: getattr(panel, name) for name in names},
@@ -224,6 +227,12 @@ def per_asset_fields(rng: np.random.Generator, panel: OraclePanel, t: int, n: in
         panel.lot = rng.choice([0.0, 1.0, 0.5, 10.0, 100.0, 0.01], n)
 
 
+def late_fields(rng: np.random.Generator, panel: OraclePanel) -> None:
+    if chance(rng, 0.25):  # assets enter and leave once in so many bars
+        flips = np.cumsum(rng.random(panel.shape) < pick(rng, (0.02, 0.1, 0.4)), axis=0)
+        panel.universe = (flips + (rng.random(panel.shape[1]) < 0.3)) % 2 == 0
+
+
 def sprinkle(rng: np.random.Generator, values: np.ndarray, p: float, special: tuple[float, ...]) -> np.ndarray:
     return np.where(rng.random(values.shape) < p, rng.choice(special, values.shape), values)
 
@@ -289,6 +298,15 @@ def decisions(rng: np.random.Generator, mood: str, cash: float, span: int) -> di
         "max_gross": maybe(rng, on, pick(rng, (0.0, 0.3, 0.75, 2.5), four)),
         "max_turnover": maybe(rng, on, pick(rng, (0.0, 0.02, 0.1, 0.4), four)),
         "max_drawdown": maybe(rng, 0.25, pick(rng, (0.02, 0.1, 0.3))),
+    }
+
+
+def rarities(rng: np.random.Generator, cash: float) -> dict[str, Any]:
+    fixed = min(round(cash * float(10 ** rng.uniform(-6, -2)), 2), 1e3)
+    return {
+        "sizing": pick(rng, CHOICES["sizing"]),
+        "outside": pick(rng, CHOICES["outside"]),
+        "fixed_commission": maybe(rng, 0.25, pick(rng, (fixed, 0.0625, cash / 3), (0.7, 0.2, 0.1)), 0.0),
     }
 
 

@@ -54,6 +54,7 @@ class OraclePanel:
     borrow_rate: Any = None
     can_buy: Any = None
     can_sell: Any = None
+    universe: Any = None
     delisted_at: Any = None
     delisting_return: Any = None
     lot: Any = None
@@ -228,21 +229,28 @@ class _Run(Trading):
     def split(self, i: int, s: float) -> float:
         """[S2] One asset's split; the cash paid out for a fraction of the holding."""
         self.m[i], self.limit[i], self.stop[i] = self.m[i] / s, self.limit[i] / s, self.stop[i] / s
-        h, o, had_order = self.h[i] * s, self.o[i] * s, self.o[i] != 0.0
+        o, had_order = self.o[i] * s, self.o[i] != 0.0
         if self.lot[i] == 0.0:
-            self.h[i], self.o[i] = h + 0.0, o + 0.0
+            self.h[i], self.o[i] = self.h[i] * s + 0.0, o + 0.0
             self.count["rounded_out"] += had_order and o == 0.0  # an intent never vanishes without a status
             return 0.0
-        self.h[i], h_near = self.whole(h)
-        self.o[i], _ = self.whole(o)
-        self.out.paths["split of a holding"] += h != 0.0
+        c = max(self.lot[i], 1.0)
+        ends = abs(self.o[i] + self.h[i]) * c <= 1e-6
+        n, near = self.whole(self.h[i] * c)
+        x = (n if near else self.h[i] * c) * s
+        kept, x_near = self.whole(x)
+        self.h[i] = kept / c + 0.0
+        self.o[i] = -self.h[i] + 0.0 if ends else self.whole(o)[0]
+        self.out.paths["split of a holding"] += x != 0.0
+        self.out.paths["odd lot"] += self.h[i] != rint(self.h[i])
+        self.out.paths["exit over a split of an odd lot"] += ends and had_order and self.o[i] != rint(self.o[i])
         rounded_out = had_order and self.o[i] == 0.0
         self.count["rounded_out"] += rounded_out
         self.out.paths["split rounds an order to none"] += rounded_out
-        if h == 0.0 or h_near:
+        if x == 0.0 or x_near:
             return 0.0
-        self.out.paths["fraction, long" if h > 0.0 else "fraction, short"] += 1
-        return self.money((h - self.h[i]) * self.m[i])
+        self.out.paths["fraction, long" if x > 0.0 else "fraction, short"] += 1
+        return self.money((x - kept) * (self.m[i] / c))
 
     @staticmethod
     def whole(x: float) -> tuple[float, bool]:
@@ -326,17 +334,17 @@ class _Run(Trading):
         source = t - self.config.signal_lag
         if self.stopped():
             row = [0.0] * self.n
-        elif self.decides[t] and source >= 0:
-            row = [float(x) for x in self.weights[source]]
+        elif self.decides[t]:
+            row = [float(x) for x in self.weights[source]] if source >= 0 else [NAN] * self.n
         else:
             return
+        self.leave_universe(t, row)
         self.place(t)
         targets: dict[int, float] = {}
         for i in range(self.n):
             if math.isnan(row[i]):
                 continue
-            gone = self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t
-            if gone:
+            if self.delisted(t, i):
                 self.count["delisted"] += not self.stopped()
                 self.out.paths["target of a delisted asset"] += not self.stopped()
             else:
@@ -345,6 +353,28 @@ class _Run(Trading):
             banded = set() if self.stopped() else self.limits(targets)
             self.orders(t, targets, banded)
 
+    def delisted(self, t: int, i: int) -> bool:
+        return self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t
+
+    def leave_universe(self, t: int, row: list[float]) -> None:
+        """[S6] outside="close": targets of 0, in place."""
+        if self.config.outside != "close" or self.stopped():
+            return
+        for i in range(self.n):
+            if not self.outside(t, i) or self.delisted(t, i):
+                continue
+            direct = self.asks_directly(t, i)
+            busy = self.h[i] != 0.0 or self.o[i] != 0.0
+            if row[i] != 0.0 and (direct or busy or not math.isnan(row[i])):
+                self.count["outside"] += 1
+                kind = "direct order" if direct else "holding" if math.isnan(row[i]) else "target"
+                self.out.paths["outside, " + kind] += 1
+            row[i] = 0.0
+
+    def asks_directly(self, t: int, i: int) -> bool:
+        d = self.direct_orders
+        return d is not None and not (math.isnan(float(d.lots[t][i])) and math.isnan(float(d.exits[t][i])))
+
     def place(self, t: int) -> None:
         """[S8] The direct orders of a strategy."""
         if self.direct_orders is None or self.stopped():
@@ -352,13 +382,15 @@ class _Run(Trading):
         d = self.direct_orders
         for i in range(self.n):
             lots, part = float(d.lots[t][i]), float(d.exits[t][i])
-            if math.isnan(lots) and math.isnan(part):
+            if not self.asks_directly(t, i):
                 continue
-            if self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t:
+            if self.delisted(t, i):
                 self.count["delisted"] += 1
                 continue
+            if self.config.outside == "close" and self.outside(t, i):
+                continue
             x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
-            self.direct(i, x, float(d.limit[t][i]), float(d.stop[t][i]))
+            self.direct(t, i, x, float(d.limit[t][i]), float(d.stop[t][i]))
 
     # --- [S9] ---
 
@@ -370,7 +402,7 @@ class _Run(Trading):
             self.out.money[name].append(self.row[name] + 0.0)
         for name in COUNTS:
             self.out.counts[name].append(int(self.count[name]))
-        self.out.positions.append([self.h[i] * self.unit[i] + 0.0 for i in range(self.n)])
+        self.out.positions.append([self.shares(i, self.h[i]) for i in range(self.n)])
         self.out.fills += self.bar_fills
 
     def record_nothing(self) -> None:

@@ -68,6 +68,11 @@ class Trading(Limits):
     def stopped(self) -> bool:
         return self.first_bar["DRAWDOWN_STOP"] >= 0
 
+    def shares(self, i: int, lots: float) -> float:
+        """Of lots: `rint` within 1e-6 where the lot is above 1."""
+        x = lots * self.unit[i]
+        return rint(x) + 0.0 if self.unit[i] > 1.0 and abs(x - rint(x)) <= 1e-6 else x + 0.0
+
     # --- [S4] fills ---
 
     def fill(self, t: int, among: Iterable[int] | None = None) -> None:
@@ -164,14 +169,15 @@ class Trading(Limits):
         a = min(a, 0.95)
         v = n + sign * (n * a)
         most = math.inf if c.max_commission_rate is None else c.max_commission_rate * n
-        variable = min((size * self.unit[i]) * c.commission_per_share + v * c.commission_rate, most)
+        variable = c.fixed_commission + ((size * self.unit[i]) * c.commission_per_share + v * c.commission_rate)
+        variable = min(variable, most)
         fee = min(max(variable, c.min_commission), most)
         self.out.paths["min_commission binds"] += variable < c.min_commission and fee > variable
         self.out.paths["max_commission_rate binds"] += fee == most
         if q < 0.0:
             fee = fee + v * c.sell_tax
         ref = self.money(n)
-        scaled = ref + self.money(n * a + max(variable - c.min_commission, 0.0))
+        scaled = ref + self.money(n * a + max(variable - max(c.fixed_commission, c.min_commission), 0.0))
         return Cost(ref, self.money(n * a + fee), self.money(n * a), a, scaled)
 
     def clip_to_cash(self, t: int, q: dict[int, float]) -> None:
@@ -193,7 +199,9 @@ class Trading(Limits):
             b += costs[i].scaled
         factor = 0.0
         if b != 0.0:
-            spendable = available - len(buys) * (self.config.min_commission + 4.0 * self.tick)
+            least = max(self.config.fixed_commission, self.config.min_commission)
+            self.out.paths["cash clip with a fixed commission"] += self.config.fixed_commission > 0.0
+            spendable = available - len(buys) * (least + 4.0 * self.tick)
             factor = max(0.0, spendable / b) * _SHADE
         self.out.paths["cash clip"] += 1
         self.out.paths["lambda = 0"] += factor == 0.0
@@ -274,7 +282,7 @@ class Trading(Limits):
             p = self.share_price(t, i)
             executed = p + sgn(q[i]) * (p * cost.adverse)
             self.bar_fills.append(
-                (t, i, q[i] * self.unit[i], executed, p, cost.drag - cost.slip + 0.0, cost.slip, status[i])
+                (t, i, self.shares(i, q[i]), executed, p, cost.drag - cost.slip + 0.0, cost.slip, status[i])
             )
             self.out.paths["fill " + status[i]] += 1
         self.cash += 0.0
@@ -288,39 +296,58 @@ class Trading(Limits):
         """[S8] Every asset with a target gets its order replaced."""
         c = self.config
         for i, weight in targets.items():
+            p = self.price("close", t, i) * self.unit[i]
+            if math.isnan(p) and c.sizing == "last" and self.m[i] > 0.0:
+                p = self.m[i]
+                self.out.paths["sized by the last mark"] += weight != 0.0
+            if weight != 0.0 and math.isnan(p):
+                self.count["no_price"] += 1
+                self.out.paths["target without a price, in the band"] += i in banded
+                self.out.paths["order kept without a price"] += self.o[i] != 0.0
+                continue
             self.unconditional(i)
             if weight == 0.0:
                 self.o[i] = -self.h[i] + 0.0
                 continue
             self.o[i] = 0.0
-            p = self.price("close", t, i) * self.unit[i]
-            if math.isnan(p):
-                self.count["no_price"] += 1
-                self.out.paths["target without a price, in the band"] += i in banded
-                continue
             if i in banded:
                 continue
             x = ((self.equity * (1.0 - c.cash_buffer)) * weight) * (1.0 / p) - self.h[i]
-            delta = x if self.lot[i] == 0.0 else self.rounded(x)
+            delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
             self.count["rounded_out"] += x != 0.0 and delta == 0.0
             if abs(delta) * p < c.min_trade_value:
                 self.count["below_min"] += delta != 0.0
                 delta = 0.0
-            self.o[i] = delta + 0.0
+            self.o[i] = self.reduced(t, i, delta + 0.0)
 
-    def direct(self, i: int, x: float, limit: float, stop: float) -> None:
+    def outside(self, t: int, i: int) -> bool:
+        return self.panel.universe is not None and not bool(self.panel.universe[t][i])
+
+    def reduced(self, t: int, i: int, delta: float) -> float:
+        """[S8] outside="hold": what is left of an order."""
+        if self.config.outside != "hold" or not self.outside(t, i):
+            return delta
+        h = self.h[i]
+        r = sgn(delta) * min(abs(delta), abs(h)) + 0.0 if sgn(delta) * sgn(h) < 0.0 else 0.0
+        self.count["outside"] += r != delta
+        self.out.paths["outside, " + ("enlarged" if r == 0.0 else "crossing")] += r != delta
+        return r
+
+    def direct(self, t: int, i: int, x: float, limit: float, stop: float) -> None:
         """[S8] A direct order of x lots replaces the working order."""
-        delta = 0.0
         if math.isinf(x):
             self.count["no_price"] += 1
-        else:
-            delta = x if self.lot[i] == 0.0 else self.rounded(x)
-            self.count["rounded_out"] += x != 0.0 and delta == 0.0
-        self.o[i] = delta + 0.0
+            return
+        delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
+        self.count["rounded_out"] += x != 0.0 and delta == 0.0
+        self.o[i] = self.reduced(t, i, delta + 0.0)
         self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
         self.out.paths["direct order"] += self.o[i] != 0.0
 
-    def rounded(self, x: float) -> float:
+    def rounded(self, i: int, x: float) -> float:
+        if abs(x + self.h[i]) * max(self.lot[i], 1.0) <= 1e-6:
+            self.out.paths["exit of an odd lot by an order"] += self.h[i] != rint(self.h[i])
+            return -self.h[i] + 0.0
         near = rint(x)
         if abs(x - near) <= 1e-6:
             return near

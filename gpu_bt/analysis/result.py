@@ -25,6 +25,7 @@ from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
 from gpu_bt.data.settings import config_text
 from gpu_bt.data.times import stamp, time_series
+from gpu_bt.engine.prepare import in_shares
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
@@ -120,7 +121,7 @@ class Result:
     def final_positions(self) -> pl.DataFrame:
         """asset and shares of what is held at the end, without the assets that are not held."""
         size = self.config.lot if self._lots is None or self.config.lot == 0 else self._lots
-        shares = self.raw.holdings[0] * np.where(size == 0, 1.0, size)
+        shares = in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
         return pl.DataFrame({"asset": self.assets, "shares": shares}).filter(pl.col("shares") != 0)
 
     @cached_property

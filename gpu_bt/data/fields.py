@@ -19,7 +19,7 @@ PRICES = ("close", "open", "high", "low", "vwap")
 #: Optional panels that are not prices.
 RATES = ("volume", "half_spread", "dividend", "split", "borrow_rate")
 #: Optional panels of bools.
-MASKS = ("can_buy", "can_sell")
+MASKS = ("can_buy", "can_sell", "universe")
 #: Fields that are (N,); all others are (T, N).
 ASSET_FIELDS = ("delisted_at", "delisting_return", "lot", "group")
 #: Closed ranges of a price, and of a lot that is not 0 (semantics.md, Numbers).

@@ -40,8 +40,8 @@ def read_panel(
 
     Long tables may hold every field of `Panel`; column names are matched without regard to case, blanks and hyphens.
     T is the sorted distinct timestamps, N the distinct assets sorted by name; a (timestamp, asset) that has no row is
-    NaN (can_buy, can_sell: True). `delisting_return`, `lot`, `group` and `delisted_at` must be constant per asset,
-    empty cells aside; `delisted_at` is a timestamp, the first bar that is not before it settles, empty = never; an
+    NaN (True in masks). `delisting_return`, `lot`, `group` and `delisted_at` must be constant per asset, empty cells
+    aside; `delisted_at` is a timestamp, the first bar that is not before it settles, empty = never; an
     empty group is "". Wide tables hold closes only and keep the order of their columns; rows are sorted by time.
     Timestamps are cut to whole microseconds. A column that only some of several files have is empty in the others.
 

@@ -30,7 +30,7 @@ class Panel:
     close: required.   open, high, low, vwap: prices of the same bar; a vwap, high or low needs a close or an open.
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
     dividend: cash per share at the ex-date, NaN = 0.   split: new shares per old, NaN = 1. Both need prices="raw".
-    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.
+    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
     lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
     timestamps: (T,) strictly increasing datetimes, naive or of one time zone.   assets: (N,) unique names.
@@ -57,6 +57,7 @@ class Panel:
         borrow_rate: Any = None,
         can_buy: Any = None,
         can_sell: Any = None,
+        universe: Any = None,
         delisted_at: Any = None,
         delisting_return: Any = None,
         lot: Any = None,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the compiled engines share: a RunSpec cut into lanes, the structs that describe them, the record they write.
 
-A lane is a group of scenarios that read the same rows: equal weights, lag, schedule, lot, execution and `delist_after`.
+A lane is a group of scenarios that read the same rows: equal weights, lag, schedule and panel-side rules (_SHARED).
 The native and the CUDA engine derive their sessions from LaneSession; what a lane does at a bar is gpu_bt/law/run.h.
 Letters: T bars, N assets, K scenarios.
 """
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
+from gpu_bt.config import CHOICES
+from gpu_bt.engine import prepare
 from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
 from gpu_bt.law.layout import (
     BUFFERS,
@@ -32,10 +33,13 @@ from gpu_bt.law.layout import (
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
 #: What scenarios have alike that read the same rows but for weights; those of a lane read the same weights too.
-_READ = ["signal_lag", "schedule", "lot", "execution", "delist_after"]
+_READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing", "outside"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
 _CUTS = 12
-_PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
+_PANELS = (
+    "open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell",
+    "universe",
+)  # fmt: skip
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
@@ -266,28 +270,29 @@ class LaneSession:
     def _describe(self, rows: np.ndarray, first: np.ndarray, due: np.ndarray) -> None:
         """One entry of ROWS, but for its members and weights: what scenarios like `first` read."""
         spec, market = self.spec, self.spec.market
-        lot, field = float(first["lot"]), PRICE_OF[first["execution"]]
-        unit = lots(market, lot)
-        price = prices(market, field, lot)
-        happens = events(market, int(first["delist_after"]))
+        lot, field = float(first["lot"]), prepare.PRICE_OF[first["execution"]]
+        unit = prepare.lots(market, lot)
+        price = prepare.prices(market, field, lot)
+        happens = prepare.events(market, int(first["delist_after"]))
         bars = sorted(happens.settled)
         settled = [happens.settled[t] for t in bars]
         per_bar = np.zeros(market.shape[0] + 1, np.int64)
         per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
         arrays = {
-            "days": days_between(market), "unit": unit.unit, "back": market.delisting_return,
+            "days": prepare.days_between(market), "unit": unit.unit, "back": market.delisting_return,
             "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due,
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
             "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,
-            "off_asset": happens.off_asset, "opening": None if market.before is None else opening_marks(market, lot),
+            "off_asset": happens.off_asset,
+            "opening": None if market.before is None else prepare.opening_marks(market, lot),
         }  # fmt: skip
         for name, array in arrays.items():
             rows[name] = self._keep(array)
         panels = {name: getattr(market, name) for name in _PANELS} | {
-            "close": prices(market, "close", lot).values,
+            "close": prepare.decision_prices(market, lot, CHOICES["sizing"][first["sizing"]]).values,
             "exec": price.values,
-            "marks": marks(market, lot),
+            "marks": prepare.marks(market, lot),
             "field": getattr(market, field),
         }
         for name, panel in panels.items():
@@ -296,7 +301,8 @@ class LaneSession:
         rows["T"], rows["N"] = market.shape
         rows["off_count"], rows["lag"] = len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
-        rows["callback"] = spec.callback
+        rows["closes"] = market.universe is not None and CHOICES["outside"][first["outside"]] == "close"
+        rows["odd"], rows["callback"] = prepare.odd_lots(spec, unit), spec.callback
 
     def _panel(self, array: np.ndarray, weights: bool) -> tuple[int, int]:
         """A panel that stays alive as long as the session: its address and kind."""

@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from gpu_bt.config import CHOICES
-from gpu_bt.engine.spec import Before, Market
+from gpu_bt.engine.spec import Before, Market, RunSpec
 
 __all__ = [
-    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "events", "left_behind", "lots", "marks", "opening_marks",
-    "price_of", "prices", "silence",
+    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares", "left_behind",
+    "lots", "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
@@ -83,6 +83,20 @@ def lots(market: Market, lot: float) -> Lots:
     return Lots(unit, whole, bool(whole.all()), not whole.any(), bool((unit == 1).all()))
 
 
+def odd_lots(spec: RunSpec, lots: Lots) -> bool:
+    """Whether a holding may be no whole number of lots: a split leaves odd ones [S2], and a start may bring them."""
+    split = spec.market.split is not None and bool((lots.unit > 1).any())
+    return not lots.none_whole and (split or (spec.start is not None and bool((spec.start.holdings % 1 != 0).any())))
+
+
+def in_shares(lots: np.ndarray, unit: np.ndarray | float) -> np.ndarray:
+    """[S9] Shares of (..., N) lots; whole ones where a lot is of several, since odd lots are."""
+    x = lots * unit
+    near = np.rint(x)
+    shares: np.ndarray = np.where((unit > 1) & (np.abs(x - near) <= 1e-6), near, x) + 0.0
+    return shares
+
+
 def _kept(market: Market, key: tuple[Hashable, ...], make: Callable[[], _V]) -> _V:
     """What the market's cache has under the key, made the first time."""
     if key not in market.cache:
@@ -102,6 +116,12 @@ def prices(market: Market, field: str, lot: float) -> Prices:
         return Prices(values if unit.all_one else values * unit.unit, np.isnan(np.minimum.reduce(raw, axis=1)))
 
     return _kept(market, ("prices", field, lot), make)
+
+
+def decision_prices(market: Market, lot: float, sizing: str) -> Prices:
+    """[S8] P, NaN or 0 = none: the close, with sizing="last" the mark where there is none."""
+    close = prices(market, "close", lot)
+    return close if sizing == "close" else Prices(marks(market, lot), close.gaps)
 
 
 def marks(market: Market, lot: float) -> np.ndarray:

@@ -39,9 +39,9 @@ class Market:
     """A panel as engines see it: checked, C-contiguous, read-only.
 
     Prices and `volume`, `half_spread`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or float32, or None;
-    `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
-    (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at` int64
-    (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
+    `can_buy`, `can_sell` and `universe` are (T, N) bool or None. NaN stands only in prices; the other fields hold what
+    NaN means (semantics.md, Numbers). `microseconds` is (T,) int64, strictly increasing. Per asset, (N,): `delisted_at`
+    int64 (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
     `before` is what the bars before the first one have left behind, None where there were none; it has the marks of
     every lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
     to the next.
@@ -60,6 +60,7 @@ class Market:
     borrow_rate: np.ndarray | None = None
     can_buy: np.ndarray | None = None
     can_sell: np.ndarray | None = None
+    universe: np.ndarray | None = None
     delisted_at: np.ndarray
     delisting_return: np.ndarray
     lot: np.ndarray | None = None
@@ -130,17 +131,18 @@ class RunSpec:
         return tuple(map(_rows_with_targets, self.weights))
 
     def due(self) -> np.ndarray:
-        """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target; all False in a callback
-        run."""
+        """[S6] (T, K) bool: the bar is scheduled and the weights row read at it has a target, or an asset outside the
+        universe is sold; all False in a callback run."""
         t_count = self.market.shape[0]
         if self.callback:
             return np.zeros((t_count, 1), bool)
         out = np.empty((t_count, len(self.params)), bool)
+        universe, none = self.market.universe, np.zeros(t_count, bool)
+        sold = (none if universe is None else np.logical_or.reduce(~universe, axis=1), none)  # by the code of `outside`
         for i, p in enumerate(self.params):
-            lag = int(p["signal_lag"])
-            out[:, i] = self.schedules[p["schedule"]]
-            out[:lag, i] = False
-            out[lag:, i] &= self.with_targets[p["weights"]][: max(0, t_count - lag)]
+            lag, acts = int(p["signal_lag"]), sold[p["outside"]].copy()
+            acts[lag:] |= self.with_targets[p["weights"]][: max(0, t_count - lag)]
+            out[:, i] = acts & self.schedules[p["schedule"]]
         return out
 
 

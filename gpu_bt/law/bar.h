@@ -32,18 +32,21 @@ BT_STEP double bt_fees(Lane &lane, const Scenario &s, int64_t t) {
     return fees;
 }
 
-/* [S2] Holdings and orders times the ratio; returns what the fractions of lots paid, at the new mark. */
+/* [S2] Holdings and orders times the ratio; returns what the fractions of shares paid, at the new mark. */
 BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
     const double *ratio = BT_ROW(lane, SPLIT, lane.in->split, t), *m = bt_carried(lane, t), *whole = BT_OWN(lane, WHOLE);
+    const double *unit = BT_OWN(lane, UNIT);
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP), fractions = 0, lost = 0;
     BT_EACH(j, lane.A) {
         if (s.conditions) limit[j] = limit[j] / ratio[j], stop[j] = stop[j] / ratio[j];
         if (ratio[j] == 1.0 || (s.h[j] == 0.0 && s.o[j] == 0.0)) continue;
-        const double h = s.h[j] * ratio[j], o = s.o[j] * ratio[j];
         const bool lots = whole[j] != 0.0, waits = s.o[j] != 0.0;
-        s.h[j] = (lots ? bt_whole(h) : h) + 0.0;
-        s.o[j] = (lots ? bt_whole(o) : o) + 0.0;
-        if (lots && !bt_near(h)) fractions += bt_round_any((h - s.h[j]) * m[j], s.p->tick);
+        const double c = bt_max(unit[j], 1.0), n = s.h[j] * c, h = (lots && bt_near(n) ? rint(n) : n) * ratio[j];
+        const double kept = lots ? bt_whole(h) : h, o = s.o[j] * ratio[j];
+        const bool ends = lots && fabs(s.o[j] + s.h[j]) * c <= BT_SNAP;
+        s.h[j] = kept / c + 0.0;
+        s.o[j] = (ends ? -s.h[j] : lots ? bt_whole(o) : o) + 0.0;
+        if (lots && !bt_near(h)) fractions += bt_round_any((h - kept) * (m[j] / c), s.p->tick);
         if (!waits || s.o[j] != 0.0) continue;
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), o);
@@ -155,7 +158,7 @@ BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *
     bt_sync();
     BT_EACH(i, lane.N) {
         const int j = position[i];
-        out[i] = j < 0 ? 0.0 : (unit ? x[j] * unit[i] : x[j]) + 0.0;
+        out[i] = j < 0 ? 0.0 : unit ? bt_shares(x[j], unit[i]) : x[j] + 0.0;
     }
     bt_sync();
 }

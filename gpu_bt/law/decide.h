@@ -74,34 +74,46 @@ template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s
     if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(asked - kept);  // an exit is whole already
 }
 
+/* [S8] outside="hold": 0 where an asset's holding may not be enlarged. */
+BT_STEP const double *bt_inside_row(Lane &lane, int64_t t) {
+    const bt_rows &in = *lane.in;
+    return in.universe.data && !in.closes ? BT_ROW(lane, INSIDE, in.universe, t) : BT_OWN(lane, ONE);
+}
+
 /* [S8] The same with limits, gaps, assets without a target, mixed lots, logs: targets in the buffer `target`. */
 template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t t, double scale) {
     const double *W = BT_OWN(lane, TARGET), *w = BT_OWN(lane, HELD), *price = BT_ROW(lane, CLOSE, lane.in->close, t);
     const double *u = bt_inverse(lane, t), *whole = BT_OWN(lane, WHOLE), *h = s.h;
-    const double band = s.p->band, least = s.p->min_trade_value;
+    const double *unit = BT_OWN(lane, UNIT), band = s.p->band, least = s.p->min_trade_value;
     const int nearest = s.p->rounding == ROUNDING_NEAREST;
-    double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0;
-    BT_SIMD(if (simd : !LOG) reduction(+ : missing, rounded, small, waiting))
+    const double *inside = bt_inside_row(lane, t);
+    double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0, outside = 0;
+    BT_SIMD(if (simd : !LOG) reduction(+ : missing, rounded, small, waiting, outside))
     BT_EACH(j, lane.A) {
         const bool has = W[j] == W[j], moves = has & (W[j] != 0.0), priced = price[j] > 0.0;
         const bool banded = (band > 0.0) & (fabs(W[j] - w[j]) <= band), none = moves & !priced, live = moves & priced & !banded;
         const double x = bt_wanted(scale, W[j], u[j], h[j]);
-        const double d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+        const double d = whole[j] != 0.0 ? bt_order_of(x, h[j], unit[j], nearest) : x + 0.0;
         const bool gone = live & (x != 0.0) & (d == 0.0), below = live & (d != 0.0) & (fabs(d) * price[j] < least);
-        const double order = !has ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
+        const double wanted = !has | none ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
+        const double order = has & !none & (inside[j] == 0.0) ? bt_reduction(wanted, h[j]) + 0.0 : wanted;
+        const bool less = order != wanted;
         o[j] = order;
         missing += none ? 1.0 : 0.0;
         rounded += gone ? 1.0 : 0.0;
         small += below ? 1.0 : 0.0;
+        outside += less ? 1.0 : 0.0;
         waiting += order != 0.0 ? 1.0 : 0.0;
         if (LOG) {
             const int i = bt_asset(lane, j);
             if (none) bt_cut(lane, s, t, ORDER_NO_PRICE, i, 0.0);
             if (gone) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, i, x);
             if (below) bt_cut(lane, s, t, ORDER_BELOW_MIN, i, d);
+            if (less) bt_cut(lane, s, t, ORDER_OUTSIDE, i, wanted - order);
         }
     }
-    bt_sum(lane.turn, missing, rounded, small, waiting);
+    bt_sum(lane.turn, missing, rounded, small, waiting, outside);
+    s.count[COUNT_OUTSIDE] += (int)outside;
     s.count[COUNT_NO_PRICE] += (int)missing;
     s.count[COUNT_ROUNDED_OUT] += (int)rounded;
     s.count[COUNT_BELOW_MIN] += (int)small;
@@ -123,10 +135,25 @@ template <bool FULL> BT_STEP void bt_count_delisted(Lane &lane, Scenario &s, int
     s.count[COUNT_DELISTED] += (int)lost;
 }
 
-/* [S6] A row that a strategy gave, of weights or of direct orders. */
+/* [S6] Targets that the universe replaces by 0. */
+BT_STEP void bt_count_outside(Lane &lane, Scenario &s, int64_t t) {
+    const double *away = BT_OWN(lane, AWAY);
+    double lost = 0;
+    BT_EACH(i, lane.N) {
+        const int j = BT_INT(lane, POSITION)[i];
+        const bool busy = j >= 0 && (s.h[j] != 0.0 || s.o[j] != 0.0);
+        if (!(away[i] == 1.0 || (away[i] == 2.0 && busy))) continue;
+        lost += 1.0;
+        if (lane.out->logging) bt_cut(lane, s, t, ORDER_OUTSIDE, i, 0.0);
+    }
+    bt_sum(lane.turn, lost);
+    s.count[COUNT_OUTSIDE] += (int)lost;
+}
+
+/* [S6] A row that a strategy gave, of weights or of direct orders; of NaN where it gave none. */
 BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *given, double *row) {
-    bt_count_delisted<true>(lane, s, t, {given, KIND_FLOAT64}, 0);
-    BT_EACH(i, lane.N) row[i] = given[i];
+    if (given) bt_count_delisted<true>(lane, s, t, {given, KIND_FLOAT64}, 0);
+    BT_EACH(i, lane.N) row[i] = given ? given[i] : nan("");
     bt_strike(lane, t, row);
 }
 
@@ -134,40 +161,46 @@ BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *giv
 BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
     double *given = BT_OWN(lane, TARGET), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
-    double *triggered = BT_OWN(lane, TRIGGERED), *o = s.o, missing = 0, rounded = 0, waiting = 0, conditions = 0;
-    const double *whole = BT_OWN(lane, WHOLE);
+    double *triggered = BT_OWN(lane, TRIGGERED), *o = s.o, missing = 0, rounded = 0, waiting = 0, conditions = 0, outside = 0;
+    const double *whole = BT_OWN(lane, WHOLE), *unit = BT_OWN(lane, UNIT);
     const int nearest = s.p->rounding == ROUNDING_NEAREST;
     bt_take_given(lane, s, t, call.lots, given);
+    const double *inside = bt_inside_row(lane, t);
     BT_EACH(j, lane.A) {
-        if (given[j] == given[j]) {
-            const bool unsized = fabs(given[j]) > BT_HUGE;
-            const double x = unsized ? 0.0 : given[j], d = whole[j] != 0.0 ? bt_order(x, nearest) : x + 0.0;
+        if (lane.in->closes && bt_cell(lane.in->universe, t * lane.N + j) == 0.0) given[j] = nan("");
+        const bool unsized = fabs(given[j]) > BT_HUGE;
+        missing += unsized ? 1.0 : 0.0;
+        if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
+        if (given[j] == given[j] && !unsized) {
+            const double x = given[j], d = whole[j] != 0.0 ? bt_order_of(x, s.h[j], unit[j], nearest) : x + 0.0;
             const bool gone = (x != 0.0) & (d == 0.0);
-            o[j] = d;
+            o[j] = inside[j] == 0.0 ? bt_reduction(d, s.h[j]) + 0.0 : d;
+            const bool less = o[j] != d;
+            outside += less ? 1.0 : 0.0;
+            if (lane.out->logging && less) bt_cut(lane, s, t, ORDER_OUTSIDE, bt_asset(lane, j), d - o[j]);
             limit[j] = call.limit ? call.limit[j] : nan("");
             stop[j] = call.stop ? call.stop[j] : nan("");
             triggered[j] = 0.0;
-            missing += unsized ? 1.0 : 0.0;
             rounded += gone ? 1.0 : 0.0;
-            if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
             if (lane.out->logging && gone) bt_cut(lane, s, t, ORDER_ROUNDED_OUT, bt_asset(lane, j), x);
         }
         waiting += o[j] != 0.0 ? 1.0 : 0.0;
         conditions += (limit[j] == limit[j]) | (stop[j] == stop[j]) ? 1.0 : 0.0;
     }
-    bt_sum(lane.turn, missing, rounded, waiting, conditions);
+    bt_sum(lane.turn, missing, rounded, waiting, conditions, outside);
+    s.count[COUNT_OUTSIDE] += (int)outside;
     s.count[COUNT_NO_PRICE] += (int)missing;
     s.count[COUNT_ROUNDED_OUT] += (int)rounded;
     s.waiting = (int)waiting;
     s.conditions = conditions > 0.0;
 }
 
-/* Orders that [S8] placed for targets, all where `target` is null, have no limit or stop. */
-BT_STEP void bt_drop_conditions(Lane &lane, Scenario &s, const double *target) {
+/* Orders that [S8] placed for targets at the prices P, all where `target` is null, have no limit or stop. */
+BT_STEP void bt_drop_conditions(Lane &lane, Scenario &s, const double *target, const double *P) {
     if (!s.conditions) return;
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(j, lane.A)
-        if (!target || target[j] == target[j]) limit[j] = stop[j] = nan("");
+        if (!target || target[j] == 0.0 || (target[j] == target[j] && P[j] > 0.0)) limit[j] = stop[j] = nan("");
     s.conditions = target != nullptr;
 }
 
@@ -182,7 +215,7 @@ BT_STEP void bt_sell_all(Lane &lane, Scenario &s, double f) {
     }
     bt_sum(lane.turn, waiting);
     s.waiting = (int)waiting;
-    bt_drop_conditions(lane, s, nullptr);
+    bt_drop_conditions(lane, s, nullptr, nullptr);
 }
 
 /* Whether a limit of [S7] is on. */
@@ -192,20 +225,23 @@ template <bool FULL> BT_FN bool bt_is_limited(const Scenario &s) {
 }
 /* Whether bt_orders can do [S7] [S8] of the row at hand. */
 template <bool FULL> BT_FN bool bt_is_simple(const Lane &lane, const Scenario &s) {
-    const bool plain = !FULL || (s.p->min_trade_value == 0.0 && !lane.out->logging);
-    return plain && lane.clear && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
+    const bool plain = !FULL || (s.p->min_trade_value == 0.0 && !lane.out->logging && !lane.in->universe.data);
+    return plain && lane.clear && !lane.in->odd && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
 }
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
 
 /* [S6] What a strategy decided: targets as a row of weights, then direct orders. */
 template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
-    if (call.weights) {
+    if (call.weights || lane.in->closes) {
         double *row = BT_OWN(lane, WEIGHT);
         bt_take_given(lane, s, t, call.weights, row);
+        if (lane.in->closes) {
+            bt_leave_universe(lane, t, row, call.lots);
+            bt_count_outside(lane, s, t);
+        }
         bt_use_row(lane, t, row);
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
-        bt_drop_conditions(lane, s, row);
     }
     if (call.lots) bt_direct(lane, s, t);
     return true;
@@ -219,7 +255,8 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
     }
     if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
     if (!lane.in->due[t]) return true;
-    bt_count_delisted<FULL>(lane, s, t, lane.in->weights, (t - lane.in->lag) * lane.N);
+    if (t >= lane.in->lag) bt_count_delisted<FULL>(lane, s, t, lane.in->weights, (t - lane.in->lag) * lane.N);
+    if (FULL && lane.in->closes) bt_count_outside(lane, s, t);
     return !lane.seen_target || bt_target<FULL>(lane, s, t);
 }
 
@@ -234,6 +271,7 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
             s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
         else
             s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
+        bt_drop_conditions(lane, s, W, u);
         return true;
     }
     double *target = BT_OWN(lane, TARGET);
@@ -244,5 +282,6 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
         bt_orders_each<true>(lane, s, t, scale);
     else
         bt_orders_each<false>(lane, s, t, scale);
+    bt_drop_conditions(lane, s, target, BT_ROW(lane, CLOSE, lane.in->close, t));
     return true;
 }

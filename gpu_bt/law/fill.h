@@ -203,7 +203,7 @@ template <bool LOG> BT_STEP void bt_buy_back(Lane &lane, Scenario &s, int64_t t,
 /* [S4] 3. One factor for all buys. */
 template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
     const double funds = s.st.cash + sum.proceeds;
-    const double factor = bt_cash_factor(funds, sum.buys, sum.base, s.p->min_commission, s.p->tick);
+    const double factor = bt_cash_factor(funds, sum.buys, sum.base, bt_least<false>(*s.p), s.p->tick);
     const double spent = c.lean ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
     bt_buy_back<LOG>(lane, s, t, q, funds - spent);
 }
@@ -257,7 +257,7 @@ BT_STEP void bt_log_fills(Lane &lane, const Scenario &s, int64_t t, const double
         const double a = bt_move<false>(c, *s.p, j, q[j]);
         const bt_cost x = bt_charge_at<false>(c, *s.p, j, q[j]);
         const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number]);
-        const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], q[j] * c.unit[j], p + sign * (p * a), p,
+        const bt_fill fill = {s.id, (int32_t)t, i, (int32_t)status[j], bt_shares(q[j], c.unit[j]), p + sign * (p * a), p,
                               x.drag - x.slip, x.slip};
         lane.out->fills[at] = fill;
     }

@@ -208,7 +208,7 @@ BT_FN bool bt_running(const Lane &lane, int k) { return !bt_slot(lane, k)->st.en
 /* Part of an order that did not fill, into the log of cuts; counts are formed by sums. */
 BT_FN void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t i, double lots) {
     const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number + 1]);
-    const bt_fill cut = {s.id, (int32_t)t, (int32_t)i, code, lots * lane.in->unit[i] + 0.0, 0.0, 0.0, 0.0, 0.0};
+    const bt_fill cut = {s.id, (int32_t)t, (int32_t)i, code, bt_shares(lots, lane.in->unit[i]), 0.0, 0.0, 0.0, 0.0};
     lane.out->cuts[at] = cut;
 }
 
@@ -309,21 +309,37 @@ BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
     return names;
 }
 
+/* [S6] outside="close": targets of 0 beside the universe, in a row of all N assets. What they replace is kept in `away`: 1, a
+ * target or direct order; 2, neither, which counts where something is held or waits. */
+BT_STEP void bt_leave_universe(Lane &lane, int64_t t, double *row, const double *lots) {
+    double *away = BT_OWN(lane, AWAY);
+    BT_EACH(i, lane.N) {
+        const bool out = bt_cell(lane.in->universe, t * lane.N + i) == 0.0;
+        const bool asked = row[i] == row[i] || (lots && lots[i] == lots[i]);
+        away[i] = !out || row[i] == 0.0 ? 0.0 : asked ? 1.0 : 2.0;
+        row[i] = out ? 0.0 : row[i];
+    }
+    bt_strike(lane, t, away);
+}
+
 /* [S6] The weights row read at bar t: NaN from an asset's delisting on; its names become active. */
-BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
+template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
     const bt_rows &in = *lane.in;
     const int64_t N = lane.N, source = (t - in.lag) * N;
     uint8_t *want = BT_BYTE(lane, WANT);
     double *full = BT_OWN(lane, FULL), *weight = BT_OWN(lane, WEIGHT);
     const double *row = full;
-    const bool off = in.off_count && in.off_bar[0] <= t;
-    if (in.weights.kind == KIND_FLOAT32)
+    const bool off = in.off_count && in.off_bar[0] <= t, closes = FULL && in.closes;
+    if (closes && t < in.lag)
+        BT_EACH(i, N) full[i] = nan("");
+    else if (in.weights.kind == KIND_FLOAT32)
         bt_widen(N, (const float *)in.weights.data + source, (const int32_t *)nullptr, full);
-    else if (off)
+    else if (off || closes)
         bt_widen(N, (const double *)in.weights.data + source, (const int32_t *)nullptr, full);
     else
         row = (const double *)in.weights.data + source;
     if (off) bt_strike(lane, t, full);
+    if (closes) bt_leave_universe(lane, t, full, nullptr);
     if (lane.dense && bt_use_row(lane, t, row) > BT_DENSE * N) return;
     double any = 0;
     BT_SIMD(reduction(+ : any))

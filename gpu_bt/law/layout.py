@@ -26,7 +26,7 @@ SCENARIO_STATUS = ("OK", "MARGIN_CALL", "DRAWDOWN_STOP", "BANKRUPT", "LEDGER_OVE
 #: Statuses of an order.
 ORDER_STATUS = (
     "FILLED", "CASH_CLIPPED", "LEVERAGE_CLIPPED", "VOLUME_CLIPPED", "NO_PRICE", "RESTRICTED", "BELOW_MIN",
-    "ROUNDED_OUT", "DELISTED", "CANCELLED",
+    "ROUNDED_OUT", "DELISTED", "CANCELLED", "OUTSIDE",
 )  # fmt: skip
 #: The money columns of a bar's record, in the order in which engines store them.
 MONEY = (
@@ -38,7 +38,7 @@ COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 #: Rows of a lane that are read from panels or made of such: it remembers whose bar each of them holds.
 _FETCHED = (
     "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
-    "split", "borrow", "weight", "buyable", "sellable", "open", "high", "low",
+    "split", "borrow", "weight", "buyable", "sellable", "open", "high", "low", "inside",
 )  # fmt: skip
 #: Sizes that Python and compiled code must agree on.
 SIZES = {
@@ -54,7 +54,7 @@ NEVER = -1
 EARLIER = -2
 
 #: Fields that change which arrays a bar touches; an engine may run scenarios that share them in one batch.
-STRUCTURAL = ("lot", "execution", "rounding", "account", "unfilled", "delist_after")
+STRUCTURAL = ("lot", "execution", "rounding", "account", "unfilled", "delist_after", "sizing", "outside")
 
 
 def packed(fields: Mapping[str, Field]) -> np.dtype[np.void]:
@@ -115,12 +115,12 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 
 #: What the compiled engines read of one lane: scenarios that read the same rows of the same panels.
 ROWS, _ROWS_C = _members(
-    ("int64_t", "T N K off_count lag all_whole none_whole callback"),
+    ("int64_t", "T N K off_count lag all_whole none_whole odd closes callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
-    ("bt_panel", "open high low"),
+    ("bt_panel", "open high low universe"),
 )
 #: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
 #: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.
@@ -146,7 +146,8 @@ LAUNCH, _LAUNCH_C = _members(
 BUFFERS = {
     "double": (
         *_FETCHED, "unit", "whole", "tie", "fill", "left", "cutting", "status", "limit", "stop", "triggered", "path",
-        "quote", "taker", "reach", "old", "held", "target", "cut", "extra", "rank", "zero", "one", "full", "scratch",
+        "quote", "taker", "reach", "old", "held", "away", "target", "cut", "extra", "rank", "zero", "one", "full",
+        "scratch",
     ),
     "int32_t": ("column", "fresh", "from", "position"),
     "uint8_t": ("want",),

@@ -127,7 +127,7 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
     }
     for (int64_t t = t0; t < t1 && running; ++t) {
         if (in->due[t])
-            bt_read_weights(lane, t);
+            bt_read_weights<FULL>(lane, t);
         else if (!lane.dense && t > 1 && in->due[t - 2] && !in->due[t - 1])
             bt_drop_idle(lane);
         running = bt_bars_of_all<FULL>(lane, s, t);

@@ -61,6 +61,17 @@ BT_FN double bt_order(double x, int nearest) {
     return (fabs(x - r) <= BT_SNAP ? r : t) + 0.0;
 }
 
+/* [S8] The same of a holding h that may be an odd lot: an order that leaves nothing of it sells all. */
+BT_FN double bt_order_of(double x, double h, double unit, int nearest) {
+    return fabs(x + h) * bt_max(unit, 1.0) <= BT_SNAP ? -h + 0.0 : bt_order(x, nearest);
+}
+
+/* [S9] Shares of lots; odd lots are whole shares. */
+BT_FN double bt_shares(double lots, double unit) {
+    double x = lots * unit, r = rint(x);
+    return (unit > 1.0 && fabs(x - r) <= BT_SNAP ? r : x) + 0.0;
+}
+
 /* [S1] Interest and the borrow fee of a short h < 0. */
 BT_FN double bt_interest(const bt_params *p, double cash, double days) {
     double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;
@@ -92,7 +103,11 @@ BT_FN double bt_worth(double h, double mark, double magic) { return h != 0.0 ? b
 
 /* [S4] 2. Whether the terms that LEAN leaves out of bt_charge are exact zeros. */
 BT_FN bool bt_lean(const bt_params &p) {
-    return p.commission_per_share == 0.0 && p.sell_tax == 0.0 && !(p.max_commission_rate >= 0.0);
+    return p.fixed_commission == 0.0 && p.commission_per_share == 0.0 && p.sell_tax == 0.0 && !(p.max_commission_rate >= 0.0);
+}
+/* [S4] 3. What a buy costs however small it is cut. */
+template <bool LEAN> BT_FN double bt_least(const bt_params &p) {
+    return LEAN ? p.min_commission : bt_max(p.fixed_commission, p.min_commission);
 }
 /* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3. Operands are selected,
  * not results: compilers make vector code of that. The amounts are >= 0, so `magic` is 2^52 units here, which rounds
@@ -104,19 +119,22 @@ template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, doubl
     bt_cost c;
     double size = fabs(q), n = size * F, move = n * a, v = n + copysign(move, q);
     double most = p.max_commission_rate * n, least = q != 0.0 ? p.min_commission : 0.0, variable = v * p.commission_rate;
-    if (!LEAN) variable = bt_at_most((size * unit) * p.commission_per_share + variable, most);
+    if (!LEAN) {
+        variable = (q != 0.0 ? p.fixed_commission : 0.0) + ((size * unit) * p.commission_per_share + variable);
+        variable = bt_at_most(variable, most);
+    }
     double fee = bt_max(variable, least);
     if (!LEAN) fee = bt_at_most(fee, most) + v * (q < 0.0 ? p.sell_tax : 0.0);
     c.ref = bt_round(n, magic);
     c.drag = bt_round(move + fee, magic);
     c.slip = bt_round(move, magic);
-    c.base = c.ref + bt_round(move + bt_max(variable - p.min_commission, 0.0), magic);
+    c.base = c.ref + bt_round(move + bt_max(variable - bt_least<LEAN>(p), 0.0), magic);
     return c;
 }
 
 /* [S4] 3. lambda, and the class of a remainder. */
-BT_FN double bt_cash_factor(double funds, double buys, double base, double minimum, double tick) {
-    double room = funds - buys * (minimum + 4.0 * tick);
+BT_FN double bt_cash_factor(double funds, double buys, double base, double least, double tick) {
+    double room = funds - buys * (least + 4.0 * tick);
     return (base == 0.0 ? 0.0 : bt_max(room / base, 0.0)) * BT_SHAVE;
 }
 BT_FN double bt_class(double scaled, double cut, double tie) { return 64.0 * trunc(8.0 * (scaled - cut)) + tie; }

@@ -16,7 +16,7 @@ import numpy as np
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.panel import Panel
-from gpu_bt.engine.prepare import lots, marks
+from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError
 from gpu_bt.runs.batch import Batch, column_of
@@ -76,8 +76,8 @@ class Strategy:
         self._open_desk("order_target_percent").targets("order_target_percent", assets, weight)
 
     def order_target_value(self, assets: Assets, value: Amount | None = None) -> None:
-        """Hold this much money's worth at the close: x = value/(close*lot) - h lots, rounded as [S8] rounds; NO_PRICE
-        without a close; 0 closes. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
+        """Hold this much money's worth at P, the close (see `sizing`): x = value/P - h lots, rounded as [S8] rounds; 0
+        closes; without a price NO_PRICE, and an order that works stays. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
         self._open_desk("order_target_value").target_value(assets, value)
 
     def order_target_shares(self, assets: Assets, shares: Amount | None = None) -> None:
@@ -128,12 +128,12 @@ class Portfolio:
     @property
     def shares(self) -> np.ndarray:
         """(N,) shares held, signed."""
-        return _read_only(self._book.lots * self._desk.lots.unit)
+        return _read_only(in_shares(self._book.lots, self._desk.lots.unit))
 
     @property
     def orders(self) -> np.ndarray:
         """(N,) shares of the working orders, signed: what earlier bars left unfilled."""
-        return _read_only(self._book.orders * self._desk.lots.unit)
+        return _read_only(in_shares(self._book.orders, self._desk.lots.unit))
 
     @property
     def values(self) -> np.ndarray:
@@ -271,9 +271,10 @@ class _Desk:
 
     def target_value(self, assets: Assets, value: Any) -> None:
         where, values = self.amounts("order_target_value", assets, value, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
-        price = self.panel.close[self.bar][where].astype(np.float64) * self.lots.unit[where]
-        held = self.now().lots[where]
-        x = np.where(np.isnan(price), np.inf, values * (1 / price) - held)
+        prices = decision_prices(self.panel.market, self.config.lot, self.config.sizing)
+        price, held = prices.values[self.bar][where], self.now().lots[where]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x = np.where(price > 0, values * (1 / price) - held, np.inf)
         self.put(_LOTS, where, np.where(values == 0, -held, x))
 
     def order(self, assets: Assets, shares: Any, limit: Any, stop: Any) -> None:

@@ -22,7 +22,10 @@ __all__ = ["NUMPY", "ORDERS", "assert_same_as_numpy", "batch", "book", "lean", "
 
 ORDERS = ("forward", "reversed", "random")
 #: Scenarios that are equal in these read the same rows, so that they share a lane.
-_LANE = ("rebalance", "rebalance_every", "rebalance_offset", "signal_lag", "lot", "execution", "delist_after")
+_LANE = (
+    "rebalance", "rebalance_every", "rebalance_offset", "signal_lag", "lot", "execution", "delist_after", "sizing",
+    "outside",
+)  # fmt: skip
 #: What the lean kernel leaves out.
 _LEAN = {name: None for name in ("max_weight", "max_gross", "max_turnover", "participation")}
 _LEAN |= {"account": "cash", "band": 0.0, "min_trade_value": 0.0, "impact": 0.0}
@@ -38,7 +41,7 @@ def lean(seed: int, assets: int | None = None, **record: Any) -> RunSpec:
     """A drawn scenario without what the lean kernel leaves out."""
     panel, weights, config = scenario(seed, assets)
     config = config.replace(**_LEAN)
-    for name in ("half_spread", "dividend", "split", "can_buy", "can_sell"):
+    for name in ("half_spread", "dividend", "split", "can_buy", "can_sell", "universe"):
         setattr(panel, name, None)
     weights = np.maximum(weights, 0.0)
     return spec_of(panel_of(panel, config), [weights], [config], **record)

@@ -52,9 +52,10 @@ def test_fixed_seeds_without_logs(block):
 #: A value at which each number of a scenario shows; those that no run of weights can be without are left out.
 ALONE = {
     "lot": 1.0, "max_leverage": 0.5, "maintenance_margin": 1.0, "commission_rate": 1e-3, "sell_tax": 2e-3,
-    "commission_per_share": 0.01, "min_commission": 3.0, "max_commission_rate": 1e-4, "slippage": 1e-3, "impact": 0.1,
-    "participation": 0.01, "cash_rate": 0.05, "debit_rate": 0.08, "borrow_rate": 0.2, "cash_buffer": 0.1, "band": 0.02,
-    "min_trade_value": 300.0, "max_weight": 0.05, "max_gross": 0.3, "max_turnover": 0.1, "max_drawdown": 0.02,
+    "commission_per_share": 0.01, "fixed_commission": 3.0, "min_commission": 3.0, "max_commission_rate": 1e-4,
+    "slippage": 1e-3, "impact": 0.1, "participation": 0.01, "cash_rate": 0.05, "debit_rate": 0.08, "borrow_rate": 0.2,
+    "cash_buffer": 0.1, "band": 0.02, "min_trade_value": 300.0, "max_weight": 0.05, "max_gross": 0.3,
+    "max_turnover": 0.1, "max_drawdown": 0.02,
 }  # fmt: skip
 #: What such a number needs to show.
 WITH = {"max_commission_rate": {"commission_rate": 1e-3}, "max_leverage": {"account": "margin"}} | {

@@ -144,21 +144,22 @@ def test_the_lean_kernel(fake, order, shared):
     "change",
     [{"account": "margin"}, {"band": 0.01}, {"min_trade_value": 1.0}, {"max_weight": 0.5}, {"max_gross": 1.0},
      {"max_turnover": 0.1}, {"participation": 0.1}, {"impact": 0.1}, "half_spread", "dividend", "split", "can_buy",
-     "can_sell"],
+     "can_sell", "universe"],
 )  # fmt: skip
 def test_what_the_lean_kernel_leaves_out(fake, change):
     """One scenario of a run asks for it, or the panel has it: the whole run takes the full kernel."""
     panel, weights, config = scenario(30, 9)
     config = config.replace(account="cash", impact=0.0, band=0.0, min_trade_value=0.0, max_weight=None, max_gross=None,
                             max_turnover=None, participation=None)  # fmt: skip
-    fields = ("half_spread", "dividend", "split", "can_buy", "can_sell")
+    fields = ("half_spread", "dividend", "split", "can_buy", "can_sell", "universe")
     for name in fields:
         setattr(panel, name, None)
     shape = panel.close.shape
     panel.volume = np.full(shape, 1000.0)
     weights, configs = np.maximum(weights, 0.0), [config, config]
     if isinstance(change, str):
-        setattr(panel, change, np.ones(shape, bool) if change.startswith("can") else np.full(shape, 0.5))
+        mask = change.startswith("can") or change == "universe"
+        setattr(panel, change, np.ones(shape, bool) if mask else np.full(shape, 0.5))
     else:
         configs[1] = config.replace(**change)
     assert_same_as_numpy(spec_of(panel_of(panel, config), [weights], configs), CudaEngine(32))

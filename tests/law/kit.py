@@ -28,7 +28,7 @@ def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any =
     grid = {"close": close, **fields}
     for name, values in grid.items():
         if name not in _SCALARS:
-            array = np.array(values, bool if name.startswith("can_") else None)
+            array = np.array(values, bool if name.startswith("can_") or name == "universe" else None)
             grid[name] = array[:, None] if array.ndim == 1 and name not in _PER_ASSET else array
     t, n = grid["close"].shape
     if timestamps is None:

@@ -91,6 +91,18 @@ def test_a_minimum_commission_is_kept_back_per_buy(engine):
     assert [(f[1], f[2]) for f in fills(result)] == [(winner, 1.0)] and column(result, "cash") == [20.0]
 
 
+def test_a_fixed_commission_is_kept_back_per_buy(engine):
+    # 64 lots and 64 of commission: (1024 - 64)/1024 of them are just below 60, and one comes back.
+    result = run(engine, panel([16]), [1], fixed_commission=64.0)
+    assert book(result) == [[60.0]] and column(result, "cash") == [0.0] and column(result, "commission") == [64.0]
+    # With a rate of 1/16 on top, B is 1024 + 64: (1024 - 64)/1088*64 = 56.5; one more costs 17 and 8 are left.
+    result = run(engine, panel([16]), [1], fixed_commission=64.0, commission_rate=2**-4)
+    assert book(result) == [[56.0]] and column(result, "cash") == [1024.0 - 56 * 17 - 64]
+    # Each kept back alone, whichever is larger.
+    both = run(engine, panel([16]), [1], fixed_commission=16.0, min_commission=64.0)
+    assert book(both) == [[60.0]] and column(both, "commission") == [64.0]
+
+
 def test_without_cash_nothing_is_bought(engine):
     # A0 takes everything; A1 finds no cash and no remainder of it, the factor is 0.
     result = run(engine, panel([[16, 16]] * 2), [[1, NAN], [NAN, 1]])

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from kit import NAN, book, column, fills, panel, run, shares
+from kit import NAN, ask, book, column, fills, held, panel, run, shares
 
 MARGIN = dict(account="margin", maintenance_margin=None, max_leverage=None)
 
@@ -74,10 +74,94 @@ def test_fractional_shares_are_not_paid_out(engine):
     assert shares(result) == [5.0, 2.5] and column(result, "settlements") == [0.0, 0.0]
 
 
-def test_the_fraction_of_a_lot_is_paid_per_lot(engine):
-    # 5 lots of 4 shares at 16 are 320; 2.5 lots at 128 a lot: two stay, half a lot is 64.
-    result = run(engine, panel([16, 32], split=[1, 0.5]), [0.3125, NAN], lot=4)
-    assert shares(result) == [20.0, 8.0] and column(result, "settlements") == [0.0, 64.0]
+@pytest.mark.parametrize("side", [1, -1])
+def test_an_odd_lot_stays_held(engine, side):
+    # 5 lots of 4 shares at 16 are 320; 2.5 lots after the split: 10 shares at 32, and nothing is paid out.
+    result = run(engine, panel([16, 32], split=[1, 0.5]), [0.3125 * side, NAN], lot=4, **MARGIN)
+    assert shares(result) == [20.0 * side, 10.0 * side] and column(result, "settlements") == [0.0, 0.0]
+    assert column(result, "equity") == [1024.0, 1024.0]
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_of_an_odd_lot_the_fraction_of_a_share_is_paid(engine, side):
+    # 20 shares, one for eight: 2.5; two stay, half a share is paid at 16/(1/8) = 128 a share.
+    result = run(engine, panel([16, 128], split=[1, 0.125]), [0.3125 * side, NAN], lot=4, **MARGIN)
+    assert shares(result) == [20.0 * side, 2.0 * side] and column(result, "settlements") == [0.0, 64.0 * side]
+    assert column(result, "equity") == [1024.0, 1024.0]
+
+
+def test_lots_below_a_share_pay_the_fraction_of_a_lot(engine):
+    # 5 lots of half a share, three for two: 7.5 lots, of which half a lot is paid at 16/1.5 a share.
+    result = run(engine, panel([24, 16], split=[1, 1.5]), [60 / 1024, NAN], lot=0.5)
+    assert shares(result) == [2.5, 3.5] and column(result, "settlements") == [0.0, 4.0]
+
+
+def test_odd_lots_are_whole_shares_whatever_their_number_of_lots(engine):
+    # 100 shares become 29: 0.29 lots, and 0.29*100 is no whole number in floating point.
+    market = panel([16, 16 / 0.29, 16 / 0.29], split=[1, 0.29, 1])
+    result = run(engine, market, [1, NAN, 0], initial_cash=1600.0, lot=100)
+    assert shares(result) == [100.0, 29.0, 0.0] and [f[2] for f in fills(result)] == [100.0, -29.0]
+    assert held(run(engine, market, [1, NAN, NAN], initial_cash=1600.0, lot=100)) == {"A0": 29.0}
+
+
+#: 20 shares in lots of 4 that a split makes 10 at bar 1, two and a half lots.
+ODD = dict(close=[16, 32, 32, 32], split=[1, 0.5, 1, 1])
+
+
+@pytest.mark.parametrize("rounding", ["toward_zero", "nearest"])
+def test_a_target_of_zero_sells_an_odd_lot(engine, rounding):
+    result = run(engine, panel(**ODD), [0.3125, NAN, 0, NAN], lot=4, rounding=rounding)
+    assert shares(result) == [20.0, 10.0, 0.0, 0.0] and column(result, "cash")[-1] == 1024.0
+    assert column(result, "rounded_out") == [0] * 4
+
+
+def test_other_orders_of_an_odd_lot_are_whole_lots(engine):
+    # From 2.5 lots to 5: two lots are bought. To 1.125: one is sold.
+    more = run(engine, panel(**ODD), [0.3125, NAN, 0.625, NAN], lot=4)
+    assert shares(more) == [20.0, 10.0, 18.0, 18.0]
+    less = run(engine, panel(**ODD), [0.3125, NAN, 4.5 * 32 / 1024, NAN], lot=4)
+    assert shares(less) == [20.0, 10.0, 6.0, 6.0]
+
+
+def buy_20(strategy, batch):
+    strategy.order("A0", 20)
+
+
+@pytest.mark.parametrize("sell", [lambda s, b: s.order("A0", -10), lambda s, b: s.order_target_shares("A0", 0)])
+def test_a_direct_order_that_ends_at_zero_sells_an_odd_lot(engine, sell):
+    result = ask(engine, panel(**ODD), buy_20, None, sell, lot=4)
+    assert shares(result) == [20.0, 10.0, 0.0, 0.0] and column(result, "cash")[-1] == 1024.0
+    part = ask(engine, panel(**ODD), buy_20, None, lambda s, b: s.order("A0", -7), lot=4)
+    assert shares(part) == [20.0, 10.0, 6.0, 6.0]
+
+
+def test_a_strategy_sees_whole_shares(engine):
+    seen = []
+    market = panel([16, 16 / 0.29], split=[1, 0.29])
+    steps = (lambda s, b: s.order("A0", 100), lambda s, b: seen.append(s.portfolio.shares.tolist()))
+    ask(engine, market, *steps, initial_cash=1600.0, lot=100)
+    assert seen == [[29.0]]
+
+
+def test_an_exit_of_an_odd_lot_survives_the_split(engine):
+    # Ordered before the split, filled after it: all 10 shares, not two lots.
+    market = panel([16, 16, 32], open=[16, 16, 32], split=[1, 1, 0.5])
+    result = run(engine, market, [0.3125, 0, NAN], lot=4, execution="next_open")
+    assert shares(result) == [0.0, 20.0, 0.0] and column(result, "cash")[-1] == 1024.0
+
+
+def test_a_cap_by_volume_leaves_the_odd_lot_for_last(engine):
+    # A cap of 6 shares is one lot a bar; the last two shares go when nothing else is left.
+    market = panel([16, 32, 32, 32, 32], split=[1, 0.5, 1, 1, 1], volume=[99, 6, 6, 6, 6])
+    result = run(engine, market, [0.3125, 0, NAN, NAN, NAN], lot=4, participation=1.0)
+    assert shares(result) == [20.0, 6.0, 2.0, 0.0, 0.0]
+
+
+def test_stops_and_calls_sell_odd_lots(engine):
+    # The price halves twice: 10 shares at 32 lose enough for the stop, which sells all at the next bar.
+    market = panel([16, 32, 8, 8], split=[1, 0.5, 1, 1])
+    result = run(engine, market, [0.3125, NAN, NAN, NAN], lot=4, max_drawdown=0.1)
+    assert result.status == "DRAWDOWN_STOP" and shares(result) == [20.0, 10.0, 0.0, 0.0]
 
 
 def test_a_fraction_within_a_millionth_is_rounded_off_unpaid(engine):

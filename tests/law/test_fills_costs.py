@@ -136,3 +136,27 @@ def test_a_fractional_fill(engine):
     settings = dict(lot=0, slippage=0.125, commission_per_share=0.5)
     result = run(engine, panel([16]), [8 / CASH], initial_cash=CASH, **settings)
     assert fills(result) == [(0, "A0", 0.5, 18.0, 16.0, 0.25, 1.0, "FILLED")]
+
+
+@pytest.mark.parametrize(
+    ("more", "commission"),
+    [
+        ({}, 4.0),
+        ({"commission_rate": 2**-6, "commission_per_share": 0.125}, 4.0 + 32 + 16),
+        ({"commission_rate": 2**-6, "min_commission": 32.0}, 36.0),  # the minimum is one of all of it
+        ({"min_commission": 32.0}, 32.0),
+        ({"commission_rate": 2**-6, "max_commission_rate": 2**-7}, 16.0),  # and so is the maximum
+        ({"max_commission_rate": 2**-10}, 2.0),
+    ],
+)
+def test_a_fixed_commission_is_part_of_what_minimum_and_maximum_bound(engine, more, commission):
+    assert buy(engine, fixed_commission=4.0, **more) == (16.0, commission, 0.0)
+
+
+def test_a_fixed_commission_is_paid_for_every_fill(engine):
+    # 64 shares a bar; two fills of the purchase, then the sale of each half: 4 apiece, and nothing where nothing fills.
+    market = panel([16] * 5, volume=[64] * 5)
+    result = run(engine, market, [0.5, NAN, 0, NAN, NAN], initial_cash=CASH, participation=1.0, fixed_commission=4.0)
+    assert column(result, "commission") == [4.0, 4.0, 4.0, 4.0, 0.0] and column(result, "cash")[-1] == CASH - 16
+    taxed = run(engine, panel([16, 16]), [0.5, 0], initial_cash=CASH, fixed_commission=4.0, sell_tax=2**-5)
+    assert column(taxed, "commission") == [4.0, 4.0 + 64]

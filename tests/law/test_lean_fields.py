@@ -30,10 +30,10 @@ def test_params_are_what_they_were():
     """Checkpoints and compiled libraries hold this order."""
     numbers = (
         "initial_cash tick lot max_leverage maintenance_margin commission_rate sell_tax commission_per_share"
-        " min_commission max_commission_rate slippage impact participation cash_rate debit_rate borrow_rate cash_buffer"
-        " band min_trade_value max_weight max_gross max_turnover max_drawdown"
+        " fixed_commission min_commission max_commission_rate slippage impact participation cash_rate debit_rate"
+        " borrow_rate cash_buffer band min_trade_value max_weight max_gross max_turnover max_drawdown"
     ).split()
-    codes = "execution rounding account unfilled delist_after signal_lag schedule weights".split()
+    codes = "execution rounding account unfilled sizing outside delist_after signal_lag schedule weights".split()
     wanted = [(name, np.float64) for name in numbers] + [(name, np.int32) for name in codes]
     assert np.dtype(wanted, align=True) == PARAMS == packed(FIELDS)
     assert set(STRUCTURAL) <= set(PARAMS.names)

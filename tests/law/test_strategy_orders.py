@@ -56,10 +56,6 @@ def test_money_without_a_price_is_no_order_and_counted(engine):
     market = panel([16, NAN, 16], open=[16, NAN, 16])
     result = ask(engine, market, None, lambda s, b: s.order_target_value("A0", 512), execution="next_open")
     assert shares(result) == [0.0] * 3 and column(result, "no_price") == [0, 1, 0]
-    # It replaces an order that worked.
-    steps = lambda s, b: s.order("A0", 8), lambda s, b: s.order_target_value("A0", 512)
-    result = ask(engine, market, *steps, execution="next_open")
-    assert column(result, "working") == [1, 0, 0] and shares(result)[-1] == 0.0
 
 
 @pytest.mark.parametrize(("rounding", "held"), [("toward_zero", 20.0), ("nearest", 30.0)])

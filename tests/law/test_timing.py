@@ -87,12 +87,6 @@ def test_a_new_target_replaces_a_waiting_order(engine):
     assert [f[:3] for f in fills(result)] == [(2, "A0", 8.0)]
 
 
-def test_a_target_without_a_close_replaces_the_order_by_none(engine):
-    market = panel([16, NAN, 16], open=[16, NAN, 16])
-    result = run(engine, market, [0.25, 0.25, NAN], execution="next_open")
-    assert shares(result) == [0.0] * 3 and column(result, "working") == [1, 0, 0]
-
-
 def test_zero_closes_without_a_close(engine):
     # Bar 1 has an open and no close: the exit is decided there all the same, and fills at the next open.
     market = panel([16, 16, NAN, 16], open=[16, 16, 16, 8])
