@@ -15,7 +15,7 @@ import polars as pl
 from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.tables import Table, check_options, read_table
-from gpu_bt.data.times import zone_of
+from gpu_bt.data.times import time_series, zone_of
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import PanelError, WeightsError
 
@@ -66,7 +66,7 @@ def read_panel(
     times = table.clock(zone, zone)
     per_asset = table.per_asset(times, zone)
     return Panel(
-        **table.grids(dtype), **per_asset, timestamps=times.view("datetime64[us]"), assets=table.assets, time_zone=zone,
+        **table.grids(dtype), **per_asset, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone,
         prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes,
     )  # fmt: skip
 

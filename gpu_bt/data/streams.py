@@ -25,7 +25,7 @@ from gpu_bt.data.frames import read_weights
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.tables import Table, find_column, joined, read_table
-from gpu_bt.data.times import on_clock, zone_of
+from gpu_bt.data.times import on_clock, time_series, zone_of
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
@@ -159,7 +159,7 @@ class PanelStream:
         own: dict[str, Any] = dict(self._per_asset)
         if "delisted_at" in own:
             own["delisted_at"] = np.where(own["delisted_at"] < 0, -1, np.maximum(own["delisted_at"] - a, 0))
-        stamps = self.timestamps[a : a + len(grids["close"])]
+        stamps = time_series(self.timestamps[a : a + len(grids["close"])], self.time_zone)
         repeats = {name: count for name, count in table.notes.items() if name == "duplicates"}
         return Panel(
             **grids, **own, **self._checks, timestamps=stamps, assets=table.assets, time_zone=self.time_zone,

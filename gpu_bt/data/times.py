@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gpu_bt.data.clock import instants
 from gpu_bt.errors import PanelError
 
 __all__ = ["on_clock", "stamp", "time_series", "zone_of"]
@@ -20,29 +21,21 @@ def zone_of(times: pl.Series) -> str | None:
 
 
 def on_clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
-    """int64 microseconds on the clock of a panel: dates are midnights of its zone; naive and aware do not mix.
+    """int64 microseconds on the clock of a panel: naive times are the wall clock of `time_zone`, or else of the panel.
 
-    Naive datetimes are wall-clock times of `time_zone`. Raises for hours that daylight saving skips or repeats.
+    Raises for a zone against a panel without one, and for wall-clock times that `clock.instants` refuses.
     """
     zone = zone_of(times)
     if panel_zone is None and (zone or time_zone):
         raise PanelError(f"{what} is in {zone or time_zone} but the panel has no time zone: give it to both or none")
-    wall = times.cast(pl.Datetime("us", zone))
-    if panel_zone is None or zone is not None:
-        return wall.to_physical().to_numpy()
-    zone = panel_zone if times.dtype == pl.Date else time_zone
-    if zone is None:
-        raise PanelError(
-            f"{what} has no time zone but the panel is in {panel_zone}: pass time_zone={panel_zone!r}, or convert it"
-        )
-    try:
-        return wall.dt.replace_time_zone(zone).to_physical().to_numpy()
-    except pl.exceptions.PolarsError as exc:  # an unknown zone, or an hour that daylight saving skips or repeats
-        raise PanelError(f"{what} in {zone!r}: {str(exc).split('. ')[0]}; pass a known zone, or UTC times") from None
+    found = times.cast(pl.Datetime("us", zone)).to_physical().to_numpy()
+    return found if zone is not None else instants(found, time_zone or panel_zone, what, PanelError)
 
 
 def time_series(utc: Any, time_zone: str | None) -> pl.Series:
-    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one."""
+    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one; in UTC where it
+    is an offset that Polars does not know, such as '+05:30'."""
+    time_zone = "UTC" if time_zone is not None and time_zone[:1] in ("+", "-") else time_zone
     stamps = pl.Series("timestamp", np.asarray(utc, np.int64 if len(utc) == 0 else None).astype("datetime64[us]"))
     return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps
 
