@@ -80,7 +80,7 @@ def to_public(panel: OraclePanel, config: Config) -> dict[str, Any]:
     stamps = [moment(int(u), panel.time_zone) for u in panel.microseconds]
     return {
         **{name: getattr(panel, name) for name in names},
-        "timestamps": stamps,
+        "timestamps": np.array(stamps, object),
         "next_timestamp": None if following is None else moment(int(following), panel.time_zone),
         "time_zone": panel.time_zone,
         "prices": "raw",

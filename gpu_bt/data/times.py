@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpu_bt.data.clock import instants
+from gpu_bt.data.clock import DAY, instants, local_microseconds
 from gpu_bt.errors import PanelError
 
-__all__ = ["on_clock", "stamp", "time_series", "zone_of"]
+__all__ = ["dated_by_day", "on_clock", "place", "spans", "stamp", "time_series", "zone_of"]
 
 
 def zone_of(times: pl.Series) -> str | None:
@@ -30,6 +30,45 @@ def on_clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, wh
         raise PanelError(f"{what} is in {zone or time_zone} but the panel has no time zone: give it to both or none")
     found = times.cast(pl.Datetime("us", zone)).to_physical().to_numpy()
     return found if zone is not None else instants(found, time_zone or panel_zone, what, PanelError)
+
+
+def dated_by_day(times: pl.Series, panel_zone: str | None) -> bool:
+    """Whether labels are dates: of type Date, or every one of them midnight on the panel's clock."""
+    return not (_wall(times, panel_zone) % DAY).any()
+
+
+def _wall(times: pl.Series, panel_zone: str | None) -> np.ndarray:
+    zone = zone_of(times)
+    found = times.cast(pl.Datetime("us", zone)).to_physical().to_numpy()
+    return found if zone is None else local_microseconds(found, panel_zone)
+
+
+def spans(
+    times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str, by_day: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last microsecond that each label means, on the clock of a panel as `on_clock` has it: the whole
+    day on the panel's clock where labels are dates, else one and the same."""
+    start = on_clock(times, panel_zone, time_zone, what)
+    if not by_day:
+        return start, start
+    wall = _wall(times, panel_zone)
+    return instants(wall, panel_zone, what, PanelError), instants(wall + DAY, panel_zone, what, PanelError) - 1
+
+
+def place(
+    start: np.ndarray, end: np.ndarray, bars: np.ndarray, align: str, following: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(bar of each label, whether it lies within the label); -1 and T where there is none. Labels and bars ascend.
+
+    A label stands on the last bar within it. Without one, align="previous" takes the last bar before it, but none for a
+    label from `following` on, or where that is None, more than a week after the last bar; any other the next bar.
+    """
+    last = np.searchsorted(bars, end, side="right") - 1
+    within = (last >= 0) & (bars[last] >= start)
+    if align == "previous":
+        due = bars[-1] + 7 * DAY if following is None else following
+        return np.where(start < due, last, len(bars)), within
+    return np.where(within, last, last + 1), within
 
 
 def time_series(utc: Any, time_zone: str | None) -> pl.Series:
