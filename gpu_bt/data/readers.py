@@ -22,8 +22,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
-from gpu_bt.data.stamps import RULE, moment, read_moments
-from gpu_bt.data.times import time_series
+from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.errors import PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
@@ -123,16 +122,20 @@ def _times(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
     if zone is None:
         own_type = pl.Datetime("us") if any(m and m.time() != dt.time.min for m in naive) else pl.Date
         return pl.Series(series.name, naive, pl.Datetime("us")).cast(own_type)
-    zones |= {series.name: zone} if zone[:1] in ("+", "-") else {}
-    stamps = pl.Series(naive, dtype=pl.Datetime("us")).to_physical().to_numpy()
-    return time_series(stamps, zone).alias(series.name)
+    odd = zone == SEVERAL or zone[:1] in ("+", "-")
+    zones |= {series.name: zone} if odd else {}
+    stamps = pl.Series(naive, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return stamps.dt.convert_time_zone("UTC" if odd else zone).alias(series.name)
 
 
 def _kind(value: Any) -> str:
     """What values are that may share a column, in words."""
     if isinstance(value, numbers.Number):
         return "numbers"
-    return f"datetimes of time zone {value.tzinfo}" if isinstance(value, dt.datetime) else type(value).__name__
+    if not isinstance(value, dt.datetime):
+        return type(value).__name__
+    offset = value.tzinfo is not None and iana_name(value.tzinfo) is None
+    return "datetimes with UTC offset" if offset else f"datetimes of time zone {value.tzinfo}"
 
 
 def _one_line(exc: BaseException) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpu_bt.data.clock import instants, zone_info
 
-__all__ = ["RULE", "SEVERAL", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
+__all__ = ["RULE", "SEVERAL", "iana_name", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
 
 #: The zone of times that were given with several UTC offsets, some of which fall on another date in UTC.
 SEVERAL = "several UTC offsets"
@@ -43,7 +43,8 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         days = last - value.start_time >= dt.timedelta(hours=23)
         return dt.datetime.combine(last, dt.time.min) if days else moment(value.start_time)
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        value = str(int(value)) if abs(value) < 1e8 and value == int(value) else ""
+        most = 1e8 if date_format is None else 2**53
+        value = str(int(value)) if abs(value) < most and value == int(value) else ""
     if not isinstance(value, str):
         return None
     text = value.strip().removesuffix(".0")
@@ -55,14 +56,14 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         return None
 
 
-def _key(zone: Any) -> Any:
+def iana_name(zone: Any) -> Any:
     """The IANA name of a zone, None where it has none."""
     return getattr(zone, "key", None) or getattr(zone, "zone", None)
 
 
 def zone_name(zone: dt.tzinfo | None, at: dt.datetime | None = None) -> str | None:
     """The name of a zone; of one without a name that of its offset at `at`, such as `zone_info` takes."""
-    name: str | None = _key(zone)
+    name: str | None = iana_name(zone)
     if zone is None or name is not None:
         return name
     seconds = int((zone.utcoffset(at) or dt.timedelta()).total_seconds())
@@ -81,7 +82,7 @@ def read_moments(moments: Iterable[dt.datetime | None]) -> tuple[list[dt.datetim
     given = list(moments)
     known = [m for m in given if m is not None]
     names = {zone_name(m.tzinfo, m) for m in known}
-    if len(names) > 1 and (None in names or any(_key(m.tzinfo) for m in known)):
+    if len(names) > 1 and (None in names or any(iana_name(m.tzinfo) for m in known)):
         shown = ", ".join(sorted("none" if name is None else name for name in names))
         raise ValueError(f"mix time zones ({shown}): convert them to one zone, or drop the zone everywhere")
     if names <= {None}:
@@ -106,7 +107,7 @@ def timestamps_to_numpy(
     zoned values mixed, and for wall-clock times that `clock.instants` refuses.
     """
     dtype: Any = getattr(values, "dtype", None)
-    zone = _key(getattr(dtype, "tz", None)) or getattr(dtype, "time_zone", None)  # of pandas, of Polars
+    zone = iana_name(getattr(dtype, "tz", None)) or getattr(dtype, "time_zone", None)  # of pandas, of Polars
     if hasattr(dtype, "tz"):  # pandas gives UTC where it is asked for datetime64
         values = list(values) if zone is None else values.to_numpy("datetime64[us]")
     elif hasattr(values, "to_numpy"):

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.stamps import SEVERAL
@@ -48,7 +49,10 @@ class Table:
         """The zone of a panel of it: the one given, else that of its times. Raises where neither says one."""
         if time_zone is None and self.own_zone == SEVERAL:
             raise PanelError(f"{self.place}timestamp has {SEVERAL}: pass time_zone=, such as 'Europe/Berlin'")
-        return time_zone or self.own_zone
+        zone = time_zone or self.own_zone
+        if zone is not None:
+            zone_info(zone, PanelError)
+        return zone
 
     def clock(self, panel_zone: str | None, time_zone: str | None) -> np.ndarray:
         """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are the wall clock of time_zone."""
