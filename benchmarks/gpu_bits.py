@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_bt.config import Config
-from gpu_bt.data.clock import schedule
+from gpu_bt.data.clock import SCHEDULE, schedule
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Engine, RawResult, RunSpec
@@ -50,7 +50,7 @@ def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> Ru
         config, weights = config.replace(**_LEAN), np.abs(weights)
         for name in _LEAN_PANELS:
             setattr(panel, name, None)
-    same = ("rebalance", "rebalance_every", "rebalance_offset", "signal_lag", *STRUCTURAL)
+    same = (*SCHEDULE, "signal_lag", *STRUCTURAL)
     rule = {name: getattr(config, name) for name in same} | ({} if full else _LEAN)
     if panel.volume is None:
         rule |= {"participation": None, "impact": 0.0}
@@ -58,10 +58,7 @@ def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> Ru
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BacktestWarning)
         public = Panel(**to_public(panel, config))
-    bars = schedule(
-        public.microseconds, public.time_zone, panel.next_microseconds,
-        config.rebalance, config.rebalance_every, config.rebalance_offset,
-    )  # fmt: skip
+    bars = schedule(public.microseconds, public.time_zone, panel.next_microseconds, config)
     record = {"fills": full and seed % 2 == 0, "positions": seed % 3 == 0}
     if seed % 4 == 1:
         record["columns"] = "equity"

@@ -37,6 +37,7 @@ class _In:
 _LEAN, _OUTSIDE, _BIG, _MOST = Mark.LEAN, Mark.OUTSIDE, 1e15, 2**31 - 1
 _Execution = Literal["next_open", "next_close", "next_vwap", "same_close"]
 _Period = Literal["bar", "day", "week", "month", "quarter", "year"]
+_Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _Money = Annotated[float, _In(0.0, _BIG, "money")]
 _Grid = Annotated[float | None, _In(2.0**-80, 2.0**60, "money")]
 _Fraction = Annotated[float, _In(0.0, 1.0, "fraction")]
@@ -47,6 +48,7 @@ _Sum = Annotated[float | None, _In(0.0, 1e6, "of equity")]
 _Rate = Annotated[float, _In(-1.0, 1.0, "a year")]
 _Fee = Annotated[float, _In(0.0, 1.0, "a year")]
 _Bars = Annotated[int, _In(0, _MOST, "bars")]
+_Dates = Annotated[int, _In(0, _MOST, "dates")]
 _C = TypeVar("_C")
 
 
@@ -94,7 +96,9 @@ class Config:
     debit_rate: Annotated[_Rate, "interest (actual/360) on cash < 0", _LEAN] = 0.0
     borrow_rate: Annotated[_Fee, "(actual/365) on the value of shorts; a panel's replaces it", _LEAN] = 0.0
     cash_buffer: Annotated[_Signed, "of equity that targets leave uninvested", _LEAN] = 0.0025
-    rebalance: Annotated[_Period, "which bars decide: all, or the last of each of these", _OUTSIDE] = "bar"
+    rebalance: Annotated[_Period, "which bars decide: all, or one of each of these", _OUTSIDE] = "bar"
+    rebalance_on: Annotated[Literal["last", "first"], "bar of each day, week, ... decides", _OUTSIDE] = "last"
+    week_starts: Annotated[_Weekday, "the day that begins a week of rebalance", _OUTSIDE] = "monday"
     rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "of these from a decision to the next", _OUTSIDE] = 1
     rebalance_offset: Annotated[_Bars, "of these before the first decision", _OUTSIDE] = 0
     sizing: Annotated[Literal["close", "last"], "the price of a target: this close, or the last mark", _LEAN] = "close"
@@ -106,7 +110,7 @@ class Config:
     max_gross: Annotated[_Sum, "limit on the sum of |targets|; None = off"] = None
     max_turnover: Annotated[_Sum, "limit on one-way turnover, per decision; None = off"] = None
     max_drawdown: Annotated[_Cap, "fall from the peak at which all is sold for good; None = off", _LEAN] = None
-    delist_after: Annotated[_Bars, "in a row without a price that settle a holding; 0 = never", _LEAN] = 20
+    delist_after: Annotated[_Dates, "without a price that settle a holding; 0 = never", _LEAN] = 20
     money_tick: Annotated[_Grid, "the ledger's grid, a power of two; None = that of `tick`", _OUTSIDE] = None
     bars_per_year: Annotated[float | None, _In(1e-3, 1e9, "bars"), "None = inferred", _OUTSIDE] = None
 

@@ -8,6 +8,7 @@ cash for the prices, full targets: clips and buy-backs); "levered" (margin, cras
 
 from __future__ import annotations
 
+import datetime as dt
 from hashlib import blake2b
 from typing import Any
 
@@ -20,6 +21,18 @@ from gpu_bt.config import CHOICES, Config
 __all__ = ["draw", "scenario", "scenarios", "to_public"]
 
 _DAY = 86_400_000_000
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+#: Zones, and UTC times near which their clocks change: by an hour, by half of one, over midnight, from midnight on; one has
+#: no change, one is a fixed offset.
+_CHANGES = {
+    "America/New_York": ("2024-03-10T07", "2024-11-03T06"),
+    "Europe/Berlin": ("2024-03-31T01", "2024-10-27T01"),
+    "Australia/Lord_Howe": ("2024-04-06T15", "2024-10-05T15:30"),
+    "America/St_Johns": ("2006-10-29T02:31", "2007-03-11T03:31"),
+    "America/Santiago": ("2024-04-07T03", "2024-09-08T04"),
+    "Asia/Kolkata": (),
+    "+05:45": (),
+}
 _RATIOS = (2.0, 0.5, 3.0, 1 / 3, 1.5, 0.1, 7 / 3, 10.0, 1.0000001, 0.97, 1.25)
 _FLOAT_FIELDS = (
     "close open high low vwap volume half_spread dividend split borrow_rate".split()
@@ -58,19 +71,29 @@ def draw(rng: np.random.Generator, assets: int | None = None) -> tuple[OraclePan
         **decisions(rng, mood, cash, span),
         **rarities(more, cash),
     )
-    return panel, draw_weights(rng, t, n, mood, config), config
+    weights = draw_weights(rng, t, n, mood, config)
+    draw_clock(rng, panel)
+    return panel, weights, config.replace(**calendar(rng))
 
 
 def to_public(panel: OraclePanel, config: Config) -> dict[str, Any]:
     """Keyword arguments for `gpu_bt.Panel`. A drawn split may be hidden by a price move: expect BacktestWarning."""
     names = (*_FLOAT_FIELDS, "can_buy", "can_sell", "universe", "assets", "delisted_at", "delisting_return", "lot")
     following = panel.next_microseconds
+    stamps = [moment(int(u), panel.time_zone) for u in panel.microseconds]
     return {
         **{name: getattr(panel, name) for name in names},
-        "timestamps": np.asarray(panel.microseconds).view("datetime64[us]"),
-        "next_timestamp": None if following is None else np.datetime64(int(following), "us"),
+        "timestamps": np.array(stamps, object),
+        "next_timestamp": None if following is None else moment(int(following), panel.time_zone),
+        "time_zone": panel.time_zone,
         "prices": "raw",
     }
+
+
+def moment(microsecond: int, time_zone: str | None) -> dt.datetime:
+    """A datetime, in UTC where the panel has a zone."""
+    found = _EPOCH + dt.timedelta(microseconds=microsecond)
+    return found if time_zone else found.replace(tzinfo=None)
 
 
 def chance(rng: np.random.Generator, p: float) -> bool:
@@ -152,6 +175,25 @@ def timestamps(rng: np.random.Generator, t: int) -> np.ndarray:
         steps = {"daily": day, "intraday": int(rng.integers(1, 390)) * 60_000_000, "monthly": 31 * day}[kind]
         steps = np.full(t, steps) + (rng.integers(0, 1000, t) if kind == "intraday" else 0)
     return start + int(rng.integers(0, day)) * chance(rng, 0.3) + np.cumsum(steps).astype(np.int64)
+
+
+def draw_clock(rng: np.random.Generator, panel: OraclePanel) -> None:
+    """A time zone, bars of sessions (some a date, some minutes apart), and bars around a change of the zone's clock."""
+    us = np.asarray(panel.microseconds)
+    due = None if panel.next_microseconds is None else panel.next_microseconds - int(us[-1])
+    if chance(rng, 0.3):
+        minutes, a_day = pick(rng, (1, 30, 60, 180)), int(rng.integers(1, 8))
+        bars = np.arange(len(us))
+        us = int(us[0]) + bars // a_day * _DAY + bars % a_day * minutes * 60_000_000
+    panel.time_zone = maybe(rng, 0.5, pick(rng, tuple(_CHANGES)))
+    changes = _CHANGES.get(panel.time_zone or "", ())
+    if changes and chance(rng, 0.6):
+        change = int(np.datetime64(pick(rng, changes), "us").astype(np.int64))
+        if chance(rng, 0.4):
+            us = us[0] + np.arange(len(us)) * pick(rng, (5, 15, 60)) * 60_000_000
+        us = us + (change - int(us[rng.integers(0, len(us))])) + int(rng.integers(-2, 3)) * 15 * 60_000_000
+    panel.microseconds = us.astype(np.int64)
+    panel.next_microseconds = None if due is None else int(us[-1]) + due
 
 
 def quote(rng: np.random.Generator, price: np.ndarray) -> np.ndarray:
@@ -317,6 +359,10 @@ def money_tick(rng: np.random.Generator, mood: str, cash: float) -> float | None
     power = int(np.floor(np.log2(cash)))
     bits = pick(rng, (50, 49, 48, 52, 8, 4, 0), (0.2, 0.2, 0.1, 0.05, 0.15, 0.1, 0.2))
     return float(2.0 ** min(max(power - bits, -80), 60))
+
+
+def calendar(rng: np.random.Generator) -> dict[str, Any]:
+    return {"rebalance_on": pick(rng, CHOICES["rebalance_on"]), "week_starts": pick(rng, CHOICES["week_starts"])}
 
 
 # --- the weights ---

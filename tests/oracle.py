@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from oracle_clock import MICROSECOND, schedule, wall_clock
 from oracle_limits import Orders
 from oracle_numbers import LedgerOverflow, at, rint, sgn, trunc
 from oracle_orders import Trading
@@ -25,10 +26,8 @@ from oracle_orders import Trading
 from gpu_bt.config import Config
 from gpu_bt.law.layout import COUNTS, MONEY, SCENARIO_STATUS
 
-__all__ = ["Oracle", "OraclePanel", "schedule", "simulate"]
+__all__ = ["Oracle", "OraclePanel", "simulate"]
 
-_EPOCH = datetime.date(1970, 1, 1)
-_DAY = 86_400_000_000  # microseconds
 NAN = math.nan
 
 
@@ -37,7 +36,8 @@ class OraclePanel:
     """Market data as `gpu_bt.engine.spec.Market` names and shapes it, but raw: optional fields may hold NaN.
 
     NaN in a price: the asset does not trade. NaN elsewhere: volume, half_spread, dividend, borrow_rate and
-    delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None.
+    delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None. Both kinds
+    of microseconds are UTC where there is a time zone, else those of the timestamps as they stand.
     """
 
     microseconds: Any
@@ -59,6 +59,7 @@ class OraclePanel:
     delisting_return: Any = None
     lot: Any = None
     next_microseconds: int | None = None
+    time_zone: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,33 +94,6 @@ def simulate(panel: OraclePanel, weights: Any, config: Config, orders: Orders | 
     return _Run(panel, weights, config, orders).run()
 
 
-def schedule(microseconds: Sequence[int], following: int | None, config: Config) -> list[bool]:
-    """[S6] The bars that decide, one bool per bar; `following` is the timestamp after the last bar, or None."""
-    times = [int(u) for u in microseconds] + ([] if following is None else [int(following)])
-    out, number = [], 0
-    for t in range(len(microseconds)):
-        if config.rebalance == "bar":
-            named = True
-        else:
-            period = [_period(u, config.rebalance) for u in times[t : t + 2]]
-            named = len(period) == 2 and period[0] != period[1]
-        past = number - config.rebalance_offset
-        out.append(named and past >= 0 and past % config.rebalance_every == 0)
-        number += named
-    return out
-
-
-def _period(microsecond: int, kind: str) -> Any:
-    date = _EPOCH + datetime.timedelta(days=microsecond // _DAY)
-    return {
-        "day": date,
-        "week": tuple(date.isocalendar())[:2],
-        "month": (date.year, date.month),
-        "quarter": (date.year, (date.month - 1) // 3),
-        "year": date.year,
-    }[kind]
-
-
 def _tie(name: str) -> int:
     return hashlib.blake2b(name.encode("utf-8"), digest_size=8).digest()[-1] % 64
 
@@ -130,7 +104,8 @@ class _Run(Trading):
         self.bars, self.n = (int(size) for size in panel.shape)
         tick = config.money_tick
         self.tick = 2.0 ** (math.frexp(config.initial_cash)[1] - 1 - 36) if tick is None else tick
-        self.decides = schedule(panel.microseconds, panel.next_microseconds, config)
+        self.clock = wall_clock(panel.microseconds, panel.time_zone)
+        self.decides = schedule(panel.microseconds, panel.next_microseconds, config, panel.time_zone)
         self.lot = [config.lot] * self.n
         if panel.lot is not None and config.lot != 0.0:
             self.lot = [float(x) for x in panel.lot]
@@ -139,7 +114,7 @@ class _Run(Trading):
         self.cash = self.peak = self.money(config.initial_cash)
         self.h, self.o, self.m = [0.0] * self.n, [0.0] * self.n, [NAN] * self.n
         self.limit, self.stop, self.triggered = [NAN] * self.n, [NAN] * self.n, [False] * self.n
-        self.gap: list[int | None] = [None] * self.n  # bars since the last price, None before the first
+        self.priced: list[datetime.date | None] = [None] * self.n  # date of the last price, None before the first
         self.first_bar = dict.fromkeys(SCENARIO_STATUS, -1)
         self.ended = False
         self.row: dict[str, float] = {}
@@ -190,8 +165,8 @@ class _Run(Trading):
 
     def financing(self, t: int) -> None:
         """[S1]"""
-        c, us = self.config, self.panel.microseconds
-        days = 0.0 if t == 0 else float(int(us[t]) - int(us[t - 1])) / 8.64e10
+        c, clock = self.config, self.clock
+        days = 0.0 if t == 0 else float((clock[t] - clock[t - 1]) // MICROSECOND) / 8.64e10
         rate = c.cash_rate if self.cash >= 0.0 else c.debit_rate
         interest = self.money(self.cash * (rate * (days / 360.0)))
         fees = 0.0
@@ -261,13 +236,15 @@ class _Run(Trading):
     def delistings(self, t: int) -> None:
         """[S3]"""
         received = paid = 0.0
+        date, seen = self.clock[t].date(), {moment.date() for moment in self.clock[: t + 1]}
+        opens = t == 0 or self.clock[t - 1].date() != date  # the first bar of its date
         for i in range(self.n):
             if any(not math.isnan(self.price(name, t, i)) for name in ("close", "open")):
-                self.gap[i] = 0
-            elif self.gap[i] is not None:
-                self.gap[i] += 1
+                self.priced[i] = date
             explicit = self.panel.delisted_at is not None and int(self.panel.delisted_at[i]) == t
-            silent = self.config.delist_after > 0 and self.gap[i] == self.config.delist_after
+            last = self.priced[i]
+            silent = self.config.delist_after > 0 and last is not None and opens
+            silent = silent and len({d for d in seen if d > last}) == self.config.delist_after
             if not (explicit or silent):
                 continue
             if self.h[i] != 0.0:

@@ -69,7 +69,6 @@ class Result:
         self.engine = raw.engine
         self.config = config
         self.assets = tuple(assets)
-        self.time_zone = time_zone
         self.notes = dict(notes or {})
         self.wall_seconds = wall_seconds
         self._replay = replay
@@ -81,6 +80,8 @@ class Result:
         self._utc = np.asarray(timestamps, "datetime64[us]")
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
         self.timestamps = time_series(self._utc, time_zone)
+        #: The zone of `timestamps`: the panel's, or UTC where that is an offset that Polars does not know, as '+05:30'.
+        self.time_zone: str | None = getattr(self.timestamps.dtype, "time_zone", None)
         #: Bars per year used for annualising: the config's, or inferred from the timestamps.
         self.bars_per_year = config.bars_per_year or infer_bars_per_year(self._utc.view(np.int64))
 

@@ -6,6 +6,7 @@ Long: a row per (timestamp, asset). Wide: the first column (or the pandas index)
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
@@ -15,11 +16,11 @@ import polars as pl
 from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.tables import Table, check_options, read_table
-from gpu_bt.data.times import zone_of
+from gpu_bt.data.times import dated_by_day, place, spans, time_series
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import PanelError, WeightsError
 
-__all__ = ["Stream", "read_panel", "read_weights"]
+__all__ = ["Reading", "Stream", "read_panel", "read_weights"]
 
 
 def read_panel(
@@ -35,6 +36,7 @@ def read_panel(
     dtype: Any = np.float64,
     time_zone: str | None = None,
     next_timestamp: Any = None,
+    date_format: str | None = None,
 ) -> Panel:
     """A Panel from a path (Parquet, CSV, Arrow IPC), a glob, a list of paths, or a Polars, pandas, PyArrow, cuDF table.
 
@@ -51,22 +53,25 @@ def read_panel(
         that are not read are named in `notes["ignored_columns"]`.
     duplicates: of (timestamp, asset): "error", or "first" or "last" in the order of the rows (`notes["duplicates"]`).
     dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
-    time_zone: naive timestamps are wall-clock times of it, aware ones are shown in it; None = naive, or the table's.
+    time_zone: naive timestamps are the wall clock of it, aware ones are shown in it; None = naive, or the table's.
+    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime); None = ISO text, and whole numbers
+        YYYYMMDD.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
-    an empty timestamp or asset, integer timestamps, time zones that mix, duplicates; and whatever `Panel` refuses.
+    an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without time_zone=,
+    duplicates; and whatever `Panel` refuses.
     """
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
-    table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close")
+    table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close", None, date_format)
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
     table.drop_duplicates(duplicates)
-    zone = time_zone or zone_of(table.times)
+    zone = table.zone(time_zone)
     times = table.clock(zone, zone)
     per_asset = table.per_asset(times, zone)
     return Panel(
-        **table.grids(dtype), **per_asset, timestamps=times.view("datetime64[us]"), assets=table.assets, time_zone=zone,
+        **table.grids(dtype), **per_asset, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone,
         prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes,
     )  # fmt: skip
 
@@ -87,11 +92,13 @@ class Stream(Protocol[_Books]):
 def read_weights(
     source: Any, panel: Panel, *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
     missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
+    date_format: str | None = ...,
 ) -> Weights: ...  # fmt: skip
 @overload
 def read_weights(
     source: Any, panel: Stream[_Books], *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
     missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
+    date_format: str | None = ...,
 ) -> _Books: ...  # fmt: skip
 def read_weights(
     source: Any,
@@ -105,6 +112,7 @@ def read_weights(
     align: str = "exact",
     unknown_assets: str = "error",
     time_zone: str | None = None,
+    date_format: str | None = None,
 ) -> Weights | _Books:
     """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`. On a stream
     (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
@@ -115,35 +123,61 @@ def read_weights(
     are treated by `missing`; a row whose cells are all empty is no book.
 
     missing: "close" = 0, sell it; "hold" = NaN, keep it.
-    align: "exact", or "next" = a timestamp that is no bar moves to the next one, after the last bar it is dropped; of
-        two books on one bar the later wins. Dates are midnight at their start: on an intraday panel they move to
-        that day's first bar.
-    unknown_assets: "error", or "ignore" = leave their rows out.
-    time_zone: naive timestamps are wall-clock times of it; dates are those of the panel's zone.
+    A book dated by day (a date, or every timestamp midnight on the panel's clock) stands on the last bar of that date.
 
-    Raises WeightsError: an unknown timestamp or asset, duplicates, naive timestamps against a panel with a time zone
-    (or the reverse), a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight
-    is checked by `run`.
+    align: where a book has no bar: "exact" = an error; "next" = the next bar; "previous" = the last bar before it, as for
+        books dated by month ends: it must have been known there. Books before the first bar ("previous") or after the
+        last ("next") are dropped; so are those from the panel's next_timestamp on, or without one, more than a week
+        after the last bar ("previous"). Of two books on one bar the later wins.
+    unknown_assets: "error", or "ignore" = leave their rows out.
+    time_zone: naive timestamps are the wall clock of it; None = of the panel's. Dates are those of the panel's clock.
+    date_format: as in `read_panel`.
+
+    Raises WeightsError: an unknown timestamp or asset, duplicates, timestamps of a time zone against a panel without one,
+    a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight is checked by `run`.
     """
+    how = Reading(timestamp, asset, weight, layout, missing, align, unknown_assets, time_zone, date_format)
     if isinstance(panel, Stream):
-        return panel.books(
-            source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, missing=missing, align=align,
-            unknown_assets=unknown_assets, time_zone=time_zone,
-        )  # fmt: skip
+        return panel.books(source, **dataclasses.asdict(how))
     if not isinstance(panel, Panel):
         raise WeightsError(f"panel is of type {type(panel).__name__}: pass a Panel, such as read_panel gives")
-    try:
-        check_options(missing=(missing, "close", "hold"), align=(align, "exact", "next"))
-        check_options(unknown_assets=(unknown_assets, "error", "ignore"))
-        table = read_table(source, timestamp, asset, layout, ("weight",), {"weight": weight}, "weight")
-        table.drop_duplicates("error", way_out="")
-        times = table.clock(panel.time_zone, time_zone)
-    except PanelError as exc:
-        raise WeightsError(str(exc)) from None
-    return _placed(table, times, panel, missing, align, unknown_assets)
+    return how.books(source, panel)
 
 
-def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a source of weights is read: the options of `read_weights`."""
+
+    timestamp: str = "timestamp"
+    asset: str = "asset"
+    weight: str = "weight"
+    layout: str = "auto"
+    missing: str = "close"
+    align: str = "exact"
+    unknown_assets: str = "error"
+    time_zone: str | None = None
+    date_format: str | None = None
+
+    def books(self, source: Any, panel: Panel, by_day: bool | None = None) -> Weights:
+        """The source's books on a panel. by_day: they are dated by day; None = as their own timestamps say."""
+        try:
+            check_options(missing=(self.missing, "close", "hold"), align=(self.align, "exact", "next", "previous"))
+            check_options(unknown_assets=(self.unknown_assets, "error", "ignore"))
+            names, fields = (self.timestamp, self.asset, self.layout), {"weight": self.weight}
+            table = read_table(source, *names, ("weight",), fields, "weight", None, self.date_format)
+            table.drop_duplicates("error", way_out="")
+            by_day = dated_by_day(table.times, panel.time_zone) if by_day is None else by_day
+            span = self.spans(table.times, panel.time_zone, f"{table.place}timestamp", by_day)
+        except PanelError as exc:
+            raise WeightsError(str(exc)) from None
+        return _placed(table, span, panel, self)
+
+    def spans(self, times: pl.Series, zone: str | None, what: str, by_day: bool) -> tuple[np.ndarray, np.ndarray]:
+        """First and last microsecond of each timestamp, on the clock of a panel."""
+        return spans(times, zone, self.time_zone, what, by_day)
+
+
+def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how: Reading) -> Weights:
     """Rows -> (T, N): which column each asset has, which bar each book has, then one scatter."""
     values = table.frame["weight"].cast(pl.Float64).to_numpy()
     given = ~np.isnan(values) if table.wide else slice(None)
@@ -151,27 +185,32 @@ def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: 
     row, code = np.divmod(table.cell[given], len(table.assets))
     column = np.array([panel.index.get(name, -1) for name in table.assets])
     strangers = [name for name, c in zip(table.assets, column, strict=True) if c < 0]
-    if strangers and unknown_assets == "error":
+    if strangers and how.unknown_assets == "error":
         raise WeightsError(
             f"{table.place}asset {strangers[0]!r} is not in the panel ({len(strangers)} of {len(column)} are not):"
             " correct the names, or pass unknown_assets='ignore'"
         )
-    book = np.flatnonzero(np.bincount(row, minlength=len(times)))  # the times that hold a weight
-    bar = np.searchsorted(panel.microseconds, times)  # the first that is not before it; T after the last
-    exact = np.isin(times, panel.microseconds)
-    wrong = book[~exact[book]]
-    if align == "exact" and len(wrong):
+    book = np.flatnonzero(np.bincount(row, minlength=len(table.times)))  # the times that hold a weight
+    following = panel.next_timestamp
+    due = None if following is None else int(following.astype(np.int64))
+    bar, within = place(*span, panel.microseconds, how.align, due)
+    wrong = book[~within[book]]
+    if how.align == "exact" and len(wrong):
         raise WeightsError(
             f"{table.place}timestamp {table.times[int(wrong[0])]} is no bar of the panel ({len(wrong)} of {len(book)}"
-            " are none): correct the timestamps, or pass align='next' to move each to the next bar"
+            " are none): correct the timestamps, or pass align='next' to move each to the next bar, or align='previous' to"
+            " the last bar before it"
         )
-    kept = np.zeros(len(times), bool)
-    kept[book] = (bar[book] < panel.shape[0]) & (np.diff(bar[book], append=-1) != 0)  # the last book on a bar
+    here = (bar >= 0) & (bar < panel.shape[0])
+    kept = np.zeros(len(bar), bool)
+    kept[book] = here[book] & (np.diff(bar[book], append=-1) != 0)  # the last book on a bar
+    # A date stands on its day; a midnight that is taken for one has moved.
+    moved = ~within | (panel.microseconds[np.where(here, bar, 0)] != span[0]) & (table.times.dtype != pl.Date)
     known = column[code] >= 0
     placed = known & kept[row]
     out = np.full(panel.shape, np.nan)
-    if missing == "close":
+    if how.missing == "close":
         out[bar[kept]] = 0.0
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
-    return Weights(out, int((placed & ~exact[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))
+    return Weights(out, int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))

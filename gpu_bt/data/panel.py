@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gpu_bt.data.arrays import as_host, frozen
-from gpu_bt.data.clock import local_microseconds, time_label, timestamps_to_numpy
+from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
+from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import BacktestWarning, PanelError
 
@@ -33,9 +34,12 @@ class Panel:
     borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
     lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
-    timestamps: (T,) strictly increasing datetimes, naive or of one time zone.   assets: (N,) unique names.
-    prices: "adjusted" or "raw".   next_timestamp: when the bar after the last one is due (for rebalance="month", ...).
-    bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in `notes`).
+    timestamps: (T,) strictly increasing dates, datetimes, ISO texts, numbers YYYYMMDD or pandas Periods (their last day),
+    naive or of one time zone.   time_zone: naive timestamps are its wall clock, aware ones are shown in it; None = naive,
+    or their own. Dates, weeks, months and financing are those of this clock. A time that daylight saving skips or repeats
+    is refused, but for midnight, which is the first instant of its day.
+    next_timestamp: when the bar after the last one is due (for rebalance="month", ...).   assets: (N,) unique names.
+    prices: "adjusted" or "raw".   bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in `notes`).
 
     Raises PanelError naming field, bar and asset. Warns (BacktestWarning) of a split that the prices do not show.
     """
@@ -90,7 +94,8 @@ class Panel:
         self._check_intrabar(fields)
         self.group: np.ndarray | None = fields.pop("group", None)
         tie = np.array([_tie(a) for a in self.assets], np.uint8)
-        self.market = Market(microseconds=frozen(self.timestamps.view(np.int64)), **fields, tie=frozen(tie))
+        clock = wall_clock(self.microseconds, self.time_zone)
+        self.market = Market(clock=frozen(clock), **fields, tie=frozen(tie))
         if "split" in fields:
             warn_of_splits(self, fields["close"], fields["split"])
 
@@ -102,7 +107,7 @@ class Panel:
     @property
     def microseconds(self) -> np.ndarray:
         """(T,) int64, microseconds since 1970: UTC where the panel has a time zone, else of the naive timestamps."""
-        return self.market.microseconds
+        return self.timestamps.view(np.int64)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -174,7 +179,7 @@ class Panel:
                 raise PanelError(f"{name} is a Series whose index is not the assets in order: reindex it to the assets")
             return
         try:
-            same = np.array_equal(timestamps_to_numpy(index, None, PanelError)[0], self.timestamps)
+            same = np.array_equal(timestamps_to_numpy(index, self.time_zone, PanelError)[0], self.timestamps)
         except PanelError:
             same = False
         if not same:
@@ -204,8 +209,8 @@ class Panel:
         self.next_timestamp: np.datetime64 | None = None
         if next_timestamp is None:
             return
-        following, zone = timestamps_to_numpy([next_timestamp], None, PanelError)
-        if zone is not None and self.time_zone is None:
+        following, zone = timestamps_to_numpy([next_timestamp], self.time_zone, PanelError, "next_timestamp")
+        if zone != self.time_zone:
             raise PanelError("next_timestamp has a time zone and the timestamps have none: pass both the same way")
         if following[0] <= self.timestamps[-1]:
             raise PanelError(f"next_timestamp is {following[0]}: it must lie after the last bar, {self.label(-1)}")

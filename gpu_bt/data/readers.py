@@ -8,11 +8,12 @@ blank lines.
 from __future__ import annotations
 
 import dataclasses
+import contextlib
 import datetime as dt
 import glob
 import numbers
-import re
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.errors import PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
@@ -37,11 +39,9 @@ _KINDS = {
     "float": (pl.Float64, "a number, or empty where there is none"),
     "flag": (pl.Boolean, "true or false (1 or 0)"),
     "name": (pl.String, "text or a whole number"),
-    "time": (pl.Date, "a date, datetime or ISO text, all with UTC offset or none; numbers have no unit, convert them"),
+    "time": (pl.Date, f"{RULE}; other texts need date_format="),
 }
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-#: fromisoformat takes any character between date and time, so that it would read epoch numbers.
-_ISO = re.compile(r"\d{4}-?\d\d-?\d\d([T ]\d\d.*)?")
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -54,15 +54,18 @@ def open_sources(source: Any) -> list[Source]:
         return [_open_file(path) for item in items for path in _expand(Path(item).expanduser())]
     if items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
-    table = source if isinstance(source, pl.LazyFrame) else to_polars(source).lazy()
-    return [Source("table", "a lazy table", lambda _: table, is_file=False)]
+    zones: dict[str, str] = {}
+    table = source if isinstance(source, pl.LazyFrame) else to_polars(source, zones).lazy()
+    return [Source("table", "a lazy table", lambda _: table, is_file=False, odd_zones=zones)]
 
 
-def to_polars(table: Any) -> pl.DataFrame:
+def to_polars(table: Any, zones: dict[str, str] | None = None) -> pl.DataFrame:
     """Any dataframe as a Polars one: Polars (lazy too), pandas, PyArrow, cuDF and what else narwhals knows.
 
     A pandas index that says something (it has a name, or holds dates or text) becomes the first columns; an unnamed
-    index of numbers is dropped. Raises PanelError for what is no table, or has a column that mixes kinds of values.
+    index of numbers is dropped, unless they are dates YYYYMMDD. zones: takes the offsets, such as '+05:30', of columns that
+    are in UTC here because Polars does not know them. Raises PanelError for what is no table, or has a column that mixes
+    kinds of values.
     """
     if isinstance(table, pl.DataFrame):
         return table
@@ -70,7 +73,7 @@ def to_polars(table: Any) -> pl.DataFrame:
         frame = nw.from_native(_with_index(table), pass_through=True)
         frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
         if isinstance(frame, nw.DataFrame):
-            return pl.DataFrame([_column(frame[name]) for name in frame.columns])
+            return pl.DataFrame([_column(frame[name], {} if zones is None else zones) for name in frame.columns])
     except (ImportError, TypeError, ValueError, *_READ_ERRORS) as exc:
         raise PanelError(f"the {type(table).__name__} cannot be read: {_one_line(exc)}") from None
     raise PanelError(
@@ -87,27 +90,52 @@ def _with_index(table: Any) -> Any:
         raise ValueError("its columns have several levels; make it long with .stack(), one column per field")
     table = table.rename(columns=str)
     names = list(table.index.names)
-    if all(name in table.columns for name in names) or (names == [None] and table.index.dtype.kind in "iuf"):
+    numbered = names == [None] and table.index.dtype.kind in "iuf" and not any(map(moment, table.index[:1]))
+    if all(name in table.columns for name in names) or numbered:
         return table.reset_index(drop=True)
     names = [("timestamp", "asset")[i > 0] if name is None else name for i, name in enumerate(names)]
     return table.rename_axis(index=names).reset_index()
 
 
-def _column(series: nw.Series[Any]) -> pl.Series:
-    """A column of another library's table as one of Polars."""
+def _column(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
+    """A column of another library's table as one of Polars; the offset that Polars does not know goes into `zones`."""
+    zone = getattr(series.dtype, "time_zone", None) or ""
+    if series.dtype == nw.Unknown or (":" in zone and isinstance(series.dtype, nw.Datetime)):
+        return _times(series, zones)
     if series.dtype == nw.Object:  # Arrow would turn dates and datetimes, or two time zones, into one another
         examples = {_kind(value): value for value in series.drop_nulls()}
         if len(examples) > 1:
             (a, x), (b, y) = list(examples.items())[:2]
             raise ValueError(f"column {series.name!r} mixes {a} ({x}) and {b} ({y}); convert it, or drop it")
+        if any(isinstance(x, dt.datetime) or type(x).__name__ == "Period" for x in examples.values()):
+            return _times(series, zones)
     return series.to_polars()
+
+
+def _times(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
+    """A column of datetimes of one fixed offset, or of pandas' periods."""
+    values = [None if missing else value for value, missing in zip(series, series.is_null(), strict=True)]
+    moments = [None if value is None else moment(value) for value in values]
+    if moments.count(None) > values.count(None):
+        return series.to_polars()  # which says what it is
+    naive, zone = read_moments(moments)
+    if zone is None:
+        own_type = pl.Datetime("us") if any(m and m.time() != dt.time.min for m in naive) else pl.Date
+        return pl.Series(series.name, naive, pl.Datetime("us")).cast(own_type)
+    odd = zone == SEVERAL or zone[:1] in ("+", "-")
+    zones |= {series.name: zone} if odd else {}
+    stamps = pl.Series(naive, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return stamps.dt.convert_time_zone("UTC" if odd else zone).alias(series.name)
 
 
 def _kind(value: Any) -> str:
     """What values are that may share a column, in words."""
     if isinstance(value, numbers.Number):
         return "numbers"
-    return f"datetimes of time zone {value.tzinfo}" if isinstance(value, dt.datetime) else type(value).__name__
+    if not isinstance(value, dt.datetime):
+        return type(value).__name__
+    offset = value.tzinfo is not None and iana_name(value.tzinfo) is None
+    return "datetimes with UTC offset" if offset else f"datetimes of time zone {value.tzinfo}"
 
 
 def _one_line(exc: BaseException) -> str:
@@ -150,7 +178,12 @@ def _open_file(path: Path) -> Source:
 @dataclasses.dataclass(eq=False)
 class Source:
     """One file or table, not read yet. `scan` takes the columns to parse as floats where it is a CSV. `rows`: which
-    rows they are, where not all; `engine`: that of Polars."""
+    rows they are, where not all; `engine`: that of Polars.
+
+    date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source -> its
+    offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times, where
+    they are in UTC because Polars does not know it, or because text has it.
+    """
 
     label: str
     kind: str
@@ -158,14 +191,27 @@ class Source:
     is_file: bool = True
     rows: str = ""
     engine: Literal["auto", "streaming"] = "auto"
+    date_format: str | None = None
+    odd_zones: dict[str, str] = dataclasses.field(default_factory=dict)
+    zones: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def schema(self) -> pl.Schema:
-        """The type of each column. Raises PanelError where it cannot be read."""
+        """The type of each column; times of an offset that Polars does not know are in UTC from here on. Raises PanelError
+        where it cannot be read."""
         try:
-            return self.scan([]).collect_schema()
+            with _any_zone(self.is_file):
+                schema = self.scan([]).collect_schema()
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
+        zones = {name: str(kind.time_zone) for name, kind in schema.items() if isinstance(kind, pl.Datetime)}
+        self.odd_zones |= {name: zone for name, zone in zones.items() if zone[:1] in ("+", "-")}
+        if not self.odd_zones or not self.is_file:
+            return schema
+        utc = {name: pl.Datetime(schema[name].time_unit, "UTC") for name in self.odd_zones}  # type: ignore[attr-defined]
+        scan = self.scan
+        self.scan = lambda floats: scan(floats).with_columns(cs.by_name(name).cast(kind) for name, kind in utc.items())
+        return pl.Schema({**schema, **utc})
 
     @cached_property
     def names(self) -> list[str]:
@@ -187,11 +233,13 @@ class Source:
         """
         floats = [old for new, old in columns.items() if new not in types]
         wanted = cs.by_name(*dict.fromkeys(columns.values()))  # pl.col would take "^x$" for a pattern
+        self.zones |= {new: self.odd_zones[old] for new, old in columns.items() if old in self.odd_zones}
         try:
-            try:
-                frame = self.scan(floats).select(wanted).collect(engine=self.engine)
-            except pl.exceptions.ComputeError:  # perhaps a cell that is no float: as text, so that it can be named
-                frame = self.scan([]).select(wanted).collect(engine=self.engine)
+            with _any_zone(self.is_file and bool(self.odd_zones)):
+                try:
+                    frame = self.scan(floats).select(wanted).collect(engine=self.engine)
+                except pl.exceptions.ComputeError:  # perhaps a cell that is no float: as text, so that it can be named
+                    frame = self.scan([]).select(wanted).collect(engine=self.engine)
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
         if self.kind == "CSV":
@@ -208,7 +256,12 @@ class Source:
             s = s.str.strip_chars()
             s = s.set(s.str.to_lowercase().is_in(_EMPTY), None)
         own_type, rule = _KINDS[kind]
-        out = s if s.dtype == own_type else _converted(s, kind, self.kind == "CSV")
+        if kind == "time" and self.date_format is not None:
+            rule = f"a time as date_format={self.date_format!r} writes it"
+        if kind == "time" and (s.dtype == pl.String or s.dtype.is_numeric()) and s.count():
+            out = self._moments(s, column)
+        else:
+            out = s if s.dtype == own_type else _converted(s, kind, self.kind == "CSV")
         if nullable and out.null_count() == s.null_count():
             return out.alias(column)
         bad = out.is_null() & s.is_not_null() if nullable else out.is_null()
@@ -222,6 +275,21 @@ class Source:
             )
         return out.alias(column)
 
+    def _moments(self, s: pl.Series, column: str) -> pl.Series:
+        """Dates and datetimes of text or numbers: Date, Datetime, or Datetime in UTC where there are offsets; null for
+        what is none. Each is parsed once."""
+        given = s.unique().drop_nulls()
+        moments = [moment(value, self.date_format) for value in given]
+        aware = any(m and m.tzinfo for m in moments)
+        naive, zone = read_moments(m if m and bool(m.tzinfo) == aware else None for m in moments)
+        values = pl.Series(naive, dtype=pl.Datetime("us"))
+        if zone is not None:
+            self.zones[column] = zone
+            values = values.dt.replace_time_zone("UTC")
+        elif not any(":" in str(value) for value in given) and all(m is None or m.time() == dt.time.min for m in naive):
+            values = values.cast(pl.Date)
+        return s.replace_strict(given, values, return_dtype=values.dtype)
+
 
 def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
     """The column in the type of its kind: null where a cell, or a column of another type, is no such thing."""
@@ -233,27 +301,20 @@ def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
         if kind == "flag" and (s.dtype.is_numeric() or s.dtype == pl.String):
             texts = s.cast(pl.String).str.strip_chars().str.to_lowercase()
             return texts.replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
-        if kind == "time" and s.dtype == pl.String:
-            return _moments(s)
         if kind == "time" and s.dtype == pl.Datetime:
             return s.dt.cast_time_unit("us")
     return pl.repeat(None, len(s), dtype=pl.Null, eager=True)
 
 
-def _moments(s: pl.Series) -> pl.Series:
-    """Dates and datetimes of ISO 8601 text: Date, Datetime, or Datetime in UTC where there are offsets."""
-    texts = s.unique().drop_nulls()  # each is parsed once
-    moments = [_moment(text.strip()) for text in texts]
-    if any(m and m.tzinfo for m in moments):
-        values = pl.Series([m.astimezone(dt.UTC) if m and m.tzinfo else None for m in moments])
-    else:
-        own_type = pl.Date if max(map(len, texts)) <= 10 else pl.Datetime("us")
-        values = pl.Series(moments, dtype=pl.Datetime("us")).cast(own_type)
-    return s.replace_strict(texts, values, return_dtype=values.dtype)
-
-
-def _moment(text: str) -> dt.datetime | None:
+@contextlib.contextmanager
+def _any_zone(needed: bool) -> Iterator[None]:
+    """Where Polars reads times of an offset that is no IANA zone, such as '+05:30', instead of panicking."""
+    name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
+    before = os.environ.get(name)
+    if needed:
+        os.environ[name] = "1"
     try:
-        return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
-    except ValueError:
-        return None
+        yield
+    finally:
+        if needed and before is None:
+            del os.environ[name]

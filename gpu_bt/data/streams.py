@@ -21,11 +21,11 @@ import polars.selectors as cs
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.frames import read_weights
+from gpu_bt.data.frames import Reading
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.tables import Table, find_column, joined, read_table
-from gpu_bt.data.times import on_clock, zone_of
+from gpu_bt.data.times import dated_by_day, place, time_series
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
@@ -45,16 +45,17 @@ def scan_panel(
     dtype: Any = np.float64,
     time_zone: str | None = None,
     next_timestamp: Any = None,
+    date_format: str | None = None,
 ) -> PanelStream:
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
-    source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; its timestamps are dates
-    or datetimes. One pass finds timestamps, assets and what is constant per asset; then `bars` bars at a time, a
+    source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; timestamps that are text or
+    numbers are looked through once more each time, and all rows with them for each window. One pass finds timestamps, assets and what is constant per asset; then `bars` bars at a time, a
     window, are read when their turn comes. Where rows are sorted by time, Parquet's statistics let each window read its
     own row groups alone; unsorted rows are found by looking at all timestamps again for each window.
     The other options are those of `read_panel`. What it and `Panel` refuse of a bar is refused when that bar is read.
 
-    Raises PanelError as `read_panel` does, for timestamps that are text, and where `bars` is no whole number > 0.
+    Raises PanelError as `read_panel` does, for CSV, and where `bars` is no whole number > 0.
     """
     if not isinstance(bars, int) or isinstance(bars, bool) or bars < 1:
         raise PanelError(f"bars is {bars!r}: it must be a whole number > 0, the bars read at once")
@@ -63,7 +64,10 @@ def scan_panel(
         raise PanelError(f"duplicates is {duplicates!r} and dtype is {dtype!r}: read_panel says what they may be")
     chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
     checks = {"prices": prices, "bad_prices": bad_prices}
-    return PanelStream(source, bars, (timestamp, asset), chosen, checks, duplicates, dtype, time_zone, next_timestamp)
+    names = (timestamp, asset)
+    return PanelStream(
+        source, bars, names, chosen, checks, duplicates, dtype, time_zone, next_timestamp, date_format
+    )
 
 
 class PanelStream:
@@ -76,6 +80,7 @@ class PanelStream:
     def __init__(
         self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
         checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
+        date_format: str | None = None,
     ) -> None:  # fmt: skip
         self._source = source
         self.bars = bars
@@ -84,9 +89,10 @@ class PanelStream:
         self._checks = dict(checks)
         self._duplicates = duplicates
         self._dtype = dtype
-        table = self._read([self._outline(s) for s in open_sources(source)], tuple(FIELDS), None)
+        self._format = date_format
+        table = self._read([self._outline(s) for s in self._open()], tuple(FIELDS), None)
         self._times = table.times
-        self.time_zone = time_zone or zone_of(table.times)
+        self.time_zone = table.zone(time_zone)
         self.microseconds = table.clock(self.time_zone, self.time_zone)
         self.timestamps = self.microseconds.view("datetime64[us]")
         self._per_asset = table.per_asset(self.microseconds, self.time_zone)
@@ -112,6 +118,7 @@ class PanelStream:
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""
         how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, str(self.next_timestamp)]
+        how.append(self._format)
         return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
 
     def parts(self) -> Iterator[tuple[int, Panel]]:
@@ -119,7 +126,7 @@ class PanelStream:
 
         One window is in memory at a time, if the caller has let go of it when it asks for the next.
         """
-        sources = open_sources(self._source)
+        sources = self._open()
         before = None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
@@ -152,14 +159,19 @@ class PanelStream:
         with warnings.catch_warnings():
             if a < self._judged:
                 warnings.simplefilter("ignore", BacktestWarning)
-            return self._panel(table.grids(self._dtype, self.fields), table, a, None)
+            following = self.next_timestamp if b == len(self.timestamps) else self.timestamps[b]
+            due = None if following is None else time_series([following], self.time_zone)[0]
+            return self._panel(table.grids(self._dtype, self.fields), table, a, due)
+
+    def _open(self) -> list[Source]:
+        return [_with_times(s, find_column(s, self._names[0]), self._format) for s in open_sources(self._source)]
 
     def _panel(self, grids: Mapping[str, Any], table: Table, a: int, next_timestamp: Any) -> Panel:
         """A Panel of the bars from number a on."""
         own: dict[str, Any] = dict(self._per_asset)
         if "delisted_at" in own:
             own["delisted_at"] = np.where(own["delisted_at"] < 0, -1, np.maximum(own["delisted_at"] - a, 0))
-        stamps = self.timestamps[a : a + len(grids["close"])]
+        stamps = time_series(self.timestamps[a : a + len(grids["close"])], self.time_zone)
         repeats = {name: count for name, count in table.notes.items() if name == "duplicates"}
         return Panel(
             **grids, **own, **self._checks, timestamps=stamps, assets=table.assets, time_zone=self.time_zone,
@@ -179,7 +191,6 @@ class PanelStream:
     def _outline(self, source: Source) -> Source:
         """The source with a row for each timestamp, and for each asset with what it says of it; the rest is empty."""
         stamp, name = (find_column(source, wanted) for wanted in self._names)
-        _check_times(source, stamp)
         chosen = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
         columns = {field: find_column(source, wanted) for field, wanted in chosen.items()}
         constant, flags = ([c for f in some if (c := columns.get(f))] for some in (ASSET_FIELDS, MASKS))
@@ -201,7 +212,7 @@ class WeightsStream:
 
     def __init__(self, panel: PanelStream, source: Any, options: Mapping[str, Any]) -> None:
         self._source = source
-        self._options = dict(options)
+        self._how = Reading(**options)
         self.account = "margin"
         self.shape = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
@@ -210,17 +221,20 @@ class WeightsStream:
             self.shape = self._source.shape
             return
         try:
-            sources = open_sources(source)
+            sources = self._open()
             found = [
                 _distinct(s, self._stamp(s)).read({"timestamp": self._stamp(s)}, {"timestamp": "time"}) for s in sources
             ]
             self._times = joined(sources, found)["timestamp"].unique().sort()
-            stamps = on_clock(self._times, panel.time_zone, self._options.get("time_zone"), "the weights' timestamp")
+            self._by_day = dated_by_day(self._times, panel.time_zone)
+            span = self._how.spans(self._times, panel.time_zone, "the weights' timestamp", self._by_day)
         except PanelError as error:
             raise WeightsError(str(error)) from None
-        # Books up to each bar: what lies between two bars belongs to the later, as align="next" has it.
-        self._until = np.searchsorted(stamps, panel.microseconds, side="right")
-        self._until[-1] = len(stamps)
+        following = panel.next_timestamp
+        due = None if following is None else int(following.astype(np.int64))
+        bar, _ = place(*span, panel.microseconds, self._how.align, due)
+        self._until = np.searchsorted(bar, np.arange(panel.shape[0]), side="right")  # books on the bars up to each
+        self._until[-1] = len(bar)
 
     def rows(self, panel: Panel, a: int) -> tuple[np.ndarray, dict[str, int]]:
         """The checked (T, N) weights of a window whose first bar has number a, and the counts of `Weights`."""
@@ -230,27 +244,34 @@ class WeightsStream:
         first, last = int(self._until[a - 1]) if a else 0, int(self._until[b - 1])
         if first == last:
             return np.full(panel.shape, np.nan), {}
-        sources = [_between(s, self._stamp(s), self._times, first, last) for s in open_sources(self._source)]
-        found = read_weights(sources, panel, **self._options)
+        sources = [_between(s, self._stamp(s), self._times, first, last) for s in self._open()]
+        found = self._how.books(sources, panel, self._by_day)
         counts = {name: getattr(found, name) for name in ("moved_rows", "unknown_rows", "dropped_rows")}
         return check_weights(panel, found.values, self.account), counts
 
     def fingerprint(self) -> str:
         """A hash as that of `PanelStream`; of an array by its bytes."""
-        return fingerprint(_files(self._source), self._options) if self._table else fingerprint(self._source)
+        return fingerprint(_files(self._source), dataclasses.asdict(self._how)) if self._table else fingerprint(self._source)
+
+    def _open(self) -> list[Source]:
+        return [_with_times(s, self._stamp(s), self._how.date_format) for s in open_sources(self._source)]
 
     def _stamp(self, source: Source) -> str:
-        column = find_column(source, self._options.get("timestamp", "timestamp")) or source.names[0]
-        _check_times(source, column)
-        return column
+        return find_column(source, self._how.timestamp) or source.names[0]
 
 
-def _check_times(source: Source, column: str | None) -> None:
-    kind = None if column is None else source.schema[column]
-    if kind is not None and kind != pl.Date and kind != pl.Datetime:
-        raise PanelError(
-            f"{source.label}: {column} is of type {kind}: a stream needs dates or datetimes; convert it, as Parquet"
-        )
+def _with_times(source: Source, column: str | None, date_format: str | None) -> Source:
+    """The source with a column of dates or datetimes: those that it has, or what its text or numbers say."""
+    if source.kind == "CSV":
+        raise PanelError(f"{source.label} is CSV: a stream needs Parquet or Arrow IPC; convert it, or use read_panel")
+    if column is None or source.schema[column] in (pl.Date, pl.Datetime):
+        return source
+    scan, rows = source.scan, " of its distinct timestamps"
+    given = scan([]).select(cs.by_name(column)).unique().collect(engine="streaming")
+    read = dataclasses.replace(source, scan=lambda _: given.lazy(), date_format=date_format, rows=rows)
+    times = read.read({"timestamp": column}, {"timestamp": "time"})["timestamp"]
+    parsed = cs.by_name(column).replace_strict(given.to_series(), times, return_dtype=times.dtype)
+    return dataclasses.replace(source, scan=lambda floats: scan(floats).with_columns(parsed), zones=read.zones)
 
 
 def _distinct(source: Source, column: str) -> Source:

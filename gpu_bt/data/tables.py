@@ -14,8 +14,10 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.stamps import SEVERAL
 from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.errors import PanelError
 
@@ -41,9 +43,19 @@ class Table:
     cell: np.ndarray
     notes: dict[str, Any]
     place: str
+    own_zone: str | None
+
+    def zone(self, time_zone: str | None) -> str | None:
+        """The zone of a panel of it: the one given, else that of its times. Raises where neither says one."""
+        if time_zone is None and self.own_zone == SEVERAL:
+            raise PanelError(f"{self.place}timestamp has {SEVERAL}: pass time_zone=, such as 'Europe/Berlin'")
+        zone = time_zone or self.own_zone
+        if zone is not None:
+            zone_info(zone, PanelError)
+        return zone
 
     def clock(self, panel_zone: str | None, time_zone: str | None) -> np.ndarray:
-        """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are wall-clock times of time_zone."""
+        """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are the wall clock of time_zone."""
         return on_clock(self.times, panel_zone, time_zone, f"{self.place}timestamp")
 
     def per_asset(self, times: np.ndarray, zone: str | None) -> dict[str, np.ndarray]:
@@ -95,12 +107,12 @@ class Table:
 
 def read_table(
     source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str,
-    assets: list[str] | None = None,
+    assets: list[str] | None = None, date_format: str | None = None,
 ) -> Table:  # fmt: skip
     """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
     long table, None = those that it has."""
     check_options(layout=(layout, "auto", "long", "wide"))
-    sources = open_sources(source)
+    sources = [dataclasses.replace(opened, date_format=date_format) for opened in open_sources(source)]
     chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
     if main not in chosen or not set(chosen) <= set(known):
         raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
@@ -129,7 +141,8 @@ def read_table(
     read = zip(sources, columns, strict=True)
     ignored = dict.fromkeys(name for s, names in read for name in s.names if name not in names.values())
     notes = {"ignored_columns": tuple(ignored)} if ignored else {}
-    return Table(frame, wide, times, assets, cell, notes, _place(sources))
+    zones = {s.zones.get("timestamp") or zone_of(times) for s in sources}
+    return Table(frame, wide, times, assets, cell, notes, _place(sources), zones.pop() if len(zones) == 1 else SEVERAL)
 
 
 def _place(sources: list[Source]) -> str:

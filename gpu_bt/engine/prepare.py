@@ -25,6 +25,7 @@ __all__ = [
 PRICE_OF = ("open", "close", "vwap", "close")
 #: Per-lot panels of more lots than this are dropped from the cache, oldest first: each one is T*N*8 bytes.
 _KEPT_LOTS = 3
+_DAY = 86_400_000_000  # microseconds
 _V = TypeVar("_V")
 
 
@@ -161,7 +162,7 @@ def opening_marks(market: Market, lot: float) -> np.ndarray:
 
 
 def events(market: Market, delist_after: int) -> Events:
-    """Dividends, splits and delistings by bar; `delist_after` counts bars in a row without close and open [S3]."""
+    """Dividends, splits and delistings by bar; `delist_after` counts dates since the last close or open [S3]."""
     return _kept(market, ("events", delist_after), lambda: _events(market, delist_after))
 
 
@@ -184,35 +185,45 @@ def _events(market: Market, delist_after: int) -> Events:
     return Events(np.any(dividend, axis=1), np.any(split, axis=1), settled, off_bar, off, start, assets)
 
 
+def _clock(market: Market) -> np.ndarray:
+    """(T+1,) the wall clock at the bar before the first one, or at the first where none was before, and at each bar."""
+    before = market.clock[0] if market.before is None else market.before.clock
+    return np.maximum(np.append(before, market.clock), before)
+
+
 def days_between(market: Market) -> np.ndarray:
     """[S1] (T,) days since the previous bar, 0 at the first of all."""
-    first = market.microseconds[0] if market.before is None else market.before.microsecond
-    return np.diff(market.microseconds, prepend=first).astype(np.float64) / 8.64e10
+    return np.diff(_clock(market)).astype(np.float64) / 8.64e10
+
+
+def _new_dates(market: Market) -> np.ndarray:
+    """(T,) bool: bars of another date than the bar before."""
+    return np.diff(_clock(market) // _DAY) != 0
 
 
 def silence(market: Market) -> Iterator[np.ndarray]:
-    """[S3] (N,) int64 after each bar: bars in a row without close and open; very negative before the first price."""
+    """[S3] (N,) int64 after each bar: dates since that of the last close or open; very negative before the first one."""
     missing = np.isnan(market.close)
     if market.open is not None:
         missing &= np.isnan(market.open)
     never = np.full(missing.shape[1], np.iinfo(np.int64).min // 2)  # what began before the first price reaches no count
     run = never if market.before is None else market.before.silent
-    for row in missing:
-        run = np.where(row, run + 1, 0)
+    for row, new in zip(missing, _new_dates(market), strict=True):
+        run = np.where(row, run + new, 0)
         yield run
 
 
 def _silent(market: Market, count: int) -> np.ndarray:
-    """(T, N) bool: this bar is the count-th in a row at which an asset seen before has neither close nor open."""
+    """(T, N) bool: this bar is the first of the count-th date after that of an asset's last close or open."""
     if not np.isnan(market.close).any():
         return np.zeros(market.shape, bool)
-    return np.array([run == count for run in silence(market)])
+    return np.array([(run == count) & new for run, new in zip(silence(market), _new_dates(market), strict=True)])
 
 
 def left_behind(market: Market, lots: Sequence[float]) -> Before:
     """What a market leaves to one of later bars. lots: the configs' whose marks are carried."""
     [silent] = deque(silence(market), maxlen=1)
-    return Before(int(market.microseconds[-1]), {lot: marks(market, lot)[-1].copy() for lot in lots}, silent)
+    return Before(int(_clock(market)[-1]), {lot: marks(market, lot)[-1].copy() for lot in lots}, silent)
 
 
 def _drop_old_lots(market: Market, lot: float) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of a run in a file, from which a run over later bars goes on with the bits of one long run.
 
-What is carried (semantics.md, One bar): cash, holdings, orders, peak, statuses; of the panel mark, bars since the last
-price, schedule counter, previous timestamp, assets delisted; and the weights rows that a signal_lag still has to read.
+What is carried (semantics.md, One bar): cash, holdings, orders, peak, statuses; of the panel mark, dates since the last
+price, schedule counter, previous timestamp and clock, assets delisted; and the weights rows that a signal_lag still has to read.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def save(
 
     Raises ResultError where the disk refuses.
     """
-    named = named_bars(panel.microseconds, panel.time_zone, following(panel), config.rebalance)
+    since = saved.before.clock if saved else None
+    named = named_bars(panel.microseconds, panel.time_zone, following(panel), config, since)
     rows = np.concatenate([saved.rows, weights]) if saved else weights
     before, start, stamps = left_behind(market, [config.lot]), raw.carried(), panel.microseconds
     first = raw.state["first_bar"][0]
@@ -79,7 +80,8 @@ def save(
     opening = float(equity[-1]) if len(equity) else saved.opening if saved else config.initial_cash
     head = {
         "parts": _parts(panel, config),
-        "microsecond": before.microsecond,
+        "microsecond": int(stamps[-1]),
+        "clock": before.clock,
         "named": int(named.sum()) + (saved.named if saved else 0),
         "last_named": bool(named[-1]),
         "opening": opening.hex(),
@@ -127,7 +129,7 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
             raise ResultError(f"{path} was saved with another {name}: go on with the same, or begin without resume=")
     _check_time(path, panel, config, head)
     start = Start(state, found["holdings"], found["orders"])
-    before = Before(head["microsecond"], {config.lot: found["marks"]}, found["silent"])
+    before = Before(head["clock"], {config.lot: found["marks"]}, found["silent"])
     opening = float.fromhex(head["opening"])
     return Saved(before, start, head["named"], found["rows"], found["delisted"], opening, head["earlier"])
 
@@ -140,8 +142,8 @@ def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]
         raise PanelError(
             f"the panel begins at {panel.label(0)}, and {path} ends at {moment}: pass the bars after it alone"
         )
-    first = int(panel.microseconds[0])
-    if bool(named_bars(last, panel.time_zone, first, config.rebalance)[0]) != head["last_named"]:
+    named = named_bars(last, panel.time_zone, int(panel.microseconds[0]), config, head["clock"])
+    if config.rebalance_on == "last" and bool(named[0]) != head["last_named"]:
         raise PanelError(
             f"{path} ends at the end of a {config.rebalance}, which its run could not know: pass next_timestamp= to"
             " that panel, so that its last bar decides"

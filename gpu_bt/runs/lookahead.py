@@ -19,6 +19,7 @@ import numpy as np
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE, PRICES
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve
 from gpu_bt.errors import BacktestWarning, StrategyError
 from gpu_bt.runs.batch import FIELDS
@@ -167,12 +168,12 @@ class _Future:
                 fields[name] = np.where(gone, np.nan, moved).astype(values.dtype)
             else:
                 fields[name] = self._rows(values, 1.0 if name in ("volume", "half_spread") else 0.0)
-        off = panel.delisted_at
+        off, following = panel.delisted_at, panel.next_timestamp
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)  # a split moved to another bar is not shown by the prices
             return Panel(
-                **fields, timestamps=panel.timestamps, assets=panel.assets, time_zone=panel.time_zone,
+                **fields, timestamps=time_series(panel.timestamps, panel.time_zone), assets=panel.assets, time_zone=panel.time_zone,
                 delisted_at=np.where(off > cut, self.rng.integers(cut + 1, shape[0] + 1, shape[1]), off),
                 delisting_return=panel.delisting_return, lot=panel.lot, group=panel.group, prices=panel.prices,
-                next_timestamp=panel.next_timestamp,
+                next_timestamp=None if following is None else time_series([following], panel.time_zone)[0],
             )  # fmt: skip

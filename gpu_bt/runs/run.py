@@ -166,7 +166,8 @@ def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: d
 
 def _spec(panel: Panel, config: Config, values: np.ndarray, saved: Saved | None, kept: set[str]) -> RunSpec:
     """What the engine is given; a run that goes on from a saved one has its weights rows already lagged."""
-    bars = schedule_of(panel, config, saved.named if saved else 0)[None]
+    carried = (saved.named, saved.before.clock) if saved else ()
+    bars = schedule_of(panel, config, *carried)[None]
     market, params = panel.market, pack([config])
     if saved is not None:
         params["signal_lag"] = 0
@@ -191,10 +192,12 @@ def _records(record: str | Iterable[str]) -> set[str]:
     return names
 
 
-def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0) -> np.ndarray:
-    """(T,) bool: the bars at which this config decides. before: bars that `rebalance` named before the panel."""
-    rule = (config.rebalance, config.rebalance_every, config.rebalance_offset)
-    return schedule(panel.microseconds, panel.time_zone, following(panel), *rule, before)
+def schedule_of(
+    panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None
+) -> np.ndarray:
+    """(T,) bool: the bars at which this config decides. before, since: bars that `rebalance` named before the panel, and
+    the clock at the last of these bars."""
+    return schedule(panel.microseconds, panel.time_zone, following(panel), config, before, since)
 
 
 def check_fields(panel: Panel | PanelStream, config: Config) -> None:

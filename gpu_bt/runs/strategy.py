@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
+from gpu_bt.data.clock import zone_info
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
@@ -353,7 +353,7 @@ def drive(
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
     desk = strategy._desk = _Desk(panel, config, session)
-    zone = None if panel.time_zone is None else ZoneInfo(panel.time_zone)
+    zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
     try:
         strategy.initialize()
@@ -394,6 +394,6 @@ def _last_book(raw: RawResult, bars: int) -> Book:
     return Book(raw.state["cash"][0].item(), raw.money[0, 0, bars - 1].item(), raw.holdings[0], raw.orders[0])
 
 
-def _timestamp(panel: Panel, zone: ZoneInfo | None, t: int) -> dt.datetime:
+def _timestamp(panel: Panel, zone: dt.tzinfo | None, t: int) -> dt.datetime:
     stamp: dt.datetime = panel.timestamps[t].item()
     return stamp if zone is None else stamp.replace(tzinfo=dt.UTC).astimezone(zone)

@@ -21,6 +21,7 @@ import numpy as np
 
 from gpu_bt.analysis.metrics import infer_bars_per_year
 from gpu_bt.config import Config
+from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -194,7 +195,7 @@ class _Job:
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
         arrays = _checked_weights(panel, books, chosen, configs)
         self.names = {name: i for i, name in enumerate(arrays)}
-        rules = [(c.rebalance, c.rebalance_every, c.rebalance_offset) for c in configs]
+        rules = [tuple(getattr(c, name) for name in SCHEDULE) for c in configs]
         unique = dict(zip(rules, configs, strict=True))
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}

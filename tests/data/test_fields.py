@@ -18,7 +18,7 @@ from gpu_bt.engine.spec import Market
 def test_every_field_is_an_argument_of_panel_and_stands_in_the_market():
     arguments = inspect.signature(bt.Panel).parameters
     assert set(FIELDS) == {*PRICES, *RATES, *MASKS, *ASSET_FIELDS} <= set(arguments)
-    assert set(FIELDS) - {"group"} == set(Market.__dataclass_fields__) - {"microseconds", "tie", "before", "cache"}
+    assert set(FIELDS) - {"group"} == set(Market.__dataclass_fields__) - {"clock", "tie", "before", "cache"}
 
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.rule])

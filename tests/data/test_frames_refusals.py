@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -28,13 +29,16 @@ def test_columns_per_asset_are_refused_where_they_differ(tmp_path: Path) -> None
 
 def test_timestamps_that_are_refused(tmp_path: Path) -> None:
     naive, utc = dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 2, tzinfo=dt.UTC)
-    offset = utc.astimezone(dt.timezone(dt.timedelta(hours=1)))
-    for bad in ([utc, naive], [naive, DAYS[0]], [DAYS[0], naive], [utc, offset]):
+    offset, tokyo = (utc.astimezone(zone) for zone in (dt.timezone(dt.timedelta(hours=1)), ZoneInfo("Asia/Tokyo")))
+    for bad in ([utc, naive], [naive, DAYS[0]], [DAYS[0], naive], [utc, tokyo], [tokyo, offset], [naive, offset]):
         frame = pd.DataFrame({"timestamp": pd.Series(bad, dtype=object), "asset": ["A", "B"], "close": 1.0})
         refused("column 'timestamp' mixes ", frame)
         refused("convert it, or drop it", frame)
-    refused("timestamp, row 0, is 20240102 (Int64): it must be a date", minimal(timestamp=[20240102] * 3))
+    refused("timestamp, row 1, is 20240230 (Int64): it must be a date", minimal(timestamp=[20240102, 20240230, 1]))
+    refused("timestamp, row 1, is 20240102.5 (Float64): it must", minimal(timestamp=[20240102.0, 20240102.5, 1.0]))
+    refused("timestamp, row 0, is nan (Float64): it must be a date", minimal(timestamp=[float("nan")] * 3))
     refused("numbers have no unit", minimal(timestamp=[1.7e9] * 3))
+    refused("other texts need date_format=", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
     refused("timestamp, row 1, is '02.01.2024'", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
     refused("is '1712011012000'", minimal(timestamp=["1712011012000"] * 3))
     refused("timestamp, row 1, is None (Date): it must be a date", minimal(timestamp=[DAYS[0], None, DAYS[1]]))
@@ -42,13 +46,14 @@ def test_timestamps_that_are_refused(tmp_path: Path) -> None:
     refused("timestamp, row 0, is '2024-01-02'", offsets)
     refused("all with UTC offset or none", offsets)
     skipped = minimal(timestamp=[dt.datetime(2024, 3, 10, 2, 30)] * 3, asset=["A", "B", "C"])
-    refused("'2024-03-10 02:30:00' is non-existent in time zone", skipped, time_zone="America/New_York")
+    refused("timestamp 2024-03-10T02:30:00 does not exist on the clock of", skipped, time_zone="America/New_York")
     repeated = minimal(timestamp=[dt.datetime(2024, 11, 3, 1, 30)] * 3, asset=["A", "B", "C"])
-    refused("'2024-11-03 01:30:00' is ambiguous in time zone", repeated, time_zone="America/New_York")
-    refused("timestamp in 'Mars/Base'", skipped, time_zone="Mars/Base")
-    refused("pass a known zone, or UTC times", skipped, time_zone="Mars/Base")
-    frame = pd.DataFrame({"timestamp": pd.to_datetime(["2024-01-02T00:00+05:30"]), "asset": ["A"], "close": [1.0]})
-    refused("+05:30", frame)
+    refused("timestamp 2024-11-03T01:30:00 comes twice on the clock of", repeated, time_zone="America/New_York")
+    refused("time zone 'Mars/Base' is unknown: pass an IANA name", skipped, time_zone="Mars/Base")
+    aware = minimal(timestamp=[utc] * 3, asset=["A", "B", "C"])
+    refused("time zone 'Mars/Base' is unknown: pass an IANA name", aware, time_zone="Mars/Base")
+    offsets = minimal(timestamp=["2024-01-02T00:00+01:00", "2024-07-02T00:00+02:00", "2024-01-03T00:00+01:00"])
+    refused("timestamp has several UTC offsets: pass time_zone=, such as 'Europe/Berlin'", offsets)
     a, b, c = (tmp_path / f"{n}.parquet" for n in "abc")
     minimal(timestamp=[utc] * 3).write_parquet(a)
     minimal(timestamp=[naive] * 3).write_parquet(b)

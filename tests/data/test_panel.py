@@ -241,11 +241,10 @@ def test_timestamps_that_are_none():
     refused(
         "timestamps[1] is NaT: every bar needs a timestamp; drop that row", timestamps=["2020-01-01", "NaT", "2021"]
     )
-    with pytest.raises(bt.PanelError, match=r"timestamps has dtype int64 and 1 dimensions: .* integers have no unit"):
-        panel(timestamps=np.array([1, 2, 3]))
-    with pytest.raises(bt.PanelError, match="timestamps cannot be read"):
-        panel(timestamps=[1, 2, 3])
-    with pytest.raises(bt.PanelError, match="timestamps cannot be read"):
+    for numbers in (np.array([1, 2, 3]), [1, 2, 3], np.array([1.0, 2.0, 3.0])):
+        with pytest.raises(bt.PanelError, match=r"^timestamps\[0\] is 1(\.0)?: it must .* other numbers have no unit"):
+            panel(timestamps=numbers)
+    with pytest.raises(bt.PanelError, match=r"^timestamps\[0\] is '1 January': it must be a date, datetime, ISO text"):
         panel(timestamps=["1 January", "2 January", "3 January"])
 
 
@@ -262,8 +261,8 @@ def test_mixed_time_zones_are_refused():
     )
     fixed = dt.timezone(dt.timedelta(hours=1))
     refused(
-        "timestamps have a fixed offset: give them a named zone, such as 'America/New_York' or 'UTC'",
-        timestamps=[d.replace(tzinfo=fixed) for d in days],
+        "timestamps mix time zones (America/New_York, Etc/GMT-1): convert them to one zone, or drop the zone everywhere",
+        timestamps=[days[0].replace(tzinfo=fixed), *(d.replace(tzinfo=york) for d in days[1:])],
     )
     refused(
         "time zone 'Mars/Olympus' is unknown: pass an IANA name, such as 'America/New_York'", time_zone="Mars/Olympus"
@@ -275,6 +274,13 @@ def test_next_timestamp():
     for early in ("2020-01-03", "2019-12-31"):
         with pytest.raises(bt.PanelError, match=r"next_timestamp is .*: it must lie after the last bar, 2020-01-03"):
             panel(next_timestamp=early)
+    york = dict(timestamps=["2020-01-29", "2020-01-30", "2020-01-31"], time_zone="America/New_York")
+    for due in (dt.date(2020, 2, 1), "2020-02-01", 20200201, dt.datetime(2020, 2, 1, 5, tzinfo=dt.UTC)):
+        assert panel(**york, next_timestamp=due).next_timestamp == np.datetime64("2020-02-01T05", "us")
+    with pytest.raises(bt.PanelError, match="^next_timestamp 2020-03-08T02:30:00 does not exist on the clock of America"):
+        panel(**york, next_timestamp="2020-03-08T02:30")
+    with pytest.raises(bt.PanelError, match=r"^next_timestamp.0. is 'soon': it must be a date"):
+        panel(next_timestamp="soon")
     aware = dt.datetime(2020, 2, 3, tzinfo=dt.UTC)
     refused("next_timestamp has a time zone and the timestamps have none: pass both the same way", next_timestamp=aware)
 

@@ -50,7 +50,7 @@ def test_later_changes_by_the_user_change_nothing():
     for name, array in given.items():
         array[...] = np.datetime64("1999-01-01") if name == "timestamps" else 0
     assert pickle.dumps(got.market) == before
-    assert got.timestamps[0] == np.datetime64("2020-01-01") and got.market.microseconds[0] == 1577836800000000
+    assert got.timestamps[0] == np.datetime64("2020-01-01") and got.market.clock[0] == 1577836800000000
 
 
 def test_groups_are_not_changed_by_the_user_either():

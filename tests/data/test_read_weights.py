@@ -158,27 +158,19 @@ def test_weights_and_time_zones(panel: Panel) -> None:
     bars = [dt.datetime(2024, 7, d, h) for d in (1, 2) for h in (0, 16)]
     zoned = read_panel(minimal(timestamp=bars, asset=["A"] * 4, close=[1.0] * 4), time_zone="America/New_York")
     naive = book([(bars[1], "A", 0.5)])
-    refused_w("timestamp has no time zone but the panel is in America/New_York", naive, zoned)
-    refused_w("time_zone='America/New_York'", naive, zoned)
     expected = [[NAN], [0.5], [NAN], [NAN]]
     tokyo = naive.with_columns(
         pl.col("timestamp").dt.replace_time_zone("America/New_York").dt.convert_time_zone("Asia/Tokyo")
     )
-    for weights in (read_weights(naive, zoned, time_zone="America/New_York"), read_weights(tokyo, zoned)):
+    for weights in (read_weights(naive, zoned), read_weights(tokyo, zoned)):
         assert_bits("weights", weights.values, np.array(expected))
+    london = naive.with_columns(pl.col("timestamp").dt.offset_by("5h"))  # 21:00 in London
+    assert_bits("weights", read_weights(london, zoned, time_zone="Europe/London").values, np.array(expected))
     refused_w("timestamp is in Asia/Tokyo but the panel has no time zone", tokyo, panel)
     refused_w("timestamp is in UTC but the panel has no time zone", naive, panel, time_zone="UTC")
-    dates = read_weights(book([(dt.date(2024, 7, 2), "A", 0.5)]), zoned)  # midnight of the panel's zone
-    assert_bits("weights", dates.values, np.array([[NAN], [NAN], [0.5], [NAN]]))
-
-
-def test_dates_against_an_intraday_panel() -> None:
-    bars = [dt.datetime(2024, 7, d, h) for d in (1, 2) for h in (10, 16)]
-    intraday = read_panel(minimal(timestamp=bars, asset=["A"] * 4, close=[1.0] * 4))
-    rows = book([(dt.date(2024, 7, 2), "A", 0.5)])
-    refused_w("timestamp 2024-07-02 is no bar of the panel (1 of 1 are none)", rows, intraday)
-    moved = read_weights(rows, intraday, align="next")
-    assert_bits("weights", moved.values, np.array([[NAN], [NAN], [0.5], [NAN]])) and moved.moved_rows == 1
+    for label in (dt.date(2024, 7, 2), dt.datetime(2024, 7, 2), "2024-07-02", 20240702):  # a day of the panel's zone
+        dates = read_weights(book([(label, "A", 0.5)]), zoned, time_zone="Europe/London")
+        assert_bits("weights", dates.values, np.array([[NAN], [NAN], [NAN], [0.5]]))
 
 
 def test_weights_stand_for_an_array(panel: Panel) -> None:

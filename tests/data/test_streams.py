@@ -30,9 +30,9 @@ GRIDS = "close open high low vwap volume half_spread dividend split borrow_rate 
 
 def long_table(given: dict[str, Any]) -> pl.DataFrame:
     """A panel's arguments as a long table, without the rows that say nothing but of whole bars and assets."""
-    stamps, names = given["timestamps"], list(given["assets"])
+    stamps, names = pl.Series(given["timestamps"].tolist()), list(given["assets"])
     t, n = len(stamps), len(names)
-    columns: dict[str, Any] = {"timestamp": np.repeat(stamps, n), "asset": names * t}
+    columns: dict[str, Any] = {"timestamp": stamps[np.repeat(np.arange(t), n)], "asset": names * t}
     for name in GRIDS:
         if given.get(name) is not None:
             columns[name] = given[name].ravel()
@@ -41,8 +41,8 @@ def long_table(given: dict[str, Any]) -> pl.DataFrame:
         if given.get(name) is not None:
             table = table.with_columns(pl.Series(name, np.tile(given[name], t)).cast(pl.Float64).fill_nan(None))
     if given.get("delisted_at") is not None:
-        day = [stamps[d].item() if 0 <= d < t else None for d in given["delisted_at"]]
-        table = table.with_columns(pl.Series("delisted_at", day * t, dtype=pl.Datetime("us")))
+        day = [stamps[int(d)] if 0 <= d < t else None for d in given["delisted_at"]]
+        table = table.with_columns(pl.Series("delisted_at", day * t, dtype=stamps.dtype))
     return table
 
 
@@ -63,7 +63,7 @@ def written(folder: Path, seed: int) -> tuple[Path, dict[str, Any], np.ndarray, 
     table[:cut].write_parquet(folder / "a.parquet", row_group_size=size)
     if cut < len(table):
         table[cut:].write_parquet(folder / "b.parquet", row_group_size=size)
-    options = {"prices": "raw", "next_timestamp": given["next_timestamp"]}
+    options = {"prices": "raw", "next_timestamp": given["next_timestamp"], "time_zone": given["time_zone"]}
     options["dtype"] = given["close"].dtype.name
     order = [given["assets"].index(a) for a in sorted(given["assets"])]
     return folder / "*.parquet", options, np.ascontiguousarray(weights[:, order]), config
@@ -331,7 +331,7 @@ def test_what_a_stream_cannot_read(tmp_path: Path):
     path, panel, weights, config = example(tmp_path)
     table = pl.read_parquet(path)
     table.write_csv(tmp_path / "p.csv")
-    refused(r"p.csv: timestamp is of type String: a stream needs dates or datetimes; convert it", tmp_path / "p.csv")
+    refused(r"p.csv is CSV: a stream needs Parquet or Arrow IPC; convert it, or use read_panel", tmp_path / "p.csv")
     refused("bars is 0: it must be a whole number > 0", path, bars=0)
     refused("duplicates is 'some' and dtype is 'float64'", path, duplicates="some")
     wide = pl.DataFrame({"timestamp": panel.timestamps, "A": panel.close[:, 0]})

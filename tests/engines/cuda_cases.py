@@ -11,6 +11,7 @@ from compare import assert_same_raw
 from draw import scenario
 
 from cpu_fallback.engine import ENGINE as NUMPY
+from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.data.panel import Panel
@@ -22,10 +23,7 @@ __all__ = ["NUMPY", "ORDERS", "assert_same_as_numpy", "batch", "book", "lean", "
 
 ORDERS = ("forward", "reversed", "random")
 #: Scenarios that are equal in these read the same rows, so that they share a lane.
-_LANE = (
-    "rebalance", "rebalance_every", "rebalance_offset", "signal_lag", "lot", "execution", "delist_after", "sizing",
-    "outside",
-)  # fmt: skip
+_LANE = (*SCHEDULE, "signal_lag", "lot", "execution", "delist_after", "sizing", "outside")
 #: What the lean kernel leaves out.
 _LEAN = {name: None for name in ("max_weight", "max_gross", "max_turnover", "participation")}
 _LEAN |= {"account": "cash", "band": 0.0, "min_trade_value": 0.0, "impact": 0.0}

@@ -14,6 +14,7 @@ from oracle import simulate
 
 import gpu_bt as bt
 from cpu_fallback import bar, native
+from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.config import CHOICES, Config
 from gpu_bt.engine.registry import reasons, resolve
 from gpu_bt.errors import ConfigError
@@ -110,7 +111,7 @@ def test_many_scenarios_at_once(block, shared):
         configs = neighbours(seed, 6)
         books = [weights, *(draw_weights(rng, *panel.shape, "plain", c) for c in configs[1:])]
         if shared:
-            rule = ("rebalance", "rebalance_every", "rebalance_offset", "signal_lag", *STRUCTURAL)
+            rule = (*SCHEDULE, "signal_lag", *STRUCTURAL)
             configs = [c.replace(**{name: getattr(config, name) for name in rule}) for c in configs]
             books = books[:1] if config.account == "cash" or rng.random() < 0.5 else books[1:2]
         spec = spec_of(panel_of(panel, config), books, configs, fills=seed % 2 == 0, positions=True)

@@ -58,7 +58,7 @@ def test_a_delisting_after_the_last_bar_changes_nothing(engine):
     assert shares(run(engine, panel([16] * 2, delisted_at=[2]), [0.25, NAN])) == [16.0, 16.0]
 
 
-def test_silence_settles_at_the_nth_bar_in_a_row(engine):
+def test_silence_settles_at_the_nth_date_in_a_row(engine):
     # Silent at bars 1, 2 and from 4 on. With 3 the first gap ends in time; the second one is settled at bar 6.
     closes = [16, NAN, NAN, 16, NAN, NAN, NAN, NAN]
     result = run(engine, panel(closes), [0.25] + [NAN] * 7, delist_after=3)
@@ -66,7 +66,32 @@ def test_silence_settles_at_the_nth_bar_in_a_row(engine):
     assert column(result, "settlements") == [0.0] * 6 + [256.0, 0.0] and column(result, "delisted") == [0] * 8
 
 
-def test_silence_of_twenty_bars_is_the_default_and_zero_is_never(engine):
+def test_silence_is_counted_in_dates(engine):
+    # Two bars a date; silent from the second bar of the first date on. The third date after it is settled at its first bar.
+    stamps = [f"2024-01-{d:02}T{h}:00" for d in (2, 3, 5, 8) for h in ("09", "15")]
+    for zone in (None, "Asia/Kolkata"):
+        market = panel([16] + [NAN] * 7, timestamps=stamps, time_zone=zone)
+        result = run(engine, market, [0.25] + [NAN] * 7, delist_after=3)
+        assert shares(result) == [16.0] * 6 + [0.0] * 2 and column(result, "settlements")[6] == 256.0
+        assert shares(run(engine, market, [0.25] + [NAN] * 7, delist_after=1)) == [16.0] * 2 + [0.0] * 6
+
+
+def test_a_price_late_in_a_date_begins_the_count_anew(engine):
+    stamps = [f"2024-01-{d:02}T{h}:00" for d in (2, 3, 5, 8) for h in ("09", "15")]
+    market = panel([16, NAN, NAN, 16, NAN, NAN, NAN, NAN], timestamps=stamps)
+    assert shares(run(engine, market, [0.25] + [NAN] * 7, delist_after=2)) == [16.0] * 6 + [0.0] * 2
+
+
+def test_dates_of_silence_are_those_of_the_zone(engine):
+    # 23:00 and 01:00 UTC lie on one date in New York, on two in London; both begin to be silent after the first bar.
+    stamps = ["2024-01-02T22:00Z", "2024-01-02T23:00Z", "2024-01-03T01:00Z", "2024-01-03T04:30Z", "2024-01-03T05:30Z"]
+    for zone, at in (("America/New_York", 4), ("Europe/London", 2)):
+        market = panel([16] + [NAN] * 4, timestamps=stamps, time_zone=zone)
+        settlements = column(run(engine, market, [0.25] + [NAN] * 4, delist_after=1), "settlements")
+        assert [t for t, x in enumerate(settlements) if x] == [at]
+
+
+def test_silence_of_twenty_dates_is_the_default_and_zero_is_never(engine):
     closes = [16] + [NAN] * 21
     weights = [0.25] + [NAN] * 21
     assert shares(run(engine, panel(closes), weights)) == [16.0] * 20 + [0.0] * 2

@@ -93,11 +93,32 @@ def test_interest_and_fee_are_rounded_to_the_tick_half_to_even(engine):
     assert column(run(engine, market, row, **settings), "financing") == [0.0, 0.0]
 
 
-def test_days_are_elapsed_time_not_wall_clock(engine):
-    # Noon to noon in New York over the spring change is 23 hours; 45 days less an hour is not 45 days.
-    stamps = np.array(["2021-03-13T17:00", "2021-03-14T16:00"], "datetime64[us]")
+@pytest.mark.parametrize(
+    ("friday", "monday"), [("2024-03-08", "2024-03-11"), ("2024-11-01", "2024-11-04"), ("2024-07-05", "2024-07-08")]
+)
+def test_a_weekend_is_three_days_over_a_change_of_the_clock_too(engine, friday, monday):
+    # 3 days of 360 at 120/128 a year are 1/128 of 1024.
+    for zone in (None, "America/New_York", "Australia/Lord_Howe", "+05:30"):
+        market = panel([16, 16], timestamps=[friday, monday], time_zone=zone)
+        assert column(run(engine, market, [NAN, NAN], cash_rate=0.9375), "financing") == [0.0, 8.0]
+
+
+def test_days_are_differences_of_wall_clock_times(engine):
+    # Noon to noon in New York over the spring change is a day, though 23 hours.
+    stamps = ["2021-03-13T17:00Z", "2021-03-14T16:00Z"]
     market = panel([16, 16], timestamps=stamps, time_zone="America/New_York")
-    interest = column(run(engine, market, [NAN, NAN], cash_rate=1.0), "financing")[1]
+    assert column(run(engine, market, [NAN, NAN], cash_rate=0.9375), "financing")[1] == expected(1.0)
+
+
+def test_an_hour_that_comes_twice_is_charged_once(engine):
+    # 0:30, 1:30, 1:15 and 1:45 of the second time, 2:15: the clock stands still until it has caught up.
+    stamps = ["2021-11-07T04:30Z", "2021-11-07T05:30Z", "2021-11-07T06:15Z", "2021-11-07T06:45Z", "2021-11-07T07:15Z"]
+    market = panel([16] * 5, timestamps=stamps, time_zone="America/New_York")
+    found = column(run(engine, market, [NAN] * 5, cash_rate=0.0078125, money_tick=2.0**-36), "financing")
+    assert found[2] == 0.0 and [x > 0 for x in found] == [False, True, False, True, True]
+    assert abs(found[1] / found[3] - 4) < 1e-4 and abs(found[4] / found[3] - 2) < 1e-4
+
+
+def expected(days):
     tick = 2.0**-26
-    days = (23 * 3_600_000_000.0) / 8.64e10
-    assert interest == np.rint(1024.0 * (1.0 * (days / 360)) / tick) * tick
+    return np.rint(1024.0 * (0.9375 * (days / 360)) / tick) * tick

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from draw import scenario, to_public
 from extent import seeds
-from oracle import Oracle, OraclePanel, schedule, simulate
+from oracle import Oracle, OraclePanel, simulate
+from oracle_clock import schedule
 
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
@@ -311,7 +312,7 @@ def test_permuted_assets_and_a_cut_future_change_no_bit(seed):
 
 def pick(panel: OraclePanel, change: Any) -> OraclePanel:
     """The panel with its arrays (other than the timestamps) and ids changed."""
-    kept = ("microseconds", "assets", "next_microseconds")
+    kept = ("microseconds", "assets", "next_microseconds", "time_zone")
     fields = {f.name: getattr(panel, f.name) for f in dataclasses.fields(panel) if f.name not in kept}
     changed = {name: change(x) for name, x in fields.items() if x is not None}
     names = change(np.array(panel.assets, object))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import numpy as np
 import pytest
 from kit import column, fills, panel, run
@@ -10,8 +12,7 @@ from kit import column, fills, panel, run
 
 def decided(engine, timestamps, *, time_zone=None, next_timestamp=None, **settings):
     """The bars that decided, of a panel with a bar at each timestamp."""
-    stamps = np.array(timestamps, "datetime64[us]")
-    t = len(stamps)
+    t, stamps = len(timestamps), [dt.datetime.fromisoformat(text) for text in timestamps]
     market = panel([16] * t, timestamps=stamps, time_zone=time_zone, next_timestamp=next_timestamp)
     result = run(engine, market, [(k + 1) / 64 for k in range(t)], **settings)
     assert column(result, "fills") == [int(k in {f[0] for f in fills(result)}) for k in range(t)]
@@ -54,6 +55,37 @@ def test_next_timestamp_says_whether_the_last_bar_ends_a_period(engine, followin
     assert got == rebalances
 
 
+@pytest.mark.parametrize(
+    ("rebalance", "bars"),
+    [("day", range(10)), ("week", [0, 1, 5, 6, 7, 8]), ("month", [0, 3, 7, 8, 9]), ("quarter", [0, 3, 9]), ("year", [0, 3])],
+)  # fmt: skip
+def test_the_first_bar_of_each_period_decides(engine, rebalance, bars):
+    # The panel's first bar is one of them; no bar needs what follows.
+    assert decided(engine, DAYS, rebalance=rebalance, rebalance_on="first") == list(bars)
+    assert decided(engine, DAYS, rebalance=rebalance, rebalance_on="first", next_timestamp="2030-01-01") == list(bars)
+
+
+def test_on_the_first_bar_of_a_day_of_hours(engine):
+    hours = [f"2024-01-0{d}T{h:02}:00" for d in (3, 4) for h in range(9, 12)]
+    for zone in (None, "Asia/Tokyo", "+05:30"):
+        assert decided(engine, hours, rebalance="day", rebalance_on="first", time_zone=zone) == [0, 3]
+
+
+@pytest.mark.parametrize(("starts", "bars"), [("monday", [0, 5]), ("sunday", [4]), ("saturday", [4]), ("tuesday", [1, 6])])
+def test_weeks_of_a_market_that_trades_from_sunday_to_thursday(engine, starts, bars):
+    days = ["2024-01-07", "2024-01-08", "2024-01-09", "2024-01-10", "2024-01-11", "2024-01-14", "2024-01-15", "2024-01-16"]
+    assert decided(engine, days, rebalance="week", week_starts=starts) == bars
+    first = [0, *(t + 1 for t in bars)]
+    assert decided(engine, days, rebalance="week", week_starts=starts, rebalance_on="first") == first
+
+
+def test_an_hour_that_comes_twice_over_midnight_ends_one_day(engine):
+    # St John's, 29 October 2006: one minute after midnight the clock shows 23:01 of the 28th again.
+    stamps = [f"2006-10-29T{time}Z" for time in ("02:00", "02:30", "02:45", "03:15", "03:31", "03:45")]
+    zone = dict(rebalance="day", time_zone="America/St_Johns")  # 23:30, 00:00, 23:15, 23:45, 00:01, 00:15
+    assert decided(engine, stamps, **zone) == [0] and decided(engine, stamps, **zone, rebalance_on="first") == [0, 1]
+
+
 def test_weeks_run_from_monday_to_sunday(engine):
     # Sat, Sun, Mon, Sun, Mon.
     days = ["2020-01-04", "2020-01-05", "2020-01-06", "2020-01-12", "2020-01-13"]
@@ -94,9 +126,12 @@ def test_every_counts_the_bars_that_the_period_names(engine):
 
 def test_days_are_those_of_the_time_zone(engine):
     # 03:00 UTC is still the day before in New York; 05:00 UTC is not (winter, UTC-5).
-    stamps = ["2020-01-02T15:00", "2020-01-03T03:00", "2020-01-03T05:00", "2020-01-03T15:00"]
+    stamps = ["2020-01-02T15:00Z", "2020-01-03T03:00Z", "2020-01-03T05:00Z", "2020-01-03T15:00Z"]
     assert decided(engine, stamps, rebalance="day", time_zone="America/New_York") == [1]
     assert decided(engine, stamps, rebalance="day") == [0]
+    naive = [text.removesuffix("Z") for text in stamps]  # the wall clock of whatever zone
+    for zone in (None, "America/New_York", "Asia/Tokyo"):
+        assert decided(engine, naive, rebalance="day", time_zone=zone) == [0]
     assert decided(engine, stamps, rebalance="day", time_zone="UTC") == [0]
     # In Tokyo (UTC+9) all of them are 3 January; the next bar, 15:00 UTC on the 3rd, is midnight of the 4th.
     assert decided(engine, stamps, rebalance="day", time_zone="Asia/Tokyo") == [2]
@@ -106,9 +141,9 @@ def test_days_are_those_of_the_time_zone(engine):
     ("stamps", "bars"),
     [
         # Spring, 14 March 2021: midnight is 05:00 UTC before and 04:00 UTC after.
-        (["2021-03-14T04:30", "2021-03-14T05:30", "2021-03-15T03:30", "2021-03-15T04:30"], [0, 2]),
+        (["2021-03-14T04:30Z", "2021-03-14T05:30Z", "2021-03-15T03:30Z", "2021-03-15T04:30Z"], [0, 2]),
         # Autumn, 7 November 2021: midnight is 04:00 UTC before and 05:00 UTC after.
-        (["2021-11-07T03:30", "2021-11-07T04:30", "2021-11-08T04:30", "2021-11-08T05:30"], [0, 2]),
+        (["2021-11-07T03:30Z", "2021-11-07T04:30Z", "2021-11-08T04:30Z", "2021-11-08T05:30Z"], [0, 2]),
     ],
 )
 def test_midnight_moves_with_daylight_saving(engine, stamps, bars):
@@ -117,16 +152,16 @@ def test_midnight_moves_with_daylight_saving(engine, stamps, bars):
 
 def test_the_repeated_hour_of_autumn_is_one_day(engine):
     # 01:30 in New York twice: 05:30 and 06:30 UTC.
-    stamps = ["2021-11-07T05:30", "2021-11-07T06:30", "2021-11-08T05:30"]
+    stamps = ["2021-11-07T05:30Z", "2021-11-07T06:30Z", "2021-11-08T05:30Z"]
     assert decided(engine, stamps, rebalance="day", time_zone="America/New_York") == [1]
 
 
 def test_next_timestamp_is_read_in_the_time_zone(engine):
     # 03:00 UTC on 1 February is January in New York, 05:00 UTC is not.
-    stamps = ["2020-01-30T20:00", "2020-01-31T20:00"]
+    stamps = ["2020-01-30T20:00Z", "2020-01-31T20:00Z"]
     zone = dict(time_zone="America/New_York", rebalance="month")
-    assert decided(engine, stamps, next_timestamp=np.datetime64("2020-02-01T03:00"), **zone) == []
-    assert decided(engine, stamps, next_timestamp=np.datetime64("2020-02-01T05:00"), **zone) == [1]
+    for due, bars in (("2020-02-01T03:00Z", []), ("2020-02-01T05:00Z", [1]), ("2020-01-31T23:00", []), ("2020-02-01", [1])):
+        assert decided(engine, stamps, next_timestamp=due, **zone) == bars
 
 
 def test_a_panel_of_one_bar(engine):

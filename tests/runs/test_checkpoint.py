@@ -80,7 +80,7 @@ def test_every_cut_of_a_drawn_scenario(seed: int, tmp_path: Path):
         assert_same_as_long(in_parts(given, weights, config, [cut], tmp_path / "state.npz"), long)
 
 
-@pytest.mark.parametrize("seed", seeds(range(100, 112)))
+@pytest.mark.parametrize("seed", seeds(range(100, 118)))
 def test_one_bar_a_day(seed: int, tmp_path: Path):
     """The state is saved and read at every bar."""
     drawn, weights, config = scenario(seed)
@@ -93,7 +93,7 @@ def test_one_bar_a_day(seed: int, tmp_path: Path):
 def test_the_drawn_scenarios_reach_what_is_carried():
     """Statuses, lags, delistings, splits, schedules, borrow fees: else the tests above are hollow."""
     seen: set[str] = set()
-    for seed in [*range(60), *range(100, 112)]:  # whatever part of them runs
+    for seed in [*range(60), *range(100, 118)]:  # whatever part of them runs
         drawn, weights, config = scenario(seed)
         result = bt.run(bt.Panel(**to_public(drawn, config)), weights, config, engine="numpy")
         middle = result.timestamps[len(weights) // 2]

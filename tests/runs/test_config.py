@@ -39,10 +39,10 @@ def test_defaults():
         initial_cash=1e6, execution="next_open", lot=1.0, rounding="toward_zero", account="cash", max_leverage=2.0,
         maintenance_margin=0.25, commission_rate=0.0, sell_tax=0.0, commission_per_share=0.0, fixed_commission=0.0,
         min_commission=0.0, max_commission_rate=None, slippage=0.0, impact=0.0, participation=None, unfilled="keep",
-        cash_rate=0.0, debit_rate=0.0, borrow_rate=0.0, cash_buffer=0.0025, rebalance="bar", rebalance_every=1,
-        rebalance_offset=0, sizing="close", outside="close", signal_lag=0, band=0.0, min_trade_value=0.0,
-        max_weight=None, max_gross=None, max_turnover=None, max_drawdown=None, delist_after=20, money_tick=None,
-        bars_per_year=None,
+        cash_rate=0.0, debit_rate=0.0, borrow_rate=0.0, cash_buffer=0.0025, rebalance="bar", rebalance_on="last",
+        week_starts="monday", rebalance_every=1, rebalance_offset=0, sizing="close", outside="close", signal_lag=0,
+        band=0.0, min_trade_value=0.0, max_weight=None, max_gross=None, max_turnover=None, max_drawdown=None,
+        delist_after=20, money_tick=None, bars_per_year=None,
     )  # fmt: skip
 
 

@@ -151,7 +151,12 @@ def test_timestamps_are_datetimes_of_the_panels_zone():
     york = bt.Panel(np.ones((1, 1)), timestamps=[np.datetime64("2020-06-01T20:00")], assets=["A"],
                     time_zone="America/New_York")  # fmt: skip
     bt.run(york, s, bt.Config(execution="same_close"))
-    assert s.timestamp.isoformat() == "2020-06-01T16:00:00-04:00"
+    assert s.timestamp.isoformat() == "2020-06-01T20:00:00-04:00"
+    for zone in ("+05:30", "America/New_York"):
+        kolkata = panel(timestamps=[f"2020-06-0{d}T20:00:00+05:30" for d in (1, 2, 3, 4)], time_zone=zone)
+        bt.run(kolkata, s, bt.Config(execution="same_close"))
+        shown = {"+05:30": "2020-06-04T20:00:00+05:30", "America/New_York": "2020-06-04T10:30:00-04:00"}
+        assert s.timestamp.isoformat() == shown[zone]
 
 
 # --- the portfolio
