@@ -370,7 +370,6 @@ class _Run(Trading):
             row = [float(x) for x in self.weights[source]]
         else:
             return
-        self.place(t)
         targets: dict[int, float] = {}
         for i in range(self.n):
             if math.isnan(row[i]):
@@ -384,12 +383,14 @@ class _Run(Trading):
         if targets:
             banded = set() if self.stopped() else self.limits(targets)
             self.orders(t, targets, banded)
+        self.place(t)
 
     def place(self, t: int) -> None:
         """[S8] The direct orders of a strategy."""
         if self.direct_orders is None or self.stopped():
             return
         d = self.direct_orders
+        placed = []
         for i in range(self.n):
             lots, part = float(d.lots[t][i]), float(d.exits[t][i])
             if math.isnan(lots) and math.isnan(part):
@@ -399,6 +400,9 @@ class _Run(Trading):
                 continue
             x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
             self.direct(i, x, float(d.limit[t][i]), float(d.stop[t][i]))
+            placed.append(i)
+        if placed:
+            self.limit_direct(placed)
 
     # --- [S9] ---
 

@@ -33,8 +33,8 @@ __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
 #: Scenarios that share a lane read these alike.
 _SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after"]
-#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
-_CUTS = 12
+#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 5.
+_CUTS = 13
 _PANELS = ("open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell")
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
