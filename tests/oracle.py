@@ -127,9 +127,7 @@ def _tie(name: str) -> int:
 
 
 class _Run(Trading):
-    def __init__(
-        self, panel: OraclePanel, weights: Any, config: Config, orders: Orders | None, holdings: Any
-    ) -> None:
+    def __init__(self, panel: OraclePanel, weights: Any, config: Config, orders: Orders | None, holdings: Any) -> None:
         self.panel, self.weights, self.config, self.direct_orders = panel, weights, config, orders
         self.bars, self.n = (int(size) for size in panel.shape)
         self.decides = schedule(panel.microseconds, panel.next_microseconds, config)
@@ -157,7 +155,7 @@ class _Run(Trading):
         )
 
     def bring_in(self, held: dict[int, float]) -> float:
-        """Opening holdings: in lots, at their first marks; what they are worth at the first bar at which all have one."""
+        """Opening holdings: in lots, at their first marks; their worth at the first bar at which all have one."""
         first: dict[int, int] = {}
         for i, shares in held.items():
             first[i] = next(t for t in range(self.bars) if not math.isnan(self.quoted(t, i)))

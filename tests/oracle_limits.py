@@ -135,7 +135,9 @@ class Limits:
                 more[i] = self.cut_down(i, max(0.0, room))
                 self.out.paths["direct order, name cap"] += 1
         if c.max_gross is not None:
-            kept = self.weight_sum([(x * m) * inverse for x, m in zip(stays, self.m, strict=True) if x != 0.0 and m == m])
+            kept = self.weight_sum(
+                [(x * m) * inverse for x, m in zip(stays, self.m, strict=True) if x != 0.0 and m == m]
+            )
             grown = self.weight_sum([(x * self.m[i]) * inverse for i, x in more.items() if x != 0.0])
             self.test_weights(kept, kept + grown)
             if grown > 0.0 and kept + grown > c.max_gross:

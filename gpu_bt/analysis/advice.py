@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is legal in a run but probably not meant: kinds, which a sweep counts, and a sentence each, for a BacktestWarning.
+"""What is legal in a run but probably not meant: kinds, which a sweep counts, and sentences for a BacktestWarning.
 
 Letters: T bars, N assets, S sampled decisions.
 """
@@ -122,9 +122,7 @@ def _traded(raw: RawResult, k: int) -> bool:
     return bool((np.abs(raw.money[0, k] - raw.money[1, k]) > 0).any())
 
 
-def findings(
-    market: Market | None, p: Any, asked: Asked, capital: float, raw: RawResult, k: int = 0
-) -> dict[str, Any]:
+def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: RawResult, k: int = 0) -> dict[str, Any]:
     """What is to say of scenario k with parameters p, kind -> what its sentence needs. market: None where targets are
     not at hand.   capital: cash and holdings at the start."""
     found: dict[str, Any] = {}
@@ -158,7 +156,7 @@ def asked_by_all(spec: RunSpec) -> list[Asked]:
 
 
 def asked_at(due: np.ndarray, books: np.ndarray) -> list[Asked]:
-    """(T, K) bool, the bars that decide, and those whose row has a target, of K scenarios whose weights are not at hand."""
+    """Of K scenarios whose weights are not at hand: (T, K) bool, the bars that decide, and those with a target."""
     missed = books & ~due
     return [
         Asked(int(d.sum()), books=int(b.sum()), sparse=bool(b.mean() < 0.5), unread=int(m.sum()), first=int(m.argmax()))
@@ -170,9 +168,7 @@ def columns(
     market: Market | None, params: np.ndarray, asked: Sequence[Asked], capital: np.ndarray, raw: RawResult
 ) -> dict[str, np.ndarray]:
     """(K,) each, for the table of a sweep: decisions, unread, fills where they are counted, and the kinds of advice."""
-    kinds = [
-        ", ".join(findings(market, p, asked[k], float(capital[k]), raw, k)) for k, p in enumerate(params)
-    ]
+    kinds = [", ".join(findings(market, p, asked[k], float(capital[k]), raw, k)) for k, p in enumerate(params)]
     found = {"decisions": np.array([a.decisions for a in asked]), "unread": np.array([a.unread for a in asked])}
     if raw.counts is not None:
         found["fills"] = raw.column("fills").sum(axis=1, dtype=np.int64)
@@ -194,7 +190,11 @@ def counted(kinds: Sequence[str]) -> str:
 
 
 def sentences(
-    panel: Panel | PanelStream, config: Config, asked: Asked, found: Mapping[str, Any], strategy: str = "",
+    panel: Panel | PanelStream,
+    config: Config,
+    asked: Asked,
+    found: Mapping[str, Any],
+    strategy: str = "",
     holding: float | None = None,
 ) -> dict[str, str]:
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
@@ -213,7 +213,9 @@ def sentences(
                 f" ({rule}, rebalance_offset={config.rebalance_offset}, signal_lag={config.signal_lag})"
             )
         elif kind == "never traded":
-            out[kind] = f"nothing was traded in {asked.decisions} decisions: see the orders cut, by reason, in the summary"
+            out[kind] = (
+                f"nothing was traded in {asked.decisions} decisions: see the orders cut, by reason, in the summary"
+            )
         elif kind == "unread books":
             out[kind] = (
                 f"{asked.unread} of {asked.books} rows with targets are never read, the first at"
@@ -244,8 +246,8 @@ def _of_tick(config: Config, few: Sequence[str]) -> str:
     power = math.frexp(least)[1] - 1
     what = f"{few[0]} is {getattr(config, few[0]):g}, below 100 ticks" if few else "amounts are rounded to whole ticks"
     return (
-        f"{what} of the ledger's grid of {config.tick:.3g}: money_tick=2**{power} is fine enough, and holds equity up to"
-        f" {2.0 ** (51 + power):.3g}"
+        f"{what} of the ledger's grid of {config.tick:.3g}: money_tick=2**{power} is fine enough, and holds equity up"
+        f" to {2.0 ** (51 + power):.3g}"
     )
 
 

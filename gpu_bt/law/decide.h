@@ -134,7 +134,7 @@ BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *giv
 BT_FN double bt_left(const Scenario &s, bool given, double o, double h) {
     return given && (s.margin || o > 0.0) ? bt_reduction(o, h) : o;
 }
-/* [S7] Direct orders, as they would be held if every order filled at the mark: increases meet name and gross cap. */
+/* [S7] Direct orders, as if every order filled at the mark: their increases meet name cap and gross cap. */
 BT_STEP bool bt_limit_direct(Lane &lane, Scenario &s, int64_t t, const double *given) {
     const double *m = BT_MARKS(lane, t), *h = s.h, *whole = BT_OWN(lane, WHOLE), inverse = 1.0 / s.equity;
     const double most = s.p->max_gross, top = s.equity * fmin(s.p->max_weight, most);

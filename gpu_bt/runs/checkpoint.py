@@ -36,9 +36,9 @@ __all__ = ["Saved", "following", "load", "save"]
 class Saved:
     """What a file holds. Letters: N assets, L <= signal_lag rows.
 
-    before, stands: Before and Start as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N) last weights rows.
-    delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.   earlier: status -> bar at
-    which it was first set, microseconds.
+    before, stands: Before and Start as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N)
+    last weights rows.   delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.
+    earlier: status -> bar at which it was first set, microseconds.   tick: of the ledger.
     """
 
     before: Before

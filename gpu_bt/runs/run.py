@@ -27,9 +27,10 @@ from gpu_bt.engine.spec import Engine, Progress, RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
 from gpu_bt.law.layout import NEVER, SCENARIO_STATUS, pack
 from gpu_bt.runs.checkpoint import Saved, following, load, save
+from gpu_bt.runs.drive import drive
 from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
-from gpu_bt.runs.strategy import Strategy, drive
+from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
 
@@ -55,10 +56,11 @@ def run(
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
     first time, any other choice just what it names, and () neither.
-    holdings: shares held before the first bar, beside `initial_cash`: {asset: shares}, a Series, a table with the columns
-    asset and shares such as `Result.final_positions`, or (N,) shares; default none. Negative ones need a margin account;
-    where an asset trades in lots, whole shares or whole lots. Tick, peak and metrics begin with cash and holdings at the
-    first bar at which all of them have a price, and no bar before it decides.   progress: called with (bars done, bars).
+    holdings: shares held before the first bar, beside `initial_cash`: {asset: shares}, a Series, a table with the
+    columns asset and shares such as `Result.final_positions`, or (N,) shares; default none. Negative ones need a margin
+    account; where an asset trades in lots, whole shares or whole lots. Tick, peak and metrics begin with cash and
+    holdings at the first bar at which all of them have a price, and no bar before it decides.
+    progress: called with (bars done, bars).
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.

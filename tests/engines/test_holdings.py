@@ -4,13 +4,12 @@ saved, streamed, and as rows of a sweep."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 
 import numpy as np
 import pytest
 from build import panel_of, simulate_callback
-from compare import assert_bits, assert_same_as_oracle
+from compare import assert_same_as_oracle
 from draw import scenario
 from draw_holdings import draw_holdings
 from draw_orders import callback_scenario
@@ -52,7 +51,9 @@ def test_drawn_weights(name, block):
         seen["short"] += bool((shares < 0).any())
         seen["late"] += result._first > 0
         seen["tick"] += result.config.tick != config.tick
-        seen["split"] += panel.split is not None and bool((np.nan_to_num(panel.split[0], nan=1.0) != 1)[shares != 0].any())
+        seen["split"] += panel.split is not None and bool(
+            (np.nan_to_num(panel.split[0], nan=1.0) != 1)[shares != 0].any()
+        )
         seen["delisted"] += panel.delisted_at is not None and bool((panel.delisted_at[shares != 0] == 0).any())
         seen["sold"] += result.status == "OK" and bool((result.raw.holdings[0] == 0)[shares != 0].any())
     assert min(seen[what] for what in ("run", "short", "late", "tick", "split", "sold")) >= 3, seen
