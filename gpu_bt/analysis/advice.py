@@ -176,7 +176,7 @@ def columns(
 
 
 def counted(kinds: Sequence[str]) -> str:
-    """One sentence for a sweep: how many of its scenarios have which advice, each with the first of them."""
+    """One sentence for a sweep: how many of its scenarios have which advice, each with the first of them; "" for none."""
     first: dict[str, int] = {}
     count: Counter[str] = Counter()
     for k, text in enumerate(kinds):
@@ -186,7 +186,8 @@ def counted(kinds: Sequence[str]) -> str:
     said = ", ".join(f"{kind} {n:,} (the first is {first[kind]})" for kind, n in count.most_common() if n)
     if not said:
         return ""
-    return f"of {len(kinds):,} scenarios have advice: {said}; see table['advice'], and run() one of them for sentences"
+    some = sum(text not in ("", "cash alone") for text in kinds)
+    return f"{some:,} of {len(kinds):,} scenarios: {said}; see table['advice'], and run() one of them for its sentence"
 
 
 def sentences(

@@ -14,8 +14,8 @@ import pytest
 import gpu_bt as bt
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 
-#: Most strategies here order nothing, which a run tells.
-pytestmark = pytest.mark.filterwarnings("ignore:no decision was taken:gpu_bt.errors.BacktestWarning")
+#: Most strategies here order nothing, or a few lots, which a run tells.
+pytestmark = pytest.mark.filterwarnings("ignore:(no decision was|the median target):gpu_bt.errors.BacktestWarning")
 NAN = np.nan
 NAMES = ["A", "B", "C"]
 
