@@ -7,7 +7,9 @@ import numpy as np
 
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
-from cpu_fallback.ledger import LIMIT, MAGIC, SNAP, WEIGHT_TICK, Array, reduction, scale_to, snap, some, to_lots, total
+from cpu_fallback.ledger import (
+    LIMIT, MAGIC, SHAVE, SNAP, WEIGHT_TICK, Array, reduction, scale_to, snap, some, to_lots, total,
+)  # fmt: skip
 from gpu_bt.engine.spec import Decision
 
 __all__ = ["decide"]
@@ -168,9 +170,37 @@ def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
     lots = _to_lots(lane, x)
     lane.cut("ROUNDED_OUT", (x != 0) & (lots == 0), x)
     lane.o = np.where(given, _enlarging(lane, lots, given), lane.o)
+    if lane.on & {"max_weight", "max_gross"}:
+        _limit_direct(lane, given)
     limit = np.nan if decision.limit is None else decision.limit[placed]
     stop = np.nan if decision.stop is None else decision.stop[placed]
     set_conditions(lane, placed, limit, stop)
+
+
+def _limit_direct(lane: Lane, given: Array) -> None:
+    """[S7] Direct orders, as if every order filled at the mark: their increases meet name cap and gross cap."""
+    most, o, marks = lane.p["max_gross"], lane.o, lane.row(lane.marks)
+    opposite = np.where(o * lane.h < 0, np.sign(o) * np.minimum(np.abs(o), np.abs(lane.h)), 0.0)
+    left = np.where(given & (lane.margin | (o > 0)), opposite, o)
+    stays = np.abs(lane.h + left) if lane.margin else np.maximum(lane.h + left, 0.0)
+    wanted = np.abs(o - left)
+    room = (lane.marked.equity * np.fmin(lane.p["max_weight"], most)) * (1 / marks) - stays
+    room = np.maximum(np.where(marks > 0, room, 0.0), 0.0)
+    more = np.where(wanted > room, _cut_down(lane, room), wanted)
+    if "max_gross" in lane.on:
+        worth = [lane.worth(lots, marks) * (1 / lane.marked.equity) for lots in (stays, more)]
+        kept, grown = map(_weight_sum, worth)
+        lane.test(kept, kept + grown, limit=LIMIT * WEIGHT_TICK)
+        if some((grown > 0) & (kept + grown > most)):
+            more = _cut_down(lane, more * (scale_to(most - kept, grown) * SHAVE))
+    cut = more != wanted
+    lane.o = np.where(cut, left + np.sign(o) * more + 0.0, o)
+    lane.cut("LIMITED", cut, o - lane.o)
+
+
+def _cut_down(lane: Lane, size: Array) -> Array:
+    """Sizes cut to whole lots where the asset has lots."""
+    return np.where(lane.whole, np.trunc(size), size)
 
 
 def _to_lots(lane: Lane, x: Array) -> Array:

@@ -35,9 +35,10 @@ class SectorNeutral(bt.Strategy):
                 weights[batch.top(own, n)], weights[batch.bottom(own, n)] = each, -each
         self.order_target_percent(weights)
 
-    def risk(self, targets: np.ndarray, portfolio: bt.Portfolio, batch: bt.Batch) -> np.ndarray:
+    def risk(self, orders: bt.Orders, portfolio: bt.Portfolio, batch: bt.Batch) -> bt.Orders:
         """No single name above 2 % of equity on either side."""
-        return np.clip(targets, -0.02, 0.02)
+        orders.weights = np.clip(orders.weights, -0.02, 0.02)
+        return orders
 
 
 def main(n_bars: int = 756, n_assets: int = 500, out: str | Path = "out/long_short") -> bt.Result:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt.runs.batch import Batch as Batch
     from gpu_bt.runs.exits import Exits as Exits
     from gpu_bt.runs.lookahead import check_lookahead as check_lookahead
+    from gpu_bt.runs.orders import Orders as Orders
     from gpu_bt.runs.run import run as run
     from gpu_bt.runs.strategy import Portfolio as Portfolio
     from gpu_bt.runs.strategy import Strategy as Strategy
@@ -49,6 +50,7 @@ _PUBLIC = {
     "gpu_bt.runs.batch": "Batch",
     "gpu_bt.runs.exits": "Exits",
     "gpu_bt.runs.lookahead": "check_lookahead",
+    "gpu_bt.runs.orders": "Orders",
     "gpu_bt.runs.run": "run",
     "gpu_bt.runs.strategy": "Portfolio Strategy",
     "gpu_bt.sweeps.result": "SweepResult",
@@ -57,10 +59,10 @@ _PUBLIC = {
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
 __all__ = [
-    "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "Panel",
-    "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Strategy", "StrategyError", "SweepResult",
-    "Weights", "WeightsError", "__version__", "check_lookahead", "read_config", "read_panel", "read_weights", "run",
-    "scan_panel", "sweep",
+    "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "Orders",
+    "Panel", "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Strategy", "StrategyError",
+    "SweepResult", "Weights", "WeightsError", "__version__", "check_lookahead", "read_config", "read_panel",
+    "read_weights", "run", "scan_panel", "sweep",
 ]  # fmt: skip
 
 

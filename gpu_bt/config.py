@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, SupportsFloat, TypeVar, get_args, ge
 
 from gpu_bt.errors import ConfigError, nearest
 
-__all__ = ["CHOICES", "FIELDS", "OPTIONAL", "RANGES", "Config", "Field", "Mark", "check_names", "fields_of"]
+__all__ = ["CHOICES", "FIELDS", "OPTIONAL", "RANGES", "Config", "Field", "Mark", "check_names", "fields_of", "tick_of"]
 
 
 class Mark(enum.Enum):
@@ -144,9 +144,12 @@ class Config:
     @property
     def tick(self) -> float:
         """The ledger's grid: `money_tick`, or 2**(e - 36) with 2**e the largest power of two <= initial_cash."""
-        if self.money_tick is not None:
-            return self.money_tick
-        return math.ldexp(1.0, math.frexp(self.initial_cash)[1] - 37)
+        return tick_of(self.initial_cash) if self.money_tick is None else self.money_tick
+
+
+def tick_of(capital: float) -> float:
+    """2**(e - 36) with 2**e the largest power of two <= capital."""
+    return math.ldexp(1.0, math.frexp(capital)[1] - 37)
 
 
 @dataclasses.dataclass(frozen=True)

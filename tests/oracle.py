@@ -89,9 +89,12 @@ class Oracle:
     paths: Counter[str]
 
 
-def simulate(panel: OraclePanel, weights: Any, config: Config, orders: Orders | None = None) -> Oracle:
-    """Run one scenario: `weights` (T, N), NaN = no target, `config` as for the engines; `orders`: a strategy's."""
-    return _Run(panel, weights, config, orders).run()
+def simulate(
+    panel: OraclePanel, weights: Any, config: Config, orders: Orders | None = None, holdings: Any = None
+) -> Oracle:
+    """Run one scenario: `weights` (T, N), NaN = no target, `config` as for the engines; `orders`: a strategy's;
+    `holdings`: (N,) shares held before the first bar."""
+    return _Run(panel, weights, config, orders, holdings).run()
 
 
 def _tie(name: str) -> int:
@@ -99,11 +102,9 @@ def _tie(name: str) -> int:
 
 
 class _Run(Trading):
-    def __init__(self, panel: OraclePanel, weights: Any, config: Config, orders: Orders | None) -> None:
+    def __init__(self, panel: OraclePanel, weights: Any, config: Config, orders: Orders | None, holdings: Any) -> None:
         self.panel, self.weights, self.config, self.direct_orders = panel, weights, config, orders
         self.bars, self.n = (int(size) for size in panel.shape)
-        tick = config.money_tick
-        self.tick = 2.0 ** (math.frexp(config.initial_cash)[1] - 1 - 36) if tick is None else tick
         self.clock = wall_clock(panel.microseconds, panel.time_zone)
         self.decides = schedule(panel.microseconds, panel.next_microseconds, config, panel.time_zone)
         self.lot = [config.lot] * self.n
@@ -111,8 +112,13 @@ class _Run(Trading):
             self.lot = [float(x) for x in panel.lot]
         self.unit = [lot if lot != 0.0 else 1.0 for lot in self.lot]
         self.tie = [_tie(str(name)) for name in panel.assets]
-        self.cash = self.peak = self.money(config.initial_cash)
         self.h, self.o, self.m = [0.0] * self.n, [0.0] * self.n, [NAN] * self.n
+        held = {} if holdings is None else {i: float(x) for i, x in enumerate(holdings) if float(x) != 0.0}
+        capital = config.initial_cash + self.bring_in(held)
+        tick = config.money_tick
+        self.tick = 2.0 ** (math.frexp(capital)[1] - 1 - 36) if tick is None else tick
+        self.cash = self.money(config.initial_cash)
+        self.peak = 0.0 if held else self.cash
         self.limit, self.stop, self.triggered = [NAN] * self.n, [NAN] * self.n, [False] * self.n
         self.priced: list[datetime.date | None] = [None] * self.n  # date of the last price, None before the first
         self.first_bar = dict.fromkeys(SCENARIO_STATUS, -1)
@@ -123,6 +129,38 @@ class _Run(Trading):
         self.out = Oracle(
             {name: [] for name in MONEY}, {name: [] for name in COUNTS}, [], [], [], [], 0.0, 0.0, {}, "OK", Counter()
         )
+
+    def bring_in(self, held: dict[int, float]) -> float:
+        """Opening holdings: in lots, at their first marks; their worth at the first bar at which all have one."""
+        first: dict[int, int] = {}
+        for i, shares in held.items():
+            first[i] = next(t for t in range(self.bars) if not math.isnan(self.quoted(t, i)))
+            lots = shares / self.unit[i]
+            self.h[i] = rint(lots) if self.lot[i] != 0.0 and abs(lots - rint(lots)) <= 1e-6 else lots
+            self.m[i] = (self.quoted(first[i], i) * self.unit[i]) * self.splits(first[i], i)
+        all_marked = max(first.values(), default=0)
+        for t in range(all_marked):
+            self.decides[t] = False
+        worth = []
+        for i, shares in held.items():
+            mark = self.quoted(first[i], i)
+            for t in range(first[i] + 1, all_marked + 1):
+                ratio = at(self.panel.split, t, i, 1.0)
+                mark = mark / ratio if math.isnan(self.quoted(t, i)) else self.quoted(t, i)
+            worth.append((shares * self.splits(all_marked, i)) * mark)
+        return math.fsum(worth)
+
+    def quoted(self, t: int, i: int) -> float:
+        """What marks an asset at a bar, per share, or NaN."""
+        close, opened = self.price("close", t, i), self.price("open", t, i)
+        return opened if math.isnan(close) else close
+
+    def splits(self, t: int, i: int) -> float:
+        """The product of an asset's split ratios up to and including bar t."""
+        product = 1.0
+        for u in range(t + 1):
+            product *= at(self.panel.split, u, i, 1.0)
+        return product
 
     # --- one bar ---
 
@@ -316,7 +354,6 @@ class _Run(Trading):
         else:
             return
         self.leave_universe(t, row)
-        self.place(t)
         targets: dict[int, float] = {}
         for i in range(self.n):
             if math.isnan(row[i]):
@@ -329,6 +366,7 @@ class _Run(Trading):
         if targets:
             banded = set() if self.stopped() else self.limits(targets)
             self.orders(t, targets, banded)
+        self.place(t)
 
     def delisted(self, t: int, i: int) -> bool:
         return self.panel.delisted_at is not None and 0 <= int(self.panel.delisted_at[i]) <= t
@@ -357,6 +395,7 @@ class _Run(Trading):
         if self.direct_orders is None or self.stopped():
             return
         d = self.direct_orders
+        placed = []
         for i in range(self.n):
             lots, part = float(d.lots[t][i]), float(d.exits[t][i])
             if not self.asks_directly(t, i):
@@ -368,6 +407,9 @@ class _Run(Trading):
                 continue
             x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
             self.direct(t, i, x, float(d.limit[t][i]), float(d.stop[t][i]))
+            placed.append(i)
+        if placed:
+            self.limit_direct(placed)
 
     # --- [S9] ---
 

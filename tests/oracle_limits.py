@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from oracle_numbers import LedgerOverflow, rint
+from oracle_numbers import LedgerOverflow, rint, sgn, trunc
 
 from gpu_bt.config import Config
 
@@ -38,6 +38,7 @@ class Limits:
     panel: OraclePanel
     config: Config
     n: int
+    lot: list[float]
     unit: list[float]
     equity: float
     h: list[float]
@@ -111,6 +112,45 @@ class Limits:
             banded = {i for i, x in targets.items() if abs(x - w[i]) <= c.band and x != 0.0}
         self.out.paths["in the band"] += len(banded)
         return banded
+
+    def limit_direct(self, placed: Sequence[int]) -> None:
+        """[S7] Direct orders, as they would be held if every order filled at the mark."""
+        c = self.config
+        caps = [x for x in (c.max_weight, c.max_gross) if x is not None]
+        if not caps:
+            return
+        cash, inverse = c.account == "cash", 1.0 / self.equity
+        left, more = list(self.o), dict.fromkeys(placed, 0.0)
+        for i in placed:
+            o, h = self.o[i], self.h[i]
+            if not (cash and o < 0.0):
+                left[i] = sgn(o) * min(abs(o), abs(h)) if sgn(o) * sgn(h) < 0.0 else 0.0
+                more[i] = abs(o - left[i])
+        stays = [max(0.0, self.h[i] + left[i]) if cash else abs(self.h[i] + left[i]) for i in range(self.n)]
+        wanted = dict(more)
+        for i in placed:
+            m = self.m[i]
+            room = (self.equity * min(caps)) * (1.0 / m) - stays[i] if m > 0.0 else 0.0
+            if more[i] > room:
+                more[i] = self.cut_down(i, max(0.0, room))
+                self.out.paths["direct order, name cap"] += 1
+        if c.max_gross is not None:
+            kept = self.weight_sum(
+                [(x * m) * inverse for x, m in zip(stays, self.m, strict=True) if x != 0.0 and m == m]
+            )
+            grown = self.weight_sum([(x * self.m[i]) * inverse for i, x in more.items() if x != 0.0])
+            self.test_weights(kept, kept + grown)
+            if grown > 0.0 and kept + grown > c.max_gross:
+                f = max(0.0, (c.max_gross - kept) / grown) * (1.0 - 2.0**-40)
+                more = {i: self.cut_down(i, x * f) for i, x in more.items()}
+                self.out.paths["direct order, gross cap"] += 1
+        for i in placed:
+            if more[i] != wanted[i]:
+                self.o[i] = left[i] + sgn(self.o[i]) * more[i] + 0.0
+                self.count["limited"] += 1
+
+    def cut_down(self, i: int, size: float) -> float:
+        return size if self.lot[i] == 0.0 else trunc(size)
 
     def weight_sum(self, terms: Sequence[float]) -> float:
         total = 0.0

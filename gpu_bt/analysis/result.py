@@ -46,7 +46,10 @@ class Result:
     lots: (N,) shares per lot of the panel, used instead of the config's unless that is 0; None = the config's.
     save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
     before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
-    microseconds of its first bar, where that lies before the first one here.   wall_seconds: time the run took.
+    microseconds of its first bar, where that lies before the first one here.   first: the bar at which all opening
+    holdings have a mark, from which on metrics and returns count, against `opening`.   advice: what is legal but
+    probably not meant, kind -> sentence.   decisions: bars at which something was asked for.   wall_seconds: time the
+    run took.
     """
 
     def __init__(
@@ -63,6 +66,9 @@ class Result:
         save: Callable[[Any, RawResult], Path] | None = None,
         opening: float | None = None,
         earlier: Mapping[str, int] | None = None,
+        first: int = 0,
+        advice: Mapping[str, str] | None = None,
+        decisions: int = 0,
         wall_seconds: float = 0.0,
     ) -> None:
         self.raw = raw
@@ -70,6 +76,7 @@ class Result:
         self.config = config
         self.assets = tuple(assets)
         self.notes = dict(notes or {})
+        self.advice, self.decisions, self._first = dict(advice or {}), decisions, first
         self.wall_seconds = wall_seconds
         self._replay = replay
         self._lots = lots
@@ -128,7 +135,7 @@ class Result:
     @cached_property
     def metrics(self) -> dict[str, float | int | str]:
         """`gpu_bt.analysis.metrics.equity_metrics` of the run as Python numbers, with bars_per_year and status."""
-        found = equity_metrics(self.raw.money[:, :1], self.opening, self.bars_per_year)
+        found = equity_metrics(self.raw.money[:, :1, self._first :], self.opening, self.bars_per_year)
         numbers = {name: values[0].item() for name, values in found.items()}
         return {**numbers, "bars_per_year": self.bars_per_year, "status": self.status}
 
@@ -145,8 +152,8 @@ class Result:
         index = pandas.DatetimeIndex(self._utc, name="timestamp")
         if self.time_zone is not None:
             index = index.tz_localize("UTC").tz_convert(self.time_zone)
-        values = returns(self.raw.money[0, 0], self.opening)
-        return pandas.Series(values, index=index, name="returns").dropna()
+        values = returns(self.raw.money[0, 0, self._first :], self.opening)
+        return pandas.Series(values, index=index[self._first :], name="returns").dropna()
 
     @property
     def status(self) -> str:
@@ -271,7 +278,7 @@ def _summary_rows(result: Result) -> list[tuple[str, str]]:
         ("assets", f"{len(result.assets):,}"),
         ("engine", f"{result.engine}, {result.wall_seconds:.3g} s"),
         ("status", "; ".join(since) or "OK"),
-        ("final equity", f"{m['final_equity']:,.2f} from {result.opening:,.2f}"),
+        ("final equity", f"{m['final_equity']:,.2f}{_last_row(result)} from {result.opening:,.2f}"),
         ("total return", f"{m['total_return']:.2%}"),
         ("annual return", f"{m['annual_return']:.2%}, volatility {m['volatility']:.2%}"),
         ("sharpe", f"{m['sharpe']:.2f}, sortino {m['sortino']:.2f}, calmar {m['calmar']:.2f}"),
@@ -289,4 +296,12 @@ def _summary_rows(result: Result) -> list[tuple[str, str]]:
         cut = ", ".join(f"{name.upper()} {count[name]:,}" for name in COUNTS[2:] if count[name])
         working = table["working"].drop_nulls().tail(1).sum()
         rows += [("fills", f"{count['fills']:,}, {working:,} orders working at the end"), ("orders cut", cut or "none")]
-    return rows + [("note", f"{name}: {value}") for name, value in result.notes.items()]
+    rows += [("note", f"{name}: {value}") for name, value in result.notes.items()]
+    return rows + [("advice", text) for text in result.advice.values()]
+
+
+def _last_row(result: Result) -> str:
+    """Where the final equity is from, where the run has ended before its last bar."""
+    rows = np.flatnonzero(~np.isnan(result.raw.money[0, 0]))
+    ended = 0 < len(rows) < len(result.timestamps)
+    return f" in the last row, {stamp(result.timestamps[int(rows[-1])])}," if ended else ""

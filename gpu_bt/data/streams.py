@@ -111,6 +111,10 @@ class PanelStream:
         """(T, N)."""
         return len(self.timestamps), len(self.assets)
 
+    def label(self, bar: int) -> str:
+        """The timestamp of a bar as `Panel.label` writes it."""
+        return Panel.label(self, bar)  # type: ignore[arg-type]
+
     def __repr__(self) -> str:
         t, n = self.shape
         return f"PanelStream({t} bars x {n} assets, {self.bars} at once, {', '.join(self.fields)})"

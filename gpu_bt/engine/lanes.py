@@ -34,8 +34,8 @@ __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
 #: What scenarios have alike that read the same rows but for weights; those of a lane read the same weights too.
 _READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing", "outside"]
-#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
-_CUTS = 12
+#: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 5.
+_CUTS = 13
 _PANELS = (
     "open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell",
     "universe",

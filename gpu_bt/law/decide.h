@@ -157,8 +157,44 @@ BT_STEP void bt_take_given(Lane &lane, Scenario &s, int64_t t, const double *giv
     bt_strike(lane, t, row);
 }
 
+/* [S7] Of a direct order, the part that is no increase: towards zero, and all of a sell in a cash account. */
+BT_FN double bt_left(const Scenario &s, bool given, double o, double h) {
+    return given && (s.margin || o > 0.0) ? bt_reduction(o, h) : o;
+}
+/* [S7] Direct orders, as if every order filled at the mark: their increases meet name cap and gross cap. */
+BT_STEP bool bt_limit_direct(Lane &lane, Scenario &s, int64_t t, const double *given) {
+    const double *m = BT_MARKS(lane, t), *h = s.h, *whole = BT_OWN(lane, WHOLE), inverse = 1.0 / s.equity;
+    const double most = s.p->max_gross, top = s.equity * fmin(s.p->max_weight, most);
+    double *o = s.o, *more = BT_OWN(lane, HELD), kept = 0, grown = 0, limited = 0, waiting = 0, f = 1.0;
+    BT_EACH(j, lane.A) {
+        const double left = bt_left(s, given[j] == given[j], o[j], h[j]), after = h[j] + left;
+        const double stays = s.margin ? fabs(after) : bt_max(after, 0.0), wanted = fabs(o[j] - left);
+        const double room = bt_max(m[j] > 0.0 ? top * (1.0 / m[j]) - stays : 0.0, 0.0);
+        more[j] = wanted > room ? (whole[j] != 0.0 ? trunc(room) : room) : wanted;
+        kept += stays != 0.0 ? bt_weight_round((stays * m[j]) * inverse) : 0.0;
+        grown += more[j] != 0.0 ? bt_weight_round((more[j] * m[j]) * inverse) : 0.0;
+    }
+    bt_sum(lane.turn, kept, grown);
+    if (most >= 0.0 && !bt_weights_inside(kept, kept + grown)) return false;
+    if (grown > 0.0 && kept + grown > most) f = bt_leverage_factor(most, kept, grown);
+    BT_EACH(j, lane.A) {
+        const double left = bt_left(s, given[j] == given[j], o[j], h[j]), old = o[j], size = more[j] * f;
+        const double kept_size = f != 1.0 && whole[j] != 0.0 ? trunc(size) : size;
+        if (kept_size != fabs(old - left)) {
+            o[j] = left + bt_sign(old) * kept_size + 0.0;
+            limited += 1.0;
+            if (lane.out->logging) bt_cut(lane, s, t, ORDER_LIMITED, bt_asset(lane, j), old - o[j]);
+        }
+        waiting += o[j] != 0.0 ? 1.0 : 0.0;
+    }
+    bt_sum(lane.turn, limited, waiting);
+    s.count[COUNT_LIMITED] += (int)limited;
+    s.waiting = (int)waiting;
+    return true;
+}
+
 /* [S8] The direct orders of a strategy; with a limit or stop they become [S4l] orders. */
-BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
+BT_STEP bool bt_direct(Lane &lane, Scenario &s, int64_t t) {
     const bt_launch &call = *lane.call;
     double *given = BT_OWN(lane, TARGET), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     double *triggered = BT_OWN(lane, TRIGGERED), *o = s.o, missing = 0, rounded = 0, waiting = 0, conditions = 0, outside = 0;
@@ -193,6 +229,8 @@ BT_STEP void bt_direct(Lane &lane, Scenario &s, int64_t t) {
     s.count[COUNT_ROUNDED_OUT] += (int)rounded;
     s.waiting = (int)waiting;
     s.conditions = conditions > 0.0;
+    const bool capped = s.p->max_weight >= 0.0 || s.p->max_gross >= 0.0;
+    return !capped || bt_limit_direct(lane, s, t, given);
 }
 
 /* Orders that [S8] placed for targets at the prices P, all where `target` is null, have no limit or stop. */
@@ -243,8 +281,7 @@ template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64
         bt_use_row(lane, t, row);
         if (lane.seen_target && !bt_target<FULL>(lane, s, t)) return false;
     }
-    if (call.lots) bt_direct(lane, s, t);
-    return true;
+    return !call.lots || bt_direct(lane, s, t);
 }
 
 /* [S6] Replace the orders of a scenario whose decision is due, or that a drawdown has stopped. */

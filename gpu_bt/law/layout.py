@@ -26,7 +26,7 @@ SCENARIO_STATUS = ("OK", "MARGIN_CALL", "DRAWDOWN_STOP", "BANKRUPT", "LEDGER_OVE
 #: Statuses of an order.
 ORDER_STATUS = (
     "FILLED", "CASH_CLIPPED", "LEVERAGE_CLIPPED", "VOLUME_CLIPPED", "NO_PRICE", "RESTRICTED", "BELOW_MIN",
-    "ROUNDED_OUT", "DELISTED", "CANCELLED", "OUTSIDE",
+    "ROUNDED_OUT", "DELISTED", "CANCELLED", "OUTSIDE", "LIMITED",
 )  # fmt: skip
 #: The money columns of a bar's record, in the order in which engines store them.
 MONEY = (

@@ -36,23 +36,37 @@ __all__ = ["Saved", "following", "load", "save"]
 class Saved:
     """What a file holds. Letters: N assets, L <= signal_lag rows.
 
-    before, start: as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N) last weights rows.
-    delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.   earlier: status -> bar at
-    which it was first set, microseconds.
+    before, stands: Before and Start as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N)
+    last weights rows.   delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.
+    earlier: status -> bar at which it was first set, microseconds.   tick: of the ledger.
     """
 
     before: Before
-    start: Start
+    stands: Start
     named: int
     rows: np.ndarray
     delisted: np.ndarray
     opening: float
     earlier: Mapping[str, int]
+    tick: float
+    first: int = 0  # the bar from which on it decides
+
+    def config(self, config: Config) -> Config:
+        """The config with the tick of the saved run's ledger."""
+        return config if config.tick == self.tick else config.replace(money_tick=self.tick)
+
+    def capital(self, config: Config) -> float:
+        """What the later bars begin with."""
+        return self.opening
 
     def market(self, market: Market) -> Market:
         """The later bars' market, with what it carries over. What was delisted stays so: it holds nothing any more."""
         gone = np.where(self.delisted, 0, market.delisted_at)
         return dataclasses.replace(market, before=self.before, delisted_at=gone, cache={})
+
+    def start(self, params: np.ndarray, market: Market) -> Start:
+        """Where the scenario stands."""
+        return self.stands
 
     def read(self, weights: np.ndarray, lag: int) -> np.ndarray:
         """(T, N) the weights row that each bar reads, so that they may be run without a lag."""
@@ -64,7 +78,7 @@ class Saved:
 
 def save(
     panel: Panel, market: Market, config: Config, weights: np.ndarray, saved: Saved | None,
-    path: str | os.PathLike[str], raw: RawResult,
+    tick: float, path: str | os.PathLike[str], raw: RawResult,
 ) -> Path:  # fmt: skip
     """Write the state after a run's last bar. market: the run's own, with what it carried over itself.
 
@@ -85,6 +99,7 @@ def save(
         "named": int(named.sum()) + (saved.named if saved else 0),
         "last_named": bool(named[-1]),
         "opening": opening.hex(),
+        "tick": tick.hex(),
         "earlier": {**(saved.earlier if saved else {}), **earlier},
     }
     arrays: dict[str, np.ndarray] = {name: start.state[name] for name in members_of(STATE)} | {
@@ -117,7 +132,7 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         head = json.loads(found["head"].item())
-        parts = head["parts"]
+        parts, tick = head["parts"], float.fromhex(head["tick"])
         state = np.zeros(1, STATE)
         for name in members_of(STATE):
             state[name] = found[name]
@@ -131,7 +146,7 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
     start = Start(state, found["holdings"], found["orders"])
     before = Before(head["clock"], {config.lot: found["marks"]}, found["silent"])
     opening = float.fromhex(head["opening"])
-    return Saved(before, start, head["named"], found["rows"], found["delisted"], opening, head["earlier"])
+    return Saved(before, start, head["named"], found["rows"], found["delisted"], opening, head["earlier"], tick)
 
 
 def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]) -> None:

@@ -23,8 +23,9 @@ from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve
 from gpu_bt.errors import BacktestWarning, StrategyError
 from gpu_bt.runs.batch import FIELDS
+from gpu_bt.runs.drive import drive
 from gpu_bt.runs.run import callback_spec, check_fields, schedule_of
-from gpu_bt.runs.strategy import Strategy, drive
+from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["check_lookahead"]
 

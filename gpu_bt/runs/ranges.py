@@ -13,11 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gpu_bt.analysis.advice import Asked, asked_at
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.prepare import left_behind
 from gpu_bt.engine.spec import Before, Engine, Progress, RawResult, RunSpec, Start, joined, simulate
 from gpu_bt.law.layout import NEVER
+from gpu_bt.runs.holdings import Opening
 
 __all__ = ["through"]
 
@@ -25,18 +27,21 @@ _NONE = np.empty(0)
 
 
 def through(
-    panel: PanelStream, books: Sequence[WeightsStream], params: np.ndarray, schedules: np.ndarray, engine: Engine, *,
-    columns: str = "all", fills: bool = False, progress: Progress | None = None,
-) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
-    """K scenarios through all windows of a stream: the record of one long run without its positions, and what the
-    windows' notes count. params, schedules, columns, fills: as in RunSpec, whose weights are `books`."""
+    panel: PanelStream, books: Sequence[WeightsStream], params: np.ndarray, schedules: np.ndarray, engine: Engine,
+    held: Opening | None = None, *, columns: str = "all", fills: bool = False, progress: Progress | None = None,
+) -> tuple[RawResult, dict[str, int], list[Asked]]:  # fmt: skip
+    """K scenarios through all windows of a stream: the record of one long run without its positions, what the windows'
+    notes count, and what each scenario asked for. params, schedules, columns, fills: as in RunSpec, whose weights are
+    `books`.   held: what is held before the first bar."""
     pairs, place = np.unique(np.stack([params["weights"], params["signal_lag"]]), axis=1, return_inverse=True)
     rows = _Lagged(books, list(zip(*pairs.tolist(), strict=True)), panel.shape)
     params = params.copy()
     params["weights"], params["signal_lag"] = place.reshape(-1), 0
     lots = np.unique(params["lot"]).tolist()
-    before: Before | None = None
+    before: Before | None = held.before if held else None
     start: Start | None = None
+    due: list[np.ndarray] = []
+    with_books: list[np.ndarray] = []
     first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
     records: list[RawResult] = []
     counted: Counter[str] = Counter()
@@ -44,10 +49,13 @@ def through(
         b = a + window.shape[0]
         counted.update(window.notes)
         market = dataclasses.replace(window.market, before=before, cache={})
+        start = held.start(params, market) if held and not a else start
         spec = RunSpec(
             market, params, rows.of(window, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start
         )
         raw = simulate(engine, spec)
+        due.append(spec.due())
+        with_books.append(np.stack(spec.with_targets, axis=1)[:, params["weights"]])
         start, before = raw.carried(), left_behind(market, lots)
         del window, market, spec  # before the next one is read
         reached = raw.state["first_bar"]
@@ -62,7 +70,8 @@ def through(
     state = start.state.copy()
     state["first_bar"] = first
     whole = joined(records, "bars")
-    return dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders), dict(counted)
+    whole = dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders)
+    return whole, dict(counted), asked_at(np.concatenate(due), np.concatenate(with_books))
 
 
 class _Lagged:

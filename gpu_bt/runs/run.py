@@ -8,13 +8,14 @@ import functools
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from gpu_bt.analysis.advice import Asked, Watch, asked_by, findings, sentences
 from gpu_bt.analysis.result import Result
-from gpu_bt.config import Config
+from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -23,11 +24,12 @@ from gpu_bt.engine.prepare import price_of
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Engine, Progress, RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
-from gpu_bt.law.layout import pack
-from gpu_bt.runs.advice import advice
+from gpu_bt.law.layout import NEVER, SCENARIO_STATUS, pack
 from gpu_bt.runs.checkpoint import Saved, following, load, save
+from gpu_bt.runs.drive import drive
+from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
-from gpu_bt.runs.strategy import Strategy, drive
+from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
 
@@ -41,6 +43,7 @@ def run(
     *,
     engine: str = "auto",
     record: str | Iterable[str] = "bars",
+    holdings: Any = None,
     progress: Progress | None = None,
     resume: str | os.PathLike[str] | None = None,
 ) -> Result:
@@ -51,42 +54,80 @@ def run(
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
-    first time, any other choice just what it names, and () neither.   progress: called with (bars done, bars).
+    first time, any other choice just what it names, and () neither.
+    holdings: shares held before the first bar, beside `initial_cash`: {asset: shares}, a Series, a table with the
+    columns asset and shares such as `Result.final_positions`, or (N,) shares; default none. Negative ones need a margin
+    account; where an asset trades in lots, whole shares or whole lots. Tick, peak and metrics begin with cash and
+    holdings at the first bar at which all of them have a price, and no bar before it decides.
+    progress: called with (bars done, bars).
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
-    what `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused when read.
+    what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
+    resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
-    Warns (BacktestWarning) of what is legal but probably not meant: see gpu_bt.runs.advice.
+    Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
     config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
+    if resume is not None and holdings is not None:
+        raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
     check_fields(panel, config)
+    held = None if holdings is None else opening(panel, holdings, [config])
     if isinstance(panel, PanelStream):
-        return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume)
-    if isinstance(strategy, type):
+        result = _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, held)
+    elif isinstance(strategy, type):
         raise ConfigError(f"a strategy is an instance: pass {strategy.__name__}(...), not the class")
-    if strategy is not None:
+    elif strategy is not None:
         kept = {"fills", "positions"} if kept == {"bars"} else kept
-        return _run_strategy(panel, strategy, config, resolve(engine), kept, progress)
+        result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held)
+    else:
+        saved = None if resume is None else load(resume, panel, config)
+        result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held)
+    for text in result.advice.values():
+        warnings.warn(text, BacktestWarning, stacklevel=2)
+    return result
+
+
+def _run_weights(
+    panel: Panel, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
+    begun: Saved | Opening | None,
+) -> Result:  # fmt: skip
+    """`run` of weights over a panel in memory."""
     moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account)
-    saved = None if resume is None else load(resume, panel, config)
-    spec = _spec(panel, config, values, saved, kept)
-    chosen = resolve(engine)
+    spec, saved = _spec(panel, config, values, begun, kept), begun if isinstance(begun, Saved) else None
     began = time.perf_counter()
-    raw = simulate(chosen, spec, progress)
-    result = _result(
-        raw, panel, config, notes, began, functools.partial(_again, chosen.name, spec),
-        save=functools.partial(save, panel, spec.market, config, values, saved),
-        opening=saved.opening if saved else None, earlier=saved.earlier if saved else None,
+    raw = simulate(engine, spec, progress)
+    own = begun.config(config) if begun else config
+    asked = asked_by(spec)
+    found = findings(spec.market, spec.params[0], asked, capital_of(own, begun), raw)
+    if saved is not None:  # a few more bars are no whole run
+        found = {kind: value for kind, value in found.items() if kind == "ledger overflow"}
+    holding = None
+    if "ledger overflow" in found and saved is None:
+        holding = _tick_that_holds(engine, own, lambda c: _spec(panel, c, values, begun, kept))
+    return _result(
+        raw, panel, own, notes, began, functools.partial(_again, engine.name, spec), begun, asked,
+        sentences(panel, own, asked, found, holding=holding),
+        save=functools.partial(save, panel, spec.market, config, values, saved, own.tick),
+        earlier=saved.earlier if saved else None,
     )  # fmt: skip
-    for warning in advice(panel, config, spec, raw) if saved is None else ():  # a few more bars are no whole run
-        warnings.warn(warning, BacktestWarning, stacklevel=2)
-    return result
+
+
+def _tick_that_holds(engine: Engine, config: Config, spec_of: Callable[[Config], RunSpec]) -> float | None:
+    """The first of ever coarser grids of money on which the run does not leave the ledger's range, if one is."""
+    for power in range(4, 61, 4):
+        tick = config.tick * 2.0**power
+        if tick > RANGES["money_tick"][1]:
+            break
+        raw = simulate(engine, dataclasses.replace(spec_of(config.replace(money_tick=tick)), fills=False))
+        if raw.state["first_bar"][0][SCENARIO_STATUS.index("LEDGER_OVERFLOW")] == NEVER:
+            return tick
+    return None
 
 
 def checked(panel: object, config: object) -> Config:
@@ -110,27 +151,29 @@ def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Str
 
 def _run_stream(
     panel: PanelStream, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
-    resume: Any,
+    resume: Any, held: Opening | None,
 ) -> Result:  # fmt: skip
     """`run` over a panel that is not in memory."""
     if resume is not None:
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
-    began = time.perf_counter()
-    again = functools.partial(_stream, panel, panel.books(weights, config.account), config, engine.name)
-    raw, counted = again("fills" in kept, "positions" in kept, progress)
+    began, own = time.perf_counter(), held.config(config) if held else config
+    again = functools.partial(_stream, panel, panel.books(weights, config.account), own, held, engine.name)
+    raw, counted, (asked,) = again("fills" in kept, "positions" in kept, progress)
     notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
-    return _result(raw, panel, config, notes, began, functools.partial(_first, again))
+    found = findings(None, pack([own])[0], asked, capital_of(own, held), raw)
+    said = sentences(panel, own, asked, found)
+    return _result(raw, panel, own, notes, began, functools.partial(_first, again), held, asked, said)
 
 
 def _stream(
-    panel: PanelStream, book: WeightsStream, config: Config, engine: str, fills: bool, positions: bool,
-    progress: Progress | None = None,
-) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
-    """The record, and what its windows' notes count; a function of the module, so that a Result can be pickled."""
+    panel: PanelStream, book: WeightsStream, config: Config, held: Opening | None, engine: str, fills: bool,
+    positions: bool, progress: Progress | None = None,
+) -> tuple[RawResult, dict[str, int], list[Asked]]:  # fmt: skip
+    """What `through` gives; a function of the module, so that a Result can be pickled."""
     if positions:
         raise ResultError("a stream's positions are not kept, they are as many as its prices: see final_positions")
-    bars = schedule_of(panel, config)[None]
-    return through(panel, [book], pack([config]), bars, resolve(engine), fills=fills, progress=progress)
+    bars = _bars(panel, config, held)[None]
+    return through(panel, [book], pack([config]), bars, resolve(engine), held, fills=fills, progress=progress)
 
 
 def _first(call: Any, *given: Any) -> Any:
@@ -139,43 +182,65 @@ def _first(call: Any, *given: Any) -> Any:
 
 
 def _run_strategy(
-    panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None
-) -> Result:
+    panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
+    held: Opening | None,
+) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
-    bars = schedule_of(panel, config)
-    spec = callback_spec(panel, config, bars, fills="fills" in kept, positions="positions" in kept)
+    own = held.config(config) if held else config
+    bars, watch, name = _bars(panel, own, held), Watch(panel.shape[1]), type(strategy).__name__
+    spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     began = time.perf_counter()
-    raw = drive(strategy, panel, config, engine.open(spec), bars, progress=progress)
-    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, began, None)
+    raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
+    asked = watch.asked()
+    found = findings(spec.market, spec.params[0], asked, capital_of(own, held), raw)
+    said = sentences(panel, own, asked, found, name)
+    return _result(raw, panel, own, {**panel.notes, "strategy": name}, began, None, held, asked, said)
 
 
 def callback_spec(
-    panel: Panel, config: Config, bars: np.ndarray, *, fills: bool = False, positions: bool = False
-) -> RunSpec:
+    panel: Panel, config: Config, bars: np.ndarray, *, fills: bool = False, positions: bool = False,
+    held: Opening | None = None,
+) -> RunSpec:  # fmt: skip
     """A run of one scenario whose decisions come from a strategy at the (T,) bool `bars`."""
-    return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, fills=fills, positions=positions)
+    market, params = held.market(panel.market) if held else panel.market, pack([config])
+    start = held.start(params, market) if held else None
+    return RunSpec(market, params, (), bars[None], callback=True, fills=fills, positions=positions, start=start)
 
 
 def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], began: float,
-            replay: Any, **carried: Any) -> Result:  # fmt: skip
+            replay: Any, begun: Saved | Opening | None, asked: Asked, advice: dict[str, str],
+            **carried: Any) -> Result:  # fmt: skip
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - began, **carried,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - began, advice=advice,
+        opening=capital_of(config, begun), first=begun.first if begun else 0, decisions=asked.decisions, **carried,
     )  # fmt: skip
 
 
-def _spec(panel: Panel, config: Config, values: np.ndarray, saved: Saved | None, kept: set[str]) -> RunSpec:
+def capital_of(config: Config, begun: Saved | Opening | None) -> float:
+    """What a run begins with: cash, and the holdings that it has."""
+    return begun.capital(config) if begun else config.initial_cash
+
+
+def _bars(panel: Panel | PanelStream, config: Config, begun: Saved | Opening | None) -> np.ndarray:
+    """(T,) bool: the bars that decide, none of them before all opening holdings have a mark."""
+    carried = (begun.named, begun.before.clock) if isinstance(begun, Saved) else ()
+    bars = schedule_of(panel, config, *carried)
+    bars[: begun.first if begun else 0] = False
+    return bars
+
+
+def _spec(panel: Panel, config: Config, values: np.ndarray, begun: Saved | Opening | None, kept: set[str]) -> RunSpec:
     """What the engine is given; a run that goes on from a saved one has its weights rows already lagged."""
-    carried = (saved.named, saved.before.clock) if saved else ()
-    bars = schedule_of(panel, config, *carried)[None]
-    market, params = panel.market, pack([config])
-    if saved is not None:
+    market, params, start = panel.market, pack([begun.config(config) if begun else config]), None
+    if begun is not None:
+        market = begun.market(market)
+        start = begun.start(params, market)
+    if isinstance(begun, Saved):
         params["signal_lag"] = 0
-        market, values = saved.market(market), saved.read(values, config.signal_lag)
-    return RunSpec(
-        market, params, (values,), bars, fills="fills" in kept, positions="positions" in kept,
-        start=saved.start if saved else None,
-    )  # fmt: skip
+        values = begun.read(values, config.signal_lag)
+    bars = _bars(panel, config, begun)[None]
+    return RunSpec(market, params, (values,), bars, fills="fills" in kept, positions="positions" in kept, start=start)
 
 
 def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResult:

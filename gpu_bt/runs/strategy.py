@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strategy: a decision a bar over the whole cross-section, written as a class; its orders, and the loop that asks it.
+"""Strategy: a decision a bar over the whole cross-section, written as a class; its portfolio and its orders.
 
 Letters: N assets.
 """
@@ -7,6 +7,7 @@ Letters: N assets.
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -14,15 +15,15 @@ import numpy as np
 
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
-from gpu_bt.data.clock import zone_info
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
-from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
-from gpu_bt.errors import ConfigError, StrategyError
+from gpu_bt.engine.spec import Book, Decision, Session
+from gpu_bt.errors import StrategyError
 from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
+from gpu_bt.runs.orders import Orders
 
-__all__ = ["Portfolio", "Strategy", "drive"]
+__all__ = ["Desk", "Portfolio", "Strategy"]
 
 #: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
 Assets = Any
@@ -48,7 +49,7 @@ class Strategy:
 
     #: Built-in stops of every position, or None.
     exits: Exits | None = None
-    _desk: _Desk | None = None
+    _desk: Desk | None = None
 
     def initialize(self) -> None:
         """Called once, before the first bar."""
@@ -60,10 +61,13 @@ class Strategy:
     def finalize(self) -> None:
         """Called once, after the last bar; `portfolio` is then that at the end."""
 
-    def risk(self, targets: np.ndarray, portfolio: Portfolio, batch: Batch) -> np.ndarray:
-        """(N,) target weights to use instead of `targets` (NaN = none), at each bar that asks; default: the same.
-        A number for an asset replaces its direct order. The limits of the Config, and `exits`, apply after it."""
-        return targets
+    def risk(self, orders: Orders, portfolio: Portfolio, batch: Batch) -> Orders:
+        """Called after `on_data_batch`, at each bar that asks, with all that it has asked for; what it returns is what
+        is ordered: `orders`, changed or not (default). The limits of the Config, and `exits`, apply after it.
+
+        One whose first argument is called `targets` is given the (N,) target weights alone (NaN = none) and returns
+        such; direct orders stay where it gives none."""
+        return orders
 
     @property
     def portfolio(self) -> Portfolio:
@@ -101,7 +105,7 @@ class Strategy:
         """Target 0 for every other asset that is held, has a working order, or was ordered at this bar."""
         self._open_desk("close_others").close_others(assets)
 
-    def _open_desk(self, what: str) -> _Desk:
+    def _open_desk(self, what: str) -> Desk:
         if self._desk is None or self._desk.book is None:
             raise StrategyError(f"{what} at no bar: it is for on_data_batch, while `run` asks the strategy")
         return self._desk
@@ -112,7 +116,7 @@ class Portfolio:
 
     __slots__ = ("_book", "_desk")
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk, self._book = desk, desk.now()
 
     @property
@@ -153,7 +157,7 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-class _Desk:
+class Desk:
     """The orders of one bar on their way to the engine: (4, N) of weights, lots, limits and stops, NaN = nothing."""
 
     def __init__(self, panel: Panel, config: Config, session: Session) -> None:
@@ -315,13 +319,7 @@ class _Desk:
     def risk(self, strategy: Strategy, batch: Batch) -> None:
         """The strategy's `risk`, where it has one, and its `exits`."""
         if type(strategy).risk is not Strategy.risk:
-            before = np.full(self.n, np.nan) if self.cells is None else self.cells[_WEIGHTS].copy()
-            after = strategy.risk(before, Portfolio(self), batch)
-            if after is None:
-                self.fail("risk", "it returned None: it must return (N,) targets")
-            if self.cells is not None:
-                self.cells[_WEIGHTS] = np.nan
-            self.targets("risk", after, None)
+            self.review(strategy, batch)
         if strategy.exits is not None:
             if strategy.exits is not self.watched:
                 self.watched = strategy.exits
@@ -330,70 +328,28 @@ class _Desk:
             if hit.any():
                 self.put(_WEIGHTS, hit, 0.0)
 
-
-# ---- the loop
-
-
-def drive(
-    strategy: Strategy,
-    panel: Panel,
-    config: Config,
-    session: Session,
-    schedule: np.ndarray,
-    *,
-    progress: Progress | None = None,
-    until: int | None = None,
-    log: Callable[[int, np.ndarray], None] | None = None,
-) -> RawResult:
-    """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
-
-    until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
-    stops decided there, NaN = nothing.
-    """
-    if config.signal_lag:
-        raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
-    desk = strategy._desk = _Desk(panel, config, session)
-    zone = None if panel.time_zone is None else zone_info(panel.time_zone)
-    bars, at = panel.shape[0] if until is None else until, 0
-    try:
-        strategy.initialize()
-        for t in np.flatnonzero(schedule[:bars]).tolist():
-            if at < t:
-                session.advance(at, t)
-            decision = None
-            if session.open_bar(t):
-                desk.open(t, session.book)
-                try:
-                    batch = Batch(panel, t)
-                    strategy.on_data_batch(_timestamp(panel, zone, t), batch)
-                    desk.risk(strategy, batch)
-                except Exception as error:
-                    error.add_note(f"in {type(strategy).__name__}.on_data_batch at bar {t} ({panel.label(t)})")
-                    raise
-                decision = desk.decision()
-                desk.close()
-                if log is not None:
-                    log(t, np.full((4, desk.n), np.nan) if desk.cells is None else desk.cells)
-            session.close_bar(t, decision)
-            at = t + 1
-            if progress is not None and (at * 100 // bars) != (t * 100 // bars):
-                progress(at, bars)
-        session.advance(at, bars)
-        raw = session.result()
-        desk.open(bars - 1, lambda: _last_book(raw, bars))
-        desk.over = True
-        strategy.finalize()
-    finally:
-        strategy._desk = None
-    if progress is not None:
-        progress(bars, bars)
-    return raw
-
-
-def _last_book(raw: RawResult, bars: int) -> Book:
-    return Book(raw.state["cash"][0].item(), raw.money[0, 0, bars - 1].item(), raw.holdings[0], raw.orders[0])
-
-
-def _timestamp(panel: Panel, zone: dt.tzinfo | None, t: int) -> dt.datetime:
-    stamp: dt.datetime = panel.timestamps[t].item()
-    return stamp if zone is None else stamp.replace(tzinfo=dt.UTC).astimezone(zone)
+    def review(self, strategy: Strategy, batch: Batch) -> None:
+        """Replace what was asked for by what the strategy's `risk` makes of it."""
+        before = np.full((4, self.n), np.nan) if self.cells is None else self.cells
+        unit, book = self.lots.unit, self.now()
+        asked = before * np.where([[False], [True], [False], [False]], unit, 1.0)
+        orders = Orders(
+            *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit), marks=self.marks / unit,
+            equity=book.equity,
+        )  # fmt: skip
+        alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
+        after: Any = strategy.risk(orders.weights if alone else orders, Portfolio(self), batch)  # type: ignore[arg-type]
+        if after is None or isinstance(after, Orders) == alone:
+            what = "None" if after is None else f"a {type(after).__name__}"
+            self.fail("risk", f"it returned {what}: it must return {'(N,) targets' if alone else 'its orders'}")
+        if alone:
+            orders.weights, after = after, orders
+        self.cells = None
+        given = np.array([self.each("risk", asked[0], x) for x in (after.shares, after.limit, after.stop)])
+        changed = ~((given == asked[1:]) | (np.isnan(given) & np.isnan(asked[1:]))).all(axis=0)
+        direct = np.flatnonzero(~np.isnan(after.shares))
+        if len(direct):
+            self.put(_LOTS, direct, *before[1:, direct])
+        if len(direct := np.flatnonzero(changed & ~np.isnan(after.shares))):
+            self.order(direct, *(row[direct] for row in given))
+        self.targets("risk", after.weights, None)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.analysis.advice import asked_by_all, columns
 from gpu_bt.analysis.metrics import equity_metrics
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
@@ -30,6 +31,7 @@ from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ResultError
+from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
 from gpu_bt.runs.strategy import Strategy
@@ -64,8 +66,8 @@ class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once.
 
     schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
-    give back the rows.   strategy: a class, instead of weights.   max_memory: bytes of one process, None = half of what
-    is free, shared by so many `sharers`.
+    give back the rows.   strategy: a class, instead of weights.   begun: the
+    opening holdings.   max_memory: bytes of one process, None = half of what is free, shared by so many `sharers`.
     """
 
     panel: Panel | PanelStream
@@ -76,6 +78,7 @@ class Inputs:
     equity: bool = False
     engine: str = "auto"
     strategy: type[Strategy] | None = None
+    begun: Opening | None = None
     max_memory: int | None = None
     sharers: int = 1
 
@@ -149,12 +152,14 @@ class Chunk:
     """k scenarios, from number `start` on.
 
     params: PARAMS[k], whose "weights" and "schedule" count in those of Inputs.   per_year: (k,) bars per year.
+    capital: (k,) cash and holdings at the start.
     asked: config and parameters of each scenario of a strategy.
     """
 
     start: int
     params: np.ndarray
     per_year: np.ndarray
+    capital: np.ndarray
     asked: Sequence[tuple[Config, dict[str, Any]]] = ()
 
     def __len__(self) -> int:
@@ -162,13 +167,13 @@ class Chunk:
 
     def part(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1 of the chunk."""
-        return Chunk(self.start + a, self.params[a:b], self.per_year[a:b], self.asked[a:b])
+        return Chunk(self.start + a, self.params[a:b], self.per_year[a:b], self.capital[a:b], self.asked[a:b])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Done:
     """What a chunk gives: the engine that ran it, the seconds it took, and name -> (k, ...) array: the metrics,
-    "first_bar" (k, len(SCENARIO_STATUS)), and "equity" (k, T) where asked for."""
+    "first_bar" (k, len(SCENARIO_STATUS)), what `gpu_bt.analysis.advice.columns` tells, "equity" (k, T) where asked."""
 
     engine: str
     seconds: float
@@ -279,18 +284,22 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     weights, panel = [inputs.weights[i] for i in used], inputs.panel
     if isinstance(panel, PanelStream):
         books = [w for w in weights if isinstance(w, WeightsStream)]
-        raw, _ = through(panel, books, params, inputs.schedules, resolve(inputs.engine), columns=inputs.columns)
+        engine, market = resolve(inputs.engine), None
+        raw, _, asked = through(panel, books, params, inputs.schedules, engine, inputs.begun, columns=inputs.columns)
     else:
-        arrays = tuple(w for w in weights if isinstance(w, np.ndarray))
+        arrays, market = tuple(w for w in weights if isinstance(w, np.ndarray)), panel.market
+        start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
-        raw = simulate(engine, RunSpec(panel.market, params, arrays, inputs.schedules, columns=inputs.columns))
-    return raw.engine, _columns(inputs, chunk, raw)
+        spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start)
+        raw, asked = simulate(engine, spec), asked_by_all(spec)
+    told = columns(market, params, asked, chunk.capital, raw)
+    return raw.engine, _columns(inputs, chunk, raw) | told
 
 
 def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
     """The columns of Done: equity rows become metrics here, where they were made."""
     money = raw.money if inputs.columns == "all" else raw.money[:2]
-    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year)
+    found = equity_metrics(money[..., inputs.begun.first if inputs.begun else 0 :], chunk.capital, chunk.per_year)
     found["first_bar"] = raw.state["first_bar"].copy()
     return found | ({"equity": money[0].copy()} if inputs.equity else {})
 
@@ -301,9 +310,13 @@ def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str,
     for k, (config, values) in enumerate(chunk.asked):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)
-            raw = run(inputs.panel, made(cls, values), config, engine=inputs.engine, record=()).raw
-        engine = raw.engine
-        passes.append(_columns(inputs, chunk.part(k, k + 1), raw))
+            holdings = inputs.begun.shares if inputs.begun else None
+            result = run(inputs.panel, made(cls, values), config, engine=inputs.engine, record=(), holdings=holdings)
+        raw, engine = result.raw, result.engine
+        told = {"decisions": result.decisions, "unread": 0, "fills": raw.column("fills").sum()}
+        told = {name: np.array([count], np.int64) for name, count in told.items()}
+        told["advice"] = np.array([", ".join(result.advice)], object)
+        passes.append(_columns(inputs, chunk.part(k, k + 1), raw) | told)
     return engine, _joined(passes)
 
 

@@ -114,8 +114,7 @@ def _fan(ax: Axes, sweep: SweepResult, metric: str) -> None:
     """How equity over initial cash spreads over the scenarios, and the one that is best."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    cash = sweep.table["initial_cash"].to_numpy() if "initial_cash" in sweep.axes else sweep.config.initial_cash
-    value = sweep.equity / np.reshape(cash, (-1, 1))
+    value = sweep.equity / sweep.opening[:, None]
     bands = np.array([_quantiles(column, (0.05, 0.25, 0.5, 0.75, 0.95)) for column in value.T]).T
     when = sweep.timestamps.dt.replace_time_zone(None).to_numpy()
     for low, high, alpha, label in ((0, 4, 0.15, "Nine tenths"), (1, 3, 0.3, "Middle half")):

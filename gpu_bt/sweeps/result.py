@@ -16,6 +16,7 @@ import polars as pl
 import tomli_w
 
 from gpu_bt import __version__
+from gpu_bt.analysis.advice import IDLE
 from gpu_bt.analysis.metrics import equity_metrics
 from gpu_bt.config import Config
 from gpu_bt.data.disk import write_together
@@ -34,6 +35,10 @@ __all__ = ["METRICS", "SweepResult", "check_metric", "texts"]
 
 #: What a table has where all of the money is recorded.
 METRICS = tuple(equity_metrics(np.ones((len(MONEY), 1, 2)), 1.0, 1.0))
+#: Columns between the status and the metrics, where they are there.
+_TOLD = ("decisions", "unread", "fills", "advice")
+#: Statuses of scenarios that did not reach the last bar.
+_ENDED = ("BANKRUPT", "LEDGER_OVERFLOW")
 #: Metrics of which less is better; of all others more is.
 _LESS = frozenset("volatility longest_drawdown turnover total_costs annual_costs".split())
 
@@ -42,9 +47,11 @@ class SweepResult:
     """What `gpu_bt.sweep` gives. str() is the summary.
 
     table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
-    set), status_since (its first bar), and the metrics of `gpu_bt.analysis.metrics.equity_metrics`.
+    set), status_since (its first bar), decisions (bars at which something was asked for), unread (rows with targets
+    read at a bar that does not decide), fills (with metrics="all"), advice (the kinds of `Result.advice`, "" where all
+    is well), and the metrics of `gpu_bt.analysis.metrics.equity_metrics`.
     engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
-    others were there already.   config: what the grid left as it was.
+    others were there already.   config: what the grid left as it was.   opening: (K,) cash and holdings at the start.
     """
 
     def __init__(
@@ -54,11 +61,13 @@ class SweepResult:
         scenarios: Scenarios,
         chunks: Sequence[Done],
         *,
+        opening: np.ndarray,
         wall_seconds: float,
         run: int,
     ) -> None:
         self.config, self.axes, self.run = config, tuple(scenarios.axes), run
         self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
+        self.opening = opening
         self.wall_seconds, self.shape = wall_seconds, panel.shape
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
         self.timestamps = time_series(panel.timestamps, panel.time_zone)
@@ -67,12 +76,14 @@ class SweepResult:
         self._equity = columns.pop("equity", None)
         code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
         since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
+        self._metrics = [name for name in columns if name not in _TOLD]
         self.table = pl.DataFrame(
             {
                 "scenario": np.arange(len(scenarios)),
                 **{name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()},
                 "status": pl.Series(SCENARIO_STATUS).gather(code),
                 "status_since": self.timestamps.gather(since),
+                **{name: columns.pop(name) for name in _TOLD if name in columns},
                 **columns,
             }
         )
@@ -92,14 +103,17 @@ class SweepResult:
         """The equity rows were kept."""
         return self._equity is not None
 
-    def best(self, metric: str = "sharpe", n: int = 1) -> pl.DataFrame:
+    def best(self, metric: str = "sharpe", n: int = 1, *, every: bool = False) -> pl.DataFrame:
         """The n best rows of the table, the best first; NaN never wins, ties keep the order of the grid.
 
+        every: look at those, too, that ended early (BANKRUPT, LEDGER_OVERFLOW) or never traded.
         Less is better for volatility, longest_drawdown, turnover and costs; more for the rest (max_drawdown is <= 0).
         Raises ConfigError for what is no metric.
         """
         self._metric(metric)
         rows = self.table.filter(pl.col(metric).is_not_nan() if self.table[metric].dtype.is_float() else True)
+        if not every:
+            rows = rows.filter(~pl.col("status").is_in(_ENDED), ~pl.col("advice").str.contains_any(list(IDLE)))
         return rows.sort(metric, descending=metric not in _LESS, maintain_order=True).head(n)
 
     def pivot(
@@ -175,7 +189,7 @@ class SweepResult:
         return self.best(metric, n).select("scenario", *self.axes, numbers, "status")
 
     def _metric(self, name: str) -> None:
-        check_metric(name, self.table.columns[len(self.axes) + 3 :])
+        check_metric(name, self._metrics)
 
 
 def check_metric(name: str, known: Sequence[str] = METRICS) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import copy
 import dataclasses
 import inspect
 import os
@@ -11,6 +12,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
@@ -19,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.analysis.advice import counted
 from gpu_bt.analysis.metrics import infer_bars_per_year
-from gpu_bt.config import Config
+from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
@@ -28,8 +31,9 @@ from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Progress
-from gpu_bt.errors import ConfigError, ResultError, WeightsError
+from gpu_bt.errors import BacktestWarning, ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
+from gpu_bt.runs.holdings import opening
 from gpu_bt.runs.run import check_fields, checked, schedule_of, strategy_of
 from gpu_bt.runs.strategy import Strategy
 from gpu_bt.sweeps.chunks import (
@@ -92,6 +96,7 @@ def sweep(
     grid: Any = None,
     *,
     engine: str = "auto",
+    holdings: Any = None,
     executor: futures.Executor | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -109,7 +114,8 @@ def sweep(
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
-    engine: as in `run`; every worker picks for itself.
+    engine: as in `run`; every worker picks for itself.   holdings: held before the first bar of every scenario, as in
+    `run`.
     executor: any concurrent.futures.Executor; None = this process. Panel and weights travel once per worker: through
     files in `scratch` (a folder that the workers share; default the temporary folder), mapped into memory; to Dask's
     workers by its own scatter.
@@ -120,6 +126,8 @@ def sweep(
     max_memory: bytes that the scenarios of one process may take besides panel and weights; None = half of what is
     free, shared by the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.
     dry_run: give the Plan, run nothing.
+    The table says of each scenario what it has decided and traded, and the kinds of `Result.advice` it would get; a
+    BacktestWarning counts these once.
 
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
@@ -132,14 +140,17 @@ def sweep(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
         sharers=1 if executor is None else os.cpu_count() or 1,
     )  # fmt: skip
-    job = _Job(panel, weights, config, grid, shared)
+    job = _Job(panel, weights, config, grid, shared, holdings)
     wanted = _whole("chunk_size", chunk_size)
     files = None if out is None else ChunkFiles(out, job.parts(), wanted, _CHUNK)
     size = files.chunk_size if files else wanted or _CHUNK
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
     if dry_run:
         return _plan(job, chunks, size, files)
-    return _run(job, chunks, files, executor, scratch, progress)
+    found = _run(job, chunks, files, executor, scratch, progress)
+    if text := counted(found.table["advice"].to_list()):
+        warnings.warn(text, BacktestWarning, stacklevel=2)
+    return found
 
 
 def _run(
@@ -167,7 +178,7 @@ def _run(
                 progress(count, len(job))
     return SweepResult(
         job.inputs.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
-        wall_seconds=time.perf_counter() - began, run=count - before,
+        opening=job.capital, wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 
 
@@ -175,8 +186,9 @@ class _Job:
     """The sweep, checked: scenarios, packed parameters, and what all chunks share."""
 
     def __init__(
-        self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, shared: Callable[..., Inputs]
-    ) -> None:
+        self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, shared: Callable[..., Inputs],
+        holdings: Any,
+    ) -> None:  # fmt: skip
         self.config = config
         strategy = strategy_of(weights, panel)
         if isinstance(strategy, Strategy):
@@ -200,9 +212,20 @@ class _Job:
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}
         self.params = pack(configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen])
+        self.capital = self.params["initial_cash"].copy()
+        held = None if holdings is None else opening(panel, holdings, configs)
+        if held is not None:
+            self.capital += held.worth
+            self.params["tick"] = [c.money_tick or tick_of(x) for c, x in zip(configs, self.capital, strict=True)]
+            schedules[:, : held.first] = False
+            if isinstance(panel, Panel):
+                panel = copy.copy(panel)
+                panel.market = held.market(panel.market)
         usual = infer_bars_per_year(panel.microseconds)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
-        self.inputs = shared(panel, tuple(arrays.values()), secrets.token_hex(8), schedules, strategy=strategy)
+        self.inputs = shared(
+            panel, tuple(arrays.values()), secrets.token_hex(8), schedules, strategy=strategy, begun=held
+        )
         room = self.inputs.max_memory
         least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, self.inputs.columns)
         if room is not None and room < least:
@@ -221,12 +244,15 @@ class _Job:
         else:
             parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
+        parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
         return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": inputs.columns}
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""
         each = zip(self.scenarios.configs[a:b], map(self.scenarios.settings, range(a, b)), strict=True)
-        return Chunk(a, self.params[a:b], self.per_year[a:b], list(each) if self.inputs.strategy else ())
+        return Chunk(
+            a, self.params[a:b], self.per_year[a:b], self.capital[a:b], list(each) if self.inputs.strategy else ()
+        )
 
 
 def _checked_weights(

@@ -26,6 +26,8 @@ PATHS = (
     "stop-limit triggered by the open",
     "stop-limit triggered within the bar",
     "triggered stop at a later open",
+    "direct order, name cap",
+    "direct order, gross cap",
 )
 CALLBACKS = [name for name, reason in reasons().items() if reason is None]
 

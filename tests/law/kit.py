@@ -39,7 +39,7 @@ def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any =
 
 
 def run(engine: str, market: bt.Panel, weights: Any, **settings: Any) -> bt.Result:
-    """bt.run with everything recorded; the warnings of gpu_bt.runs.advice are no subject here."""
+    """bt.run with everything recorded; the warnings of gpu_bt.analysis.advice are no subject here."""
     rows = np.array(weights, None if isinstance(weights, np.ndarray) else np.float64)
     config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
     with warnings.catch_warnings():
@@ -66,7 +66,9 @@ class Steps(bt.Strategy):
 def ask(engine: str, market: bt.Panel, *steps: Any, **settings: Any) -> bt.Result:
     """A strategy run: steps[t](strategy, batch) at bar t. Fills and positions are recorded without being asked for."""
     config = bt.Config(**{"initial_cash": 1024.0, "execution": "same_close", "cash_buffer": 0.0, **settings})
-    result = bt.run(market, Steps(steps), config, engine=engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bt.BacktestWarning)
+        result = bt.run(market, Steps(steps), config, engine=engine)
     assert result.engine == engine
     return result
 

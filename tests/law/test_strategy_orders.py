@@ -68,8 +68,8 @@ def test_direct_orders_are_rounded_to_lots(engine, rounding, held):
     assert shares(ask(engine, panel([1]), lambda s, b: s.order("A0", 2.5), lot=0)) == [2.5]
 
 
-def test_direct_orders_pass_the_limits_on_targets_by(engine):
-    settings = dict(max_weight=0.25, max_gross=0.25, max_turnover=0.1, band=0.9, min_trade_value=1e6)
+def test_direct_orders_pass_turnover_band_and_minimum_by(engine):
+    settings = dict(max_turnover=0.1, band=0.9, min_trade_value=1e6)
     assert shares(ask(engine, panel([16]), lambda s, b: s.order("A0", 32), **settings)) == [32.0]
     assert shares(ask(engine, panel([16]), lambda s, b: s.order_target_percent("A0", 0.5), **settings)) == [0.0]
 

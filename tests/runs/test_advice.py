@@ -68,6 +68,157 @@ def test_weights_in_percent_are_told():
     assert said(np.full((T, N), 50.0), max_gross=1.0) == []
 
 
+def test_weights_that_never_trade_are_told():
+    config = bt.Config(execution="next_close", lot=100, initial_cash=1000)  # a lot costs 1600
+    with pytest.warns(bt.BacktestWarning) as caught:
+        bt.run(panel(), np.full((T, N), 0.5), config)
+    first, second = (str(w.message) for w in caught)
+    assert first == "nothing was traded in 130 decisions: see the orders cut, by reason, in the summary"
+    assert second.startswith("the median target is 0.312 lots")
+    assert said(np.zeros((T, N))) == []  # a book of zeros is meant
+
+
+def test_rows_whose_bar_lies_after_the_last_one_are_no_books_unread():
+    assert said(books([0, 23, T - 1]), signal_lag=1) == []
+
+
+class Fixed(bt.Strategy):
+    """Orders the same at every bar."""
+
+    def __init__(self, *order):
+        self.fixed = order
+
+    def on_data_batch(self, timestamp, batch):
+        if self.fixed:
+            self.order_target_percent(*self.fixed)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "settings", "message"),
+    [
+        (Fixed(), {}, "no decision was taken: Fixed ordered nothing at the bars at which it was asked"),
+        (Fixed("A", 0.5), dict(initial_cash=20, lot=10), "nothing was traded in 130 decisions"),
+        (Fixed("A", 50.0), {}, "the median book sums to 50 in a cash account, which can hold 1"),
+        (Fixed("A", 0.5), dict(initial_cash=320), "the median target is 10 lots, so rounding"),
+    ],
+)
+def test_strategies_are_told_the_same(strategy, settings, message):
+    assert any(text.startswith(message) for text in said(strategy, **settings)), said(strategy, **settings)
+    assert said(Fixed("A", 0.5)) == []
+
+
+def test_holdings_that_a_strategy_forgets_are_told():
+    class Other(bt.Strategy):
+        def on_data_batch(self, timestamp, batch):
+            self.order_target_percent("A" if batch.bar == 0 else "B", 0.5)
+
+    (message,) = said(Other())
+    assert message.startswith("1 holdings had no target (NaN) in the last 20 decisions and are still held: A;")
+
+
+def test_what_is_told_stands_in_the_result_too():
+    with pytest.warns(bt.BacktestWarning):
+        result = bt.run(panel(), books([0, 23]), bt.Config(execution="next_close", rebalance="month"))
+    ((kind, text),) = result.advice.items()
+    assert kind == "no decision" and text in str(result) and result.decisions == 0
+
+
+# --- the ledger
+
+
+def test_an_amount_of_few_ticks_names_the_grid():
+    """The grid of 1e9 is 2**-7, 0.0078: a fee of half a unit is 64 ticks."""
+    (message,) = said(np.full((T, N), 0.25), initial_cash=1e9, min_commission=0.5)
+    assert message == (
+        "min_commission is 0.5, below 100 ticks of the ledger's grid of 0.00781: money_tick=2**-8 is fine enough, and"
+        " holds equity up to 8.8e+12"
+    )
+    assert said(np.full((T, N), 0.25), initial_cash=1e9, min_commission=0.5, money_tick=2**-8) == []
+    assert said(np.full((T, N), 0.25), initial_cash=1e9, min_commission=1.0) == []
+
+
+@pytest.mark.parametrize("settings", [dict(initial_cash=2e9), dict(money_tick=2**-6), dict(initial_cash=2e9, lot=0)])
+def test_a_grid_coarser_than_a_cent_is_told(settings):
+    (message,) = said(np.full((T, N), 0.25), **settings)
+    assert (
+        message.startswith("amounts are rounded to whole ticks of the ledger's grid of 0.0")
+        and "money_tick=2**-7" in message
+    )
+
+
+def grown(engine="native", weights=None, **settings):
+    """10 of cash in an asset that doubles at each of 30 bars: 1e10."""
+    close = 2.0 ** np.arange(-5, 25)[:, None]
+    market = bt.Panel(close, timestamps=DAYS[:30], assets=["A"])
+    rows = np.where(np.arange(30)[:, None] == 0, 1.0, NAN) if weights is None else weights
+    config = bt.Config(**{"execution": "same_close", "cash_buffer": 0, "initial_cash": 10, "lot": 0, **settings})
+    with pytest.warns(bt.BacktestWarning) as caught:
+        result = bt.run(market, rows, config, engine=engine)
+    return result, [str(w.message) for w in caught]
+
+
+def test_an_overflow_says_where_and_which_grid_holds_the_run(engine):
+    # The grid of 10 is 2**-33 and its range 2**18, which 10*2**15 leaves at bar 15.
+    result, (message,) = grown(engine)
+    assert result.status == "LEDGER_OVERFLOW"
+    assert message == (
+        "LEDGER_OVERFLOW at 2020-01-22: a sum left the ledger's range, 262,144 of money, and ended the run;"
+        " money_tick=2**-17 holds the run"
+    )
+    assert result.metrics["final_equity"] == 10 * 2.0**14 and message in str(result)
+    assert "final equity   163,840.00 in the last row, 2020-01-21, from 10.00" in str(result)
+    close = 2.0 ** np.arange(-5, 25)[:, None]
+    market, rows = bt.Panel(close, timestamps=DAYS[:30], assets=["A"]), np.where(np.arange(30)[:, None] == 0, 1.0, NAN)
+    held = bt.run(market, rows, result.config.replace(money_tick=2**-17), engine=engine)
+    assert held.status == "OK" and held.metrics["final_equity"] == 10 * 2.0**29 and held.advice == {}
+    coarser = [2.0**power for power in (-29, -25, -21)]
+    assert all(grown(engine, money_tick=tick)[0].status == "LEDGER_OVERFLOW" for tick in coarser)
+
+
+def test_an_overflow_of_a_strategy_names_a_coarser_grid():
+    _, (message,) = grown(weights=Fixed("A", 1.0))
+    assert message.endswith("ended the run; a coarser grid, such as money_tick=2**-17, reaches further")
+
+
+# --- sweeps
+
+
+def test_a_sweep_tells_once_with_counts():
+    weights = {"dated": books([0, 23, 43, 65, 22]), "zero": np.zeros((T, N))}
+    grid = {"rebalance": ["bar", "month"], "lot": [1, 1e6]}
+    with pytest.warns(bt.BacktestWarning) as caught:
+        found = bt.sweep(panel(), weights, bt.Config(execution="next_close"), grid)
+    (warning,) = caught
+    assert warning.filename == __file__ and str(warning.message) == (
+        "3 of 8 scenarios: never traded 2 (the first is 1), few lots 2 (the first is 1), unread books 2 (the first is"
+        " 2); see table['advice'], and run() one of them for its sentence"
+    )
+    told = ["", "never traded, few lots", "unread books", "never traded, unread books, few lots", *["cash alone"] * 4]
+    assert found.table["advice"].to_list() == told
+    assert found.table["decisions"].to_list() == [5, 5, 1, 1, T, T, 5, 5]
+    assert found.table["unread"].to_list() == [0, 0, 4, 4, 0, 0, T - 5, T - 5]
+    assert (found.table["fills"] > 0).to_list() == [True, False, True, *[False] * 5]
+
+
+@pytest.mark.parametrize("metrics", ["all", "equity"])
+def test_what_never_traded_or_ended_early_is_best_of_nothing(metrics):
+    close = np.full((T, N), 16.0)
+    close[2:] = [32, 8]
+    market = bt.Panel(close, timestamps=DAYS, assets=["A", "B"])
+    weights = {
+        "up": books([0], [0.5, 0.0]),
+        "cash": np.zeros((T, N)),
+        "broke": books([0], [-1.5, 0.0]),
+        "none": books([]),
+    }
+    config = bt.Config(execution="same_close", account="margin", max_leverage=None, maintenance_margin=None)
+    with pytest.warns(bt.BacktestWarning):
+        found = bt.sweep(market, weights, config, {"slippage": [0.0]}, metrics=metrics)
+    assert found.best("total_return", 9)["weights"].to_list() == ["up"]
+    assert found.best("max_drawdown", 9, every=True)["weights"].to_list() == ["up", "cash", "none", "broke"]
+    assert found.table["status"].to_list() == ["OK", "OK", "BANKRUPT", "OK"]
+
+
 def test_a_result_can_be_pickled_and_still_makes_its_fills():
     result = bt.run(panel(), np.full((T, N), 0.25), bt.Config(execution="next_close"))
     again = pickle.loads(pickle.dumps(result))

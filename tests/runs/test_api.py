@@ -49,6 +49,7 @@ def test_an_execution_needs_its_prices(execution, field, other):
     assert run(market=panel(**{field: np.full((3, 2), 16.0)}), execution=execution).status == "OK"
 
 
+@pytest.mark.filterwarnings("ignore:nothing was traded:gpu_bt.errors.BacktestWarning")  # of a volume of 0
 @pytest.mark.parametrize(("name", "value"), [("participation", 0.5), ("participation", 0.0), ("impact", 0.25)])
 def test_participation_and_impact_need_volumes(name, value):
     message = f"{name} is {value}: it needs volumes; pass volume= to the Panel"

@@ -14,6 +14,8 @@ import pytest
 import gpu_bt as bt
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 
+#: Most strategies here order nothing, or a few lots, which a run tells.
+pytestmark = pytest.mark.filterwarnings("ignore:(no decision was|the median target):gpu_bt.errors.BacktestWarning")
 NAN = np.nan
 NAMES = ["A", "B", "C"]
 
@@ -358,7 +360,74 @@ def test_no_assets_are_no_orders():
 # --- risk and exits
 
 
-def test_the_risk_hook_changes_targets():
+def test_risk_sees_every_order_and_what_would_be_held():
+    seen = {}
+
+    class Stage(Do):
+        def risk(self, orders, portfolio, batch):
+            seen[batch.bar] = [
+                x.copy() for x in (orders.weights, orders.shares, orders.limit, orders.stop, orders.after)
+            ]
+            if batch.bar == 1:
+                orders.shares[1] = 2.0
+                orders.drop([2])
+                orders.weights[0] = 0.125
+            return orders
+
+    def step(s, b):
+        if b.bar == 0:
+            s.order_target_percent("A", 0.5)
+            s.order("B", 4, limit=8.0)
+        if b.bar == 1:
+            s.order("B", 8, limit=16.0, stop=16.0)
+            s.order("C", 16)
+
+    # 16 a share and 1024 of cash: 4 shares of B wait at a limit of 8, 32 of A are bought.
+    flat = np.full((3, 3), 16.0)
+    market = panel(flat, open=flat, high=flat, low=flat)
+    config = bt.Config(execution="same_close", initial_cash=1024.0, cash_buffer=0)
+    result = bt.run(market, Stage(step), config)
+    first, second, third = (np.array(seen[t]) for t in range(3))
+    np.testing.assert_array_equal(first, [[0.5, NAN, NAN], [NAN, 4, NAN], [NAN, 8, NAN], [NAN] * 3, [0.5, 0.0625, 0]])
+    np.testing.assert_array_equal(second[1:], [[NAN, 8, 16], [NAN, 16, NAN], [NAN, 16, NAN], [0.5, 0.125, 0.25]])
+    np.testing.assert_array_equal(third[4], [0.125, 0.03125, 0])  # 2 shares of B, whose stop the third bar triggers
+    assert result.positions.tolist() == [[32, 0, 0], [8, 0, 0], [8, 2, 0]]
+
+
+def test_orders_that_risk_leaves_alone_are_the_same_to_the_bit():
+    class Through(Do):
+        def risk(self, orders, portfolio, batch):
+            return orders
+
+    def step(s, b):
+        s.order_target_percent("A", 0.3)
+        s.order_target_shares("B", 10 / 3)
+        s.order_target_value("C", 100 / 7)
+
+    config = bt.Config(execution="same_close", lot=0.1)
+    one, two = (bt.run(panel(), kind(step), config) for kind in (Do, Through))
+    assert one.raw.money.tobytes() == two.raw.money.tobytes() and one.fills.equals(two.fills)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda orders: None, "risk at 2020-01-01: it returned None: it must return its orders"),
+        (lambda orders: orders.weights, "risk at 2020-01-01: it returned a ndarray: it must return its orders"),
+        (lambda orders: setattr(orders, "shares", [1.0]) or setattr(orders, "limit", [1.0, 2.0]) or orders,
+         "risk at 2020-01-01: 3 assets and 2 numbers"),
+    ],
+)  # fmt: skip
+def test_a_risk_stage_gives_orders(change, message):
+    class Wrong(Do):
+        def risk(self, orders, portfolio, batch):
+            return change(orders)
+
+    with pytest.raises(bt.StrategyError, match=message):
+        bt.run(panel(), Wrong(lambda s, b: None), bt.Config(execution="same_close"))
+
+
+def test_a_risk_hook_of_targets_changes_targets():
     class Capped(Do):
         def risk(self, targets, portfolio, batch):
             assert portfolio.equity == 1024.0 and targets.shape == (3,)

@@ -319,7 +319,7 @@ class Momentum(bt.Strategy):
     def on_data_batch(self) -> None: ...
 
 
-def as_weights(panel: bt.Panel, strategy: Momentum, config: bt.Config, *, engine: str, record: tuple) -> bt.Result:
+def as_weights(panel, strategy: Momentum, config: bt.Config, *, engine: str, record: tuple, holdings=None) -> bt.Result:
     """A stand-in for `run` over a strategy: the book that its attributes say."""
     strategy.initialize()
     weights = np.full(panel.shape, np.nan)

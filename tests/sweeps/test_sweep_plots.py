@@ -58,6 +58,7 @@ def test_one_axis_is_a_line_and_files_are_written(tmp_path: Path):
         found.plot(tmp_path / "a.xyz")
 
 
+@pytest.mark.filterwarnings("ignore:.* scenarios:gpu_bt.errors.BacktestWarning")
 def test_scenarios_without_a_number_and_many_cells_are_drawn():
     grid = {"cash_buffer": [1.0, 0.0], "slippage": [i * 1e-4 for i in range(80)]}
     found = sweep_small(grid=grid, weights=np.full(universe().shape, 1 / 12))

@@ -40,6 +40,7 @@ def test_threads_give_the_same_bits(whole: bt.SweepResult):
         assert_same_sweep(sweep_small(equity=True, executor=pool, chunk_size=5), whole)
 
 
+@pytest.mark.filterwarnings("ignore:.* scenarios:gpu_bt.errors.BacktestWarning")
 def test_the_panel_travels_once_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     reads, sizes = [], []
     read = Spilled.read

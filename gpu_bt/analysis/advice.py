@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is legal in a run but probably not meant: kinds, which a sweep counts, and sentences for a BacktestWarning.
+
+Letters: T bars, N assets, S sampled decisions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.config import CHOICES, FIELDS, Config
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.streams import PanelStream
+from gpu_bt.engine.prepare import lots
+from gpu_bt.engine.spec import Market, RawResult, RunSpec
+from gpu_bt.law.layout import PARAMS, SCENARIO_STATUS
+
+__all__ = [
+    "IDLE", "Asked", "Watch", "asked_at", "asked_by", "asked_by_all", "columns", "counted", "findings", "sentences",
+]  # fmt: skip
+
+#: Kinds of scenarios that have shown nothing: they are best of nothing.
+IDLE = ("no decision", "never traded", "cash alone")
+#: A holding without a target for this many decisions in a row has been forgotten.
+_FORGOTTEN = 20
+#: Below this many lots, rounding shifts the median target by percents.
+_FEW_LOTS = 20
+#: A cash account cannot hold more than 1; books this much above it are in percent, or no fractions at all.
+_GROSS = 3.0
+#: Decisions looked at for the medians.
+_SAMPLE = 8
+#: An amount of fewer ticks is rounded by more than half a percent; a coarser tick than this loses cents.
+_FEW_TICKS, _CENT = 100.0, 0.01
+#: What of a scenario's parameters is an amount of money that the ledger rounds.
+_AMOUNTS = [name for name, field in FIELDS.items() if field.unit == "money" and name in (PARAMS.names or ())]
+_AMOUNTS.remove("initial_cash")
+
+
+@dataclasses.dataclass(eq=False)
+class Asked:
+    """What the decisions of a scenario asked for.
+
+    decisions: bars at which something was asked for.   moves: whether some target was not 0.   bars, sizes: (S,) bars
+    of some decisions, their (S, N) |targets|, NaN = none.   forgotten: (N,) bool, without a target in so many last
+    decisions.   books: rows with targets; sparse: fewer than half of the bars have one.   unread: books read at a bar
+    that does not decide, `first` the first of them.
+    """
+
+    decisions: int
+    moves: Callable[[], bool] = lambda: True
+    bars: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    sizes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+    forgotten: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, bool))
+    books: int = 0
+    sparse: bool = False
+    unread: int = 0
+    first: int = -1
+
+    @cached_property
+    def gross(self) -> float:
+        """The median sum of a book."""
+        return float(np.median(np.nansum(self.sizes, axis=1))) if len(self.sizes) else 0.0
+
+    def lots(self, market: Market, lot: float) -> float:
+        """The median target, in lots for one of money; NaN where nothing is to say."""
+        size = lots(market, lot)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = self.sizes / (market.close[self.bars].astype(np.float64) * size.unit)
+        found = found[np.isfinite(found) & (found > 0) & size.whole]
+        return float(np.median(found)) if len(found) else math.nan
+
+
+def asked_by(spec: RunSpec, k: int = 0) -> Asked:
+    """What the weights of scenario k ask for."""
+    p, (t, n) = spec.params[k], spec.market.shape
+    weights, books, lag = spec.weights[p["weights"]], spec.with_targets[p["weights"]], min(int(p["signal_lag"]), t)
+    decides, within = spec.schedules[p["schedule"]][lag:], books[: t - lag]
+    read, missed = np.flatnonzero(within & decides), np.flatnonzero(within & ~decides)
+    sample, last = read[:: max(1, len(read) // _SAMPLE)], read[-_FORGOTTEN:]
+    return Asked(
+        len(read), lambda: bool(np.any(np.abs(weights[read]) > 0)), sample, np.abs(weights[sample].astype(np.float64)),
+        np.isnan(weights[last]).all(axis=0) if len(last) == _FORGOTTEN else np.zeros(n, bool),
+        int(books.sum()), bool(books.mean() < 0.5), len(missed), int(missed[0]) if len(missed) else -1,
+    )  # fmt: skip
+
+
+class Watch:
+    """Gathers what a strategy asks for, one call a decision: its bar and the (4, N) weights, lots, limits, stops."""
+
+    def __init__(self, assets: int) -> None:
+        self.last, self.moves, self.decisions = np.zeros(assets, np.int64), False, 0
+        self.sample: dict[int, np.ndarray] = {}
+
+    def __call__(self, bar: int, cells: np.ndarray) -> None:
+        asked = ~np.isnan(cells[:2]).all(axis=0)
+        if not asked.any():
+            return
+        self.decisions += 1
+        self.last[asked] = self.decisions
+        self.moves = self.moves or bool((np.abs(cells[:2]) > 0).any())
+        if not self.decisions & (self.decisions - 1):  # the 1st, 2nd, 4th, 8th, ...
+            self.sample[bar] = np.abs(cells[0])
+
+    def asked(self) -> Asked:
+        """What all decisions so far asked for."""
+        bars, n = np.array(list(self.sample), np.int64), len(self.last)
+        sizes = np.array(list(self.sample.values())).reshape(-1, n)
+        return Asked(self.decisions, lambda: self.moves, bars, sizes, self.last <= self.decisions - _FORGOTTEN)
+
+
+def _traded(raw: RawResult, k: int) -> bool:
+    """Something has filled; where fills were not counted, something was held."""
+    if raw.counts is not None:
+        return bool(raw.column("fills")[k].any())
+    return bool((np.abs(raw.money[0, k] - raw.money[1, k]) > 0).any())
+
+
+def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: RawResult, k: int = 0) -> dict[str, Any]:
+    """What is to say of scenario k with parameters p, kind -> what its sentence needs. market: None where targets are
+    not at hand.   capital: cash and holdings at the start."""
+    found: dict[str, Any] = {}
+    few = [name for name in _AMOUNTS if 0 < p[name] < _FEW_TICKS * p["tick"]]
+    if few or p["tick"] > _CENT:
+        found["money tick"] = few
+    if (bar := int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])) >= 0:
+        found["ledger overflow"] = bar
+    if not asked.decisions:
+        return {**found, "no decision": None}
+    if not _traded(raw, k):
+        found["never traded" if asked.moves() else "cash alone"] = None
+    if asked.unread and asked.sparse:  # books on chosen dates; rows for every bar are meant to be picked from
+        found["unread books"] = None
+    if market is None:
+        return found
+    if CHOICES["account"][p["account"]] == "cash" and asked.gross > _GROSS and np.isnan(p["max_gross"]):
+        found["percent"] = asked.gross
+    if p["lot"] != 0 and (median := capital * asked.lots(market, float(p["lot"]))) < _FEW_LOTS:
+        found["few lots"] = median
+    if len(lost := np.flatnonzero(asked.forgotten & (raw.holdings[k] != 0))):
+        found["forgotten"] = lost
+    return found
+
+
+def asked_by_all(spec: RunSpec) -> list[Asked]:
+    """`asked_by` of every scenario; those that read the same rows at the same bars share one."""
+    keys = spec.params[["weights", "signal_lag", "schedule"]].tolist()
+    found = {key: asked_by(spec, k) for key, k in {key: k for k, key in enumerate(keys)}.items()}
+    return [found[key] for key in keys]
+
+
+def asked_at(due: np.ndarray, books: np.ndarray) -> list[Asked]:
+    """Of K scenarios whose weights are not at hand: (T, K) bool, the bars that decide, and those with a target."""
+    missed = books & ~due
+    return [
+        Asked(int(d.sum()), books=int(b.sum()), sparse=bool(b.mean() < 0.5), unread=int(m.sum()), first=int(m.argmax()))
+        for d, b, m in zip(due.T, books.T, missed.T, strict=True)
+    ]
+
+
+def columns(
+    market: Market | None, params: np.ndarray, asked: Sequence[Asked], capital: np.ndarray, raw: RawResult
+) -> dict[str, np.ndarray]:
+    """(K,) each, for the table of a sweep: decisions, unread, fills where they are counted, and the kinds of advice."""
+    kinds = [", ".join(findings(market, p, asked[k], float(capital[k]), raw, k)) for k, p in enumerate(params)]
+    found = {"decisions": np.array([a.decisions for a in asked]), "unread": np.array([a.unread for a in asked])}
+    if raw.counts is not None:
+        found["fills"] = raw.column("fills").sum(axis=1, dtype=np.int64)
+    return {**found, "advice": np.array(kinds, object)}
+
+
+def counted(kinds: Sequence[str]) -> str:
+    """One sentence for a sweep: how many of its scenarios have which advice, each with the first of them; "" for none."""
+    first: dict[str, int] = {}
+    count: Counter[str] = Counter()
+    for k, text in enumerate(kinds):
+        for kind in filter(None, text.split(", ")):
+            first.setdefault(kind, k)
+            count[kind] += kind != "cash alone"  # a book of zeros is meant
+    said = ", ".join(f"{kind} {n:,} (the first is {first[kind]})" for kind, n in count.most_common() if n)
+    if not said:
+        return ""
+    some = sum(text not in ("", "cash alone") for text in kinds)
+    return f"{some:,} of {len(kinds):,} scenarios: {said}; see table['advice'], and run() one of them for its sentence"
+
+
+def sentences(
+    panel: Panel | PanelStream,
+    config: Config,
+    asked: Asked,
+    found: Mapping[str, Any],
+    strategy: str = "",
+    holding: float | None = None,
+) -> dict[str, str]:
+    """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
+    rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
+    out: dict[str, str] = {}
+    for kind, value in found.items():
+        if kind == "money tick":
+            out[kind] = _of_tick(config, value)
+        elif kind == "ledger overflow":
+            out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
+        elif kind == "no decision":
+            out[kind] = (
+                f"no decision was taken: {strategy} ordered nothing at the bars at which it was asked ({rule})"
+                if strategy
+                else f"no decision was taken: none of {asked.books} rows with targets is read at a bar that decides"
+                f" ({rule}, rebalance_offset={config.rebalance_offset}, signal_lag={config.signal_lag})"
+            )
+        elif kind == "never traded":
+            out[kind] = (
+                f"nothing was traded in {asked.decisions} decisions: see the orders cut, by reason, in the summary"
+            )
+        elif kind == "unread books":
+            out[kind] = (
+                f"{asked.unread} of {asked.books} rows with targets are never read, the first at"
+                f" {panel.label(asked.first)}: they lie on bars that do not decide ({rule}); use rebalance='bar'"
+            )
+        elif kind == "percent":
+            out[kind] = (
+                f"the median book sums to {value:.3g} in a cash account, which can hold 1: weights are fractions of"
+                " equity, so 50 % is 0.5"
+            )
+        elif kind == "few lots":
+            out[kind] = (
+                f"the median target is {value:.3g} lots, so rounding to whole lots shifts it by percents: use lot=0"
+                " (fractional shares) or more initial_cash"
+            )
+        elif kind == "forgotten":
+            names = ", ".join(panel.assets[i] for i in value[:3]) + (", ..." if len(value) > 3 else "")
+            out[kind] = (
+                f"{len(value)} holdings had no target (NaN) in the last {_FORGOTTEN} decisions and are still held:"
+                f" {names}; NaN means hold, use 0 to close"
+            )
+    return out
+
+
+def _of_tick(config: Config, few: Sequence[str]) -> str:
+    """The sentence of a grid too coarse for an amount, or for cents."""
+    least = min([_CENT, *(getattr(config, name) / _FEW_TICKS for name in few)])
+    power = math.frexp(least)[1] - 1
+    what = f"{few[0]} is {getattr(config, few[0]):g}, below 100 ticks" if few else "amounts are rounded to whole ticks"
+    return (
+        f"{what} of the ledger's grid of {config.tick:.3g}: money_tick=2**{power} is fine enough, and holds equity up"
+        f" to {2.0 ** (51 + power):.3g}"
+    )
+
+
+def _of_overflow(config: Config, holding: float | None) -> str:
+    """The sentence of a run whose money left the ledger's range."""
+    tick = math.frexp(config.tick)[1] - 1
+    way_out = f"a coarser grid, such as money_tick=2**{tick + 16}, reaches further"
+    if holding is not None:
+        way_out = f"money_tick=2**{math.frexp(holding)[1] - 1} holds the run"
+    return f"a sum left the ledger's range, {config.tick * 2.0**51:,.0f} of money, and ended the run; {way_out}"

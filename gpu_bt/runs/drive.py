@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop that asks a strategy, bar by bar, and hands its decisions to an engine's session."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import numpy as np
+
+from gpu_bt.config import Config
+from gpu_bt.data.clock import zone_info
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.spec import Book, Progress, RawResult, Session
+from gpu_bt.errors import ConfigError
+from gpu_bt.runs.batch import Batch
+from gpu_bt.runs.strategy import Desk, Strategy
+
+__all__ = ["drive"]
+
+
+def drive(
+    strategy: Strategy,
+    panel: Panel,
+    config: Config,
+    session: Session,
+    schedule: np.ndarray,
+    *,
+    progress: Progress | None = None,
+    until: int | None = None,
+    log: Callable[[int, np.ndarray], None] | None = None,
+) -> RawResult:
+    """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
+
+    until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
+    stops decided there, NaN = nothing.
+    """
+    if config.signal_lag:
+        raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
+    desk = strategy._desk = Desk(panel, config, session)
+    zone = None if panel.time_zone is None else zone_info(panel.time_zone)
+    bars, at = panel.shape[0] if until is None else until, 0
+    try:
+        strategy.initialize()
+        for t in np.flatnonzero(schedule[:bars]).tolist():
+            if at < t:
+                session.advance(at, t)
+            decision = None
+            if session.open_bar(t):
+                desk.open(t, session.book)
+                try:
+                    batch = Batch(panel, t)
+                    strategy.on_data_batch(_timestamp(panel, zone, t), batch)
+                    desk.risk(strategy, batch)
+                except Exception as error:
+                    error.add_note(f"in {type(strategy).__name__}.on_data_batch at bar {t} ({panel.label(t)})")
+                    raise
+                decision = desk.decision()
+                desk.close()
+                if log is not None:
+                    log(t, np.full((4, desk.n), np.nan) if desk.cells is None else desk.cells)
+            session.close_bar(t, decision)
+            at = t + 1
+            if progress is not None and (at * 100 // bars) != (t * 100 // bars):
+                progress(at, bars)
+        session.advance(at, bars)
+        raw = session.result()
+        desk.open(bars - 1, lambda: _last_book(raw, bars))
+        desk.over = True
+        strategy.finalize()
+    finally:
+        strategy._desk = None
+    if progress is not None:
+        progress(bars, bars)
+    return raw
+
+
+def _last_book(raw: RawResult, bars: int) -> Book:
+    return Book(raw.state["cash"][0].item(), raw.money[0, 0, bars - 1].item(), raw.holdings[0], raw.orders[0])
+
+
+def _timestamp(panel: Panel, zone: dt.tzinfo | None, t: int) -> dt.datetime:
+    stamp: dt.datetime = panel.timestamps[t].item()
+    return stamp if zone is None else stamp.replace(tzinfo=dt.UTC).astimezone(zone)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening holdings: shares held before the first bar, as engines take them (semantics.md, Opening holdings).
+
+Letters: N assets, K scenarios.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.config import Config, tick_of
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.streams import PanelStream
+from gpu_bt.engine.prepare import lots, marks
+from gpu_bt.engine.spec import Before, Market, Start
+from gpu_bt.errors import WeightsError, nearest
+from gpu_bt.law.layout import NEVER, STATE
+
+__all__ = ["Opening", "opening"]
+
+_MOST = 1e15
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opening:
+    """shares: (N,) held before the first bar.   first: the bar at which all of them have a mark.   worth: of them
+    there, money.   before: their first marks, as if carried into the first bar."""
+
+    shares: np.ndarray
+    first: int
+    worth: float
+    before: Before
+    named = 0  # bars that `rebalance` has named before the first one
+
+    def config(self, config: Config) -> Config:
+        """The config with the ledger's tick for cash and holdings."""
+        return config if config.money_tick else config.replace(money_tick=tick_of(self.capital(config)))
+
+    def capital(self, config: Config) -> float:
+        """Cash and holdings at the first bar at which all have a mark."""
+        return config.initial_cash + self.worth
+
+    def market(self, market: Market) -> Market:
+        """The market as a run of these holdings sees it."""
+        return dataclasses.replace(market, before=self.before, cache={})
+
+    def start(self, params: np.ndarray, market: Market) -> Start:
+        """Where scenarios of PARAMS[K] stand before the first bar; the peak is that of the first mark."""
+        state = np.zeros(len(params), STATE)
+        state["cash"] = np.rint(params["initial_cash"] / params["tick"]) * params["tick"]
+        state["first_bar"] = NEVER
+        held = {lot: _in_lots(self.shares, market, lot) for lot in np.unique(params["lot"]).tolist()}
+        holdings = np.array([held[lot] for lot in params["lot"].tolist()])
+        return Start(state, holdings, np.zeros_like(holdings))
+
+
+def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config]) -> Opening | None:
+    """The opening holdings of runs under these configs; None where nothing is held.
+
+    holdings: asset -> shares (a mapping, a Series, a table with the columns asset and shares), or (N,) shares.
+    Raises WeightsError for what the panel or an account cannot hold.
+    """
+    panel = next(source.parts())[1] if isinstance(source, PanelStream) else source
+    shares = _shares(panel, holdings)
+    held = np.flatnonzero(shares)
+    if not len(held):
+        return None
+    rules = {(c.account, c.lot): c for c in configs}.values()
+    for config in rules:
+        _check(panel, shares, held, config)
+    market = panel.market
+    quoted = market.close if market.open is None else np.where(np.isnan(market.close), market.open, market.close)
+    known = ~np.isnan(quoted[:, held])
+    bar = known.argmax(axis=0)
+    if not known.any(axis=0).all():
+        rule = f"it has no price in {len(known)} bars, so what it is worth is not known; leave it out"
+        _fail(panel, shares, int(held[~known.any(axis=0)][0]), rule)
+    first, splits = int(bar.max()), np.ones((len(quoted), len(held)))
+    if market.split is not None:
+        splits = np.cumprod(market.split[:, held], axis=0, dtype=np.float64)
+    columns, carried = np.arange(len(held)), {}
+    for lot in {0.0, *(c.lot for c in rules)}:
+        carried[lot] = np.zeros(len(shares))
+        at = quoted[bar, held].astype(np.float64) * lots(market, lot).unit[held]
+        carried[lot][held] = at * splits[bar, columns]
+    silent = np.full(len(shares), np.iinfo(np.int64).min // 2)
+    before = Before(int(market.clock[0]), carried, silent)
+    mark = marks(dataclasses.replace(market, before=before, cache={}), 0.0)[first, held]
+    found = Opening(shares, first, math.fsum(shares[held] * splits[first] * mark), before)
+    for config in configs:
+        if not 1e-2 <= config.initial_cash + found.worth <= _MOST:
+            total = config.initial_cash + found.worth
+            raise WeightsError(f"cash and holdings are worth {total:,.2f}: they must be in [0.01, 1e15]")
+    return found
+
+
+def _shares(panel: Panel, holdings: Any) -> np.ndarray:
+    """(N,) float64 by asset, finite."""
+    n = len(panel.assets)
+    if hasattr(holdings, "columns"):
+        holdings = list(zip(holdings["asset"], holdings["shares"], strict=True))
+    elif hasattr(holdings, "items"):
+        holdings = list(holdings.items())
+    else:
+        array = np.asarray(holdings)
+        if array.shape != (n,) or array.dtype.kind not in "iuf":
+            raise WeightsError(
+                f"holdings is a {type(holdings).__name__} of shape {array.shape}: pass {{asset: shares}}, or (N,) ="
+                f" ({n},) shares"
+            )
+        holdings = list(zip(panel.assets, array.tolist(), strict=True))
+    shares, given = np.zeros(n), set()
+    for name, count in holdings:
+        i = panel.index.get(str(name))
+        if i is None or i in given:
+            hint = nearest(name, panel.assets, "see panel.assets")
+            rule = f"the panel has no such asset; {hint}" if i is None else "the asset is named twice"
+            raise WeightsError(f"holdings[{name!r}]: {rule}")
+        given.add(i)
+        try:
+            shares[i] = float(count)
+        except (TypeError, ValueError):
+            shares[i] = math.nan
+        if not abs(shares[i]) <= _MOST:
+            raise WeightsError(f"holdings[{name!r}] is {count!r}: it must be a number of shares, 0 where none is held")
+    return shares
+
+
+def _check(panel: Panel, shares: np.ndarray, held: np.ndarray, config: Config) -> None:
+    """What the account and its lots allow."""
+    if config.account == "cash" and (shares < 0).any():
+        rule = "a cash account is long-only; use Config(account='margin') for short positions"
+        _fail(panel, shares, int(np.argmax(shares < 0)), rule)
+    size = _in_lots(shares, panel.market, config.lot)
+    odd = lots(panel.market, config.lot).whole & (size != np.rint(size)) & (shares != np.rint(shares))
+    if odd.any():
+        rule = "where an asset trades in lots, its holding is whole shares or whole lots; use lot=0 for fractions"
+        _fail(panel, shares, int(np.argmax(odd)), rule)
+
+
+def _fail(panel: Panel, shares: np.ndarray, i: int, rule: str) -> None:
+    raise WeightsError(f"holdings[{panel.assets[i]!r}] is {shares[i]:g}: {rule}")
+
+
+def _in_lots(shares: np.ndarray, market: Market, lot: float) -> np.ndarray:
+    """(N,) lots, whole where they are within 1e-6 of it."""
+    unit = lots(market, lot)
+    size = shares / unit.unit
+    near = np.rint(size)
+    out: np.ndarray = np.where(unit.whole & (np.abs(size - near) <= 1e-6), near, size)
+    return out

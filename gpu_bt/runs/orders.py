@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orders: all that a strategy has asked for at a bar, as its risk stage sees it.
+
+Letters: N assets; symbols as in semantics.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Orders"]
+
+
+class Orders:
+    """What is about to be ordered: (N,) float64 arrays to read and to change, NaN = nothing asked for.
+
+    weights: target weights.   shares: direct orders, signed; 0 takes a working order back; +-inf = wanted, but
+    without a price to size it with.   limit, stop: prices per share of the direct orders.
+    An asset has a weight or a direct order; where both are set, the weight counts.
+    """
+
+    __slots__ = ("_inverse", "_marks", "_standing", "limit", "shares", "stop", "weights")
+
+    def __init__(
+        self, weights: np.ndarray, shares: np.ndarray, limit: np.ndarray, stop: np.ndarray, *, standing: np.ndarray,
+        held: np.ndarray, marks: np.ndarray, equity: float,
+    ) -> None:  # fmt: skip
+        self.weights, self.shares, self.limit, self.stop = weights, shares, limit, stop
+        self._standing, self._marks, self._inverse = (held, standing), marks, 1 / equity
+
+    @property
+    def after(self) -> np.ndarray:
+        """(N,) the weights that would be held if all of this filled at the close (at the mark where there is none):
+        W of a target, ((h + x)*m)/E of a direct order, ((h + o)*m)/E where the working order o stays."""
+        held, standing = self._standing
+        order = np.where(np.isnan(self.shares), standing, np.where(np.isinf(self.shares), 0.0, self.shares))
+        now: np.ndarray = np.where(held + order != 0, (held + order) * self._marks, 0.0) * self._inverse
+        return np.where(np.isnan(self.weights), now, self.weights)
+
+    def drop(self, assets: Any) -> None:
+        """Ask for nothing at these: indices or an (N,) bool mask. What works there goes on working."""
+        for array in (self.weights, self.shares, self.limit, self.stop):
+            array[assets] = np.nan
+
+    def __repr__(self) -> str:
+        targets, direct = (int(np.count_nonzero(~np.isnan(x))) for x in (self.weights, self.shares))
+        return f"Orders({targets} targets, {direct} direct orders of {len(self.weights)} assets)"

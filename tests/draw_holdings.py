@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawn opening holdings for the scenarios of draw.py and draw_orders.py."""
+
+from __future__ import annotations
+
+import numpy as np
+from draw import chance, pick
+from oracle import OraclePanel
+
+from gpu_bt.config import Config
+
+__all__ = ["draw_holdings"]
+
+
+def draw_holdings(seed: int, panel: OraclePanel, config: Config) -> np.ndarray:
+    """(N,) shares that the account may hold: some assets, some without a price at the first bar, some delisted or split
+    there; short ones in some margin accounts. At least one is held, unless no asset ever has a price."""
+    rng = np.random.default_rng([seed, 2])
+    n = panel.shape[1]
+    quoted = np.array(panel.close, np.float64)
+    if panel.open is not None:
+        quoted = np.where(np.isnan(quoted), np.asarray(panel.open, np.float64), quoted)
+    known = ~np.isnan(quoted)
+    price = np.where(known.any(axis=0), quoted[known.argmax(axis=0), np.arange(n)], np.nan)
+    if not known.any():
+        return np.zeros(n)
+    held = known.any(axis=0) & (rng.random(n) < pick(rng, (0.2, 0.6, 1.0)))
+    held[int(rng.choice(np.flatnonzero(known.any(axis=0))))] = True
+    if chance(rng, 0.5):  # as a rule all have a price at once, so that the first bars decide
+        held &= known[0] | ~known[0].any()
+    unit = np.full(n, config.lot) if panel.lot is None or config.lot == 0 else np.asarray(panel.lot, np.float64)
+    worth = min(config.initial_cash, 1e14) * pick(rng, (0.01, 0.5, 3.0)) * rng.dirichlet(np.ones(n))
+    shares = np.where(held, worth / np.where(held, price, 1.0), 0.0)
+    lots = np.maximum(np.rint(shares / np.where(unit > 0, unit, 1.0)), 1.0)
+    shares = np.where(held & (unit > 0), np.minimum(lots * unit, 1e15), shares)
+    if config.account == "margin" and chance(rng, 0.5):
+        shares *= rng.choice([1.0, 1.0, -0.125 if (unit == 0).all() else -1.0], n)
+    return np.where(held, shares, 0.0) + 0.0

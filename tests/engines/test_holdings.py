@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening holdings: drawn scenarios with them equal the oracle bit for bit, with weights and with decisions, whole and
+saved, streamed, and as rows of a sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from build import panel_of, simulate_callback
+from compare import assert_same_as_oracle
+from draw import scenario
+from draw_holdings import draw_holdings
+from draw_orders import callback_scenario
+from extent import seeds
+from oracle import simulate
+
+import gpu_bt as bt
+from gpu_bt.engine.registry import reasons, resolve
+from gpu_bt.runs.holdings import opening
+from gpu_bt.runs.run import callback_spec, schedule_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
+ENGINES = [name for name, reason in reasons().items() if reason is None]
+
+
+def fits(public, shares, config) -> bool:
+    """Whether cash and drawn holdings are worth something that a ledger can hold."""
+    try:
+        return opening(public, shares, [config]) is not None
+    except bt.WeightsError as error:
+        assert "cash and holdings are worth" in str(error)
+        return False
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("block", seeds(range(6)))  # whole blocks: each reaches what is asserted
+def test_drawn_weights(name, block):
+    seen = Counter()
+    for seed in range(block * 100, (block + 1) * 100):
+        panel, weights, config = scenario(seed)
+        public, shares = panel_of(panel, config), draw_holdings(seed, panel, config)
+        if not fits(public, shares, config):
+            continue
+        record = ("fills", "positions") if seed % 3 else "bars"
+        result = bt.run(public, weights, config, engine=name, record=record, holdings=shares)
+        oracle = simulate(panel, weights, config, holdings=shares)
+        assert_same_as_oracle(result.raw, oracle)
+        seen["run"] += 1
+        seen["short"] += bool((shares < 0).any())
+        seen["late"] += result._first > 0
+        seen["tick"] += result.config.tick != config.tick
+        seen["split"] += panel.split is not None and bool(
+            (np.nan_to_num(panel.split[0], nan=1.0) != 1)[shares != 0].any()
+        )
+        seen["delisted"] += panel.delisted_at is not None and bool((panel.delisted_at[shares != 0] == 0).any())
+        seen["sold"] += result.status == "OK" and bool((result.raw.holdings[0] == 0)[shares != 0].any())
+    assert min(seen[what] for what in ("run", "short", "late", "tick", "split", "sold")) >= 3, seen
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("block", seeds(range(3)))
+def test_drawn_decisions(name, block):
+    done = 0
+    for seed in range(block * 60, (block + 1) * 60):
+        panel, weights, config, orders = callback_scenario(seed)
+        public, shares = panel_of(panel, config), draw_holdings(seed, panel, config)
+        if not fits(public, shares, config):
+            continue
+        held = opening(public, shares, [config])
+        bars = schedule_of(public, config)
+        bars[: held.first] = False
+        spec = callback_spec(public, held.config(config), bars, fills=True, positions=True, held=held)
+        raw = simulate_callback(resolve(name), spec, weights, orders)
+        assert_same_as_oracle(raw, simulate(panel, weights, config, orders, holdings=shares))
+        done += 1
+    assert done > 30
