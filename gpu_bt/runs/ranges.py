@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gpu_bt.analysis.spans import began
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.prepare import left_behind
@@ -37,6 +38,7 @@ def through(
     lots = np.unique(params["lot"]).tolist()
     before: Before | None = None
     start: Start | None = None
+    begun = np.full(len(params), -1)
     first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
     records: list[RawResult] = []
     counted: Counter[str] = Counter()
@@ -48,6 +50,8 @@ def through(
             market, params, rows.of(window, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start
         )
         raw = simulate(engine, spec)
+        here = began(spec)
+        begun = np.where((begun < 0) & (here >= 0), a + here, begun)
         start, before = raw.carried(), left_behind(market, lots)
         del window, market, spec  # before the next one is read
         reached = raw.state["first_bar"]
@@ -62,6 +66,7 @@ def through(
     state = start.state.copy()
     state["first_bar"] = first
     whole = joined(records, "bars")
+    whole.began = begun
     return dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders), dict(counted)
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.analysis.result import Result
+from gpu_bt.analysis.spans import began
 from gpu_bt.config import Config
 from gpu_bt.data.clock import schedule
+from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
@@ -44,6 +46,7 @@ def run(
     record: str | Iterable[str] = "bars",
     progress: Progress | None = None,
     resume: str | os.PathLike[str] | None = None,
+    start: Any = None,
 ) -> Result:
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
@@ -56,6 +59,8 @@ def run(
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
     what `read_weights` takes or gave. It has no strategies, positions, resume=, advice; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
+    start: the first bar that metrics and returns count, a date or a text such as "2020-03"; None = that of the first
+    decision with a target other than 0. The run itself begins at the first bar in any case.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
@@ -65,25 +70,27 @@ def run(
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     check_fields(panel, config)
+    first = start_bar(panel, start)
     if isinstance(panel, PanelStream):
-        return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume)
+        return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, first)
     if isinstance(strategy, type):
         raise ConfigError(f"a strategy is an instance: pass {strategy.__name__}(...), not the class")
     if strategy is not None:
         kept = {"fills", "positions"} if kept == {"bars"} else kept
-        return _run_strategy(panel, strategy, config, resolve(engine), kept, progress)
+        return _run_strategy(panel, strategy, config, resolve(engine), kept, progress, first)
     moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account)
     saved = None if resume is None else load(resume, panel, config)
     spec = _spec(panel, config, values, saved, kept)
     chosen = resolve(engine, math.prod(panel.shape))
-    began = time.perf_counter()
+    begun = time.perf_counter()
     raw = simulate(chosen, spec, progress)
+    raw.began = began(spec)
     result = _result(
-        raw, panel, config, notes, began, functools.partial(_again, chosen.name, spec),
+        raw, panel, config, notes, begun, functools.partial(_again, chosen.name, spec),
         save=functools.partial(save, panel, spec.market, config, values, saved),
-        opening=saved.opening if saved else None, earlier=saved.earlier if saved else None,
+        opening=saved.opening if saved else None, earlier=saved.earlier if saved else None, start=first,
     )  # fmt: skip
     for warning in advice(panel, config, spec, raw) if saved is None else ():  # a few more bars are no whole run
         warnings.warn(warning, BacktestWarning, stacklevel=2)
@@ -111,16 +118,16 @@ def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Str
 
 def _run_stream(
     panel: PanelStream, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
-    resume: Any,
+    resume: Any, first: int | None,
 ) -> Result:  # fmt: skip
     """`run` over a panel that is not in memory."""
     if resume is not None:
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
-    began = time.perf_counter()
+    begun = time.perf_counter()
     again = functools.partial(_stream, panel, panel.books(weights, config.account), config, engine.name)
     raw, counted = again("fills" in kept, "positions" in kept, progress)
     notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
-    return _result(raw, panel, config, notes, began, functools.partial(_first, again))
+    return _result(raw, panel, config, notes, begun, functools.partial(_first, again), start=first)
 
 
 def _stream(
@@ -140,14 +147,15 @@ def _first(call: Any, *given: Any) -> Any:
 
 
 def _run_strategy(
-    panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None
-) -> Result:
+    panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
+    first: int | None,
+) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
     bars = schedule_of(panel, config)
     spec = callback_spec(panel, config, bars, fills="fills" in kept, positions="positions" in kept)
-    began = time.perf_counter()
+    begun = time.perf_counter()
     raw = drive(strategy, panel, config, engine.open(spec), bars, progress=progress)
-    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, began, None)
+    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, begun, None, start=first)
 
 
 def callback_spec(
@@ -157,11 +165,11 @@ def callback_spec(
     return RunSpec(panel.market, pack([config]), (), bars[None], callback=True, fills=fills, positions=positions)
 
 
-def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], began: float,
+def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], begun: float,
             replay: Any, **carried: Any) -> Result:  # fmt: skip
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - began, **carried,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - begun, **carried,
     )  # fmt: skip
 
 

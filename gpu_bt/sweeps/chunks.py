@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.metrics import equity_metrics, rounding_of
+from gpu_bt.analysis.spans import began, first_bars
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -64,8 +65,9 @@ class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once.
 
     schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
-    give back the rows.   strategy: a class, instead of weights.   max_memory: bytes of one process, None = half of what
-    is free, shared by so many `sharers`.
+    give back the rows.   strategy: a class, instead of weights.   start: the first bar that metrics count, None =
+    that of a scenario's first decision with a target.   max_memory: bytes of one process, None = half of what is free,
+    shared by so many `sharers`.
     """
 
     panel: Panel | PanelStream
@@ -76,6 +78,7 @@ class Inputs:
     equity: bool = False
     engine: str = "auto"
     strategy: type[Strategy] | None = None
+    start: int | None = None
     max_memory: int | None = None
     sharers: int = 1
 
@@ -283,14 +286,20 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     else:
         arrays = tuple(w for w in weights if isinstance(w, np.ndarray))
         engine = resolve(inputs.engine, math.prod(panel.shape) * len(params))
-        raw = simulate(engine, RunSpec(panel.market, params, arrays, inputs.schedules, columns=inputs.columns))
+        spec = RunSpec(panel.market, params, arrays, inputs.schedules, columns=inputs.columns)
+        raw = simulate(engine, spec)
+        raw.began = began(spec)
     return raw.engine, _columns(inputs, chunk, raw)
 
 
 def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
     """The columns of Done: equity rows become metrics here, where they were made."""
     money = raw.money if inputs.columns == "all" else raw.money[:2]
-    found = equity_metrics(money, chunk.params["initial_cash"], chunk.per_year)
+    params = chunk.params
+    first = first_bars(raw) if inputs.start is None else np.full(len(chunk), inputs.start)
+    rounding = rounding_of(params["tick"], inputs.panel.shape[1])
+    found = equity_metrics(money, params["initial_cash"], chunk.per_year, start=first, rounding=rounding)
+    found["start"] = first
     found["first_bar"] = raw.state["first_bar"].copy()
     return found | ({"equity": money[0].copy()} if inputs.equity else {})
 

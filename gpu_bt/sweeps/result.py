@@ -17,6 +17,7 @@ import tomli_w
 
 from gpu_bt import __version__
 from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.spans import returns_since
 from gpu_bt.config import Config
 from gpu_bt.data.disk import write_together
 from gpu_bt.data.panel import Panel
@@ -42,7 +43,8 @@ class SweepResult:
     """What `gpu_bt.sweep` gives. str() is the summary.
 
     table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
-    set), status_since (its first bar), and the metrics of `gpu_bt.analysis.metrics.equity_metrics`.
+    set), status_since (its first bar), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first
+    bar that they count.
     engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
     others were there already.   config: what the grid left as it was.
     """
@@ -64,7 +66,7 @@ class SweepResult:
         self.timestamps = time_series(panel.timestamps, panel.time_zone)
         columns = {name: np.concatenate([c.columns[name] for c in chunks]) for name in chunks[0].columns}
         first = columns.pop("first_bar")
-        self._equity = columns.pop("equity", None)
+        self._equity, self._first = columns.pop("equity", None), columns.pop("start")
         code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
         since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
         self.table = pl.DataFrame(
@@ -74,6 +76,7 @@ class SweepResult:
                 "status": pl.Series(SCENARIO_STATUS).gather(code),
                 "status_since": self.timestamps.gather(since),
                 **columns,
+                "start": self.timestamps.gather(self._first),
             }
         )
 
@@ -86,6 +89,12 @@ class SweepResult:
         if self._equity is None:
             raise ResultError("the equity rows were not kept: run the sweep with equity=True")
         return self._equity
+
+    def returns(self) -> np.ndarray:
+        """(K, T) returns per bar for `gpu_bt.statistics`, NaN before a scenario's start and after its end. Raises
+        ResultError unless equity=True."""
+        cash = self.table["initial_cash"].to_numpy() if "initial_cash" in self.axes else self.config.initial_cash
+        return returns_since(self._first, self.equity, cash)
 
     @property
     def has_equity(self) -> bool:
@@ -175,7 +184,7 @@ class SweepResult:
         return self.best(metric, n).select("scenario", *self.axes, numbers, "status")
 
     def _metric(self, name: str) -> None:
-        check_metric(name, self.table.columns[len(self.axes) + 3 :])
+        check_metric(name, self.table.columns[len(self.axes) + 3 : -1])
 
 
 def check_metric(name: str, known: Sequence[str] = METRICS) -> None:

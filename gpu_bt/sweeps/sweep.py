@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.analysis.metrics import infer_bars_per_year
+from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.config import Config
 from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
@@ -100,6 +101,7 @@ def sweep(
     chunk_size: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    start: Any = None,
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
@@ -118,7 +120,7 @@ def sweep(
     the equity rows alone, for which engines record less.
     max_memory: bytes that the scenarios of one process may take besides panel and weights; None = half of what is
     free, shared by the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.
-    dry_run: give the Plan, run nothing.
+    dry_run: give the Plan, run nothing.   start: as in `run`; None = each scenario's own.
 
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
@@ -129,7 +131,7 @@ def sweep(
     resolve(engine)  # refuse before anything runs
     shared = partial(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
-        sharers=1 if executor is None else os.cpu_count() or 1,
+        start=start_bar(panel, start), sharers=1 if executor is None else os.cpu_count() or 1,
     )  # fmt: skip
     job = _Job(panel, weights, config, grid, shared)
     wanted = _whole("chunk_size", chunk_size)
@@ -199,7 +201,7 @@ class _Job:
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}
         self.params = pack(configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen])
-        usual = infer_bars_per_year(panel.microseconds)
+        usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
         self.inputs = shared(panel, tuple(arrays.values()), secrets.token_hex(8), schedules, strategy=strategy)
         room = self.inputs.max_memory
@@ -220,7 +222,8 @@ class _Job:
         else:
             parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
-        return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": inputs.columns}
+        choice = f"{inputs.columns} {inputs.start}"
+        return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": choice}
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""

@@ -9,7 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
-from gpu_bt.analysis.metrics import drawdown, equity_metrics, infer_bars_per_year, returns
+from gpu_bt.analysis.calendars import infer_bars_per_year
+from gpu_bt.analysis.metrics import drawdown, equity_metrics, returns
 from gpu_bt.law.layout import MONEY
 
 
