@@ -46,13 +46,14 @@ def drawdown(equity: Floats, initial_cash: Floats | float) -> Floats:
 
 
 def rounding_of(tick: Floats | float, assets: int = 1) -> Floats:
-    """How far the ledger's rounding can move an equity between two bars, tick*(2 + 2*sqrt(assets)), money.
+    """How far the ledger's rounding can move an equity between two bars, tick*(1 + 2*sqrt(assets)), money.
 
     tick: the ledger's grid, money.   assets: that may be held.
     Each amount of money is rounded by half a tick at most; an asset has one at the mark before, one at this mark and
-    its flows between them. So much is a bound for one asset, and four standard deviations of the sum for many.
+    its flows between them. So much is more than one or two assets can make, and four standard deviations of the sum of
+    many.
     """
-    return np.asarray(tick, np.float64) * (2.0 + 2.0 * math.sqrt(assets))
+    return np.asarray(tick, np.float64) * (1.0 + 2.0 * math.sqrt(assets))
 
 
 def equity_metrics(

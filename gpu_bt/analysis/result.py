@@ -150,7 +150,7 @@ class Result:
 
         Raises PanelError for what is no time, and where no bar follows it.
         """
-        return self._metrics(start_bar(self, start) or 0)
+        return self._metrics(start_bar(self._utc, self.time_zone, start) or 0)
 
     def _metrics(self, first: int) -> dict[str, float | int | str]:
         rounding = rounding_of(self.config.tick, len(self.assets))

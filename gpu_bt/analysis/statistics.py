@@ -25,9 +25,9 @@ __all__ = [
 _NORMAL = NormalDist()
 #: What float64 makes of a return, E/E, and of a variance, relative to the squares it is the rest of.
 _RATIO, _SQUARES = 2.0**-50, 2.0**-48
-#: What a ledger's rounding may make of a return while equity is what it was at first: four of its ticks, 2**-36 each,
+#: What a ledger's rounding may make of a return while equity is what it was at first: three of its ticks, 2**-36 each,
 #: as `gpu_bt.analysis.metrics.rounding_of` has it for one asset.
-_ROUNDING = 2.0**-34
+_ROUNDING = 3 * 2.0**-36
 #: Numbers of the combinations looked at together, times scenarios: it bounds the memory. No block of bars is meant.
 _BLOCK = 1 << 22
 
@@ -97,7 +97,7 @@ def deflated_sharpe_ratio(
     returns: (K, T), K >= 2; NaN before a scenario's start and after its end is left out.   scenario: the row; None =
     the highest SR.   trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
     rounding: what the ledger's rounding can make of a return while equity is what it was before the first one; as
-    equity grows, it makes less. 2**-34 = four ticks of the default ledger; else rounding_of(tick, assets)/equity.
+    equity grows, it makes less. 3*2**-36 = three ticks of the default ledger; else rounding_of(tick, assets)/equity.
     A scenario without dispersion, whose returns all lie within that of one number, has SR 0.
     Source: Bailey and Lopez de Prado 2014 (as above), equation 2.
     """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_bt.data.arrays import frozen
-from gpu_bt.data.clock import local_microseconds
+from gpu_bt.data.clock import local_microseconds, time_label
 from gpu_bt.errors import PanelError, nearest
 
 if TYPE_CHECKING:
@@ -73,16 +73,16 @@ def first_bar(microseconds: np.ndarray, time_zone: str | None, label: Any) -> in
     return int(np.searchsorted(_clock(microseconds, time_zone, instant, label), low))
 
 
-def start_bar(panel: Any, label: Any) -> int | None:
-    """The number of the bar at which `start=` begins, None for None. panel: with timestamps, time_zone, label().
+def start_bar(timestamps: np.ndarray, time_zone: str | None, label: Any) -> int | None:
+    """The number of the bar at which `start=` begins, None for None.
 
     Raises PanelError for what is no label of a time, and where no bar follows it.
     """
     if label is None:
         return None
-    first = first_bar(panel.timestamps.view(np.int64), panel.time_zone, label)
-    if first == len(panel.timestamps):
-        raise PanelError(f"start is {label!r}: no bar lies at or after it, the last is {panel.timestamps[-1]}")
+    first = first_bar(timestamps.view(np.int64), time_zone, label)
+    if first == len(timestamps):
+        raise PanelError(f"start is {label!r}: no bar lies at or after it, the last is {time_label(timestamps[-1])}")
     return first
 
 
@@ -92,7 +92,7 @@ def _bars(panel: Panel, times: Any) -> tuple[int, int]:
     if isinstance(times, slice) and times.step is not None:
         raise PanelError(f"panel[...] has the step {times.step!r}: bars are taken without a step")
     a, b = 0, len(panel.timestamps)
-    if ends[0] is not None:
+    if ends[0] is not None or times is None:
         a = first_bar(panel.microseconds, panel.time_zone, ends[0])
     if ends[1] is not None:
         _, high, instant = _span(ends[1])

@@ -70,7 +70,7 @@ def run(
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     check_fields(panel, config)
-    first = start_bar(panel, start)
+    first = start_bar(panel.timestamps, panel.time_zone, start)
     if isinstance(panel, PanelStream):
         return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, first)
     if isinstance(strategy, type):

@@ -131,7 +131,8 @@ def sweep(
     resolve(engine)  # refuse before anything runs
     shared = partial(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
-        start=start_bar(panel, start), sharers=1 if executor is None else os.cpu_count() or 1,
+        sharers=1 if executor is None else os.cpu_count() or 1,
+        start=start_bar(panel.timestamps, panel.time_zone, start),
     )  # fmt: skip
     job = _Job(panel, weights, config, grid, shared)
     wanted = _whole("chunk_size", chunk_size)
