@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gpu_bt.law.layout import MONEY
 
-__all__ = ["drawdown", "equity_metrics", "returns", "rounding_of"]
+__all__ = ["drawdown", "equity_metrics", "idle_start", "returns", "rounding_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,8 +72,8 @@ def equity_metrics(
     knows of earlier bars.
     rounding: d, money that the ledger's rounding can move E by from bar to bar, (K,) or one number; None = that of one
     asset in a ledger opened with C (`rounding_of`). A move within it is none: let e = 2**-50 + d/E of the bar before;
-    r within e of 0 is no gain and no loss, r of all bars within their e of one number have no dispersion, and E less
-    than d below its peak is at the peak.
+    r within e of 0 is no gain and no loss, r of all bars within their e of one number have no dispersion (a first bar
+    without a move aside, as no time passes before it), and E less than d below its peak is at the peak.
 
     bars              n, the bars before the end, int64.
     final_equity      E of the last of them, money.
@@ -120,7 +120,8 @@ def _few(money: Floats, cash: Floats, per_year: Floats, start: Ints, grid: Float
     r = np.where(alive, returns(equity, cash), 0.0)
     with np.errstate(divide="ignore"):
         noise = _RATIO + grid[:, None] / np.concatenate([cash[:, None], equity[:, :-1]], axis=1)
-    still = np.where(alive, r - noise, -np.inf).max(axis=1) <= np.where(alive, r + noise, np.inf).min(axis=1)
+    counts = alive & ~idle_start(r, noise, alive)
+    still = np.where(counts, r - noise, -np.inf).max(axis=1) <= np.where(counts, r + noise, np.inf).min(axis=1)
     mean = r.sum(axis=1) / n
     deviation = np.sqrt(_ratio((np.where(alive, r - mean[:, None], 0.0) ** 2).sum(axis=1), n - 1))
     deviation = np.where(still & (n > 1), 0.0, deviation)
@@ -158,6 +159,14 @@ def _few(money: Floats, cash: Floats, per_year: Floats, start: Ints, grid: Float
         "annual_costs": _ratio(costs, mean_equity) * years,
         "total_financing": total["financing"],
     }
+
+
+def idle_start(r: Floats, noise: Floats, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(K, T) bool: the first bar that counts, of three or more, where nothing moves in it. No time passes before the
+    first bar of a run, so that it earns no interest, and says nothing of the dispersion of those that do."""
+    first = alive & (np.cumsum(alive, axis=1) == 1)
+    idle: NDArray[np.bool_] = first & (np.abs(r) <= noise) & (alive.sum(axis=1) > 2)[:, None]
+    return idle
 
 
 def _ratio(above: Floats | Ints, below: Floats | Ints) -> Floats:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gpu_bt import __version__
 from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
-from gpu_bt.analysis.spans import first_bars
+from gpu_bt.analysis.spans import decided
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
 from gpu_bt.data.labels import start_bar
@@ -89,8 +89,11 @@ class Result:
         #: Bars per year used for annualising: the config's, or inferred from the timestamps; and why so many.
         self.bars_per_year = config.bars_per_year or usual
         self.bars_per_year_reason = "as configured" if config.bars_per_year else reason
-        self._asked = start is not None
-        self._first = int(first_bars(raw)[0]) if start is None else start
+        begun = int(decided(raw)[0])
+        self._first = max(begun, 0) if start is None else start
+        self._why = "from start= on" if start is not None else "from the first decision with a target on"
+        if start is None and begun < 0:
+            self._why = "all, as no decision has a target"
 
     @cached_property
     def equity(self) -> pl.DataFrame:
@@ -301,10 +304,9 @@ def _summary_rows(result: Result) -> list[tuple[str, str]]:
     since = [f"{name} since {stamp(bar)}" for name, bar in reversed(result.statuses.items())]
     alive = int(np.count_nonzero(~np.isnan(result.raw.money[0, 0])))
     last = stamp(stamps[max(alive, 1) - 1])
-    why = "from start= on" if result._asked else "from the first decision with a target on"
     rows = [
         ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {alive:,} of {len(stamps):,} bars"),
-        ("metrics", f"{stamp(result.start)} to {last}, {m['bars']:,} bars, {why}"),
+        ("metrics", f"{stamp(result.start)} to {last}, {m['bars']:,} bars, {result._why}"),
         ("bars per year", f"{result.bars_per_year:,.6g}, {result.bars_per_year_reason}"),
         ("assets", f"{len(result.assets):,}"),
         ("engine", f"{result.engine}, {result.wall_seconds:.3g} s"),

@@ -15,7 +15,7 @@ from gpu_bt.analysis.metrics import returns
 from gpu_bt.engine.spec import RawResult, RunSpec
 from gpu_bt.law.layout import COUNTS
 
-__all__ = ["began", "first_bars", "returns_since"]
+__all__ = ["began", "decided", "first_bars", "returns_since"]
 
 _Ints = NDArray[np.int64]
 #: Rows of weights that are looked at together.
@@ -60,11 +60,15 @@ def _first_order(raw: RawResult) -> _Ints:
     return np.where(asked.any(axis=1), asked.argmax(axis=1), -1)
 
 
-def first_bars(raw: RawResult) -> _Ints:
-    """(K,) the first bar whose return counts in a run's metrics: that of the first decision with a target other than 0,
-    where the record knows it; 0 where there is none."""
+def decided(raw: RawResult) -> _Ints:
+    """(K,) the first bar that decides with a target other than 0, where the record knows it; -1 where there is none."""
     found = _first_order(raw) if raw.began is None and raw.counts is not None else raw.began
-    return np.zeros(raw.money.shape[1], np.int64) if found is None else np.maximum(found, 0)
+    return np.full(raw.money.shape[1], -1) if found is None else found
+
+
+def first_bars(raw: RawResult) -> _Ints:
+    """(K,) the first bar that counts in the metrics: that which `decided`, 0 where there is none."""
+    return np.maximum(decided(raw), 0)
 
 
 def returns_since(first: _Ints, equity: np.ndarray, initial_cash: np.ndarray | float) -> np.ndarray:

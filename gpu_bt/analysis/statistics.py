@@ -15,6 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from gpu_bt.analysis.metrics import idle_start
 from gpu_bt.errors import ConfigError
 
 __all__ = [
@@ -98,13 +99,15 @@ def deflated_sharpe_ratio(
     the highest SR.   trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
     rounding: what the ledger's rounding can make of a return while equity is what it was before the first one; as
     equity grows, it makes less. 3*2**-36 = three ticks of the default ledger; else rounding_of(tick, assets)/equity.
-    A scenario without dispersion, whose returns all lie within that of one number, has SR 0.
+    A scenario without dispersion, whose returns all lie within that of one number (a first one of 0 aside, as no time
+    passes before a run's first bar), has SR 0.
     Source: Bailey and Lopez de Prado 2014 (as above), equation 2.
     """
     returns = _rows(returns)
     alive = ~np.isnan(returns)
     noise = _noise(returns, rounding)
-    flat = np.where(alive, returns - noise, -np.inf).max(axis=1) <= np.where(alive, returns + noise, np.inf).min(axis=1)
+    rated = alive & ~idle_start(returns, noise, alive)
+    flat = np.where(rated, returns - noise, -np.inf).max(axis=1) <= np.where(rated, returns + noise, np.inf).min(axis=1)
     n = np.maximum(alive.sum(axis=1), 1)
     centred = np.where(alive, returns - (np.nansum(returns, axis=1) / n)[:, None], 0.0)
     deviation = np.sqrt((centred**2).sum(axis=1) / np.maximum(n - 1, 1))
@@ -121,7 +124,8 @@ def deflated_sharpe_ratio(
 def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, rounding: float = _ROUNDING) -> Overfitting:
     """Probability that the scenario that is best in sample does worse than the median out of sample (CSCV).
 
-    The bars are cut into S equal blocks (the first T % S bars are left out). Each of the C = S!/((S/2)!)**2 ways to
+    The bars are cut into S equal blocks (the first T % S bars are left out; so is a first bar in which nothing moves, as no
+    time passes before it). Each of the C = S!/((S/2)!)**2 ways to
     take half of them is a sample, the other half the test: the scenario with the highest SR in the sample has rank w
     of K in the test (ties share the mean rank), u = w/(K + 1), logit = ln(u/(1 - u)).
     returns: (K, T), K >= 2; NaN before a scenario's start and after its end counts as 0.   blocks: S, even, in [2, 20],
@@ -131,6 +135,7 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, roundin
     Computational Finance, section 3.
     """
     rows = _rows(returns)
+    rows = rows if np.nan_to_num(rows[:, 0]).any() else rows[:, 1:]
     returns, noise = np.nan_to_num(rows), _noise(rows, rounding)
     k, t = returns.shape
     if not isinstance(blocks, int) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):

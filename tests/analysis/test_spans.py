@@ -12,6 +12,7 @@ import pytest
 
 import gpu_bt as bt
 from gpu_bt.metrics import equity_metrics
+from gpu_bt.statistics import deflated_sharpe_ratio
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.BacktestWarning")  # most books here are never read
 T, N, LATE = 160, 3, 100
@@ -61,6 +62,21 @@ def test_a_run_without_a_target_is_measured_whole():
     config = bt.Config(cash_rate=0.05)
     result = bt.run(market(), np.zeros((T, N)), config, engine="numpy")
     assert result.metrics["bars"] == T and result.metrics["total_return"] > 0
+    assert f"{T} bars, all, as no decision has a target\n" in str(result)
+
+
+@pytest.mark.parametrize("cash", [1e3, 1e6, 7e9])
+def test_a_fixed_yield_has_no_sharpe_ratio_though_its_first_bar_earns_nothing(engine: str, cash: float):
+    days = np.arange(np.datetime64("2020-01-01"), np.datetime64("2020-06-01"))
+    panel = bt.Panel(np.full((len(days), 1), 10.0), timestamps=days, assets=["A"])
+    config = bt.Config(initial_cash=cash, cash_rate=0.04, execution="same_close")
+    result = bt.run(panel, np.zeros(panel.shape), config, engine=engine)
+    r = result.returns()
+    assert r.iloc[0] == 0 and np.ptp(r.iloc[1:]) > 0
+    assert result.metrics["volatility"] == 0.0 and math.isnan(result.metrics["sharpe"])
+    assert bt.run(panel, np.zeros(panel.shape), config, engine=engine, start="2020-01-05").metrics["volatility"] == 0.0
+    rows = np.stack([r, np.sin(np.arange(len(days))) / 100])
+    assert deflated_sharpe_ratio(rows, scenario=0).sharpe == 0.0
 
 
 def test_start_says_otherwise(engine: str):

@@ -219,6 +219,8 @@ def test_halves_of_a_fixed_yield_are_never_the_best():
     moving[3, :320] = yields(320)
     found = probability_of_overfitting(moving, 4)
     assert np.abs(found.in_sample).max() < 1.0
+    from_the_start = np.concatenate([np.zeros((4, 1)), moving], axis=1)  # no time passes before a run's first bar
+    assert probability_of_overfitting(from_the_start, 4).in_sample.tolist() == found.in_sample.tolist()
     assert np.abs(probability_of_overfitting(moving, 4, rounding=0.0).in_sample).max() > 1e3
 
 
