@@ -124,10 +124,10 @@ def deflated_sharpe_ratio(
 def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, rounding: float = _ROUNDING) -> Overfitting:
     """Probability that the scenario that is best in sample does worse than the median out of sample (CSCV).
 
-    The bars are cut into S equal blocks (the first T % S bars are left out; so is a first bar in which nothing moves, as no
-    time passes before it). Each of the C = S!/((S/2)!)**2 ways to
-    take half of them is a sample, the other half the test: the scenario with the highest SR in the sample has rank w
-    of K in the test (ties share the mean rank), u = w/(K + 1), logit = ln(u/(1 - u)).
+    The bars are cut into S equal blocks (the first T % S bars are left out; so is a first bar in which nothing moves,
+    as no time passes before it). Each of the C = S!/((S/2)!)**2 ways to take half of them is a sample, the other half
+    the test: the scenario with the highest SR in the sample has rank w of K in the test (ties share the mean rank),
+    u = w/(K + 1), logit = ln(u/(1 - u)).
     returns: (K, T), K >= 2; NaN before a scenario's start and after its end counts as 0.   blocks: S, even, in [2, 20],
     of 2 bars or more.   rounding: as in `deflated_sharpe_ratio`. A half whose standard deviation is not above it
     has SR 0.   Memory: C*S + 2**22 numbers at a time.
