@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gpu_bt beside packages that no one here wrote: the same prices, targets and costs, and how far the equities lie apart.
+"""gpu_bt beside packages that no one here wrote: the same prices, targets and costs, and how far equities lie apart.
 
     PYTHONPATH=. python tests/peers/agree.py [--peer NAME] [--out FILE.json]
 
-Runs every peer that is installed; they do not share one environment, so `make peers` runs it once in each. A row says what
-was set on their side, the Config that matches, whether the two should be the same, and the worst relative difference of
-equity at any bar. Exit status 1 where a row is not as it should be. Letters: T bars, N assets.
+Runs every peer that is installed; they do not share one environment, so `make peers` runs it once in each. A row says
+what was set on their side, the Config that matches, whether the two should be the same, and the worst relative
+difference of equity at any bar. Exit status 1 where a row is not as it should be. Letters: T bars, N assets.
 """
 
 from __future__ import annotations
@@ -50,6 +50,17 @@ class Market:
     open: np.ndarray
     close: np.ndarray
     volume: np.ndarray
+    cash: float = CASH
+
+    @classmethod
+    def small(cls, close: list[Any], open: list[Any] | None = None, cash: float = 1000.0) -> Market:
+        """A few bars, 1,000 shares traded in each."""
+        prices = np.array(close, float).reshape(len(close), -1)
+        opens = prices if open is None else np.array(open, float).reshape(prices.shape)
+        names = [f"A{i}" for i in range(prices.shape[1])]
+        return cls(
+            pd.bdate_range("2021-01-04", periods=len(close)), names, opens, prices, np.full(prices.shape, 1e3), cash
+        )
 
     @classmethod
     def drawn(cls, bars: int = 100, assets: int = 10, gaps: bool = False) -> Market:
@@ -92,9 +103,10 @@ def books(market: Market, total: float = 1.0, every: int = 1, short: bool = Fals
 
 @dataclasses.dataclass
 class Row:
-    """One comparison. what: their side in words.   config: ours, what differs from the defaults.   same: whether the two
-    have the same rules.   equity: theirs, (T,) or fewer.   panel: further fields of ours.   before_costs: their equity
-    is that before the bar's own costs.   holdings: shares at the start."""
+    """One comparison. what: their side in words.   config: ours, what differs from the defaults.   same: whether the
+    two have the same rules.   equity: theirs, (T,) or fewer.   panel: further fields of ours.   before_costs: their
+    equity is that before the bar's own costs.   holdings: shares at the start.   by_hand: the equity at the end, worked
+    by hand; of the small examples that show a difference of rules."""
 
     what: str
     config: dict[str, Any]
@@ -105,6 +117,7 @@ class Row:
     panel: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     before_costs: bool = False
     holdings: np.ndarray | None = None
+    by_hand: float | None = None
 
     def missing(self) -> str:
         """What this gpu_bt lacks for it, "" for nothing."""
@@ -116,99 +129,115 @@ class Row:
             lacks.append("holdings=")
         return ", ".join(lacks)
 
-    def measured(self) -> float:
-        """The worst |ours/theirs - 1| at any bar."""
+    def measured(self) -> dict[str, float]:
+        """The worst |ours/theirs - 1| at any bar, and both equities at the end."""
         theirs = np.asarray(self.equity(), float)
         fields = {"open": self.market.open} if self.config["execution"] == "next_open" else {}
         panel = gpu_bt.Panel(
             self.market.close, timestamps=self.market.dates, assets=self.market.names, **fields, **self.panel
         )
         more = {} if self.holdings is None else {"holdings": self.holdings}
-        config = gpu_bt.Config(**{"initial_cash": CASH, **self.config})
+        config = gpu_bt.Config(initial_cash=self.market.cash, **self.config)
         table = gpu_bt.run(panel, self.book, config, engine="numpy", **more).equity
         mine = table["equity"].to_numpy()
         if self.before_costs:
             mine = mine + (table["commission"] + table["slippage"]).to_numpy()
-        return float(np.abs(mine[: len(theirs)] / theirs - 1).max())
+        mine = mine[: len(theirs)]
+        return {"worst": float(np.abs(mine / theirs - 1).max()), "ours": float(mine[-1]), "theirs": float(theirs[-1])}
+
+
+def once(bars: int, *weights: float) -> np.ndarray:
+    """(T, N) a book at the first bar alone."""
+    return np.array([weights, *[[np.nan] * len(weights)] * (bars - 1)])
 
 
 def vectorbt() -> Iterator[Row]:
     """`Portfolio.from_orders`, target percents of one shared purse."""
     import vectorbt as vbt
 
-    market = Market.drawn()
-
-    def theirs(book: np.ndarray, **settings: Any) -> Callable[[], Any]:
+    def theirs(market: Market, book: np.ndarray, **settings: Any) -> Callable[[], Any]:
         given = {"size_type": "targetpercent", "group_by": True, "cash_sharing": True, "call_seq": "auto", "freq": "1D"}
-        costs = {"init_cash": CASH, "fees": RATE, "slippage": SLIP}
+        costs = {"init_cash": market.cash, "fees": RATE, "slippage": SLIP}
         frame = market.frame(market.close)
-        return lambda: vbt.Portfolio.from_orders(frame, size=book, **given, **costs, **settings).value()
+        return lambda: vbt.Portfolio.from_orders(frame, size=book, **{**given, **costs, **settings}).value()
 
-    config = {"execution": "same_close", "cash_buffer": 0.0, "lot": 0.0, "commission_rate": RATE, "slippage": SLIP}
+    market, base = Market.drawn(), {"execution": "same_close", "cash_buffer": 0.0, "lot": 0.0}
+    config = {**base, "commission_rate": RATE, "slippage": SLIP}
     part, full = books(market, 0.4), books(market)
-    yield Row("40 % invested, fractional shares", config, True, market, part, theirs(part))
+    yield Row("40 % invested, fractional shares", config, True, market, part, theirs(market, part))
     whole = {**config, "lot": 1.0}
-    yield Row("40 % invested, `size_granularity=1`", whole, True, market, part, theirs(part, size_granularity=1))
+    yield Row(
+        "40 % invested, `size_granularity=1`", whole, True, market, part, theirs(market, part, size_granularity=1)
+    )
     fixed = {**config, "fixed_commission": 2.0}
-    yield Row("40 % invested, `fixed_fees=2`", fixed, True, market, part, theirs(part, fixed_fees=2.0))
-    yield Row("fully invested: cash is short", config, False, market, full, theirs(full))
+    yield Row("40 % invested, `fixed_fees=2`", fixed, True, market, part, theirs(market, part, fixed_fees=2.0))
+    yield Row("fully invested: cash is short", config, False, market, full, theirs(market, full))
+    two = Market.small([[10, 10], [10, 20]])
+    yield Row(
+        "1,000 of cash, half in each of two stocks at 10, fees of 1 %; then the second is at 20",
+        {**base, "commission_rate": 0.01}, False, two, once(2, 0.5, 0.5),
+        theirs(two, once(2, 0.5, 0.5), fees=0.01, slippage=0.0), by_hand=1000 / 20.2 * 30,
+    )  # fmt: skip
 
 
 def bt() -> Iterator[Row]:
     """`WeighTarget` and `Rebalance`."""
     import bt as ffn_bt
 
-    market = Market.drawn()
-    book = books(market)
-
-    def theirs(book: np.ndarray, whole: bool, rate: float = 0.0, *first: Any) -> Callable[[], Any]:
+    def theirs(market: Market, book: np.ndarray, whole: bool, rate: float = 0.0, *first: Any) -> Callable[[], Any]:
         def value() -> Any:
             weights = market.frame(book).dropna()
             plan = ffn_bt.Strategy("s", [*first, ffn_bt.algos.WeighTarget(weights), ffn_bt.algos.Rebalance()])
             fees = {"commissions": lambda q, price: rate * abs(q) * price, "integer_positions": whole}
             test = ffn_bt.Backtest(
-                plan, market.frame(market.close), initial_capital=CASH, progress_bar=False, **fees
+                plan, market.frame(market.close), initial_capital=market.cash, progress_bar=False, **fees
             )
             ffn_bt.run(test)
             return test.strategy.values.iloc[1:]  # the first row is the day before
 
         return value
 
-    config = {"execution": "same_close", "cash_buffer": 0.0, "lot": 0.0, **UNTESTED}
-    yield Row("fractional positions, no commission", config, True, market, book, theirs(book, False))
+    market, config = Market.drawn(), {"execution": "same_close", "cash_buffer": 0.0, "lot": 0.0, **UNTESTED}
+    book = books(market)
+    yield Row("fractional positions, no commission", config, True, market, book, theirs(market, book, False))
     whole = {**config, "lot": 1.0, "rounding": "position"}
-    yield Row("integer positions, no commission", whole, True, market, book, theirs(book, True))
+    yield Row("integer positions, no commission", whole, True, market, book, theirs(market, book, True))
     monthly = {**config, "rebalance": "month", "rebalance_on": "first"}
     late = book.copy()
     late[:10] = np.nan  # the panel's first bar is no first of a month to them
     run = ffn_bt.algos.RunMonthly(run_on_first_date=False)
-    yield Row("`RunMonthly`", monthly, True, market, late, theirs(late, False, 0.0, run))
+    yield Row("`RunMonthly`", monthly, True, market, late, theirs(market, late, False, 0.0, run))
     paid = {**config, "commission_rate": RATE}
-    yield Row("commission of 0.1 %", paid, False, market, book, theirs(book, False, RATE))
+    yield Row("commission of 0.1 %", paid, False, market, book, theirs(market, book, False, RATE))
+    one, half = Market.small([10, 20]), once(2, 0.5)
+    yield Row(
+        "1,000 of cash, half in a stock at 10, commission of 1 %; then it is at 20",
+        {**config, "commission_rate": 0.01}, False, one, half, theirs(one, half, False, 0.01), by_hand=50 * 20 + 500 - 5,
+    )  # fmt: skip
 
 
 def backtrader() -> Iterator[Row]:
     """`order_target_percent`, sells first."""
     import backtrader as bk
 
-    market = Market.drawn()
-
-    def theirs(book: np.ndarray) -> Callable[[], Any]:
+    def theirs(market: Market, book: np.ndarray, rate: float = RATE, slip: float = SLIP) -> Callable[[], Any]:
         seen: list[float] = []
 
         class Book(bk.Strategy):
             def next(self) -> None:
                 row, value = book[len(seen)], self.broker.getvalue()
                 seen.append(value)
+                if np.isnan(row).all():
+                    return
                 held = [self.getposition(d).size * d.close[0] for d in self.datas]
                 for i in sorted(range(len(row)), key=lambda i: row[i] * value >= held[i]):
                     self.order_target_percent(self.datas[i], row[i])
 
         def value() -> list[float]:
             engine = bk.Cerebro(stdstats=False)
-            engine.broker.setcash(CASH)
-            engine.broker.setcommission(commission=RATE)
-            engine.broker.set_slippage_perc(SLIP, slip_open=True, slip_match=True, slip_out=True)
+            engine.broker.setcash(market.cash)
+            engine.broker.setcommission(commission=rate)
+            engine.broker.set_slippage_perc(slip, slip_open=True, slip_match=True, slip_out=True)
             for i, name in enumerate(market.names):
                 engine.adddata(bk.feeds.PandasData(dataname=market.bars(i), name=name))
             engine.addstrategy(Book)
@@ -217,10 +246,16 @@ def backtrader() -> Iterator[Row]:
 
         return value
 
-    config = {"execution": "next_open", "cash_buffer": 0.0, "unfilled": "cancel", "commission_rate": RATE, "slippage": SLIP}
+    market, base = Market.drawn(), {"execution": "next_open", "cash_buffer": 0.0, "unfilled": "cancel"}
+    config = {**base, "commission_rate": RATE, "slippage": SLIP}
     for total, what in ((0.7, "70 % invested, whole shares"), (1.0, "fully invested: cash is short")):
         book = books(market, total)
-        yield Row(what, config, total < 1, market, book, theirs(book))
+        yield Row(what, config, total < 1, market, book, theirs(market, book))
+    one, full = Market.small([10, 10, 12], [10, 10.01, 12]), once(3, 1.0)
+    yield Row(
+        "1,000 of cash, all of it in a stock at 10 that opens at 10.01; then it is at 12", base, False, one, full,
+        theirs(one, full, 0.0, 0.0), by_hand=99 * 12 + 1000 - 99 * 10.01,
+    )  # fmt: skip
 
 
 def cvxportfolio() -> Iterator[Row]:
@@ -232,7 +267,9 @@ def cvxportfolio() -> Iterator[Row]:
     shape = market.close.shape
     spread, sigma = rng.uniform(0, 0.002, shape), rng.uniform(0.01, 0.04, shape)
     gap = np.r_[1.0, np.diff(market.dates) / np.timedelta64(1, "D")]
-    yearly = np.repeat((365 / gap * (1.05 ** (gap / 365.24) - 1))[:, None], shape[1], 1)  # theirs compounds, ours is simple
+    yearly = np.repeat(
+        (365 / gap * (1.05 ** (gap / 365.24) - 1))[:, None], shape[1], 1
+    )  # theirs compounds, ours is simple
 
     def theirs(book: np.ndarray, costs: list[Any], whole: bool, shares: np.ndarray | None = None) -> Callable[[], Any]:
         def value() -> Any:
@@ -262,8 +299,8 @@ def cvxportfolio() -> Iterator[Row]:
     long, short = books(market), books(market, short=True)
     cost = cvx.StocksTransactionCost(a=market.frame(spread), b=None, pershare_cost=0.005)
     yield Row(
-        "half spreads and 0.005 a share, long and short, `round_trades`", {**whole, "commission_per_share": 0.005}, True,
-        market, short, theirs(short, [cost], True), {"half_spread": spread}, True,
+        "half spreads and 0.005 a share, long and short, `round_trades`",
+        {**whole, "commission_per_share": 0.005}, True, market, short, theirs(short, [cost], True), {"half_spread": spread}, True,
     )  # fmt: skip
     impact = cvx.TransactionCost(a=SLIP, b=1.0, sigma=market.frame(sigma))
     yield Row(
@@ -276,7 +313,15 @@ def cvxportfolio() -> Iterator[Row]:
     )  # fmt: skip
     held = np.arange(len(market.names)) * 10.0
     yield Row(
-        "positions at the start (`h=`), no costs", config, True, market, long, theirs(long, [], False, held), {}, True, held
+        "positions at the start (`h=`), no costs",
+        config,
+        True,
+        market,
+        long,
+        theirs(long, [], False, held),
+        {},
+        True,
+        held,
     )
 
 
@@ -286,13 +331,13 @@ def ml4t() -> Iterator[Row]:
     from ml4t.backtest import BacktestConfig, DataFeed, Engine, Strategy, TargetWeightExecutor
     from ml4t.backtest.config import CommissionType, ShareType, SlippageType
 
-    market = Market.drawn()
-    table = pd.concat({name: market.bars(i) for i, name in enumerate(market.names)}, names=["symbol", "timestamp"])
-    rows = pl.from_pandas(table.reset_index().sort_values(["timestamp", "symbol"]))
-    rows = rows.with_columns(pl.col("timestamp").cast(pl.Datetime("us")))
-
-    def theirs(book: np.ndarray, whole: bool) -> Callable[[], Any]:
+    def theirs(
+        market: Market, book: np.ndarray, whole: bool, rate: float = RATE, slip: float = SLIP
+    ) -> Callable[[], Any]:
         seen: list[float] = []
+        table = pd.concat({name: market.bars(i) for i, name in enumerate(market.names)}, names=["symbol", "timestamp"])
+        rows = pl.from_pandas(table.reset_index().sort_values(["timestamp", "symbol"]))
+        rows = rows.with_columns(pl.col("timestamp").cast(pl.Datetime("us")))
 
         class Book(Strategy):
             executor = TargetWeightExecutor()
@@ -300,25 +345,34 @@ def ml4t() -> Iterator[Row]:
             def on_data(self, timestamp: Any, data: Any, context: Any, broker: Any) -> None:
                 row = book[len(seen)]
                 seen.append(broker.get_account_value())
+                if np.isnan(row).all():
+                    return
                 wanted = {a: float(w) for a, w in zip(market.names, row, strict=True) if w}  # a 0 would leave a rest
                 self.executor.execute(wanted, data, broker)
 
         def value() -> list[float]:
             config = BacktestConfig(
-                initial_cash=CASH, calendar=None, share_type=ShareType.INTEGER if whole else ShareType.FRACTIONAL,
-                commission_type=CommissionType.PERCENTAGE, commission_rate=RATE,
-                slippage_type=SlippageType.PERCENTAGE, slippage_rate=SLIP,
+                initial_cash=market.cash, calendar=None,
+                share_type=ShareType.INTEGER if whole else ShareType.FRACTIONAL,
+                commission_type=CommissionType.PERCENTAGE, commission_rate=rate,
+                slippage_type=SlippageType.PERCENTAGE, slippage_rate=slip,
             )  # fmt: skip
             Engine(feed=DataFeed(prices_df=rows, calendar=None), strategy=Book(), config=config).run()
             return seen
 
         return value
 
-    config = {"execution": "next_open", "cash_buffer": 0.0, "rounding": "nearest", "commission_rate": RATE, "slippage": SLIP}
+    market, base = Market.drawn(), {"execution": "next_open", "cash_buffer": 0.0, "rounding": "nearest"}
+    config = {**base, "commission_rate": RATE, "slippage": SLIP}
     part, full = books(market, 0.85), books(market)
-    yield Row("85 % invested, whole shares", config, True, market, part, theirs(part, True))
-    yield Row("85 % invested, fractional", {**config, "lot": 0.0}, True, market, part, theirs(part, False))
-    yield Row("fully invested: cash is short", config, False, market, full, theirs(full, True))
+    yield Row("85 % invested, whole shares", config, True, market, part, theirs(market, part, True))
+    yield Row("85 % invested, fractional", {**config, "lot": 0.0}, True, market, part, theirs(market, part, False))
+    yield Row("fully invested: cash is short", config, False, market, full, theirs(market, full, True))
+    one, all_of_it = Market.small([10, 10, 12]), once(3, 1.0)
+    yield Row(
+        "1,000 of cash, all of it in a stock at 10, slippage of 0.5 %; then it is at 12",
+        {**base, "slippage": 0.005}, False, one, all_of_it, theirs(one, all_of_it, True, 0.0, 0.005), by_hand=99 * 12 + 1000 - 99 * 10.05,
+    )  # fmt: skip
 
 
 def zipline() -> Iterator[Row]:
@@ -367,7 +421,7 @@ def zipline() -> Iterator[Row]:
         def value() -> list[float]:
             first, last = market.dates[[0, -1]]
             run_algorithm(
-                start=first, end=last, initialize=initialize, handle_data=handle, capital_base=10 * CASH,
+                start=first, end=last, initialize=initialize, handle_data=handle, capital_base=market.cash,
                 data_frequency="daily", bundle=name, benchmark_returns=pd.Series(0.0, index=market.dates),
                 trading_calendar=get_calendar("XNYS"),
             )  # fmt: skip
@@ -376,10 +430,12 @@ def zipline() -> Iterator[Row]:
         return value
 
     config = {
-        "initial_cash": 10 * CASH, "execution": "next_close", "cash_buffer": 0.0, "commission_per_share": 0.005,
+        "execution": "next_close", "cash_buffer": 0.0, "commission_per_share": 0.005,
         "slippage": SLIP, "participation": 0.1, **UNTESTED,
     }  # fmt: skip
-    whole, holes = Market.drawn(), Market.drawn(gaps=True)
+    whole, holes, one = Market.drawn(), Market.drawn(gaps=True), Market.small([10.0] * 6, cash=1e5)
+    whole.cash = holes.cash = 10 * CASH
+    bundle("one", one)
     bundle("whole", whole)
     bundle("holes", holes)
     book = books(whole, every=7)
@@ -392,6 +448,11 @@ def zipline() -> Iterator[Row]:
     )  # fmt: skip
     floor = {**config, "min_commission": 1.0}
     yield Row("a minimum of 1 an order", floor, False, whole, book, theirs("whole", whole, book, 1.0), volume)
+    few = once(6, 0.025)
+    yield Row(
+        "250 shares at 10, 100 of them a day, at least 1 an order", floor, False, one, few,
+        theirs("one", one, few, 1.0), {"volume": one.volume}, by_hand=1e5 - 250 * 10 * SLIP - 1.25,
+    )  # fmt: skip
 
 
 #: Function -> (its distribution, the module that shows whether it is installed).
@@ -419,13 +480,17 @@ def main() -> int:
             continue
         for row in peer():
             lacks = row.missing()
-            found = None if lacks else row.measured()
-            verdict = f"not run: no {lacks}" if found is None else f"{found:.1e}"
-            wrong = found is not None and (found < SAME) != row.same
-            print(f"{name} {version(name)}: {row.what}: {verdict}{' NOT AS EXPECTED' if wrong else ''}", flush=True)
+            found = {} if lacks else row.measured()
+            wrong = bool(found) and (found["worst"] < SAME) != row.same
+            text = (
+                f"{found['worst']:.1e}, at the end {found['ours']:.2f}, theirs {found['theirs']:.2f}" if found else ""
+            )
+            by_hand = "" if row.by_hand is None else f", by hand {row.by_hand:.2f}"
+            verdict = f"not run: no {lacks}" if lacks else f"{text}{by_hand}{' NOT AS EXPECTED' if wrong else ''}"
+            print(f"{name} {version(name)}: {row.what}: {verdict}", flush=True)
+            more = [*row.panel, *(["holdings="] if row.holdings is not None else [])]
             rows.append({"peer": f"{name} {version(name)}", "what": row.what, "config": row.config, "same": row.same,
-                         "fields": [*row.panel, *(["holdings="] if row.holdings is not None else [])],
-                         "worst": found, "lacks": lacks, "wrong": wrong})  # fmt: skip
+                         "more": more, "cash": row.market.cash, "by_hand": row.by_hand, "lacks": lacks, "wrong": wrong, **found})  # fmt: skip
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
