@@ -212,7 +212,8 @@ def bt() -> Iterator[Row]:
     one, half = Market.small([10, 20]), once(2, 0.5)
     yield Row(
         "1,000 of cash, half in a stock at 10, commission of 1 %; then it is at 20",
-        {**config, "commission_rate": 0.01}, False, one, half, theirs(one, half, False, 0.01), by_hand=50 * 20 + 500 - 5,
+        {**config, "commission_rate": 0.01}, False, one, half,
+        theirs(one, half, False, 0.01), by_hand=50 * 20 + 500 - 5,
     )  # fmt: skip
 
 
@@ -300,7 +301,8 @@ def cvxportfolio() -> Iterator[Row]:
     cost = cvx.StocksTransactionCost(a=market.frame(spread), b=None, pershare_cost=0.005)
     yield Row(
         "half spreads and 0.005 a share, long and short, `round_trades`",
-        {**whole, "commission_per_share": 0.005}, True, market, short, theirs(short, [cost], True), {"half_spread": spread}, True,
+        {**whole, "commission_per_share": 0.005}, True, market, short,
+        theirs(short, [cost], True), {"half_spread": spread}, True,
     )  # fmt: skip
     impact = cvx.TransactionCost(a=SLIP, b=1.0, sigma=market.frame(sigma))
     yield Row(
@@ -371,7 +373,8 @@ def ml4t() -> Iterator[Row]:
     one, all_of_it = Market.small([10, 10, 12]), once(3, 1.0)
     yield Row(
         "1,000 of cash, all of it in a stock at 10, slippage of 0.5 %; then it is at 12",
-        {**base, "slippage": 0.005}, False, one, all_of_it, theirs(one, all_of_it, True, 0.0, 0.005), by_hand=99 * 12 + 1000 - 99 * 10.05,
+        {**base, "slippage": 0.005}, False, one, all_of_it,
+        theirs(one, all_of_it, True, 0.0, 0.005), by_hand=99 * 12 + 1000 - 99 * 10.05,
     )  # fmt: skip
 
 
@@ -482,15 +485,15 @@ def main() -> int:
             lacks = row.missing()
             found = {} if lacks else row.measured()
             wrong = bool(found) and (found["worst"] < SAME) != row.same
-            text = (
-                f"{found['worst']:.1e}, at the end {found['ours']:.2f}, theirs {found['theirs']:.2f}" if found else ""
-            )
-            by_hand = "" if row.by_hand is None else f", by hand {row.by_hand:.2f}"
-            verdict = f"not run: no {lacks}" if lacks else f"{text}{by_hand}{' NOT AS EXPECTED' if wrong else ''}"
-            print(f"{name} {version(name)}: {row.what}: {verdict}", flush=True)
+            verdict = f"not run: no {lacks}"
+            if found:
+                verdict = "{worst:.1e}, at the end {ours:.2f}, theirs {theirs:.2f}".format(**found)
+                verdict += "" if row.by_hand is None else f", by hand {row.by_hand:.2f}"
+            print(f"{name} {version(name)}: {row.what}: {verdict}{' NOT AS EXPECTED' if wrong else ''}", flush=True)
             more = [*row.panel, *(["holdings="] if row.holdings is not None else [])]
-            rows.append({"peer": f"{name} {version(name)}", "what": row.what, "config": row.config, "same": row.same,
-                         "more": more, "cash": row.market.cash, "by_hand": row.by_hand, "lacks": lacks, "wrong": wrong, **found})  # fmt: skip
+            said = {field: getattr(row, field) for field in ("what", "config", "same", "by_hand")}
+            said |= {"peer": f"{name} {version(name)}", "more": more, "cash": row.market.cash}
+            rows.append({**said, "lacks": lacks, "wrong": wrong, **found})
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")

@@ -41,7 +41,12 @@ def tables(rows: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     """Write the page's tables from the files named."""
-    rows = [row for name in sys.argv[1:] for row in json.loads(Path(name).read_text("utf-8"))]
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in sys.argv[1:]:
+        for row in json.loads(Path(name).read_text("utf-8")):
+            if found.get((row["peer"], row["what"]), row)["lacks"] or (row["peer"], row["what"]) not in found:
+                found[row["peer"], row["what"]] = row
+    rows = list(found.values())
     for row in rows:
         if row["lacks"] or row["wrong"]:
             print(
@@ -49,8 +54,8 @@ def main() -> int:
             )
     text = PAGE.read_text("utf-8")
     made = tables([row for row in rows if not row["lacks"]])
-    found = re.sub(r"(<!-- peers:begin -->\n).*?(\n<!-- peers:end -->)", lambda m: m[1] + made + m[2], text, flags=re.S)
-    PAGE.write_text(found, "utf-8")
+    text = re.sub(r"(<!-- peers:begin -->\n).*?(\n<!-- peers:end -->)", lambda m: m[1] + made + m[2], text, flags=re.S)
+    PAGE.write_text(text, "utf-8")
     return int(any(row["wrong"] for row in rows))
 
 
