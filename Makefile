@@ -17,7 +17,7 @@ GPU_CHECK ?=
 PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench gpu-check clean
+.PHONY: help demo test check bench gpu-check peers clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
@@ -25,6 +25,7 @@ help:
 	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
+	@echo "make peers      gpu_bt beside vectorbt, bt, backtrader, cvxportfolio, ml4t-backtest, zipline; the tables of docs/peers.md"
 	@echo "make clean      remove what was made, $(VENV) aside"
 	@echo
 	@echo "They need Python 3.11 or newer (PYTHON=$(PYTHON)) and, the first time, the network."
@@ -53,9 +54,22 @@ bench: $(VENV)/.data
 gpu-check:
 	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
 
+# Peers do not share an environment, nor is any of them wanted in .venv. ml4t needs Python 3.12.
+PEERS := shared cvxportfolio ml4t zipline
+PEERS_PYTHON ?= python3.12
+peers: $(PEERS:%=.venv-peers-%/.installed)
+	set -e; for peers in $(PEERS); do \
+		PYTHONPATH=. .venv-peers-$$peers/bin/python tests/peers/agree.py --out out/peers/$$peers.json; done
+	$(PEERS_PYTHON) tests/peers/page.py $(PEERS:%=out/peers/%.json)
+
+.venv-peers-%/.installed: tests/peers/requirements/%.txt
+	$(PEERS_PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
+
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $? is what changed since; all of it the first time.
 $(VENV)/.installed: pyproject.toml setup.py $(NATIVE)

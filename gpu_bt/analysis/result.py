@@ -20,9 +20,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gpu_bt import __version__
-from gpu_bt.analysis.metrics import equity_metrics, infer_bars_per_year, returns
+from gpu_bt.analysis.calendars import bars_of_a_year
+from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
+from gpu_bt.analysis.spans import decided
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
+from gpu_bt.data.labels import start_bar
 from gpu_bt.data.settings import config_text
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
@@ -47,9 +50,9 @@ class Result:
     save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
     before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
     microseconds of its first bar, where that lies before the first one here.   first: the bar at which all opening
-    holdings have a mark, from which on metrics and returns count, against `opening`.   advice: what is legal but
-    probably not meant, kind -> sentence.   decisions: bars at which something was asked for.   wall_seconds: time the
-    run took.
+    holdings have a mark: none before it counts, and equity before it is `opening`.   start: number of the first bar that
+    metrics count, None = that of the first decision with a target.   advice: what is legal but probably not meant,
+    kind -> sentence.   decisions: bars at which something was asked for.   wall_seconds: time the run took.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Result:
         opening: float | None = None,
         earlier: Mapping[str, int] | None = None,
         first: int = 0,
+        start: int | None = None,
         advice: Mapping[str, str] | None = None,
         decisions: int = 0,
         wall_seconds: float = 0.0,
@@ -81,7 +85,7 @@ class Result:
         self._replay = replay
         self._lots = lots
         self._save = save
-        #: Equity before the first bar: what the metrics, drawdowns and returns are against.
+        #: Equity before the first bar.
         self.opening = config.initial_cash if opening is None else opening
         self._earlier = dict(zip(earlier or {}, time_series(list((earlier or {}).values()), time_zone), strict=True))
         self._utc = np.asarray(timestamps, "datetime64[us]")
@@ -89,8 +93,16 @@ class Result:
         self.timestamps = time_series(self._utc, time_zone)
         #: The zone of `timestamps`: the panel's, or UTC where that is an offset that Polars does not know, as '+05:30'.
         self.time_zone: str | None = getattr(self.timestamps.dtype, "time_zone", None)
-        #: Bars per year used for annualising: the config's, or inferred from the timestamps.
-        self.bars_per_year = config.bars_per_year or infer_bars_per_year(self._utc.view(np.int64))
+        usual, reason = bars_of_a_year(self._utc.view(np.int64), time_zone)
+        #: Bars per year used for annualising: the config's, or inferred from the timestamps; and why so many.
+        self.bars_per_year = config.bars_per_year or usual
+        self.bars_per_year_reason = "as configured" if config.bars_per_year else reason
+        begun = int(decided(raw)[0])
+        self._priced = first
+        self._first = max(first, begun if start is None else start)
+        self._why = "from start= on" if start is not None else "from the first decision with a target on"
+        if start is None and begun < 0:
+            self._why = "all, as no decision has a target"
 
     @cached_property
     def equity(self) -> pl.DataFrame:
@@ -132,16 +144,40 @@ class Result:
         shares = in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
         return pl.DataFrame({"asset": self.assets, "shares": shares}).filter(pl.col("shares") != 0)
 
+    @property
+    def start(self) -> datetime:
+        """The first bar that metrics and returns count: that of the first decision with a target other than 0, or what
+        `run(start=)` said; of a run without any, the first bar."""
+        first: datetime = self.timestamps[self._first]
+        return first
+
     @cached_property
     def metrics(self) -> dict[str, float | int | str]:
-        """`gpu_bt.analysis.metrics.equity_metrics` of the run as Python numbers, with bars_per_year and status."""
-        found = equity_metrics(self.raw.money[:, :1, self._first :], self.opening, self.bars_per_year)
+        """`gpu_bt.analysis.metrics.equity_metrics` of the run from `start` on as Python numbers, with bars_per_year and
+        status."""
+        return self._metrics(self._first)
+
+    def metrics_since(self, start: Any) -> dict[str, float | int | str]:
+        """`metrics` of the bars from a date, datetime or text such as "2020-03" on, as `panel[start:]` has it.
+
+        Raises PanelError for what is no time, and where no bar follows it.
+        """
+        return self._metrics(max(self._priced, start_bar(self._utc, self.time_zone, start) or 0))
+
+    def _metrics(self, first: int) -> dict[str, float | int | str]:
+        rounding, priced = rounding_of(self.config.tick, len(self.assets)), self._priced
+        money = self.raw.money[:, :1, priced:]
+        found = equity_metrics(money, self.opening, self.bars_per_year, start=first - priced, rounding=rounding)
         numbers = {name: values[0].item() for name, values in found.items()}
         return {**numbers, "bars_per_year": self.bars_per_year, "status": self.status}
 
+    def _before(self, first: int) -> float:
+        """Equity before a bar."""
+        return self.raw.money[0, 0, first - 1].item() if first > self._priced else self.opening
+
     def returns(self) -> pandas.Series:
-        """Simple returns per bar as a pandas Series named "returns" with a DatetimeIndex, as empyrical, quantstats and
-        pyfolio take it. The first one is against `opening`; bars after the end are left out.
+        """Simple returns per bar from `start` on as a pandas Series named "returns" with a DatetimeIndex, as empyrical,
+        quantstats and pyfolio take it; bars after the end are left out.
 
         Raises ResultError where pandas is not installed.
         """
@@ -149,11 +185,11 @@ class Result:
             import pandas
         except ImportError:
             raise ResultError("returns() gives a pandas Series and pandas is missing: pip install pandas") from None
-        index = pandas.DatetimeIndex(self._utc, name="timestamp")
+        index = pandas.DatetimeIndex(self._utc[self._first :], name="timestamp")
         if self.time_zone is not None:
             index = index.tz_localize("UTC").tz_convert(self.time_zone)
-        values = returns(self.raw.money[0, 0, self._first :], self.opening)
-        return pandas.Series(values, index=index[self._first :], name="returns").dropna()
+        values = returns(self.raw.money[0, 0, self._first :], self._before(self._first))
+        return pandas.Series(values, index=index, name="returns").dropna()
 
     @property
     def status(self) -> str:
@@ -184,6 +220,8 @@ class Result:
         """
         run = {
             "engine": self.engine,
+            "metrics_since": stamp(self.start),
+            "bars_per_year": self.bars_per_year,
             "statuses": {name: stamp(bar) for name, bar in self.statuses.items()},
             "notes": {name: str(value) for name, value in self.notes.items()},
             "versions": {"gpu_bt": __version__, "numpy": np.__version__, "polars": pl.__version__},
@@ -273,12 +311,16 @@ def _summary_rows(result: Result) -> list[tuple[str, str]]:
     stamps = result.timestamps
     table = result.equity
     since = [f"{name} since {stamp(bar)}" for name, bar in reversed(result.statuses.items())]
+    alive = int(np.count_nonzero(~np.isnan(result.raw.money[0, 0])))
+    last = stamp(stamps[max(alive, 1) - 1])
     rows = [
-        ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {m['bars']:,} of {len(stamps):,} bars"),
+        ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {alive:,} of {len(stamps):,} bars"),
+        ("metrics", f"{stamp(result.start)} to {last}, {m['bars']:,} bars, {result._why}"),
+        ("bars per year", f"{result.bars_per_year:,.6g}, {result.bars_per_year_reason}"),
         ("assets", f"{len(result.assets):,}"),
         ("engine", f"{result.engine}, {result.wall_seconds:.3g} s"),
         ("status", "; ".join(since) or "OK"),
-        ("final equity", f"{m['final_equity']:,.2f}{_last_row(result)} from {result.opening:,.2f}"),
+        ("final equity", f"{m['final_equity']:,.2f}{_last_row(result)} from {result._before(result._first):,.2f}"),
         ("total return", f"{m['total_return']:.2%}"),
         ("annual return", f"{m['annual_return']:.2%}, volatility {m['volatility']:.2%}"),
         ("sharpe", f"{m['sharpe']:.2f}, sortino {m['sortino']:.2f}, calmar {m['calmar']:.2f}"),

@@ -15,6 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from gpu_bt.analysis.metrics import idle_start
 from gpu_bt.errors import ConfigError
 
 __all__ = [
@@ -23,8 +24,11 @@ __all__ = [
 ]  # fmt: skip
 
 _NORMAL = NormalDist()
-#: A standard deviation up to this is the rounding of E/E and counts as none, as in gpu_bt.analysis.metrics.
-_NOISE = 2.0**-50
+#: What float64 makes of a return, E/E, and of a variance, relative to the squares it is the rest of.
+_RATIO, _SQUARES = 2.0**-50, 2.0**-48
+#: What a ledger's rounding may make of a return while equity is what it was at first: three of its ticks, 2**-36 each,
+#: as `gpu_bt.analysis.metrics.rounding_of` has it for one asset.
+_ROUNDING = 3 * 2.0**-36
 #: Numbers of the combinations looked at together, times scenarios: it bounds the memory. No block of bars is meant.
 _BLOCK = 1 << 22
 
@@ -85,47 +89,60 @@ def expected_best_sharpe(trials: float, variance: float) -> float:
     return math.sqrt(variance) * ((1.0 - np.euler_gamma) * far + np.euler_gamma * farther)
 
 
-def deflated_sharpe_ratio(returns: np.ndarray, scenario: int | None = None, trials: float | None = None) -> Deflated:
+def deflated_sharpe_ratio(
+    returns: np.ndarray, scenario: int | None = None, trials: float | None = None, *, rounding: float = _ROUNDING
+) -> Deflated:
     """How sure one may be that the best scenario of a sweep is better than the luck of so many trials.
 
     sharpe_probability(SR, T, skew, kurtosis, benchmark=expected_best_sharpe(trials, variance of all SR)).
-    returns: (K, T), K >= 2; NaN after a scenario's end is left out.   scenario: the row; None = the highest SR.
-    trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
-    A scenario without dispersion has SR 0.   Source: Bailey and Lopez de Prado 2014 (as above), equation 2.
+    returns: (K, T), K >= 2; NaN before a scenario's start and after its end is left out.   scenario: the row; None =
+    the highest SR.   trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
+    rounding: what the ledger's rounding can make of a return while equity is what it was before the first one; as
+    equity grows, it makes less. 3*2**-36 = three ticks of the default ledger; else rounding_of(tick, assets)/equity.
+    A scenario without dispersion, whose returns all lie within that of one number (a first one of 0 aside, as no time
+    passes before a run's first bar), has SR 0.
+    Source: Bailey and Lopez de Prado 2014 (as above), equation 2.
     """
     returns = _rows(returns)
     alive = ~np.isnan(returns)
+    noise = _noise(returns, rounding)
+    rated = alive & ~idle_start(returns, noise, alive)
+    flat = np.where(rated, returns - noise, -np.inf).max(axis=1) <= np.where(rated, returns + noise, np.inf).min(axis=1)
     n = np.maximum(alive.sum(axis=1), 1)
     centred = np.where(alive, returns - (np.nansum(returns, axis=1) / n)[:, None], 0.0)
     deviation = np.sqrt((centred**2).sum(axis=1) / np.maximum(n - 1, 1))
-    sharpe = np.where(deviation > _NOISE, np.nansum(returns, axis=1) / n / np.maximum(deviation, _NOISE), 0.0)
+    sharpe = np.where(flat, 0.0, np.nansum(returns, axis=1) / n / np.where(flat, 1.0, deviation))
     k = int(sharpe.argmax()) if scenario is None else scenario
     moments = [float((centred[k] ** p).sum() / n[k]) for p in (2, 3, 4)]
-    flat = deviation[k] <= _NOISE
-    skew, kurtosis = (0.0, 3.0) if flat else (moments[1] / moments[0] ** 1.5, moments[2] / moments[0] ** 2)
+    skew, kurtosis = (0.0, 3.0) if flat[k] else (moments[1] / moments[0] ** 1.5, moments[2] / moments[0] ** 2)
     count = float(len(returns) if trials is None else trials)
     best = expected_best_sharpe(count, float(sharpe.var(ddof=1)))
     value = float(sharpe[k])
     return Deflated(sharpe_probability(value, int(n[k]), skew, kurtosis, best), value, best, count, k)
 
 
-def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfitting:
+def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, rounding: float = _ROUNDING) -> Overfitting:
     """Probability that the scenario that is best in sample does worse than the median out of sample (CSCV).
 
-    The bars are cut into S equal blocks (the first T % S bars are left out). Each of the C = S!/((S/2)!)**2 ways to
-    take half of them is a sample, the other half the test: the scenario with the highest SR in the sample has rank w
-    of K in the test (ties share the mean rank), u = w/(K + 1), logit = ln(u/(1 - u)).
-    returns: (K, T), K >= 2; NaN after a scenario's end counts as 0.   blocks: S, even, in [2, 20], of 2 bars or more.
-    A half without dispersion has SR 0.   Memory: C*S + 2**22 numbers at a time.
+    The bars are cut into S equal blocks (the first T % S bars are left out; so is a first bar in which nothing moves,
+    as no time passes before it). Each of the C = S!/((S/2)!)**2 ways to take half of them is a sample, the other half
+    the test: the scenario with the highest SR in the sample has rank w of K in the test (ties share the mean rank),
+    u = w/(K + 1), logit = ln(u/(1 - u)).
+    returns: (K, T), K >= 2; NaN before a scenario's start and after its end counts as 0.   blocks: S, even, in [2, 20],
+    of 2 bars or more.   rounding: as in `deflated_sharpe_ratio`. A half whose standard deviation is not above it
+    has SR 0.   Memory: C*S + 2**22 numbers at a time.
     Source: Bailey, Borwein, Lopez de Prado and Zhu 2015, The Probability of Backtest Overfitting, Journal of
     Computational Finance, section 3.
     """
-    returns = np.nan_to_num(_rows(returns))
+    rows = _rows(returns)
+    rows = rows if np.nan_to_num(rows[:, 0]).any() else rows[:, 1:]
+    returns, noise = np.nan_to_num(rows), _noise(rows, rounding)
     k, t = returns.shape
     if not isinstance(blocks, int) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):
         raise ConfigError(f"blocks is {blocks!r}: it must be even, in [2, 20], and leave 2 of the {t} bars for each")
     size = t // blocks
-    by_block = returns[:, t - size * blocks :].reshape(k, blocks, size)
+    by_block, noise = (x[:, t - size * blocks :].reshape(k, blocks, size) for x in (returns, noise))
+    rounded = (noise**2).sum(axis=2).T
     means = by_block.mean(axis=(1, 2))  # taken off first, so that the squares of small deviations are summed
     sums = (by_block - means[:, None, None]).sum(axis=2).T
     squares = ((by_block - means[:, None, None]) ** 2).sum(axis=2).T
@@ -137,7 +154,7 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
     step = max(1, _BLOCK // k)
     for a in range(0, len(chosen), step):
         some = chosen[a : a + step]
-        inside, outside = (_sharpe(m @ sums, m @ squares, means, count) for m in (some, 1.0 - some))
+        inside, outside = (_sharpe(m @ sums, m @ squares, m @ rounded, means, count) for m in (some, 1 - some))
         best = inside.argmax(axis=1)[:, None]
         value = np.take_along_axis(outside, best, axis=1)
         rank = ((outside < value).sum(axis=1) + (outside <= value).sum(axis=1) + 1) / 2.0
@@ -170,8 +187,20 @@ def _rows(returns: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _sharpe(sums: np.ndarray, squares: np.ndarray, means: np.ndarray, count: int) -> np.ndarray:
-    """(C, K) SR of halves of `count` bars from sums and squares of returns less their means."""
+def _noise(returns: np.ndarray, rounding: float) -> np.ndarray:
+    """(K, T) what rounding may make of each return: less, the more equity there is."""
+    if not 0 <= rounding < math.inf:
+        raise ConfigError(f"rounding is {rounding!r}: it must be a number >= 0, a fraction of the first equity")
+    grown = np.cumprod(1.0 + np.nan_to_num(returns[:, :-1]), axis=1)
+    before = np.concatenate([np.ones((len(returns), 1)), np.abs(grown)], axis=1)
+    noise: np.ndarray = _RATIO + rounding / np.maximum(before, np.finfo(np.float64).tiny)
+    return noise
+
+
+def _sharpe(sums: np.ndarray, squares: np.ndarray, rounded: np.ndarray, means: np.ndarray, count: int) -> np.ndarray:
+    """(C, K) SR of halves of `count` bars from sums and squares of returns less their means; rounded: sums of squares
+    that rounding alone may make."""
     offset = sums / count
-    deviation = np.sqrt(np.maximum(squares - offset * sums, 0.0) / (count - 1))
-    return np.where(deviation > _NOISE, (means + offset) / np.maximum(deviation, _NOISE), 0.0)
+    spread = squares - offset * sums
+    real = spread > rounded + _SQUARES * squares
+    return np.where(real, (means + offset) / np.sqrt(np.where(real, spread, 1.0) / (count - 1)), 0.0)

@@ -154,7 +154,8 @@ class RawResult:
     `money` is (len(MONEY), K, T) float64 (the first two columns alone when columns="equity"), NaN from a scenario's end
     on; `counts` is (len(COUNTS), K, T) int32 or None, 0 there. `state` is STATE[K]; `holdings` and `orders` (K, N)
     float64 in lots, as they stand after the last bar. `fills` and `cuts` are FILL arrays ordered by scenario, bar,
-    asset, or None. `positions` is (K, T, N) float64 in shares, or None.
+    asset, or None. `positions` is (K, T, N) float64 in shares, or None. `began` is (K,) int64, the first bar that
+    decides with a target other than 0, -1 where none does; None = not known, as of a callback run.
     """
 
     engine: str
@@ -166,6 +167,7 @@ class RawResult:
     fills: np.ndarray | None = None
     cuts: np.ndarray | None = None
     positions: np.ndarray | None = None
+    began: np.ndarray | None = None
 
     def column(self, name: str) -> np.ndarray:
         """(K, T) of one column of MONEY or COUNTS."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpu_bt.analysis.advice import Asked, asked_at
+from gpu_bt.analysis.spans import began
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.prepare import left_behind
@@ -42,6 +43,7 @@ def through(
     start: Start | None = None
     due: list[np.ndarray] = []
     with_books: list[np.ndarray] = []
+    begun = np.full(len(params), -1)
     first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
     records: list[RawResult] = []
     counted: Counter[str] = Counter()
@@ -56,6 +58,8 @@ def through(
         raw = simulate(engine, spec)
         due.append(spec.due())
         with_books.append(np.stack(spec.with_targets, axis=1)[:, params["weights"]])
+        here = began(spec)
+        begun = np.where((begun < 0) & (here >= 0), a + here, begun)
         start, before = raw.carried(), left_behind(market, lots)
         del window, market, spec  # before the next one is read
         reached = raw.state["first_bar"]
@@ -70,7 +74,7 @@ def through(
     state = start.state.copy()
     state["first_bar"] = first
     whole = joined(records, "bars")
-    whole = dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders)
+    whole = dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders, began=begun)
     return whole, dict(counted), asked_at(np.concatenate(due), np.concatenate(with_books))
 
 

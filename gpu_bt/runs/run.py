@@ -15,8 +15,10 @@ import numpy as np
 
 from gpu_bt.analysis.advice import Asked, Watch, asked_by, findings, sentences
 from gpu_bt.analysis.result import Result
+from gpu_bt.analysis.spans import began
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule
+from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
@@ -46,6 +48,7 @@ def run(
     holdings: Any = None,
     progress: Progress | None = None,
     resume: str | os.PathLike[str] | None = None,
+    start: Any = None,
 ) -> Result:
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
@@ -64,6 +67,8 @@ def run(
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
+    start: the first bar that metrics and returns count, a date or a text such as "2020-03"; None = that of the first
+    decision with a target other than 0. The run itself begins at the first bar in any case.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
@@ -76,16 +81,17 @@ def run(
         raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
     check_fields(panel, config)
     held = None if holdings is None else opening(panel, holdings, [config])
+    first = start_bar(panel.timestamps, panel.time_zone, start)
     if isinstance(panel, PanelStream):
-        result = _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, held)
+        result = _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, held, first)
     elif isinstance(strategy, type):
         raise ConfigError(f"a strategy is an instance: pass {strategy.__name__}(...), not the class")
     elif strategy is not None:
         kept = {"fills", "positions"} if kept == {"bars"} else kept
-        result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held)
+        result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held, first)
     else:
         saved = None if resume is None else load(resume, panel, config)
-        result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held)
+        result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
     for text in result.advice.values():
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return result
@@ -93,15 +99,16 @@ def run(
 
 def _run_weights(
     panel: Panel, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
-    begun: Saved | Opening | None,
+    begun: Saved | Opening | None, first: int | None,
 ) -> Result:  # fmt: skip
     """`run` of weights over a panel in memory."""
     moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account)
     spec, saved = _spec(panel, config, values, begun, kept), begun if isinstance(begun, Saved) else None
-    began = time.perf_counter()
+    clock = time.perf_counter()
     raw = simulate(engine, spec, progress)
+    raw.began = began(spec)
     own = begun.config(config) if begun else config
     asked = asked_by(spec)
     found = findings(spec.market, spec.params[0], asked, capital_of(own, begun), raw)
@@ -111,10 +118,10 @@ def _run_weights(
     if "ledger overflow" in found and saved is None:
         holding = _tick_that_holds(engine, own, lambda c: _spec(panel, c, values, begun, kept))
     return _result(
-        raw, panel, own, notes, began, functools.partial(_again, engine.name, spec), begun, asked,
+        raw, panel, own, notes, clock, functools.partial(_again, engine.name, spec), begun, asked,
         sentences(panel, own, asked, found, holding=holding),
         save=functools.partial(save, panel, spec.market, config, values, saved, own.tick),
-        earlier=saved.earlier if saved else None,
+        earlier=saved.earlier if saved else None, start=first,
     )  # fmt: skip
 
 
@@ -151,18 +158,18 @@ def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Str
 
 def _run_stream(
     panel: PanelStream, weights: Any, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
-    resume: Any, held: Opening | None,
+    resume: Any, held: Opening | None, first: int | None,
 ) -> Result:  # fmt: skip
     """`run` over a panel that is not in memory."""
     if resume is not None:
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
-    began, own = time.perf_counter(), held.config(config) if held else config
+    clock, own = time.perf_counter(), held.config(config) if held else config
     again = functools.partial(_stream, panel, panel.books(weights, config.account), own, held, engine.name)
     raw, counted, (asked,) = again("fills" in kept, "positions" in kept, progress)
     notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
     found = findings(None, pack([own])[0], asked, capital_of(own, held), raw)
     said = sentences(panel, own, asked, found)
-    return _result(raw, panel, own, notes, began, functools.partial(_first, again), held, asked, said)
+    return _result(raw, panel, own, notes, clock, functools.partial(_first, again), held, asked, said, start=first)
 
 
 def _stream(
@@ -183,18 +190,19 @@ def _first(call: Any, *given: Any) -> Any:
 
 def _run_strategy(
     panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
-    held: Opening | None,
+    held: Opening | None, first: int | None,
 ) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
     bars, watch, name = _bars(panel, own, held), Watch(panel.shape[1]), type(strategy).__name__
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
-    began = time.perf_counter()
+    clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
     asked = watch.asked()
     found = findings(spec.market, spec.params[0], asked, capital_of(own, held), raw)
     said = sentences(panel, own, asked, found, name)
-    return _result(raw, panel, own, {**panel.notes, "strategy": name}, began, None, held, asked, said)
+    notes = {**panel.notes, "strategy": name}
+    return _result(raw, panel, own, notes, clock, None, held, asked, said, start=first)
 
 
 def callback_spec(
@@ -207,12 +215,12 @@ def callback_spec(
     return RunSpec(market, params, (), bars[None], callback=True, fills=fills, positions=positions, start=start)
 
 
-def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], began: float,
+def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], clock: float,
             replay: Any, begun: Saved | Opening | None, asked: Asked, advice: dict[str, str],
             **carried: Any) -> Result:  # fmt: skip
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - began, advice=advice,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - clock, advice=advice,
         opening=capital_of(config, begun), first=begun.first if begun else 0, decisions=asked.decisions, **carried,
     )  # fmt: skip
 

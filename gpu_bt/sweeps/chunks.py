@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.analysis.advice import asked_by_all, columns
-from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.metrics import equity_metrics, rounding_of
+from gpu_bt.analysis.spans import began, first_bars
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -66,8 +67,9 @@ class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once.
 
     schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
-    give back the rows.   strategy: a class, instead of weights.   begun: the
-    opening holdings.   max_memory: bytes of one process, None = half of what is free, shared by so many `sharers`.
+    give back the rows.   strategy: a class, instead of weights.   begun: the opening holdings.   start: the first bar
+    that metrics count, None = that of a scenario's first decision with a target.   max_memory: bytes of one process,
+    None = half of what is free, shared by so many `sharers`.
     """
 
     panel: Panel | PanelStream
@@ -79,6 +81,7 @@ class Inputs:
     engine: str = "auto"
     strategy: type[Strategy] | None = None
     begun: Opening | None = None
+    start: int | None = None
     max_memory: int | None = None
     sharers: int = 1
 
@@ -292,6 +295,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
         spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start)
         raw, asked = simulate(engine, spec), asked_by_all(spec)
+        raw.began = began(spec)
     told = columns(market, params, asked, chunk.capital, raw)
     return raw.engine, _columns(inputs, chunk, raw) | told
 
@@ -299,7 +303,11 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
 def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
     """The columns of Done: equity rows become metrics here, where they were made."""
     money = raw.money if inputs.columns == "all" else raw.money[:2]
-    found = equity_metrics(money[..., inputs.begun.first if inputs.begun else 0 :], chunk.capital, chunk.per_year)
+    priced = inputs.begun.first if inputs.begun else 0
+    first = np.maximum(first_bars(raw) if inputs.start is None else inputs.start, priced)
+    rounding = rounding_of(chunk.params["tick"], inputs.panel.shape[1])
+    found = equity_metrics(money[..., priced:], chunk.capital, chunk.per_year, start=first - priced, rounding=rounding)
+    found["start"] = np.broadcast_to(first, len(chunk)).copy()
     found["first_bar"] = raw.state["first_bar"].copy()
     return found | ({"equity": money[0].copy()} if inputs.equity else {})
 

@@ -18,6 +18,7 @@ import tomli_w
 from gpu_bt import __version__
 from gpu_bt.analysis.advice import IDLE
 from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.spans import returns_since
 from gpu_bt.config import Config
 from gpu_bt.data.disk import write_together
 from gpu_bt.data.panel import Panel
@@ -49,9 +50,10 @@ class SweepResult:
     table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
     set), status_since (its first bar), decisions (bars at which something was asked for), unread (rows with targets
     read at a bar that does not decide), fills (with metrics="all"), advice (the kinds of `Result.advice`, "" where all
-    is well), and the metrics of `gpu_bt.analysis.metrics.equity_metrics`.
+    is well), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count.
     engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
     others were there already.   config: what the grid left as it was.   opening: (K,) cash and holdings at the start.
+    priced: the bar at which all opening holdings have a mark, 0 without any.
     """
 
     def __init__(
@@ -62,18 +64,19 @@ class SweepResult:
         chunks: Sequence[Done],
         *,
         opening: np.ndarray,
+        priced: int,
         wall_seconds: float,
         run: int,
     ) -> None:
         self.config, self.axes, self.run = config, tuple(scenarios.axes), run
         self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
-        self.opening = opening
+        self.opening, self._priced = opening, priced
         self.wall_seconds, self.shape = wall_seconds, panel.shape
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
         self.timestamps = time_series(panel.timestamps, panel.time_zone)
         columns = {name: np.concatenate([c.columns[name] for c in chunks]) for name in chunks[0].columns}
         first = columns.pop("first_bar")
-        self._equity = columns.pop("equity", None)
+        self._equity, self._first = columns.pop("equity", None), columns.pop("start")
         code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
         since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
         self._metrics = [name for name in columns if name not in _TOLD]
@@ -85,6 +88,7 @@ class SweepResult:
                 "status_since": self.timestamps.gather(since),
                 **{name: columns.pop(name) for name in _TOLD if name in columns},
                 **columns,
+                "start": self.timestamps.gather(self._first),
             }
         )
 
@@ -97,6 +101,13 @@ class SweepResult:
         if self._equity is None:
             raise ResultError("the equity rows were not kept: run the sweep with equity=True")
         return self._equity
+
+    def returns(self) -> np.ndarray:
+        """(K, T) returns per bar for `gpu_bt.statistics`, NaN before a scenario's start and after its end. Raises
+        ResultError unless equity=True."""
+        late = self._priced
+        found = returns_since(self._first - late, self.equity[:, late:], self.opening)
+        return np.concatenate([np.full((len(found), late), np.nan), found], axis=1)
 
     @property
     def has_equity(self) -> bool:

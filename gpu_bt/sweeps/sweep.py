@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.analysis.advice import counted
-from gpu_bt.analysis.metrics import infer_bars_per_year
+from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
@@ -106,6 +107,7 @@ def sweep(
     chunk_size: int | None = None,
     scratch: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    start: Any = None,
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
@@ -125,7 +127,7 @@ def sweep(
     the equity rows alone, for which engines record less.
     max_memory: bytes that the scenarios of one process may take besides panel and weights; None = half of what is
     free, shared by the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.
-    dry_run: give the Plan, run nothing.
+    dry_run: give the Plan, run nothing.   start: as in `run`; None = each scenario's own.
     The table says of each scenario what it has decided and traded, and the kinds of `Result.advice` it would get; a
     BacktestWarning counts these once.
 
@@ -139,6 +141,7 @@ def sweep(
     shared = partial(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
         sharers=1 if executor is None else os.cpu_count() or 1,
+        start=start_bar(panel.timestamps, panel.time_zone, start),
     )  # fmt: skip
     job = _Job(panel, weights, config, grid, shared, holdings)
     wanted = _whole("chunk_size", chunk_size)
@@ -178,7 +181,7 @@ def _run(
                 progress(count, len(job))
     return SweepResult(
         job.inputs.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
-        opening=job.capital, wall_seconds=time.perf_counter() - began, run=count - before,
+        opening=job.capital, priced=job.inputs.begun.first if job.inputs.begun else 0, wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 
 
@@ -221,7 +224,7 @@ class _Job:
             if isinstance(panel, Panel):
                 panel = copy.copy(panel)
                 panel.market = held.market(panel.market)
-        usual = infer_bars_per_year(panel.microseconds)
+        usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
         self.inputs = shared(
             panel, tuple(arrays.values()), secrets.token_hex(8), schedules, strategy=strategy, begun=held
@@ -245,7 +248,8 @@ class _Job:
             parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
-        return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": inputs.columns}
+        choice = f"{inputs.columns} {inputs.start}"
+        return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": choice}
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""

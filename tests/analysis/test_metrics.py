@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from gpu_bt.analysis.metrics import drawdown, equity_metrics, infer_bars_per_year, returns
+from gpu_bt.analysis.metrics import drawdown, equity_metrics, returns, rounding_of
 from gpu_bt.law.layout import MONEY
 
 
@@ -95,7 +95,7 @@ def test_rounding_of_a_constant_return_is_no_risk():
     equity = 1000.0 * 1.01 ** np.arange(1, 200)
     m = equity_metrics(equity_only(equity[None]), 1000.0, 252.0)
     assert np.ptp(returns(equity, 1000.0)) > 0  # the rounding is there
-    assert math.isnan(m["sharpe"][0]) and 0 < m["volatility"][0] < 1e-12
+    assert math.isnan(m["sharpe"][0]) and m["volatility"][0] == 0.0
 
 
 def test_one_bar():
@@ -192,51 +192,93 @@ def test_input_is_left_alone():
     assert money.tobytes() == before.tobytes()
 
 
-def business_days(start: str, count: int) -> np.ndarray:
-    return np.busday_offset(start, np.arange(count), roll="forward").astype("datetime64[us]")
+def tick(cash: float) -> float:
+    return 2.0 ** (math.frexp(cash)[1] - 37)
 
 
-def every(start: str, count: int, step: int, unit: str) -> np.ndarray:
-    return (np.datetime64(start, unit) + np.arange(count) * step).astype("datetime64[us]")
+@pytest.mark.parametrize("cash", [1e3, 1e6, 3e9])
+@pytest.mark.parametrize("rate", [1e-4, -1e-4, 3e-7, 0.0])
+def test_a_constant_return_on_the_ledgers_grid_has_no_dispersion(cash: float, rate: float):
+    """Interest rounded to the tick, bar after bar."""
+    equity = [cash]
+    for _ in range(400):
+        equity.append(equity[-1] + round(equity[-1] * rate / tick(cash)) * tick(cash))
+    m = one(equity[1:], cash, 252.0)
+    assert m["volatility"] == 0.0 and math.isnan(m["sharpe"])
+    assert math.isnan(m["sortino"]) == (rate >= 0) and math.isnan(m["calmar"]) == (rate >= 0)
 
 
-def sessions(days: np.ndarray, bars: int, minutes: int) -> np.ndarray:
-    offsets = np.timedelta64(870, "m") + np.arange(bars) * np.timedelta64(minutes, "m")
-    return (days[:, None] + offsets).ravel()
+def test_a_price_that_grows_evenly_is_rounded_at_every_mark():
+    marks = np.rint(1e6 * 1.0001 ** np.arange(1, 500) / tick(1e6)) * tick(1e6)
+    assert math.isnan(one(marks.tolist(), 1e6, 252.0)["sharpe"])
 
 
-HOLIDAYS = np.delete(business_days("2019-01-02", 600), [20, 21, 88, 300, 301, 302])
-CASES = {
-    "none": (every("2020-01-01", 0, 1, "D"), 252.0),
-    "two bars": (every("2020-01-01", 2, 1, "D"), 252.0),
-    "business days": (business_days("2019-01-02", 600), 252.0),
-    "with holidays": (HOLIDAYS, 252.0),
-    "three bars over a weekend": (business_days("2020-01-02", 3), 252.0),
-    "close times with daylight saving": (
-        HOLIDAYS + np.where(np.arange(594) % 250 < 120, 20, 21).astype("m8[h]"),
-        252.0,
-    ),
-    "Sunday to Thursday": (business_days("2019-01-02", 600) - np.timedelta64(1, "D"), 252.0),
-    "one special Saturday": (np.sort(np.append(HOLIDAYS, np.datetime64("2019-10-26"))), 252.0),
-    "every day": (every("2020-01-01", 400, 1, "D"), 365.0),
-    "every day with gaps": (np.delete(every("2020-01-01", 400, 1, "D"), [7, 100, 101]), 365.0),
-    "weeks": (every("2020-01-03", 100, 7, "D"), 52.0),
-    "weeks with holidays": (np.delete(every("2020-01-03", 100, 7, "D"), [3, 40]), 52.0),
-    "fortnights": (every("2020-01-03", 50, 14, "D"), 26.0),
-    "months": (every("2015-01", 60, 1, "M"), 12.0),
-    "quarters": (every("2015-01", 20, 3, "M"), 4.0),
-    "years": (every("1990-01", 20, 12, "M"), 1.0),
-    "hours of a session": (sessions(business_days("2021-01-04", 30), 7, 60), 7 * 252.0),
-    "minutes of a session": (sessions(business_days("2021-01-04", 30), 390, 1), 390 * 252.0),
-    "hours around the clock": (every("2021-01-01T00", 24 * 30, 1, "h"), 24 * 365.0),
-}
+def test_many_assets_round_more_and_rounding_says_so():
+    rng = np.random.default_rng(5)
+    n, grid = 400, tick(1e6)
+    each = rng.uniform(1000, 4000, n) * 1.0001 ** np.arange(1, 600)[:, None]
+    equity = (np.rint(each / grid) * grid).sum(axis=1)
+    first = equity[0] / 1.0001
+    found = [
+        equity_metrics(equity_only(equity[None]), first, 252.0, rounding=rounding_of(grid, k))["sharpe"] for k in (1, n)
+    ]
+    assert found[0] > 1e6 and math.isnan(found[1][0])
+    assert rounding_of(1.0, 100) == 21.0
 
 
-@pytest.mark.parametrize("name", list(CASES))
-def test_infer_bars_per_year(name: str):
-    stamps, expected = CASES[name]
-    assert infer_bars_per_year(stamps.view(np.int64)) == expected
+@pytest.mark.parametrize("size", [8.0, 20.0, 1e4])
+def test_small_but_real_dispersion_is_kept(size: float):
+    """A few ticks more at every second bar, or at one bar of a thousand."""
+    step = size * tick(1e6)
+    moves = np.where(np.arange(1000) % 2, step, 0.0)
+    alone = np.where(np.arange(1000) == 500, step, 0.0)
+    for path in (moves, alone):
+        m = one((1e6 + np.cumsum(path)).tolist(), 1e6, 252.0)
+        assert m["volatility"] > 0 and m["sharpe"] > 0 and m["hit_rate"] == 1.0
+        fall = one((1e6 - np.cumsum(path)).tolist(), 1e6, 252.0)
+        assert fall["sortino"] < 0 and fall["calmar"] < 0 and fall["hit_rate"] == 0.0
 
 
-def test_infer_bars_per_year_of_an_unusual_gap():
-    assert infer_bars_per_year(every("2020-01-01", 10, 73, "D").view(np.int64)) == 365 / 73
+def test_moves_of_a_tick_are_no_losses_gains_or_drawdowns():
+    wobble = 1e6 + tick(1e6) * np.tile([0.0, 1.0, -1.0, 0.0], 50)
+    m = one(wobble.tolist(), 1e6, 252.0)
+    assert m["volatility"] == 0.0 and m["max_drawdown"] == 0.0 and m["longest_drawdown"] == 0
+    for name in ("sharpe", "sortino", "calmar", "hit_rate"):
+        assert math.isnan(m[name]), name
+
+
+def test_rounding_counts_for_more_as_equity_shrinks():
+    """The same grid beside a thousandth of the money."""
+    low = 1e3 + tick(1e6) * np.random.default_rng(1).integers(-1, 2, 300)
+    assert not math.isnan(one(low.tolist(), 1e3, 252.0)["sharpe"])  # a ledger opened with so little is finer
+    m = equity_metrics(equity_only(low[None]), 1e3, 252.0, rounding=rounding_of(tick(1e6)))
+    assert math.isnan(m["sharpe"][0])
+
+
+def test_start_leaves_out_what_lies_before():
+    money = np.stack([series(i, 3, 90) for i in range(len(MONEY))])
+    first = np.array([0, 1, 40])
+    found = equity_metrics(money, 1e6, 252.0, start=first)
+    for k, t in enumerate(first):
+        cash = money[0, k, t - 1] if t else 1e6
+        alone = equity_metrics(money[:, k : k + 1, t:], cash, 252.0)
+        for name, values in alone.items():
+            np.testing.assert_allclose(found[name][k], values[0], rtol=1e-12, err_msg=f"{name} {k}")
+    assert found["bars"].tolist() == [90, 89, 50]
+    assert same_bits(equity_metrics(money, 1e6, 252.0, start=0), equity_metrics(money, 1e6, 252.0))
+
+
+def test_a_warm_up_does_not_dilute():
+    equity = series(3, 1, 252)[0]
+    late = np.concatenate([np.full(252, 1e6), equity])
+    m, want = one(late.tolist(), 1e6, 252.0), one(equity.tolist(), 1e6, 252.0)
+    assert m["sharpe"] == pytest.approx(want["sharpe"] / math.sqrt(2), rel=0.01)
+    found = equity_metrics(equity_only(late[None]), 1e6, 252.0, start=252)
+    for name, value in want.items():
+        assert found[name][0] == pytest.approx(value, rel=1e-12), name
+
+
+def test_a_scenario_that_ended_before_its_start_has_no_bar():
+    money = equity_only(np.array([[1e6, 9e5, math.nan, math.nan, math.nan]]))
+    m = equity_metrics(money, 1e6, 252.0, start=4)
+    assert m["bars"] == 0 and all(math.isnan(m[name][0]) for name in m if m[name].dtype == float)

@@ -297,6 +297,8 @@ def test_status_is_the_most_severe():
 
 SUMMARY = """\
 period         2020-01-02 to 2020-01-07, 4 of 4 bars
+metrics        2020-01-02 to 2020-01-07, 4 bars, from the first decision with a target on
+bars per year  252, every session of a 5-day week
 assets         2
 engine         numpy, 0.25 s
 status         OK

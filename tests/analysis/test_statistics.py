@@ -191,3 +191,59 @@ def test_walk_forward_by_hand():
     for given in ((10, 0, 3), (10, 4, 0), (10, 10, 1)):
         with pytest.raises(ConfigError, match="do not fit"):
             splits(*given)
+
+
+def yields(bars: int, seed: int = 0) -> np.ndarray:
+    """1e-4 a bar, on the grid of a ledger of 1e6: dispersion that rounding made."""
+    equity = (
+        np.rint(1e6 * 1.0001 ** np.arange(bars + 1) * 2**17 + np.random.default_rng(seed).uniform(-0.5, 0.5)) / 2**17
+    )
+    return equity[1:] / equity[:-1] - 1
+
+
+def test_a_fixed_yield_has_no_sharpe_ratio_and_is_never_the_best():
+    moving = np.random.default_rng(3).normal(3e-4, 0.01, (3, 500))
+    rows = np.vstack([moving, yields(500)])
+    assert np.std(rows[3]) > 0
+    found = deflated_sharpe_ratio(rows, scenario=3)
+    assert found.sharpe == 0.0 and found.probability < 0.5
+    assert deflated_sharpe_ratio(rows).scenario != 3
+    flat = np.vstack([moving, np.zeros(500)])
+    assert deflated_sharpe_ratio(rows, 1) == deflated_sharpe_ratio(flat, 1)
+    assert deflated_sharpe_ratio(rows, scenario=3, rounding=0.0).sharpe > 1e6  # what it is without
+
+
+def test_halves_of_a_fixed_yield_are_never_the_best():
+    """In cash for its first half, at a yield, in the market after that."""
+    moving = np.random.default_rng(4).normal(0, 0.01, (4, 640))
+    moving[3, :320] = yields(320)
+    found = probability_of_overfitting(moving, 4)
+    assert np.abs(found.in_sample).max() < 1.0
+    from_the_start = np.concatenate([np.zeros((4, 1)), moving], axis=1)  # no time passes before a run's first bar
+    assert probability_of_overfitting(from_the_start, 4).in_sample.tolist() == found.in_sample.tolist()
+    assert np.abs(probability_of_overfitting(moving, 4, rounding=0.0).in_sample).max() > 1e3
+
+
+def test_small_but_real_dispersion_has_a_sharpe_ratio():
+    rng = np.random.default_rng(5)
+    rows = rng.normal(0.01, 0.01, (3, 400))
+    rows[2] = 1e-4 + rng.normal(0, 1e-9, 400)
+    assert deflated_sharpe_ratio(rows, scenario=2).sharpe == pytest.approx(
+        rows[2].mean() / rows[2].std(ddof=1), rel=1e-9
+    )
+    found = probability_of_overfitting(rows, 4)
+    assert found.in_sample.max() > 1e4
+
+
+def test_returns_before_a_start_are_left_out():
+    rows = np.random.default_rng(6).normal(3e-4, 0.01, (3, 300))
+    late = np.concatenate([np.full((3, 200), np.nan), rows], axis=1)
+    found, want = deflated_sharpe_ratio(late, 1), deflated_sharpe_ratio(rows, 1)
+    assert found.sharpe == pytest.approx(want.sharpe) and found.probability == pytest.approx(want.probability)
+
+
+@pytest.mark.parametrize("rounding", [-1.0, math.nan, math.inf])
+def test_a_rounding_that_is_none(rounding: float):
+    for call in (deflated_sharpe_ratio, probability_of_overfitting):
+        with pytest.raises(ConfigError, match=r"rounding is .* must be a number >= 0"):
+            call(np.zeros((2, 40)), rounding=rounding)

@@ -38,7 +38,9 @@ LAW = Path(__file__).parents[2] / "gpu_bt" / "law"
 
 COMPILERS = [("gcc", "c11", "c"), ("g++", "c++17", "cpp"), ("clang", "c11", "c"), ("clang++", "c++17", "cpp")]
 #: Config fields that engines do not read: they act before a run (schedules) or after it (annualising).
-ELSEWHERE = {"rebalance", "rebalance_every", "rebalance_offset", "bars_per_year", "money_tick"}
+ELSEWHERE = {
+    "rebalance", "rebalance_on", "rebalance_every", "rebalance_offset", "week_starts", "bars_per_year", "money_tick",
+}  # fmt: skip
 
 
 def compiled(folder, header, body, compiler, standard, ending):
