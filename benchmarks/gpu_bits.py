@@ -41,7 +41,7 @@ _LEAN: dict[str, Any] = {
 
 
 def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
-    """Scenarios that can share a block: one book, one schedule, the same structural fields, all else drawn for each."""
+    """Scenarios that can share a block: a book or two, one schedule, equal structural fields, all else drawn for each."""
     from draw import scenario, to_public
 
     rng = np.random.default_rng([seed, full])
@@ -62,7 +62,11 @@ def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> Ru
     record = {"fills": full and seed % 2 == 0, "positions": seed % 3 == 0}
     if seed % 4 == 1:
         record["columns"] = "equity"
-    return RunSpec(public.market, pack([config, *others]), (np.ascontiguousarray(weights),), bars[None], **record)
+    books, params = [np.ascontiguousarray(weights)], pack([config, *others])
+    if seed % 3 == 2:  # two books under the same rules, which decide at different bars
+        books.append(np.where(rng.random((len(weights), 1)) < 0.4, np.nan, weights))
+        params["weights"][1::2] = 1
+    return RunSpec(public.market, params, tuple(books), bars[None], **record)
 
 
 def run_cut(engine: Engine, spec: RunSpec, cut: int) -> tuple[RawResult, Any]:

@@ -252,23 +252,24 @@ class LaneSession:
 
     def _rows(self, groups: list[np.ndarray]) -> np.ndarray:
         """What each lane reads; lanes that read alike share it, since a thousand small copies to a device take long."""
-        spec, due = self.spec, self.spec.due()
+        spec, leaders = self.spec, [members[0] for members in groups]
         rows, start = np.zeros(len(groups), ROWS), self._keep(np.concatenate(groups))
-        firsts = spec.params[[members[0] for members in groups]]
+        due = self._keep(spec.due().T[leaders])
+        firsts = spec.params[leaders]
         known: dict[tuple[float, ...], np.ndarray] = {}
         for i, (key, members) in enumerate(zip(firsts[_READ].tolist(), groups, strict=True)):
             if key not in known:
-                self._describe(rows[i], firsts[i], due[:, members[0]])
+                self._describe(rows[i], firsts[i])
                 known[key] = rows[i].copy()
             rows[i] = known[key]
-            rows[i]["members"], rows[i]["K"] = start, len(members)
+            rows[i]["members"], rows[i]["K"], rows[i]["due"] = start, len(members), due + i * spec.market.shape[0]
             start += members.nbytes
             if not spec.callback:
                 rows[i]["weights"] = self._panel(spec.weights[firsts[i]["weights"]], True)
         return rows
 
-    def _describe(self, rows: np.ndarray, first: np.ndarray, due: np.ndarray) -> None:
-        """One entry of ROWS, but for its members and weights: what scenarios like `first` read."""
+    def _describe(self, rows: np.ndarray, first: np.ndarray) -> None:
+        """One entry of ROWS, but for its members, weights and the bars due: what scenarios like `first` read."""
         spec, market = self.spec, self.spec.market
         lot, field = float(first["lot"]), prepare.PRICE_OF[first["execution"]]
         unit = prepare.lots(market, lot)
@@ -280,7 +281,7 @@ class LaneSession:
         per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
         arrays = {
             "days": prepare.days_between(market), "unit": unit.unit, "back": market.delisting_return,
-            "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due,
+            "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps,
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
             "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,

@@ -100,22 +100,27 @@ def neighbours(seed: int, count: int) -> list[Config]:
     return found
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", ["nothing", "rules", "book"])
 @pytest.mark.parametrize("block", range(4))
 def test_many_scenarios_at_once(block, shared):
-    """Scenarios that go through the bars together, cut at drawn bars, each equal the oracle's. `shared`: all follow one
-    book on one schedule, so that they go through the bars in one batch, whatever their configs."""
+    """Scenarios that go through the bars together, cut at drawn bars, each equal the oracle's. `shared`: all follow the
+    same rules on books of their own, or one book on one schedule, so that they go through the bars in one batch."""
     for seed in seeds(range(block * 15, (block + 1) * 15)):
         rng = np.random.default_rng(seed)
         panel, weights, config = scenario(seed)
         configs = neighbours(seed, 6)
         books = [weights, *(draw_weights(rng, *panel.shape, "plain", c) for c in configs[1:])]
-        if shared:
+        if shared != "nothing":
             rule = (*SCHEDULE, "signal_lag", *STRUCTURAL)
             configs = [c.replace(**{name: getattr(config, name) for name in rule}) for c in configs]
+            for book in books[1:]:
+                book[rng.random(len(book)) < 0.4] = np.nan  # so that each decides at bars of its own
+            if config.account == "cash":
+                books = [np.abs(book) for book in books]
+        if shared == "book":
             books = books[:1] if config.account == "cash" or rng.random() < 0.5 else books[1:2]
         spec = spec_of(panel_of(panel, config), books, configs, fills=seed % 2 == 0, positions=True)
-        if shared:
+        if shared != "nothing":
             spec.params["schedule"] = 0
         cuts = tuple(rng.integers(0, panel.shape[0] + 1, 3))
         expected = [simulate(panel, books[k % len(books)], c) for k, c in enumerate(configs)]
