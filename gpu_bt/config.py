@@ -87,7 +87,7 @@ class Config:
     max_commission_rate: Annotated[_Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
     slippage: Annotated[_Fraction, "of the price, adverse", _LEAN] = 0.0
     # Almgren et al. 2005
-    impact: Annotated[float, _In(0.0, 1e6, "fraction"), "of the price, adverse, times sqrt(shares/volume)"] = 0.0
+    impact: Annotated[float, _In(0.0, 1e6, "fraction"), "adverse, times [volatility *] sqrt(shares/volume)"] = 0.0
     participation: Annotated[_Cap, "of the bar's volume that a fill may take; None = off"] = None
     unfilled: Annotated[Literal["keep", "cancel"], "what did not fill keeps working, or not", _LEAN] = "keep"
     cash_rate: Annotated[_Rate, "interest (actual/360) on cash >= 0", _LEAN] = 0.0

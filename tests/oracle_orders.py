@@ -164,7 +164,11 @@ class Trading(Limits):
         if i in self.quote and self.quote[i][1]:  # [S4l] a limit fill
             a = 0.0
         elif c.impact > 0.0:
-            a = a + c.impact * (math.sqrt(size * self.unit[i]) * (1.0 / math.sqrt(at(self.panel.volume, t, i, 0.0))))
+            root = math.sqrt(size * self.unit[i]) * (1.0 / math.sqrt(at(self.panel.volume, t, i, 0.0)))
+            if self.panel.volatility is not None:
+                root = at(self.panel.volatility, t, i, 0.0) * root
+                self.out.paths["impact of a volatility"] += root > 0.0
+            a = a + c.impact * root
         self.out.paths["adverse move capped"] += a > 0.95
         a = min(a, 0.95)
         v = n + sign * (n * a)

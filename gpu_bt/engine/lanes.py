@@ -8,13 +8,14 @@ Letters: T bars, N assets, K scenarios.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from gpu_bt.config import CHOICES
 from gpu_bt.engine import prepare
-from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
+from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, Start, ordered
 from gpu_bt.law.layout import (
     BUFFERS,
     COUNTS,
@@ -28,6 +29,7 @@ from gpu_bt.law.layout import (
     ROWS,
     SIZES,
     STATE,
+    members_of,
 )
 
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
@@ -36,10 +38,8 @@ __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 _SHARED = ["weights", "signal_lag", "schedule", "lot", "execution", "delist_after", "sizing", "outside"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 4.
 _CUTS = 12
-_PANELS = (
-    "open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell",
-    "universe",
-)  # fmt: skip
+#: Panels of the market that ROWS has, too, as they are.
+_PANELS = [field.name for field in fields(Market) if field.name in members_of(ROWS) and ROWS[field.name].names]
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
@@ -266,7 +266,8 @@ class LaneSession:
         per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
         arrays = {
             "members": members, "days": prepare.days_between(market), "back": market.delisting_return,
-            "unit": unit.unit, "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps, "due": due[:, members[0]],
+            "unit": unit.unit, "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps,
+            "due": due[:, members[0]],
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
             "settle_asset": np.concatenate([np.zeros(0, np.int64), *settled]), "off_bar": happens.off_bar,

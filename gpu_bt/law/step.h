@@ -92,9 +92,9 @@ BT_FN double bt_volume_cap(double participation, double volume, double unit, int
     return whole ? trunc(shares / unit) : shares;
 }
 
-/* [S4] 2. The adverse move; `inverse` is 1/sqrt(volume), 0 without volume. */
-BT_FN double bt_adverse(double slippage, double half_spread, double impact, double shares, double inverse) {
-    double a = slippage + half_spread + impact * (sqrt(shares) * inverse);
+/* [S4] 2. The adverse move; `inverse` is 1/sqrt(volume), 0 without volume; `sigma` the volatility, 1 without such. */
+BT_FN double bt_adverse(double slippage, double spread, double impact, double sigma, double shares, double inverse) {
+    double a = slippage + spread + impact * (sigma * (sqrt(shares) * inverse));
     return a < BT_WORST ? a : BT_WORST;
 }
 
