@@ -29,7 +29,7 @@ class Batch:
 
     close, open, high, low, vwap, volume, half_spread, volatility, dividend, split, borrow_rate, can_buy, can_sell,
     universe: (N,) read-only rows of the panel, without a copy; NaN = the asset does not trade at this bar. A field that
-    the panel lacks is an AttributeError.   bar: number of the bar.   assets: the N names.   group: (N,) labels, or None.
+    the panel lacks is an AttributeError.   bar: its number.   assets: the N names.   group: (N,) labels, or None.
     """
 
     __slots__ = ("_panel", "assets", "bar")
