@@ -74,7 +74,7 @@ def run(
         return _run_strategy(panel, strategy, config, resolve(engine), kept, progress)
     moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
-    values = check_weights(panel, weights, config.account)
+    values = check_weights(panel, weights, config.account, notes)
     saved = None if resume is None else load(resume, panel, config)
     spec = _spec(panel, config, values, saved, kept)
     chosen = resolve(engine, math.prod(panel.shape))

@@ -16,6 +16,7 @@ import numpy as np
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.weights import DUST
 from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError
@@ -249,6 +250,8 @@ class _Desk:
         else:
             where = chosen = self.index(what, assets)
             values = self.each(what, chosen, amount)
+        if low == 0:
+            values = np.where((values < 0) & (values >= -DUST), 0.0, values)
         if not values.size or (values.min() >= low and values.max() <= high):  # no NaN either
             return where, values
         if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
