@@ -133,18 +133,19 @@ def _order(lane: Lane, weights: Array, held: Array, target: Array) -> None:
     p = lane.p
     price = lane.row(lane.close.values)
     exits = weights == 0
-    x = (lane.marked.equity * (1 - p["cash_buffer"])) * weights
-    x *= 1 / price
-    x -= lane.h
+    wanted = (lane.marked.equity * (1 - p["cash_buffer"])) * weights
+    wanted *= 1 / price
+    x = wanted - lane.h
+    delta = _to_lots(lane, x, wanted)
     if lane.close.gaps[lane.t]:
         priced = price > 0
-        x = np.where(priced, x, 0.0 - lane.h)
+        x, delta = (np.where(priced, d, 0.0 - lane.h) for d in (x, delta))
         lane.cut("NO_PRICE", target & ~(priced | exits), 0.0)
         target = target & (priced | exits)
     if "band" in lane.on:
-        x = np.where((np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0), 0.0, x)
-    delta = _to_lots(lane, x)
-    if delta is not x:  # an exit, and what has no target, is whole already
+        near = (np.abs(weights - held) <= p["band"]) & ~exits & (p["band"] > 0)
+        x, delta = (np.where(near, 0.0, d) for d in (x, delta))
+    if not lane.lots.none_whole:  # an exit, and what has no target, is whole already
         lane.cut("ROUNDED_OUT", (x != 0) & (delta == 0), x)
     if "min_trade_value" in lane.on:
         small = (np.abs(delta) * price < p["min_trade_value"]) & target & ~exits & (delta != 0)
@@ -167,7 +168,7 @@ def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
     lane.cut("NO_PRICE", np.isinf(x), 0.0)
     given = np.isfinite(x)
     x = np.where(given, x, 0.0)
-    lots = _to_lots(lane, x)
+    lots = _to_lots(lane, x, x + lane.h)
     lane.cut("ROUNDED_OUT", (x != 0) & (lots == 0), x)
     lane.o = np.where(given, _enlarging(lane, lots, given), lane.o)
     if lane.on & {"max_weight", "max_gross"}:
@@ -203,11 +204,14 @@ def _cut_down(lane: Lane, size: Array) -> Array:
     return np.where(lane.whole, np.trunc(size), size)
 
 
-def _to_lots(lane: Lane, x: Array) -> Array:
-    """[S8] The rounding of orders."""
+def _to_lots(lane: Lane, x: Array, wanted: Array) -> Array:
+    """[S8] The rounding of the orders x, which lead to the holdings `wanted`."""
     if lane.lots.none_whole:
         return x
-    lots = to_lots(x, lane.nearest)
+    if lane.rounding == "position":
+        lots = to_lots(wanted) - lane.h + 0.0
+    else:
+        lots = to_lots(x, lane.rounding == "nearest")
     if lane.odd:  # an order that leaves nothing of an odd lot sells all
         lots = np.where(np.abs(x + lane.h) * np.maximum(lane.unit, 1.0) <= SNAP, 0.0 - lane.h, lots)
     return lots if lane.lots.all_whole else np.where(lane.whole, lots, x)

@@ -189,7 +189,8 @@ def _charge(lane: Lane, offer: _Offer, q: Array) -> _Costs:
         a = a + lane.row(lane.market.half_spread)
     if "impact" in on and offer.volume is not None:
         inverse = np.where(offer.volume > 0, 1 / np.sqrt(offer.volume), 0.0)  # without volume nothing fills
-        a = a + p["impact"] * (np.sqrt(size * lane.unit) * inverse)
+        root = np.sqrt(size * lane.unit) * inverse
+        a = a + p["impact"] * (root if lane.market.volatility is None else lane.row(lane.market.volatility) * root)
     a = np.minimum(a, _WORST)
     if offer.at_limit is not None:
         a = np.where(offer.at_limit, 0.0, a)

@@ -66,7 +66,7 @@ class Lane:
         self.margin = choice["account"] == "margin"
         self.same_close = choice["execution"] == "same_close"
         self.keeps = choice["unfilled"] == "keep"
-        self.nearest = choice["rounding"] == "nearest"
+        self.rounding = choice["rounding"]
         self.closes = market.universe is not None and choice["outside"] == "close"
         field = prepare.PRICE_OF[params["execution"]]
         self.field: Array = getattr(market, field)

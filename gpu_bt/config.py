@@ -36,6 +36,7 @@ class _In:
 # Short names for the declarations below: marks, the largest sums and counts, and one type for each kind of number.
 _LEAN, _OUTSIDE, _BIG, _MOST = Mark.LEAN, Mark.OUTSIDE, 1e15, 2**31 - 1
 _Execution = Literal["next_open", "next_close", "next_vwap", "same_close"]
+_Rounding = Literal["toward_zero", "nearest", "position"]
 _Period = Literal["bar", "day", "week", "month", "quarter", "year"]
 _Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _Money = Annotated[float, _In(0.0, _BIG, "money")]
@@ -77,7 +78,7 @@ class Config:
     initial_cash: Annotated[float, _In(1e-2, _BIG, "money"), "at the start", _LEAN] = 1e6
     execution: Annotated[_Execution, "when an order decided at close t fills", _LEAN] = "next_open"
     lot: Annotated[float, _In(0.0, 1e9, "shares"), "that trade together; 0 = fractional shares", _LEAN] = 1.0
-    rounding: Annotated[Literal["toward_zero", "nearest"], "of orders to whole lots", _LEAN] = "toward_zero"
+    rounding: Annotated[_Rounding, "of orders, or of the position they lead to, to whole lots", _LEAN] = "toward_zero"
     account: Annotated[Literal["cash", "margin"], "cash is long only"] = "cash"
     max_leverage: Annotated[_Multiple, "gross that an increase may reach, on margin; None = no test", _LEAN] = 2.0
     maintenance_margin: Annotated[_Cap, "equity / gross below which margin is called; None = never", _LEAN] = 0.25
@@ -89,7 +90,7 @@ class Config:
     max_commission_rate: Annotated[_Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
     slippage: Annotated[_Fraction, "of the price, adverse", _LEAN] = 0.0
     # Almgren et al. 2005
-    impact: Annotated[float, _In(0.0, 1e6, "fraction"), "of the price, adverse, times sqrt(shares/volume)"] = 0.0
+    impact: Annotated[float, _In(0.0, 1e6, "fraction"), "adverse, times [volatility *] sqrt(shares/volume)"] = 0.0
     participation: Annotated[_Cap, "of the bar's volume that a fill may take; None = off"] = None
     unfilled: Annotated[Literal["keep", "cancel"], "what did not fill keeps working, or not", _LEAN] = "keep"
     cash_rate: Annotated[_Rate, "interest (actual/360) on cash >= 0", _LEAN] = 0.0

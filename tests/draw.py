@@ -35,7 +35,7 @@ _CHANGES = {
 }
 _RATIOS = (2.0, 0.5, 3.0, 1 / 3, 1.5, 0.1, 7 / 3, 10.0, 1.0000001, 0.97, 1.25)
 _FLOAT_FIELDS = (
-    "close open high low vwap volume half_spread dividend split borrow_rate".split()
+    "close open high low vwap volume half_spread volatility dividend split borrow_rate".split()
 )  # what a float32 panel casts
 
 
@@ -270,6 +270,9 @@ def per_asset_fields(rng: np.random.Generator, panel: OraclePanel, t: int, n: in
 
 
 def late_fields(rng: np.random.Generator, panel: OraclePanel) -> None:
+    if chance(rng, 0.4):
+        sigma = sprinkle(rng, rng.uniform(0, pick(rng, (0.03, 0.5)), panel.shape), 0.1, (0.0, np.nan))
+        panel.volatility = sigma.astype(np.float32) if chance(rng, 0.2) else sigma
     if chance(rng, 0.25):  # assets enter and leave once in so many bars
         flips = np.cumsum(rng.random(panel.shape) < pick(rng, (0.02, 0.1, 0.4)), axis=0)
         panel.universe = (flips + (rng.random(panel.shape[1]) < 0.3)) % 2 == 0

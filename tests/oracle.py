@@ -35,9 +35,9 @@ NAN = math.nan
 class OraclePanel:
     """Market data as `gpu_bt.engine.spec.Market` names and shapes it, but raw: optional fields may hold NaN.
 
-    NaN in a price: the asset does not trade. NaN elsewhere: volume, half_spread, dividend, borrow_rate and
-    delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None. Both kinds
-    of microseconds are UTC where there is a time zone, else those of the timestamps as they stand.
+    NaN in a price: the asset does not trade. NaN elsewhere: volume, half_spread, volatility, dividend, borrow_rate and
+    delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None. Both
+    kinds of microseconds are UTC where there is a time zone, else those of the timestamps as they stand.
     """
 
     microseconds: Any
@@ -49,6 +49,7 @@ class OraclePanel:
     vwap: Any = None
     volume: Any = None
     half_spread: Any = None
+    volatility: Any = None
     dividend: Any = None
     split: Any = None
     borrow_rate: Any = None

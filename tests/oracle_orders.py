@@ -164,7 +164,11 @@ class Trading(Limits):
         if i in self.quote and self.quote[i][1]:  # [S4l] a limit fill
             a = 0.0
         elif c.impact > 0.0:
-            a = a + c.impact * (math.sqrt(size * self.unit[i]) * (1.0 / math.sqrt(at(self.panel.volume, t, i, 0.0))))
+            root = math.sqrt(size * self.unit[i]) * (1.0 / math.sqrt(at(self.panel.volume, t, i, 0.0)))
+            if self.panel.volatility is not None:
+                root = at(self.panel.volatility, t, i, 0.0) * root
+                self.out.paths["impact of a volatility"] += root > 0.0
+            a = a + c.impact * root
         self.out.paths["adverse move capped"] += a > 0.95
         a = min(a, 0.95)
         v = n + sign * (n * a)
@@ -312,8 +316,9 @@ class Trading(Limits):
             self.o[i] = 0.0
             if i in banded:
                 continue
-            x = ((self.equity * (1.0 - c.cash_buffer)) * weight) * (1.0 / p) - self.h[i]
-            delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
+            wanted = ((self.equity * (1.0 - c.cash_buffer)) * weight) * (1.0 / p)
+            x = wanted - self.h[i]
+            delta = x if self.lot[i] == 0.0 else self.rounded(i, x, wanted)
             self.count["rounded_out"] += x != 0.0 and delta == 0.0
             if abs(delta) * p < c.min_trade_value:
                 self.count["below_min"] += delta != 0.0
@@ -338,16 +343,20 @@ class Trading(Limits):
         if math.isinf(x):
             self.count["no_price"] += 1
             return
-        delta = x if self.lot[i] == 0.0 else self.rounded(i, x)
+        delta = x if self.lot[i] == 0.0 else self.rounded(i, x, x + self.h[i])
         self.count["rounded_out"] += x != 0.0 and delta == 0.0
         self.o[i] = self.reduced(t, i, delta + 0.0)
         self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
         self.out.paths["direct order"] += self.o[i] != 0.0
 
-    def rounded(self, i: int, x: float) -> float:
+    def rounded(self, i: int, x: float, wanted: float) -> float:
         if abs(x + self.h[i]) * max(self.lot[i], 1.0) <= 1e-6:
             self.out.paths["exit of an odd lot by an order"] += self.h[i] != rint(self.h[i])
             return -self.h[i] + 0.0
+        if self.config.rounding == "position":
+            near = rint(wanted)
+            self.out.paths["position rounded otherwise"] += trunc(wanted) - self.h[i] != trunc(x)
+            return (near if abs(wanted - near) <= 1e-6 else trunc(wanted)) - self.h[i] + 0.0
         near = rint(x)
         if abs(x - near) <= 1e-6:
             return near

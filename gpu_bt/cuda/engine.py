@@ -31,7 +31,7 @@ _CALL = 40_000_000
 _SHARE = 0.9
 _V = TypeVar("_V")
 #: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
-_LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "borrow_rate"}
+_LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "volatility", "borrow_rate"}
 
 
 class CudaEngine:

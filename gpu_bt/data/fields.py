@@ -17,7 +17,7 @@ __all__ = ["ASSET_FIELDS", "FIELDS", "MASKS", "PRICES", "PRICE_RANGE", "RATES", 
 #: Panels of prices; close is the one that every panel has.
 PRICES = ("close", "open", "high", "low", "vwap")
 #: Optional panels that are not prices.
-RATES = ("volume", "half_spread", "dividend", "split", "borrow_rate")
+RATES = ("volume", "half_spread", "volatility", "dividend", "split", "borrow_rate")
 #: Optional panels of bools.
 MASKS = ("can_buy", "can_sell", "universe")
 #: Fields that are (N,); all others are (T, N).

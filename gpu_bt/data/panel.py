@@ -31,6 +31,7 @@ class Panel:
 
     close: required.   open, high, low, vwap: prices of the same bar; a vwap, high or low needs a close or an open.
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
+    volatility: of a bar's return, NaN = 0; multiplies `impact` where given.
     dividend: cash per share at the ex-date, NaN = 0.   split: new shares per old, NaN = 1. Both need prices="raw".
     borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
@@ -57,6 +58,7 @@ class Panel:
         vwap: Any = None,
         volume: Any = None,
         half_spread: Any = None,
+        volatility: Any = None,
         dividend: Any = None,
         split: Any = None,
         borrow_rate: Any = None,

@@ -242,16 +242,16 @@ class WeightsStream:
 
     def rows(self, panel: Panel, a: int) -> tuple[np.ndarray, dict[str, int]]:
         """The checked (T, N) weights of a window whose first bar has number a, and the counts of `Weights`."""
-        b = a + panel.shape[0]
+        b, counts = a + panel.shape[0], dict[str, int]()
         if not self._table:
-            return check_weights(panel, self._source[a:b], self.account), {}
+            return check_weights(panel, self._source[a:b], self.account, counts), counts
         first, last = int(self._until[a - 1]) if a else 0, int(self._until[b - 1])
         if first == last:
             return np.full(panel.shape, np.nan), {}
         sources = [_between(s, self._stamp(s), self._times, first, last) for s in self._open()]
         found = self._how.books(sources, panel, self._by_day)
         counts = {name: getattr(found, name) for name in ("moved_rows", "unknown_rows", "dropped_rows")}
-        return check_weights(panel, found.values, self.account), counts
+        return check_weights(panel, found.values, self.account, counts), counts
 
     def fingerprint(self) -> str:
         """A hash as that of `PanelStream`; of an array by its bytes."""

@@ -12,9 +12,11 @@ from gpu_bt.data.arrays import as_host, first_outside
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import WeightsError
 
-__all__ = ["Weights", "check_shape", "check_weights"]
+__all__ = ["DUST", "MAX_WEIGHT", "Weights", "check_shape", "check_weights"]
 
-_MAX_WEIGHT = 1000.0
+MAX_WEIGHT = 1000.0
+#: A weight of a cash account that is not further below 0 is a solver's rounding of 0.
+DUST = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,8 +68,11 @@ def check_shape(weights: Any, panel: Any) -> None:
         )
 
 
-def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
-    """(T, N) float weights, or a WeightsError that names bar and asset."""
+def check_weights(panel: Panel, weights: Any, account: str, notes: dict[str, int] | None = None) -> np.ndarray:
+    """(T, N) float weights, or a WeightsError that names bar and asset.
+
+    In a cash account weights in [-1e-9, 0) are 0: then an array of its own, and their number in `notes`.
+    """
     array = as_host("weights", weights, WeightsError)
     if array.dtype.kind not in "iuf" or hasattr(weights, "columns"):  # a table's columns may be in any order
         raise WeightsError(
@@ -77,12 +82,18 @@ def check_weights(panel: Panel, weights: Any, account: str) -> np.ndarray:
     check_shape(array, panel)
     if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
         array = np.ascontiguousarray(array, np.float64)
-    low = 0.0 if account == "cash" else -_MAX_WEIGHT
-    at = first_outside(array, low, _MAX_WEIGHT)
+    low = 0.0 if account == "cash" else -MAX_WEIGHT
+    at = first_outside(array, low, MAX_WEIGHT)
+    if at is not None and account == "cash" and -DUST <= array[at] < 0:
+        dust = (array >= -DUST) & (array < 0)
+        array = np.where(dust, array.dtype.type(0), array)
+        if notes is not None:
+            notes["negative_weights_taken_for_0"] = int(np.count_nonzero(dust))
+        at = first_outside(array, low, MAX_WEIGHT)
     if at is None:
         return array
     t, i = at
     where = f"weights[{panel.label(t)}, {panel.assets[i]!r}] is {array[t, i]}"
-    if abs(array[t, i]) <= _MAX_WEIGHT:
+    if abs(array[t, i]) <= MAX_WEIGHT:
         raise WeightsError(f"{where}: a cash account is long-only; use Config(account='margin') for short positions")
     raise WeightsError(f"{where}: a weight is a fraction of equity, |weight| <= 1000, or NaN for no target")

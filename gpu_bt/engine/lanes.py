@@ -14,21 +14,8 @@ import numpy as np
 
 from gpu_bt.config import CHOICES
 from gpu_bt.engine import prepare
-from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
-from gpu_bt.law.layout import (
-    BUFFERS,
-    COUNTS,
-    FILL,
-    LAUNCH,
-    MONEY,
-    NEVER,
-    PANEL_KINDS,
-    PHASES,
-    RECORD,
-    ROWS,
-    SIZES,
-    STATE,
-)
+from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, Start, ordered
+from gpu_bt.law import layout
 
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 
@@ -36,10 +23,8 @@ __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
 _READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing", "outside"]
 #: An asset logs at most this many cuts of its orders in a bar: [S2] 1, [S3] 1, [S4] 5, [S5m] 1, [S6] to [S8] 5.
 _CUTS = 13
-_PANELS = (
-    "open", "high", "low", "volume", "half_spread", "dividend", "split", "borrow_rate", "can_buy", "can_sell",
-    "universe",
-)  # fmt: skip
+#: Panels of the market that ROWS has, too, as they are.
+_PANELS = [n for n in layout.members_of(layout.ROWS) if layout.ROWS[n].names and n in Market.__dataclass_fields__]
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
@@ -48,18 +33,18 @@ _RECORDED = ("money", "counts", "state", "holdings", "orders", "positions")
 
 def lane_bytes(scenarios: int, assets: int) -> int:
     """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, classes, rows, holdings and orders."""
-    stride, doubles = _stride(assets), len(BUFFERS["double"]) + 2 * scenarios
-    flat = (scenarios + 1) * SIZES["BT_SLOT"] + 8 * 2 * SIZES["BT_CLASSES"]
-    return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
+    stride, doubles = _stride(assets), len(layout.BUFFERS["double"]) + 2 * scenarios
+    flat = (scenarios + 1) * layout.SIZES["BT_SLOT"] + 8 * 2 * layout.SIZES["BT_CLASSES"]
+    return flat + stride * (8 * doubles + 4 * len(layout.BUFFERS["int32_t"]) + len(layout.BUFFERS["uint8_t"]))
 
 
 def _opening(spec: RunSpec) -> Start:
     """Where the scenarios stand before the first bar."""
     if spec.start is not None:
         return spec.start
-    state = np.zeros(len(spec.params), STATE)
+    state = np.zeros(len(spec.params), layout.STATE)
     state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
-    state["first_bar"] = NEVER
+    state["first_bar"] = layout.NEVER
     none = np.zeros((len(state), spec.market.shape[1]))
     return Start(state, none, none)
 
@@ -91,7 +76,7 @@ class LaneSession:
         if before is not None and before.fills is not None and before.cuts is not None:
             self.logs = {"fills": [before.fills], "cuts": [before.cuts]}
         per_bar = self.per_lane * n * _CUTS
-        self.log_bars = max(1, log_bytes // (len(groups) * per_bar * FILL.itemsize)) if spec.fills else t_count
+        self.log_bars = max(1, log_bytes // (len(groups) * per_bar * layout.FILL.itemsize)) if spec.fills else t_count
         self.log_room = min(self.log_bars, t_count) * per_bar if spec.fills else 0
         self.opened = False
         size = lane_bytes(self.per_lane, n)
@@ -99,14 +84,14 @@ class LaneSession:
         self.arrays = self._record(len(groups), size, before)
         self.given = {name: self.zeros(n, np.float64) for name in _GIVEN} if spec.callback else {}
         rows = self._rows(groups)
-        record = np.zeros(1, RECORD)
+        record = np.zeros(1, layout.RECORD)
         record["T"], record["N"], record["K"] = t_count, n, len(spec.params)
-        record["columns"] = len(MONEY) if spec.columns == "all" else 2
+        record["columns"] = len(layout.MONEY) if spec.columns == "all" else 2
         record["logging"], record["log_room"] = spec.fills, self.log_room
         record["lane_bytes"], record["stride"] = size, _stride(n)
         for name, array in self.arrays.items():
             record[name] = self.address(array)
-        self.launch = np.zeros(1, LAUNCH)
+        self.launch = np.zeros(1, layout.LAUNCH)
         self.launch["lanes"] = len(groups)
         self.launch["rows"], self.launch["record"] = self._keep(rows), self._keep(record)
 
@@ -116,18 +101,18 @@ class LaneSession:
         start = before or _opening(spec)
         arrays = {"params": np.ascontiguousarray(spec.params)}
         arrays |= {name: getattr(start, name).copy() for name in ("state", "holdings", "orders")}
-        columns = len(MONEY) if spec.columns == "all" else 2
+        columns = len(layout.MONEY) if spec.columns == "all" else 2
         rows: dict[str, tuple[Any, Any, float]] = {"money": ((columns, k, t_count), np.float64, np.nan)}
         if spec.columns == "all":
-            rows["counts"] = ((len(COUNTS), k, t_count), np.int32, 0.0)
+            rows["counts"] = ((len(layout.COUNTS), k, t_count), np.int32, 0.0)
         if spec.positions:
             rows["positions"] = ((k, t_count, n), np.float64, np.nan)
         if before is not None:
             arrays |= {name: getattr(before, name) for name in rows}
         return {name: self.put(array) for name, array in arrays.items()} | {
             **{name: self.zeros(*row) for name, row in rows.items() if before is None},
-            "fills": self.zeros(lanes * self.log_room, FILL, None),
-            "cuts": self.zeros(lanes * self.log_room, FILL, None),
+            "fills": self.zeros(lanes * self.log_room, layout.FILL, None),
+            "cuts": self.zeros(lanes * self.log_room, layout.FILL, None),
             "logged": self.zeros((lanes, 2), np.int64),
             "book": self.zeros(3, np.float64),
             "arena": self.zeros(lanes * size, np.uint8),
@@ -217,9 +202,9 @@ class LaneSession:
     def _half(self, phase: str) -> None:
         """Half a bar of a callback run, "open" or "close"."""
         self.launch["t0"], self.launch["t1"], self.launch["last"] = self.t, self.t + 1, True
-        self.launch["phase"] = PHASES.index(phase)
+        self.launch["phase"] = layout.PHASES.index(phase)
         self._move(self.t + (phase == "close"))
-        self.launch["phase"] = PHASES.index("bars")
+        self.launch["phase"] = layout.PHASES.index("bars")
 
     def result(self) -> RawResult:
         """The record of bars [0, t)."""
@@ -253,7 +238,7 @@ class LaneSession:
     def _rows(self, groups: list[np.ndarray]) -> np.ndarray:
         """What each lane reads; lanes that read alike share it, since a thousand small copies to a device take long."""
         spec, leaders = self.spec, [members[0] for members in groups]
-        rows, start = np.zeros(len(groups), ROWS), self._keep(np.concatenate(groups))
+        rows, start = np.zeros(len(groups), layout.ROWS), self._keep(np.concatenate(groups))
         due = self._keep(spec.due().T[leaders])
         firsts = spec.params[leaders]
         known: dict[tuple[float, ...], np.ndarray] = {}
@@ -308,7 +293,7 @@ class LaneSession:
     def _panel(self, array: np.ndarray, weights: bool) -> tuple[int, int]:
         """A panel that stays alive as long as the session: its address and kind."""
         self.kept.append(self.panel(array, weights))
-        return self.address(self.kept[-1]), PANEL_KINDS.index(array.dtype.name)
+        return self.address(self.kept[-1]), layout.PANEL_KINDS.index(array.dtype.name)
 
     def _keep(self, array: np.ndarray | None) -> int:
         """The address of an array that stays alive as long as the session; 0 for none."""

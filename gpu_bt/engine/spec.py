@@ -38,14 +38,13 @@ class Before:
 class Market:
     """A panel as engines see it: checked, C-contiguous, read-only.
 
-    Prices and `volume`, `half_spread`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or float32, or None;
-    `can_buy`, `can_sell` and `universe` are (T, N) bool or None. NaN stands only in prices; the other fields hold what
-    NaN means (semantics.md, Numbers). `clock` is (T,) int64: the wall clock of the panel's time zone, in microseconds,
-    which never goes back. Per asset, (N,): `delisted_at` int64 (-1 = never), `delisting_return` float64, `lot` float64 or
-    None (the config's), `tie` uint8 (the buy-back's 0..63).
-    `before` is what the bars before the first one have left behind, None where there were none; it has the marks of
-    every lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
-    to the next.
+    Prices and `volume`, `half_spread`, `volatility`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or
+    float32, or None; `can_buy`, `can_sell` and `universe` are (T, N) bool or None. NaN stands only in prices; the
+    other fields hold what NaN means (semantics.md, Numbers). `clock` is (T,) int64: the wall clock of the panel's time
+    zone, in microseconds, which never goes back. Per asset, (N,): `delisted_at` int64 (-1 = never), `delisting_return`
+    float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63). `before` is what the bars before
+    the first one have left behind, None where there were none; it has the marks of every lot that the run has. `cache`
+    belongs to the engines: what they derive from the panel alone, kept from one run to the next.
     """
 
     clock: np.ndarray
@@ -56,6 +55,7 @@ class Market:
     vwap: np.ndarray | None = None
     volume: np.ndarray | None = None
     half_spread: np.ndarray | None = None
+    volatility: np.ndarray | None = None
     dividend: np.ndarray | None = None
     split: np.ndarray | None = None
     borrow_rate: np.ndarray | None = None

@@ -55,14 +55,16 @@ BT_STEP bool bt_limit(Lane &lane, const Scenario &s, int64_t t) {
     return !(s.p->max_turnover >= 0.0) || bt_cap_turnover(lane, w, W, s.p->max_turnover);
 }
 
-/* [S8] Orders where every asset has a target and a price and no limit is on. MODE: 0 toward zero, 1 nearest, 2 exact.
+/* [S8] Orders where every asset has a target and a price and no limit is on. MODE: a rounding, or BT_EXACT.
  * Orders of before that are `pending` are booked here, [S4] 4. */
+#define BT_EXACT (-1)
 template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
     double asked = 0, kept = 0, *h = s.h, *o = s.o;
     BT_SIMD(reduction(+ : asked, kept))
     BT_EACH(j, lane.A) {
-        const double held = PENDING ? h[j] + o[j] : h[j], x = bt_wanted(scale, w[j], u[j], held);
-        const double d = MODE == 2 ? x + 0.0 : bt_order(x, MODE);
+        const double held = PENDING ? h[j] + o[j] : h[j], p = bt_wanted(scale, w[j], u[j]), x = p - held;
+        const double whole = MODE == ROUNDING_POSITION ? bt_whole(p) - held + 0.0 : bt_order(x, MODE == ROUNDING_NEAREST);
+        const double d = MODE == BT_EXACT ? x + 0.0 : whole;
         if (PENDING) h[j] = held;
         o[j] = d;
         asked += x != 0.0 ? 1.0 : 0.0;
@@ -71,7 +73,11 @@ template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s
     bt_sum(lane.turn, asked, kept);
     s.pending = 0;
     s.waiting = (int)kept;
-    if (MODE != 2) s.count[COUNT_ROUNDED_OUT] += (int)(asked - kept);  // an exit is whole already
+    if (MODE != BT_EXACT) s.count[COUNT_ROUNDED_OUT] += (int)(asked - kept);  // an exit is whole already
+}
+
+template <int MODE> BT_STEP void bt_orders_by(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
+    s.pending ? bt_orders<MODE, true>(lane, s, scale, w, u) : bt_orders<MODE, false>(lane, s, scale, w, u);
 }
 
 /* [S8] outside="hold": 0 where an asset's holding may not be enlarged. */
@@ -85,15 +91,15 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
     const double *W = BT_OWN(lane, TARGET), *w = BT_OWN(lane, HELD), *price = BT_ROW(lane, CLOSE, lane.in->close, t);
     const double *u = bt_inverse(lane, t), *whole = BT_OWN(lane, WHOLE), *h = s.h;
     const double *unit = BT_OWN(lane, UNIT), band = s.p->band, least = s.p->min_trade_value;
-    const int nearest = s.p->rounding == ROUNDING_NEAREST;
+    const int rounding = s.p->rounding;
     const double *inside = bt_inside_row(lane, t);
     double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0, outside = 0;
     BT_SIMD(if (simd : !LOG) reduction(+ : missing, rounded, small, waiting, outside))
     BT_EACH(j, lane.A) {
         const bool has = W[j] == W[j], moves = has & (W[j] != 0.0), priced = price[j] > 0.0;
         const bool banded = (band > 0.0) & (fabs(W[j] - w[j]) <= band), none = moves & !priced, live = moves & priced & !banded;
-        const double x = bt_wanted(scale, W[j], u[j], h[j]);
-        const double d = whole[j] != 0.0 ? bt_order_of(x, h[j], unit[j], nearest) : x + 0.0;
+        const double p = bt_wanted(scale, W[j], u[j]), x = p - h[j];
+        const double d = whole[j] != 0.0 ? bt_order_of(x, p, h[j], unit[j], rounding) : x + 0.0;
         const bool gone = live & (x != 0.0) & (d == 0.0), below = live & (d != 0.0) & (fabs(d) * price[j] < least);
         const double wanted = !has | none ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
         const double order = has & !none & (inside[j] == 0.0) ? bt_reduction(wanted, h[j]) + 0.0 : wanted;
@@ -199,7 +205,6 @@ BT_STEP bool bt_direct(Lane &lane, Scenario &s, int64_t t) {
     double *given = BT_OWN(lane, TARGET), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     double *triggered = BT_OWN(lane, TRIGGERED), *o = s.o, missing = 0, rounded = 0, waiting = 0, conditions = 0, outside = 0;
     const double *whole = BT_OWN(lane, WHOLE), *unit = BT_OWN(lane, UNIT);
-    const int nearest = s.p->rounding == ROUNDING_NEAREST;
     bt_take_given(lane, s, t, call.lots, given);
     const double *inside = bt_inside_row(lane, t);
     BT_EACH(j, lane.A) {
@@ -208,9 +213,10 @@ BT_STEP bool bt_direct(Lane &lane, Scenario &s, int64_t t) {
         missing += unsized ? 1.0 : 0.0;
         if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
         if (given[j] == given[j] && !unsized) {
-            const double x = given[j], d = whole[j] != 0.0 ? bt_order_of(x, s.h[j], unit[j], nearest) : x + 0.0;
+            const double x = given[j], h = s.h[j];
+            const double d = whole[j] != 0.0 ? bt_order_of(x, x + h, h, unit[j], s.p->rounding) : x + 0.0;
             const bool gone = (x != 0.0) & (d == 0.0);
-            o[j] = inside[j] == 0.0 ? bt_reduction(d, s.h[j]) + 0.0 : d;
+            o[j] = inside[j] == 0.0 ? bt_reduction(d, h) + 0.0 : d;
             const bool less = o[j] != d;
             outside += less ? 1.0 : 0.0;
             if (lane.out->logging && less) bt_cut(lane, s, t, ORDER_OUTSIDE, bt_asset(lane, j), d - o[j]);
@@ -303,11 +309,13 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
     if (bt_is_simple<FULL>(lane, s)) {
         const double *u = bt_inverse(lane, t);
         if (lane.in->none_whole)
-            s.pending ? bt_orders<2, true>(lane, s, scale, W, u) : bt_orders<2, false>(lane, s, scale, W, u);
+            bt_orders_by<BT_EXACT>(lane, s, scale, W, u);
         else if (s.p->rounding == ROUNDING_NEAREST)
-            s.pending ? bt_orders<1, true>(lane, s, scale, W, u) : bt_orders<1, false>(lane, s, scale, W, u);
+            bt_orders_by<ROUNDING_NEAREST>(lane, s, scale, W, u);
+        else if (s.p->rounding == ROUNDING_POSITION)
+            bt_orders_by<ROUNDING_POSITION>(lane, s, scale, W, u);
         else
-            s.pending ? bt_orders<0, true>(lane, s, scale, W, u) : bt_orders<0, false>(lane, s, scale, W, u);
+            bt_orders_by<ROUNDING_TOWARD_ZERO>(lane, s, scale, W, u);
         bt_drop_conditions(lane, s, W, u);
         return true;
     }

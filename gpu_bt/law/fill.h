@@ -6,7 +6,7 @@
 
 /* What [S4] 2. reads of a bar, beside the parameters; `spread` and `root` are rows of zeros where they are off. */
 struct Costs {
-    const double *F, *spread, *root, *unit, *mark, *whole, *tie, *taker;
+    const double *F, *spread, *sigma, *root, *unit, *mark, *whole, *tie, *taker;
     double magic, money, flat;  // money: the magic number of amounts >= 0
     bool lean;                  // the adverse move is `flat`, and the fee that of LEAN
 };
@@ -19,18 +19,19 @@ template <bool FULL> BT_FN Costs bt_costs(Lane &lane, const Scenario &s, int64_t
     c.unit = BT_OWN(lane, UNIT);
     c.whole = BT_OWN(lane, WHOLE);
     c.spread = spread ? BT_ROW(lane, SPREAD, lane.in->half_spread, t) : BT_OWN(lane, ZERO);
+    c.sigma = impact && lane.in->volatility.data ? BT_ROW(lane, VOLATILITY, lane.in->volatility, t) : BT_OWN(lane, ONE);
     c.root = impact ? bt_inverse_root(lane, t) : BT_OWN(lane, ZERO);
     c.tie = BT_OWN(lane, TIE);
     c.magic = s.magic;
     c.money = s.magic / 1.5;
-    c.flat = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0);
+    c.flat = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0, 0.0);
     c.lean = bt_lean(*s.p) && !spread && !impact && !path;
     return c;
 }
 /* The adverse move of a fill of q lots of asset j. */
 template <bool LEAN> BT_FN double bt_move(const Costs &c, const bt_params &p, int64_t j, double q) {
     if (LEAN) return c.flat;
-    return bt_adverse(p.slippage, c.spread[j], p.impact, fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
+    return bt_adverse(p.slippage, c.spread[j], p.impact, c.sigma[j], fabs(q) * c.unit[j], c.root[j]) * c.taker[j];
 }
 template <bool LEAN> BT_FN bt_cost bt_charge_at(const Costs &c, const bt_params &p, int64_t j, double q) {
     return bt_charge<LEAN>(q, c.F[j], bt_move<LEAN>(c, p, j, q), LEAN ? 1.0 : c.unit[j], p, c.money);

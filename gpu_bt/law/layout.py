@@ -39,6 +39,7 @@ COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 _FETCHED = (
     "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
     "split", "borrow", "weight", "buyable", "sellable", "open", "high", "low", "inside",
+    "volatility",
 )  # fmt: skip
 #: Sizes that Python and compiled code must agree on.
 SIZES = {
@@ -120,7 +121,7 @@ ROWS, _ROWS_C = _members(
     ("const double *", "days unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
-    ("bt_panel", "open high low universe"),
+    ("bt_panel", "open high low universe volatility"),
 )
 #: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
 #: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.

@@ -61,9 +61,10 @@ BT_FN double bt_order(double x, int nearest) {
     return (fabs(x - r) <= BT_SNAP ? r : t) + 0.0;
 }
 
-/* [S8] The same of a holding h that may be an odd lot: an order that leaves nothing of it sells all. */
-BT_FN double bt_order_of(double x, double h, double unit, int nearest) {
-    return fabs(x + h) * bt_max(unit, 1.0) <= BT_SNAP ? -h + 0.0 : bt_order(x, nearest);
+/* [S8] The order x that leads from the holding h to p, by any rule. h may be an odd lot: what leaves nothing of it sells all. */
+BT_FN double bt_order_of(double x, double p, double h, double unit, int rounding) {
+    const double order = rounding == ROUNDING_POSITION ? bt_whole(p) - h + 0.0 : bt_order(x, rounding == ROUNDING_NEAREST);
+    return fabs(x + h) * bt_max(unit, 1.0) <= BT_SNAP ? -h + 0.0 : order;
 }
 
 /* [S9] Shares of lots; odd lots are whole shares. */
@@ -92,9 +93,9 @@ BT_FN double bt_volume_cap(double participation, double volume, double unit, int
     return whole ? trunc(shares / unit) : shares;
 }
 
-/* [S4] 2. The adverse move; `inverse` is 1/sqrt(volume), 0 without volume. */
-BT_FN double bt_adverse(double slippage, double half_spread, double impact, double shares, double inverse) {
-    double a = slippage + half_spread + impact * (sqrt(shares) * inverse);
+/* [S4] 2. The adverse move; `inverse` is 1/sqrt(volume), 0 without volume; `sigma` the volatility, 1 without such. */
+BT_FN double bt_adverse(double slippage, double spread, double impact, double sigma, double shares, double inverse) {
+    double a = slippage + spread + impact * (sigma * (sqrt(shares) * inverse));
     return a < BT_WORST ? a : BT_WORST;
 }
 
@@ -163,5 +164,5 @@ BT_FN double bt_name_cap(double w, double top) { return w > top ? top : w < -top
 BT_FN double bt_factor(double part, double whole) { return whole == 0.0 ? 0.0 : bt_max(part / whole, 0.0); }
 BT_FN double bt_weight_round(double x) { return bt_round(x, BT_WEIGHT_TICK * BT_MAGIC); }
 
-/* [S8] Lots to trade before rounding; scale is E*(1 - cash_buffer), u is 1/P. */
-BT_FN double bt_wanted(double scale, double w, double u, double h) { return (scale * w) * u - h; }
+/* [S8] Lots to hold, before rounding; scale is E*(1 - cash_buffer), u is 1/P. */
+BT_FN double bt_wanted(double scale, double w, double u) { return (scale * w) * u; }

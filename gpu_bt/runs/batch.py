@@ -27,9 +27,9 @@ FIELDS = (*PRICES, *RATES, *MASKS)
 class Batch:
     """The cross-section at `bar`: everything up to and including it, nothing after it.
 
-    close, open, high, low, vwap, volume, half_spread, dividend, split, borrow_rate, can_buy, can_sell, universe: (N,)
-    read-only rows of the panel, without a copy; NaN = the asset does not trade at this bar. A field that it lacks is an
-    AttributeError.   bar: number of the bar.   assets: the N names.   group: (N,) labels, or None.
+    close, open, high, low, vwap, volume, half_spread, volatility, dividend, split, borrow_rate, can_buy, can_sell,
+    universe: (N,) read-only rows of the panel, without a copy; NaN = the asset does not trade at this bar. A field that
+    the panel lacks is an AttributeError.   bar: its number.   assets: the N names.   group: (N,) labels, or None.
     """
 
     __slots__ = ("_panel", "assets", "bar")

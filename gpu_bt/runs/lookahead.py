@@ -168,7 +168,7 @@ class _Future:
                 moved = np.where(later, np.clip(values * factor, *PRICE_RANGE), values)
                 fields[name] = np.where(gone, np.nan, moved).astype(values.dtype)
             else:
-                fields[name] = self._rows(values, 1.0 if name in ("volume", "half_spread") else 0.0)
+                fields[name] = self._rows(values, 1.0 if name in ("volume", "half_spread", "volatility") else 0.0)
         off, following = panel.delisted_at, panel.next_timestamp
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)  # a split moved to another bar is not shown by the prices

@@ -104,7 +104,7 @@ def _run_weights(
     """`run` of weights over a panel in memory."""
     moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
-    values = check_weights(panel, weights, config.account)
+    values = check_weights(panel, weights, config.account, notes)
     spec, saved = _spec(panel, config, values, begun, kept), begun if isinstance(begun, Saved) else None
     clock = time.perf_counter()
     raw = simulate(engine, spec, progress)

@@ -16,6 +16,7 @@ import numpy as np
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.weights import DUST, MAX_WEIGHT
 from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
 from gpu_bt.engine.spec import Book, Decision, Session
 from gpu_bt.errors import StrategyError
@@ -28,7 +29,6 @@ __all__ = ["Desk", "Portfolio", "Strategy"]
 #: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
 Assets = Any
 Amount = float | Sequence[float] | np.ndarray
-_MAX_WEIGHT = 1000.0
 _MAX_AMOUNT = 1e15
 _WEIGHTS, _LOTS, _LIMIT, _STOP = range(4)
 
@@ -81,7 +81,7 @@ class Strategy:
 
     def order_target_value(self, assets: Assets, value: Amount | None = None) -> None:
         """Hold this much money's worth at P, the close (see `sizing`): x = value/P - h lots, rounded as [S8] rounds; 0
-        closes; without a price NO_PRICE, and an order that works stays. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
+        closes; without P nothing but NO_PRICE. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
         self._open_desk("order_target_value").target_value(assets, value)
 
     def order_target_shares(self, assets: Assets, shares: Amount | None = None) -> None:
@@ -256,8 +256,8 @@ class Desk:
             return where, values
         if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
             k = int(np.argmax((values < low) | (values > high)))
-            rule = f"{values[k]} is not in [{low:g}, {high:g}]"
-            if values[k] < 0 and low == 0:
+            rule = f"{values[k]} is not in [{round(low, 6) + 0.0:g}, {high:g}]"
+            if values[k] < 0 and low >= -DUST:
                 rule = f"{values[k]}: a cash account is long-only; use Config(account='margin') for short positions"
             self.fail(what, rule, np.arange(self.n)[where][k])
         given = ~np.isnan(values)
@@ -266,8 +266,9 @@ class Desk:
     # ---- the orders
 
     def targets(self, what: str, assets: Assets, weight: Any) -> None:
-        where, values = self.amounts(what, assets, weight, self.least * _MAX_WEIGHT, _MAX_WEIGHT)
-        self.put(_WEIGHTS, where, values)
+        least = self.least * MAX_WEIGHT
+        where, values = self.amounts(what, assets, weight, min(least, -DUST), MAX_WEIGHT)
+        self.put(_WEIGHTS, where, np.maximum(values, least))
 
     def target_shares(self, assets: Assets, shares: Any) -> None:
         where, values = self.amounts("order_target_shares", assets, shares, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
@@ -275,11 +276,10 @@ class Desk:
 
     def target_value(self, assets: Assets, value: Any) -> None:
         where, values = self.amounts("order_target_value", assets, value, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
-        prices = decision_prices(self.panel.market, self.config.lot, self.config.sizing)
-        price, held = prices.values[self.bar][where], self.now().lots[where]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            x = np.where(price > 0, values * (1 / price) - held, np.inf)
-        self.put(_LOTS, where, np.where(values == 0, -held, x))
+        price = decision_prices(self.panel.market, self.config.lot, self.config.sizing).values[self.bar][where]
+        held = self.now().lots[where]
+        x = values * (1 / np.where(price > 0, price, np.nan)) - held
+        self.put(_LOTS, where, np.where(values == 0, -held, np.where(np.isnan(x), np.inf, x)))
 
     def order(self, assets: Assets, shares: Any, limit: Any, stop: Any) -> None:
         if shares is None or np.isnan(np.asarray(shares, np.float64)).any():

@@ -7,6 +7,7 @@ import concurrent.futures as futures
 import copy
 import dataclasses
 import inspect
+import itertools
 import os
 import secrets
 import shutil
@@ -208,13 +209,13 @@ class _Job:
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
             check_fields(panel, needing)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
-        arrays = _checked_weights(panel, books, chosen, configs)
-        self.names = {name: i for i, name in enumerate(arrays)}
+        read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
+        arrays, self.books = _checked_weights(panel, books, set(read))
         rules = [tuple(getattr(c, name) for name in SCHEDULE) for c in configs]
         unique = dict(zip(rules, configs, strict=True))
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}
-        self.params = pack(configs, [place[rule] for rule in rules], [self.names.get(name, 0) for name in chosen])
+        self.params = pack(configs, [place[rule] for rule in rules], [self.books.get(key, 0) for key in read])
         self.capital = self.params["initial_cash"].copy()
         held = None if holdings is None else opening(panel, holdings, configs)
         if held is not None:
@@ -227,7 +228,7 @@ class _Job:
         usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
         self.inputs = shared(
-            panel, tuple(arrays.values()), secrets.token_hex(8), schedules, strategy=strategy, begun=held
+            panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, begun=held
         )
         room = self.inputs.max_memory
         least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, self.inputs.columns)
@@ -243,7 +244,7 @@ class _Job:
         parts = {"panel": fingerprint_panel(inputs.panel)}
         if strategy is None:
             books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
-            parts["weights"] = fingerprint(list(self.names), *books)
+            parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
             parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
@@ -260,22 +261,26 @@ class _Job:
 
 
 def _checked_weights(
-    panel: Panel | PanelStream, books: Mapping[str, Any], chosen: list[str], configs: list[Config]
-) -> dict[str, np.ndarray | WeightsStream]:
-    """The panels of weights that are used, checked for the strictest account that uses them."""
-    cash = {name for name, config in zip(chosen, configs, strict=True) if config.account == "cash"}
-    found: dict[str, np.ndarray | WeightsStream] = {}
-    used = set(chosen)
-    for name in filter(used.__contains__, books):
-        account = "cash" if name in cash else "margin"
+    panel: Panel | PanelStream, books: Mapping[str, Any], read: set[tuple[str, str]]
+) -> tuple[list[np.ndarray | WeightsStream], dict[tuple[str, str], int]]:
+    """The panels of weights that are read, (name, account), and the place of each; one serves both accounts unless some
+    of its weights are 0 in a cash account alone, or may be."""
+    arrays: list[np.ndarray | WeightsStream] = []
+    place: dict[tuple[str, str], int] = {}
+    for name, account in itertools.product(books, ("cash", "margin")):
+        if (name, account) in place or (name, account) not in read:
+            continue
+        zeros, streamed = dict[str, int](), isinstance(panel, PanelStream)
         try:
             if isinstance(panel, PanelStream):
-                found[name] = panel.books(books[name], account)
+                arrays.append(panel.books(books[name], account))
             else:
-                found[name] = check_weights(panel, books[name], account)
+                arrays.append(check_weights(panel, books[name], account, zeros))
         except WeightsError as error:
             raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
-    return found
+        for other in (account,) if zeros or streamed else ("cash", "margin"):
+            place[name, other] = len(arrays) - 1
+    return arrays, place
 
 
 def _whole(name: str, value: Any) -> int | None:

@@ -32,7 +32,7 @@ def test_the_ends_of_a_range_are_inside_and_what_lies_beyond_is_not(name):
 
 def test_what_nan_means():
     meant = {name: field.nan for name, field in FIELDS.items() if not math.isnan(field.nan)}
-    zero = dict.fromkeys(("volume", "half_spread", "dividend", "borrow_rate", "delisting_return"), 0.0)
+    zero = dict.fromkeys(("volume", "half_spread", "volatility", "dividend", "borrow_rate", "delisting_return"), 0.0)
     assert meant == {**zero, "split": 1.0}
 
 

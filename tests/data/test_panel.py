@@ -20,7 +20,7 @@ DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
 
 def panel(close=None, **fields):
     """Three bars of two assets, A and B; a field given as one number is that everywhere."""
-    names = ("open", "high", "low", "vwap", "volume", "half_spread", "dividend", "split", "borrow_rate")
+    names = ("open", "high", "low", "vwap", "volume", "half_spread", "volatility", "dividend", "split", "borrow_rate")
     grid = {k: np.full((3, 2), float(v)) if k in names and np.isscalar(v) else v for k, v in fields.items()}
     base = dict(timestamps=DAYS, assets=["A", "B"], prices="raw")
     return bt.Panel(np.full((3, 2), 16.0) if close is None else close, **(base | grid))
@@ -77,7 +77,9 @@ def test_bad_prices_nan_still_refuses_what_is_no_vendors_zero(value):
     refused(f"close[2020-01-02, 'B'] is {value}: {RANGE}", with_value(value), bad_prices="nan")
 
 
-@pytest.mark.parametrize(("name", "meaning"), [("volume", 0), ("half_spread", 0), ("dividend", 0), ("borrow_rate", 0)])
+@pytest.mark.parametrize(
+    ("name", "meaning"), [("volume", 0), ("half_spread", 0), ("volatility", 0), ("dividend", 0), ("borrow_rate", 0)]
+)
 @pytest.mark.parametrize("value", [-0.5, np.inf, -np.inf])
 def test_a_negative_or_infinite_rate_is_refused(name, meaning, value):
     message = f"{name}[2020-01-02, 'B'] is {value}: it must be finite and >= 0, or NaN for {meaning}"
@@ -91,7 +93,14 @@ def test_a_split_must_be_positive(value):
 
 @pytest.mark.parametrize(
     ("name", "meaning"),
-    [("volume", 0.0), ("half_spread", 0.0), ("dividend", 0.0), ("split", 1.0), ("borrow_rate", 0.0)],
+    [
+        ("volume", 0.0),
+        ("half_spread", 0.0),
+        ("volatility", 0.0),
+        ("dividend", 0.0),
+        ("split", 1.0),
+        ("borrow_rate", 0.0),
+    ],
 )
 def test_nan_in_an_optional_panel_has_a_meaning(name, meaning):
     given = with_value(NAN, 1.0)

@@ -19,13 +19,14 @@ from extent import seeds
 from sweep_cases import assert_same_sweep
 
 import gpu_bt as bt
+from gpu_bt.data.fields import MASKS, PRICES, RATES
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.engine.registry import reasons
 from gpu_bt.sweeps.chunks import fixed_bytes, scenario_bytes
 
 quiet = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
 ENGINES = [name for name, reason in reasons().items() if reason is None and name != "cuda"]
-GRIDS = "close open high low vwap volume half_spread dividend split borrow_rate can_buy can_sell".split()
+GRIDS = (*PRICES, *RATES, *MASKS)
 
 
 def long_table(given: dict[str, Any]) -> pl.DataFrame:

@@ -204,8 +204,8 @@ def test_float32_panels_and_weights(fake):
     """A scenario in float32 is that in float64 of the same numbers."""
     for seed in seeds(range(12)):
         panel, weights, config = scenario(seed, 33)
-        for name in ("close", "open", "high", "low", "vwap", "volume", "half_spread", "dividend", "split",
-                     "borrow_rate"):  # fmt: skip
+        for name in ("close", "open", "high", "low", "vwap", "volume", "half_spread", "volatility", "dividend",
+                     "split", "borrow_rate"):  # fmt: skip
             if (values := getattr(panel, name)) is not None:
                 setattr(panel, name, values.astype(np.float32))
         spec = spec_of(panel_of(panel, config), [weights.astype(np.float32)], [config], positions=True)

@@ -20,12 +20,12 @@ from draw import scenario, to_public
 from extent import seeds
 
 import gpu_bt as bt
+from gpu_bt.data.fields import MASKS, PRICES, RATES
 from gpu_bt.data.synthetic import momentum_weights, synthetic_universe
 from gpu_bt.law.layout import COUNTS, MONEY
 
 RECORD = ("fills", "positions")
-PANELS = ("close", "open", "high", "low", "vwap", "volume", "half_spread", "dividend", "split", "borrow_rate",
-          "can_buy", "can_sell")  # fmt: skip
+PANELS = (*PRICES, *RATES, *MASKS)
 SEEDS = [range(a, a + 25) for a in seeds(range(1000, 1200, 25))]  # whole blocks: bars enough in each
 
 
@@ -208,7 +208,7 @@ def scrambled(case: Case, t: int, rng: np.random.Generator) -> Case:
         if name not in fields:
             continue
         old = np.array(fields[name])
-        if name in ("can_buy", "can_sell"):
+        if name in MASKS:
             new = rng.random((rows, n)) < 0.5
         elif name in ("close", "open", "high", "low", "vwap"):
             new = np.where(alive, 10 ** rng.uniform(-1, 3, (rows, n)), np.nan)

@@ -46,6 +46,20 @@ def test_impact_is_the_root_of_the_share_of_volume(engine, volume, impact, slip)
     assert buy(engine, panel([16], volume=[volume]), impact=impact)[2] == slip
 
 
+@pytest.mark.parametrize(("volatility", "slip"), [(0.5, 128.0), (0.125, 32.0), (NAN, 0.0), (0.0, 0.0)])
+def test_a_volatility_multiplies_the_impact(engine, volatility, slip):
+    # 128/8192 = 1/64, the root 1/8, times an impact of 1 and a volatility of 1/2: 1/16 of 2048.
+    assert buy(engine, panel([16], volume=[8192], volatility=[volatility]), impact=1.0)[2] == slip
+
+
+def test_the_volatility_is_that_of_the_bar_that_fills(engine):
+    market = panel([16, 16], open=[16, 16], volume=[8192, 8192], volatility=[0.125, 0.5])
+    result = run(engine, market, [0.5, NAN], initial_cash=CASH, execution="next_open", impact=1.0)
+    assert [f[6] for f in fills(result)] == [128.0]
+    free = run(engine, market, [0.5, NAN], initial_cash=CASH, execution="next_open")
+    assert [f[6] for f in fills(free)] == [0.0]
+
+
 def test_impact_counts_shares_not_lots(engine):
     # 64 shares as 16 lots of 4: sqrt(16*4)/sqrt(4096) = 1/8, a quarter of it on 1024.
     result = run(engine, panel([16], volume=[4096]), [0.25], initial_cash=CASH, impact=0.25, lot=4)

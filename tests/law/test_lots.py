@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from kit import NAN, book, column, fills, held, panel, run, shares
+from kit import NAN, ask, book, column, fills, held, panel, run, shares
 
 SHARE = 1 / 64  # the weight of one share at 16 in 1024
 
@@ -30,6 +30,39 @@ def test_it_is_the_order_that_is_rounded_not_the_target(engine):
     # From 16 towards 8.5: -7.5 is cut to -7, so 9 stay; to the nearest (half away from zero) it is -8.
     assert shares(run(engine, panel([16, 16]), [16 * SHARE, 8.5 * SHARE])) == [16.0, 9.0]
     assert shares(run(engine, panel([16, 16]), [16 * SHARE, 8.5 * SHARE], rounding="nearest")) == [16.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "got"),
+    [(16, 8.5, 8), (8, 16.5, 16), (-16, -8.5, -8), (4, -2.5, -2), (0, 2.75, 2)],
+)
+def test_it_is_the_position_that_is_rounded(engine, before, wanted, got):
+    # From 16 towards 8.5: 8 are to be held, so 8 are sold; the order of -7.5 by itself would be -7.
+    margin = dict(account="margin", max_leverage=None, maintenance_margin=None)
+    result = run(engine, panel([16, 16]), [before * SHARE, wanted * SHARE], rounding="position", **margin)
+    assert shares(result) == [before, got] and column(result, "rounded_out") == [0, 0]
+
+
+def test_a_position_within_the_last_lot_is_met(engine):
+    result = run(engine, panel([16, 16]), [16 * SHARE, 16.75 * SHARE], rounding="position")
+    assert shares(result) == [16.0, 16.0] and column(result, "rounded_out") == [0, 1]
+    snapped = run(engine, panel([16]), [(16 - 2.0**-20) * SHARE], rounding="position")
+    assert shares(snapped) == [16.0]
+    free = run(engine, panel([16, 16]), [16 * SHARE, 8.5 * SHARE], rounding="position", lot=0)
+    assert shares(free) == [16.0, 8.5]
+
+
+def test_a_position_of_whole_lots_takes_the_odd_lot_along(engine):
+    # 10 shares, two and a half lots of 4; towards 4.75 lots: 4 are to be held, so 6 shares are bought.
+    market = panel([16, 32, 32], split=[1, 0.5, 1])
+    result = run(engine, market, [0.3125, NAN, 4.75 * 128 / 1024], lot=4, rounding="position")
+    assert shares(result) == [20.0, 10.0, 16.0]
+
+
+def test_a_direct_order_leads_to_a_whole_position(engine):
+    steps = (lambda s, b: s.order("A0", 26), lambda s, b: s.order("A0", -7))
+    assert shares(ask(engine, panel([1, 1]), *steps, lot=10, rounding="position")) == [20.0, 10.0]
+    assert shares(ask(engine, panel([1, 1]), *steps, lot=10)) == [20.0, 20.0]
 
 
 def test_an_order_a_hair_below_a_lot_buys_it(engine):
