@@ -36,8 +36,8 @@ class OraclePanel:
     """Market data as `gpu_bt.engine.spec.Market` names and shapes it, but raw: optional fields may hold NaN.
 
     NaN in a price: the asset does not trade. NaN elsewhere: volume, half_spread, dividend, borrow_rate and
-    delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None. Both kinds
-    of microseconds are UTC where there is a time zone, else those of the timestamps as they stand.
+    delisting_return 0, split 1. `assets` are the ids, `next_microseconds` the bar after the last one, or None. Both
+    kinds of microseconds are UTC where there is a time zone, else those of the timestamps as they stand.
     """
 
     microseconds: Any

@@ -25,8 +25,8 @@ __all__ = [
 class Before:
     """What a market carries over from the bars before its first one, where a run goes on from a saved one.
 
-    clock: that of the previous bar.   marks: config's lot -> (N,) mark per lot after it.   silent: (N,) int64, dates since
-    that of an asset's last close or open, very negative before its first one.
+    clock: that of the previous bar.   marks: config's lot -> (N,) mark per lot after it.   silent: (N,) int64, dates
+    since that of an asset's last close or open, very negative before its first one.
     """
 
     clock: int
@@ -40,11 +40,11 @@ class Market:
 
     Prices and `volume`, `half_spread`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or float32, or None;
     `can_buy` and `can_sell` are (T, N) bool or None. NaN stands only in prices; the other fields hold what NaN means
-    (semantics.md, Numbers). `clock` is (T,) int64: the wall clock of the panel's time zone, in microseconds, which never goes back. Per asset, (N,): `delisted_at` int64
-    (-1 = never), `delisting_return` float64, `lot` float64 or None (the config's), `tie` uint8 (the buy-back's 0..63).
-    `before` is what the bars before the first one have left behind, None where there were none; it has the marks of
-    every lot that the run has. `cache` belongs to the engines: what they derive from the panel alone, kept from one run
-    to the next.
+    (semantics.md, Numbers). `clock` is (T,) int64: the wall clock of the panel's time zone, in microseconds, which
+    never goes back. Per asset, (N,): `delisted_at` int64 (-1 = never), `delisting_return` float64, `lot` float64 or
+    None (the config's), `tie` uint8 (the buy-back's 0..63). `before` is what the bars before the first one have left
+    behind, None where there were none; it has the marks of every lot that the run has. `cache` belongs to the engines:
+    what they derive from the panel alone, kept from one run to the next.
     """
 
     clock: np.ndarray

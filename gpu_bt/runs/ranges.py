@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.prepare import left_behind
 from gpu_bt.engine.spec import Before, Engine, Progress, RawResult, RunSpec, Start, joined, simulate
 from gpu_bt.law.layout import NEVER
+from gpu_bt.runs.settled import Settled
 
 __all__ = ["through"]
 
@@ -26,10 +28,11 @@ _NONE = np.empty(0)
 
 def through(
     panel: PanelStream, books: Sequence[WeightsStream], params: np.ndarray, schedules: np.ndarray, engine: Engine, *,
-    columns: str = "all", fills: bool = False, progress: Progress | None = None,
+    columns: str = "all", fills: bool = False, progress: Progress | None = None, settled: Settled | None = None,
 ) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
     """K scenarios through all windows of a stream: the record of one long run without its positions, and what the
-    windows' notes count. params, schedules, columns, fills: as in RunSpec, whose weights are `books`."""
+    windows' notes count. settled: sees each window of one scenario. params, schedules, columns, fills: as in RunSpec,
+    whose weights are `books`."""
     pairs, place = np.unique(np.stack([params["weights"], params["signal_lag"]]), axis=1, return_inverse=True)
     rows = _Lagged(books, list(zip(*pairs.tolist(), strict=True)), panel.shape)
     params = params.copy()
@@ -48,6 +51,8 @@ def through(
             market, params, rows.of(window, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start
         )
         raw = simulate(engine, spec)
+        if settled is not None:
+            settled.see(window, spec, raw, partial(simulate, engine, dataclasses.replace(spec, positions=True)))
         start, before = raw.carried(), left_behind(market, lots)
         del window, market, spec  # before the next one is read
         reached = raw.state["first_bar"]

@@ -28,6 +28,7 @@ from gpu_bt.law.layout import pack
 from gpu_bt.runs.advice import advice
 from gpu_bt.runs.checkpoint import Saved, following, load, save
 from gpu_bt.runs.ranges import through
+from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy, drive
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
@@ -85,9 +86,19 @@ def run(
         save=functools.partial(save, panel, spec.market, config, values, saved),
         opening=saved.opening if saved else None, earlier=saved.earlier if saved else None,
     )  # fmt: skip
+    settled = Settled()
+    settled.see(panel, spec, raw, lambda: _again(chosen.name, spec, False, True))
+    _tell(settled, result)
     for warning in advice(panel, config, spec, raw) if saved is None else ():  # a few more bars are no whole run
         warnings.warn(warning, BacktestWarning, stacklevel=2)
     return result
+
+
+def _tell(settled: Settled, result: Result) -> None:
+    """Warn of assets that trade again after their holding was settled, and count them in the notes."""
+    for warning in settled.advice(result.config.delist_after):
+        result.notes["settled_then_traded"] = len(settled.back)
+        warnings.warn(warning, BacktestWarning, stacklevel=4)
 
 
 def checked(panel: object, config: object) -> Config:
@@ -118,20 +129,25 @@ def _run_stream(
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
     began = time.perf_counter()
     again = functools.partial(_stream, panel, panel.books(weights, config.account), config, engine.name)
-    raw, counted = again("fills" in kept, "positions" in kept, progress)
+    settled = Settled()
+    raw, counted = again("fills" in kept, "positions" in kept, progress, settled)
     notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
-    return _result(raw, panel, config, notes, began, functools.partial(_first, again))
+    result = _result(raw, panel, config, notes, began, functools.partial(_first, again))
+    _tell(settled, result)
+    return result
 
 
 def _stream(
     panel: PanelStream, book: WeightsStream, config: Config, engine: str, fills: bool, positions: bool,
-    progress: Progress | None = None,
+    progress: Progress | None = None, settled: Settled | None = None,
 ) -> tuple[RawResult, dict[str, int]]:  # fmt: skip
     """The record, and what its windows' notes count; a function of the module, so that a Result can be pickled."""
     if positions:
         raise ResultError("a stream's positions are not kept, they are as many as its prices: see final_positions")
     bars = schedule_of(panel, config)[None]
-    return through(panel, [book], pack([config]), bars, resolve(engine), fills=fills, progress=progress)
+    return through(
+        panel, [book], pack([config]), bars, resolve(engine), fills=fills, progress=progress, settled=settled
+    )
 
 
 def _first(call: Any, *given: Any) -> Any:
@@ -147,7 +163,11 @@ def _run_strategy(
     spec = callback_spec(panel, config, bars, fills="fills" in kept, positions="positions" in kept)
     began = time.perf_counter()
     raw = drive(strategy, panel, config, engine.open(spec), bars, progress=progress)
-    return _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, began, None)
+    result = _result(raw, panel, config, {**panel.notes, "strategy": type(strategy).__name__}, began, None)
+    settled = Settled()
+    settled.see(panel, spec, raw, None)
+    _tell(settled, result)
+    return result
 
 
 def callback_spec(
@@ -193,11 +213,9 @@ def _records(record: str | Iterable[str]) -> set[str]:
     return names
 
 
-def schedule_of(
-    panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None
-) -> np.ndarray:
-    """(T,) bool: the bars at which this config decides. before, since: bars that `rebalance` named before the panel, and
-    the clock at the last of these bars."""
+def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None) -> np.ndarray:
+    """(T,) bool: the bars at which this config decides. before, since: bars that `rebalance` named before the panel,
+    and the clock at the last of these bars."""
     return schedule(panel.microseconds, panel.time_zone, following(panel), config, before, since)
 
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gpu_bt.config import Config
-from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.clock import zone_info
+from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.prepare import lots, marks
 from gpu_bt.engine.spec import Book, Decision, Progress, RawResult, Session

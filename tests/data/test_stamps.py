@@ -150,7 +150,9 @@ def test_mixed_time_zones_are_refused(zones):
 def test_whole_numbers_of_eight_digits_are_dates(make):
     got, zone = read(make([20240131, 20240229]))
     assert zone is None and got.tolist() == [dt.datetime(2024, 1, 31), dt.datetime(2024, 2, 29)]
-    with pytest.raises(PanelError, match=r"timestamps\[1\] is .*20240230.*: it must be a date, datetime, ISO text or wh"):
+    with pytest.raises(
+        PanelError, match=r"timestamps\[1\] is .*20240230.*: it must be a date, datetime, ISO text or wh"
+    ):
         read(make([20240131, 20240230]))
 
 
