@@ -39,7 +39,7 @@ _KINDS = {
     "float": (pl.Float64, "a number, or empty where there is none"),
     "flag": (pl.Boolean, "true or false (1 or 0)"),
     "name": (pl.String, "text or a whole number"),
-    "time": (pl.Date, f"{RULE}; other texts need date_format="),
+    "time": (pl.Date, f"{RULE}; for other texts pass date_format= (as for strptime)"),
 }
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)

@@ -38,7 +38,7 @@ def test_timestamps_that_are_refused(tmp_path: Path) -> None:
     refused("timestamp, row 1, is 20240102.5 (Float64): it must", minimal(timestamp=[20240102.0, 20240102.5, 1.0]))
     refused("timestamp, row 0, is nan (Float64): it must be a date", minimal(timestamp=[float("nan")] * 3))
     refused("numbers have no unit", minimal(timestamp=[1.7e9] * 3))
-    refused("other texts need date_format=", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
+    refused("for other texts pass date_format=", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
     refused("timestamp, row 1, is '02.01.2024'", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
     refused("is '1712011012000'", minimal(timestamp=["1712011012000"] * 3))
     refused("timestamp, row 1, is None (Date): it must be a date", minimal(timestamp=[DAYS[0], None, DAYS[1]]))
