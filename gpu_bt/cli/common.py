@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
-    "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
-    "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table", "weights_of", "write",
+    "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn",
+    "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table",
+    "weights_of", "write",
 ]  # fmt: skip
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]

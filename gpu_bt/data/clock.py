@@ -34,7 +34,7 @@ def zone_info(name: str, error: type[Exception] = ValueError) -> dt.tzinfo:
     try:
         fixed = dt.datetime.strptime(name, "%z").tzinfo if name[:1] in ("+", "-") else None
         return fixed or ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (ZoneInfoNotFoundError, TypeError, ValueError, OSError):
         raise error(f"time zone {name!r} is unknown: pass an IANA name, such as 'America/New_York'") from None
 
 

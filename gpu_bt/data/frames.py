@@ -66,9 +66,9 @@ def read_panel(
     table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close", None, date_format)
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
-    table.drop_duplicates(duplicates)
     zone = table.zone(time_zone)
-    times = table.clock(zone, zone)
+    times = table.clock(zone, zone)  # before duplicates are dropped: an hour that comes twice is no duplicate
+    table.drop_duplicates(duplicates)
     per_asset = table.per_asset(times, zone)
     return Panel(
         **table.grids(dtype), **per_asset, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone,

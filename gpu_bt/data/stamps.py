@@ -75,10 +75,10 @@ def zone_name(zone: dt.tzinfo | None, at: dt.datetime | None = None) -> str | No
 
 
 def read_moments(moments: Iterable[dt.datetime | None]) -> tuple[list[dt.datetime | None], str | None]:
-    """(naive datetimes, in UTC where there is a zone; the zone). None stays. Raises ValueError for mixed zones.
+    """(naive datetimes, in UTC where there is a zone; the zone). None stays.
 
     Times of one fixed offset are in that zone. Of several they are in UTC where none changes its date by that, else in
-    SEVERAL.
+    SEVERAL. Raises ValueError for mixed zones, and for a time that the clock of its zone skips.
     """
     given = list(moments)
     known = [m for m in given if m is not None]
@@ -88,6 +88,10 @@ def read_moments(moments: Iterable[dt.datetime | None]) -> tuple[list[dt.datetim
         raise ValueError(f"mix time zones ({shown}): convert them to one zone, or drop the zone everywhere")
     if names <= {None}:
         return given, None
+    for m in known:  # which Python makes without a word
+        wall = m.replace(tzinfo=None)
+        if m.astimezone(dt.UTC).astimezone(m.tzinfo).replace(tzinfo=None) != wall:
+            raise ValueError(f"hold {wall}, which does not exist on the clock of {m.tzinfo}: correct it")
     utc = [None if m is None else m.astimezone(dt.UTC).replace(tzinfo=None) for m in given]
     if len(names) == 1:
         return utc, names.pop()
@@ -127,8 +131,9 @@ def timestamps_to_numpy(
     """((T,) datetime64[us], time zone or None): UTC instants where there is a zone, else the naive timestamps.
 
     values: datetime64 of any unit (finer than a microsecond is cut), whatever `moment` takes, one by one or in an
-    array, a pandas index or Series, a Polars Series. Naive values are the wall clock of `time_zone`; aware ones are
-    instants, shown in `time_zone` where it is given, else in their own zone. name: what messages call them.
+    array, a pandas index or Series, a Polars Series, an Arrow array. Naive values are the wall clock of `time_zone`;
+    aware ones are instants, shown in `time_zone` where it is given, else in their own zone. name: what messages call
+    them.
 
     Raises `error` for what is no timestamp, missing, or before year 1 or after 9999, for naive and aware or differently
     zoned values mixed, and for wall-clock times that `instants` refuses.
@@ -137,6 +142,8 @@ def timestamps_to_numpy(
     zone = iana_name(getattr(dtype, "tz", None)) or getattr(dtype, "time_zone", None)  # of pandas, of Polars
     if hasattr(dtype, "tz"):  # pandas gives UTC where it is asked for datetime64
         values = list(values) if zone is None else values.to_numpy("datetime64[us]")
+    elif hasattr(values, "to_pylist"):  # of Arrow, whose arrays of NumPy have lost the zone
+        values = values.to_pylist()
     elif hasattr(values, "to_numpy"):
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":

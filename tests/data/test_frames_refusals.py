@@ -49,7 +49,10 @@ def test_timestamps_that_are_refused(tmp_path: Path) -> None:
     refused("timestamp 2024-03-10T02:30:00 does not exist on the clock of", skipped, time_zone="America/New_York")
     repeated = minimal(timestamp=[dt.datetime(2024, 11, 3, 1, 30)] * 3, asset=["A", "B", "C"])
     refused("timestamp 2024-11-03T01:30:00 comes twice on the clock of", repeated, time_zone="America/New_York")
+    twice = minimal(timestamp=[dt.datetime(2024, 11, 3, 1, 30)] * 3, asset=["A", "A", "B"])  # as a feed has both hours
+    refused("timestamp 2024-11-03T01:30:00 comes twice on the clock of", twice, time_zone="America/New_York")
     refused("time zone 'Mars/Base' is unknown: pass an IANA name", skipped, time_zone="Mars/Base")
+    refused("time zone zoneinfo.ZoneInfo(key='Asia/Tokyo') is unknown", skipped, time_zone=ZoneInfo("Asia/Tokyo"))
     aware = minimal(timestamp=[utc] * 3, asset=["A", "B", "C"])
     refused("time zone 'Mars/Base' is unknown: pass an IANA name", aware, time_zone="Mars/Base")
     offsets = minimal(timestamp=["2024-01-02T00:00+01:00", "2024-07-02T00:00+02:00", "2024-01-03T00:00+01:00"])

@@ -42,7 +42,7 @@ SILENT = [10.0, 12.0, NAN, NAN, NAN, 20.0]
 
 @pytest.mark.parametrize("engine", ["numpy", "native"])
 def test_a_run_names_the_asset_and_its_bars(engine):
-    # X1 and X3 are silent from bar 2 on; with two dates they are settled at bar 3; only X1 is held. X2 never comes back.
+    # X1 and X3 are silent from bar 2 on and settled at bar 3, after two dates; only X1 is held. X2 never comes back.
     panel = market([10.0] * 6, SILENT, [10.0, 10.0, NAN, NAN, NAN, NAN], SILENT)
     config = bt.Config(**SETTINGS, delist_after=2)
     result, texts = told(lambda: bt.run(panel, rows(panel, 0.25, 0.25, 0.25, NAN), config, engine=engine))
@@ -88,9 +88,10 @@ def test_strategies_streams_and_resumed_runs_say_it_too(tmp_path):
     _, expected = told(lambda: bt.run(panel, targets, config))
     assert told(lambda: bt.run(panel, Buy(), config))[1] == expected and len(expected) == 1
     stamps = pl.Series(panel.timestamps)
-    table = pl.concat([
-        pl.DataFrame({"timestamp": stamps, "asset": name, "close": panel.close[:, i]}) for i, name in enumerate(panel.assets)
-    ])  # fmt: skip
+    table = pl.concat(
+        pl.DataFrame({"timestamp": stamps, "asset": name, "close": close})
+        for name, close in zip(panel.assets, panel.close.T, strict=True)
+    )
     table.write_parquet(tmp_path / "p.parquet")
     for bars in (1, 2, 4, 6):
         stream = bt.scan_panel(tmp_path / "p.parquet", bars=bars)
