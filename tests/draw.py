@@ -22,8 +22,8 @@ __all__ = ["draw", "scenario", "scenarios", "to_public"]
 
 _DAY = 86_400_000_000
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-#: Zones, and UTC times near which their clocks change: by an hour, by half of one, over midnight, from midnight on; one has
-#: no change, one is a fixed offset.
+#: Zones, and UTC times near which their clocks change: by an hour, by half of one, over midnight, from midnight on; one
+#: has no change, one is a fixed offset.
 _CHANGES = {
     "America/New_York": ("2024-03-10T07", "2024-11-03T06"),
     "Europe/Berlin": ("2024-03-31T01", "2024-10-27T01"),

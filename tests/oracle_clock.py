@@ -18,8 +18,8 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 
 
 def wall_clock(microseconds: Sequence[int], time_zone: str | None) -> list[datetime.datetime]:
-    """The clock of the panel at each bar: what hangs on the wall, but it never goes back: in an hour that comes twice it
-    stands still until it has caught up."""
+    """The clock of the panel at each bar: what hangs on the wall, but it never goes back: in an hour that comes twice
+    it stands still until it has caught up."""
     out: list[datetime.datetime] = []
     for u in microseconds:
         moment = _EPOCH + int(u) * MICROSECOND

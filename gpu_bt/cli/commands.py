@@ -114,6 +114,7 @@ def run(
     layout: common.Layout = "auto",
     fields: common.Fields = None,
     time_zone: common.TimeZone = None,
+    date_format: common.DateFormat = None,
     timestamp_column: common.TimeColumn = "timestamp",
     asset_column: common.AssetColumn = "asset",
     weight_column: common.WeightColumn = "weight",
@@ -123,7 +124,7 @@ def run(
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
     settings = words.config(config, set_ or [])
     folder = words.folder(out)
-    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
+    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     with progress() as show:
         show("reading prices")
         panel = prices_of(prices, same, raw_prices, fields, bad_prices=bad_prices, duplicates=duplicates, layout=layout)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from gpu_bt.data.weights import Weights
 
 __all__ = [
-    "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine",
-    "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
-    "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table", "weights_of", "write",
+    "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
+    "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn",
+    "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table",
+    "weights_of", "write",
 ]  # fmt: skip
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
@@ -36,7 +37,7 @@ Set = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="A field of Config (see info --config); may be repeated."),
 ]
 Missing = Annotated[str, typer.Option(metavar="close|hold", help="Assets that a book does not list.")]
-Align = Annotated[str, typer.Option(metavar="exact|next", help="Weights at a time that is no bar.")]
+Align = Annotated[str, typer.Option(metavar="exact|next|previous", help="Weights at a time that is no bar.")]
 UnknownAssets = Annotated[str, typer.Option(metavar="error|ignore", help="Weights of assets without prices.")]
 BadPrices = Annotated[str, typer.Option(metavar="error|nan", help="Prices that are 0 or negative.")]
 Duplicates = Annotated[str, typer.Option(metavar="error|first|last", help="Rows that are there twice.")]
@@ -48,7 +49,8 @@ Fields = Annotated[
     list[str] | None,
     typer.Option(metavar="FIELD=COLUMN", help="A field of the prices to read, and no others; may be repeated."),
 ]
-TimeZone = Annotated[str | None, typer.Option(help="Zone of timestamps without one, such as America/New_York.")]
+TimeZone = Annotated[str | None, typer.Option(help="Zone whose clock timestamps show, such as America/New_York.")]
+DateFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="How texts write times, such as %d.%m.%Y.")]
 TimeColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 AssetColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 WeightColumn = Annotated[str, typer.Option(help="Its name in the weights.")]

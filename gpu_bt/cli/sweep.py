@@ -55,6 +55,7 @@ def sweep(
     layout: common.Layout = "auto",
     fields: common.Fields = None,
     time_zone: common.TimeZone = None,
+    date_format: common.DateFormat = None,
     timestamp_column: common.TimeColumn = "timestamp",
     asset_column: common.AssetColumn = "asset",
     weight_column: common.WeightColumn = "weight",
@@ -65,7 +66,7 @@ def sweep(
     axes = words.grid(grid)
     books = words.books(weights)
     folder = None if out is None else words.folder(out)
-    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone}
+    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
     if folder is not None:
         common.ADVICE.append(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock of a panel: from UTC instants to what hangs on the wall and back, and the bars at which a rule decides.
+"""The clock of a panel: what hangs on the wall at UTC instants, and the bars at which a rule decides.
 
 Letters: T bars. All times are int64 microseconds since 1970; without a time zone, wall clock and instants are the same.
 """
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from gpu_bt.config import CHOICES, Config
 
 __all__ = [
-    "DAY", "SCHEDULE", "instants", "local_microseconds", "named_bars", "schedule", "time_label", "wall_clock", "zone_info",
+    "DAY", "EPOCH", "MICROSECOND", "SCHEDULE", "local_microseconds", "named_bars", "offsets", "schedule", "time_label",
+    "wall_clock", "zone_info",
 ]  # fmt: skip
 
 #: The fields of Config that say which bars decide.
@@ -24,8 +25,8 @@ SCHEDULE = ("rebalance", "rebalance_on", "week_starts", "rebalance_every", "reba
 
 _Ints = NDArray[np.int64]
 DAY = 86_400_000_000
-_EPOCH = dt.datetime(1970, 1, 1)
-_MICROSECOND = dt.timedelta(microseconds=1)
+EPOCH = dt.datetime(1970, 1, 1)
+MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def zone_info(name: str, error: type[Exception] = ValueError) -> dt.tzinfo:
@@ -33,11 +34,11 @@ def zone_info(name: str, error: type[Exception] = ValueError) -> dt.tzinfo:
     try:
         fixed = dt.datetime.strptime(name, "%z").tzinfo if name[:1] in ("+", "-") else None
         return fixed or ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    except (ZoneInfoNotFoundError, TypeError, ValueError, OSError):
         raise error(f"time zone {name!r} is unknown: pass an IANA name, such as 'America/New_York'") from None
 
 
-def _offsets(times: _Ints, offset: Callable[[int, int], int], fold: int = 0) -> _Ints:
+def offsets(times: _Ints, offset: Callable[[int, int], int], fold: int = 0) -> _Ints:
     """(T,) offsets from UTC. A day has one offset if it begins and ends with the same; in others each time is asked."""
     days, place = np.unique(times // DAY, return_inverse=True)
     first = np.array([offset(day * DAY, 0) for day in days.tolist()], np.int64)
@@ -54,36 +55,10 @@ def local_microseconds(microseconds: _Ints, time_zone: str | None) -> _Ints:
     zone = zone_info(time_zone)
 
     def offset(instant: int, fold: int) -> int:
-        moment = (_EPOCH + instant * _MICROSECOND).replace(tzinfo=dt.UTC).astimezone(zone)
-        return (moment.utcoffset() or dt.timedelta()) // _MICROSECOND
+        moment = (EPOCH + instant * MICROSECOND).replace(tzinfo=dt.UTC).astimezone(zone)
+        return (moment.utcoffset() or dt.timedelta()) // MICROSECOND
 
-    return microseconds + _offsets(microseconds, offset)
-
-
-def instants(wall: _Ints, time_zone: str | None, what: str, error: type[Exception]) -> _Ints:
-    """(T,) the UTC instants of wall-clock times in a zone; unchanged without one.
-
-    A midnight that the clock skips or repeats is the first instant of its day. Raises `error`, naming `what`, for any
-    other time that is skipped or comes twice.
-    """
-    if time_zone is None or time_zone == "UTC":
-        return wall
-    zone = zone_info(time_zone, error)
-
-    def offset(time: int, fold: int) -> int:
-        moment = (_EPOCH + time * _MICROSECOND).replace(tzinfo=zone, fold=fold)
-        return (moment.utcoffset() or dt.timedelta()) // _MICROSECOND
-
-    before, after = (_offsets(wall, offset, fold) for fold in (0, 1))
-    unclear = (before != after) & (wall % DAY != 0)
-    if unclear.any():
-        t = int(np.argmax(unclear))
-        fate = "does not exist" if before[t] < after[t] else "comes twice"
-        raise error(
-            f"{what} {time_label(wall[t].view('datetime64[us]'))} {fate} on the clock of {time_zone}, which is changed"
-            " there: correct it, or pass times with their UTC offset"
-        )
-    return wall - before
+    return microseconds + offsets(microseconds, offset)
 
 
 def wall_clock(microseconds: _Ints, time_zone: str | None, since: int | None = None) -> _Ints:
@@ -117,8 +92,9 @@ def named_bars(
     stamps = microseconds if following is None else np.append(microseconds, following)
     period = _period(wall_clock(stamps, time_zone, since), config)
     if config.rebalance_on == "first":
-        earlier = period[0] - 1 if since is None else _period(np.array([since]), config)[0]
-        return np.diff(period[:bars], prepend=earlier) != 0
+        earlier = period[:1] - 1 if since is None else _period(np.array([since]), config)
+        period = np.concatenate([earlier, period[:bars]])
+        return np.asarray(period[1:] != period[:-1])
     named = np.zeros(bars, bool)
     named[: len(period) - 1] = np.diff(period) != 0
     return named
@@ -132,11 +108,12 @@ def schedule(
     before: int = 0,
     since: int | None = None,
 ) -> NDArray[np.bool_]:
-    """(T,) bool: the bars that decide (semantics.md, [S6]). before: bars that were named before the first one; the others
-    as for `named_bars`."""
+    """(T,) bool: the bars that decide (semantics.md, [S6]). before: bars that were named before the first one; the
+    others as for `named_bars`."""
     named = named_bars(microseconds, time_zone, following, config, since)
     past: _Ints = np.cumsum(named) - 1 + before - config.rebalance_offset
-    return named & (past >= 0) & (past % config.rebalance_every == 0)
+    named &= (past >= 0) & (past % config.rebalance_every == 0)
+    return named
 
 
 def time_label(timestamp: np.datetime64) -> str:

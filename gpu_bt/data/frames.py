@@ -54,8 +54,8 @@ def read_panel(
     duplicates: of (timestamp, asset): "error", or "first" or "last" in the order of the rows (`notes["duplicates"]`).
     dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
     time_zone: naive timestamps are the wall clock of it, aware ones are shown in it; None = naive, or the table's.
-    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime); None = ISO text, and whole numbers
-        YYYYMMDD.
+    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime); None = ISO text, and whole
+        numbers YYYYMMDD.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without time_zone=,
@@ -66,9 +66,9 @@ def read_panel(
     table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close", None, date_format)
     if table.wide and fields is not None:
         raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
-    table.drop_duplicates(duplicates)
     zone = table.zone(time_zone)
-    times = table.clock(zone, zone)
+    times = table.clock(zone, zone)  # before duplicates are dropped: an hour that comes twice is no duplicate
+    table.drop_duplicates(duplicates)
     per_asset = table.per_asset(times, zone)
     return Panel(
         **table.grids(dtype), **per_asset, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone,
@@ -125,16 +125,17 @@ def read_weights(
     missing: "close" = 0, sell it; "hold" = NaN, keep it.
     A book dated by day (a date, or every timestamp midnight on the panel's clock) stands on the last bar of that date.
 
-    align: where a book has no bar: "exact" = an error; "next" = the next bar; "previous" = the last bar before it, as for
-        books dated by month ends: it must have been known there. Books before the first bar ("previous") or after the
-        last ("next") are dropped; so are those from the panel's next_timestamp on, or without one, more than a week
+    align: where a book has no bar: "exact" = an error; "next" = the next bar; "previous" = the last bar before it, as
+        for books dated by month ends: it must have been known there. Books before the first bar ("previous") or after
+        the last ("next") are dropped; so are those from the panel's next_timestamp on, or without one, more than a week
         after the last bar ("previous"). Of two books on one bar the later wins.
     unknown_assets: "error", or "ignore" = leave their rows out.
     time_zone: naive timestamps are the wall clock of it; None = of the panel's. Dates are those of the panel's clock.
     date_format: as in `read_panel`.
 
-    Raises WeightsError: an unknown timestamp or asset, duplicates, timestamps of a time zone against a panel without one,
-    a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight is checked by `run`.
+    Raises WeightsError: an unknown timestamp or asset, duplicates, timestamps of a time zone against a panel without
+    one, a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight is checked by
+    `run`.
     """
     how = Reading(timestamp, asset, weight, layout, missing, align, unknown_assets, time_zone, date_format)
     if isinstance(panel, Stream):
@@ -198,8 +199,8 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
     if how.align == "exact" and len(wrong):
         raise WeightsError(
             f"{table.place}timestamp {table.times[int(wrong[0])]} is no bar of the panel ({len(wrong)} of {len(book)}"
-            " are none): correct the timestamps, or pass align='next' to move each to the next bar, or align='previous' to"
-            " the last bar before it"
+            " are none): correct the timestamps, or pass align='next' to move each to the next bar, or"
+            " align='previous' to the last bar before it"
         )
     here = (bar >= 0) & (bar < panel.shape[0])
     kept = np.zeros(len(bar), bool)

@@ -36,12 +36,13 @@ class Panel:
     borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
     lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
-    timestamps: (T,) strictly increasing dates, datetimes, ISO texts, numbers YYYYMMDD or pandas Periods (their last day),
-    naive or of one time zone.   time_zone: naive timestamps are its wall clock, aware ones are shown in it; None = naive,
-    or their own. Dates, weeks, months and financing are those of this clock. A time that daylight saving skips or repeats
-    is refused, but for midnight, which is the first instant of its day.
+    timestamps: (T,) strictly increasing dates, datetimes, ISO texts, numbers YYYYMMDD or pandas Periods (their last
+    day), naive or of one time zone.   time_zone: naive timestamps are its wall clock, aware ones are shown in it; None
+    = naive, or their own. Dates, weeks, months and financing are those of this clock. A time that daylight saving skips
+    or repeats is refused, but for midnight, which is the first instant of its day.
     next_timestamp: when the bar after the last one is due (for rebalance="month", ...).   assets: (N,) unique names.
-    prices: "adjusted" or "raw".   bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in `notes`).
+    prices: "adjusted" or "raw".   bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in
+    `notes`).
 
     Raises PanelError naming field, bar and asset. Warns (BacktestWarning) of a split that the prices do not show.
     """

@@ -7,8 +7,8 @@ blank lines.
 
 from __future__ import annotations
 
-import dataclasses
 import contextlib
+import dataclasses
 import datetime as dt
 import glob
 import numbers
@@ -39,7 +39,7 @@ _KINDS = {
     "float": (pl.Float64, "a number, or empty where there is none"),
     "flag": (pl.Boolean, "true or false (1 or 0)"),
     "name": (pl.String, "text or a whole number"),
-    "time": (pl.Date, f"{RULE}; other texts need date_format="),
+    "time": (pl.Date, f"{RULE}; for other texts pass date_format= (as for strptime)"),
 }
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -63,9 +63,9 @@ def to_polars(table: Any, zones: dict[str, str] | None = None) -> pl.DataFrame:
     """Any dataframe as a Polars one: Polars (lazy too), pandas, PyArrow, cuDF and what else narwhals knows.
 
     A pandas index that says something (it has a name, or holds dates or text) becomes the first columns; an unnamed
-    index of numbers is dropped, unless they are dates YYYYMMDD. zones: takes the offsets, such as '+05:30', of columns that
-    are in UTC here because Polars does not know them. Raises PanelError for what is no table, or has a column that mixes
-    kinds of values.
+    index of numbers is dropped, unless they are dates YYYYMMDD. zones: takes the offsets, such as '+05:30', of columns
+    that are in UTC here because Polars does not know them. Raises PanelError for what is no table, or has a column that
+    mixes kinds of values.
     """
     if isinstance(table, pl.DataFrame):
         return table
@@ -180,9 +180,9 @@ class Source:
     """One file or table, not read yet. `scan` takes the columns to parse as floats where it is a CSV. `rows`: which
     rows they are, where not all; `engine`: that of Polars.
 
-    date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source -> its
-    offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times, where
-    they are in UTC because Polars does not know it, or because text has it.
+    date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source ->
+    its offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times,
+    where they are in UTC because Polars does not know it, or because text has it.
     """
 
     label: str
@@ -197,8 +197,8 @@ class Source:
 
     @cached_property
     def schema(self) -> pl.Schema:
-        """The type of each column; times of an offset that Polars does not know are in UTC from here on. Raises PanelError
-        where it cannot be read."""
+        """The type of each column; times of an offset that Polars does not know are in UTC from here on. Raises
+        PanelError where it cannot be read."""
         try:
             with _any_zone(self.is_file):
                 schema = self.scan([]).collect_schema()

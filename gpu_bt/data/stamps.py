@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gpu_bt.data.clock import instants, zone_info
+from gpu_bt.data.clock import DAY, EPOCH, MICROSECOND, offsets, time_label, zone_info
 
-__all__ = ["RULE", "SEVERAL", "iana_name", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
+__all__ = ["RULE", "SEVERAL", "iana_name", "instants", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
 
 #: The zone of times that were given with several UTC offsets, some of which fall on another date in UTC.
 SEVERAL = "several UTC offsets"
@@ -29,8 +30,8 @@ _FIRST, _LAST = np.datetime64("0001-01-02", "us"), np.datetime64("9999-12-30", "
 def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
     """A timestamp as a datetime, naive or aware, or None where it is none.
 
-    Text is ISO 8601, or as `date_format` (strptime) says. A whole number of eight digits, also as a float or as text, is
-    a date YYYYMMDD. A date is midnight. A pandas Period of a day or longer is its last day, a shorter one its start.
+    Text is ISO 8601, or as `date_format` (strptime) says. A whole number of eight digits, also as a float or as text,
+    is a date YYYYMMDD. A date is midnight. A pandas Period of a day or longer is its last day, a shorter one its start.
     """
     if isinstance(value, dt.datetime):
         return value if value == value else None  # pandas' NaT is a datetime
@@ -42,9 +43,9 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         last = value.end_time
         days = last - value.start_time >= dt.timedelta(hours=23)
         return dt.datetime.combine(last, dt.time.min) if days else moment(value.start_time)
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-        most = 1e8 if date_format is None else 2**53
-        value = str(int(value)) if abs(value) < most and value == int(value) else ""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        most, number = 1e8 if date_format is None else 2.0**53, float(value)
+        value = str(int(number)) if abs(number) < most and number == int(number) else ""
     if not isinstance(value, str):
         return None
     text = value.strip().removesuffix(".0")
@@ -74,10 +75,10 @@ def zone_name(zone: dt.tzinfo | None, at: dt.datetime | None = None) -> str | No
 
 
 def read_moments(moments: Iterable[dt.datetime | None]) -> tuple[list[dt.datetime | None], str | None]:
-    """(naive datetimes, in UTC where there is a zone; the zone). None stays. Raises ValueError for mixed zones.
+    """(naive datetimes, in UTC where there is a zone; the zone). None stays.
 
     Times of one fixed offset are in that zone. Of several they are in UTC where none changes its date by that, else in
-    SEVERAL.
+    SEVERAL. Raises ValueError for mixed zones, and for a time that the clock of its zone skips.
     """
     given = list(moments)
     known = [m for m in given if m is not None]
@@ -87,6 +88,10 @@ def read_moments(moments: Iterable[dt.datetime | None]) -> tuple[list[dt.datetim
         raise ValueError(f"mix time zones ({shown}): convert them to one zone, or drop the zone everywhere")
     if names <= {None}:
         return given, None
+    for m in known:  # which Python makes without a word
+        wall = m.replace(tzinfo=None)
+        if m.astimezone(dt.UTC).astimezone(m.tzinfo).replace(tzinfo=None) != wall:
+            raise ValueError(f"hold {wall}, which does not exist on the clock of {m.tzinfo}: correct it")
     utc = [None if m is None else m.astimezone(dt.UTC).replace(tzinfo=None) for m in given]
     if len(names) == 1:
         return utc, names.pop()
@@ -94,22 +99,51 @@ def read_moments(moments: Iterable[dt.datetime | None]) -> tuple[list[dt.datetim
     return utc, SEVERAL if moves else "UTC"
 
 
+def instants(wall: NDArray[np.int64], time_zone: str | None, what: str, error: type[Exception]) -> NDArray[np.int64]:
+    """(T,) the UTC instants of wall-clock times in a zone; unchanged without one.
+
+    A midnight that the clock skips or repeats is the first instant of its day. Raises `error`, naming `what`, for any
+    other time that is skipped or comes twice.
+    """
+    if time_zone is None or time_zone == "UTC":
+        return wall
+    zone = zone_info(time_zone, error)
+
+    def offset(time: int, fold: int) -> int:
+        moment = (EPOCH + time * MICROSECOND).replace(tzinfo=zone, fold=fold)
+        return (moment.utcoffset() or dt.timedelta()) // MICROSECOND
+
+    before, after = (offsets(wall, offset, fold) for fold in (0, 1))
+    unclear = (before != after) & (wall % DAY != 0)
+    if unclear.any():
+        t = int(np.argmax(unclear))
+        fate = "does not exist" if before[t] < after[t] else "comes twice"
+        raise error(
+            f"{what} {time_label(wall[t].view('datetime64[us]'))} {fate} on the clock of {time_zone}, which is changed"
+            " there: correct it, or pass times with their UTC offset"
+        )
+    return wall - before
+
+
 def timestamps_to_numpy(
     values: Any, time_zone: str | None, error: type[Exception], name: str = "timestamps"
 ) -> tuple[np.ndarray, str | None]:
     """((T,) datetime64[us], time zone or None): UTC instants where there is a zone, else the naive timestamps.
 
-    values: datetime64 of any unit (finer than a microsecond is cut), whatever `moment` takes, one by one or in an array,
-    a pandas index or Series, a Polars Series. Naive values are the wall clock of `time_zone`; aware ones are instants,
-    shown in `time_zone` where it is given, else in their own zone. name: what messages call them.
+    values: datetime64 of any unit (finer than a microsecond is cut), whatever `moment` takes, one by one or in an
+    array, a pandas index or Series, a Polars Series, an Arrow array. Naive values are the wall clock of `time_zone`;
+    aware ones are instants, shown in `time_zone` where it is given, else in their own zone. name: what messages call
+    them.
 
     Raises `error` for what is no timestamp, missing, or before year 1 or after 9999, for naive and aware or differently
-    zoned values mixed, and for wall-clock times that `clock.instants` refuses.
+    zoned values mixed, and for wall-clock times that `instants` refuses.
     """
     dtype: Any = getattr(values, "dtype", None)
     zone = iana_name(getattr(dtype, "tz", None)) or getattr(dtype, "time_zone", None)  # of pandas, of Polars
     if hasattr(dtype, "tz"):  # pandas gives UTC where it is asked for datetime64
         values = list(values) if zone is None else values.to_numpy("datetime64[us]")
+    elif hasattr(values, "to_pylist"):  # of Arrow, whose arrays of NumPy have lost the zone
+        values = values.to_pylist()
     elif hasattr(values, "to_numpy"):
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":

@@ -49,11 +49,12 @@ def scan_panel(
 ) -> PanelStream:
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
-    source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; timestamps that are text or
-    numbers are looked through once more each time, and all rows with them for each window. One pass finds timestamps, assets and what is constant per asset; then `bars` bars at a time, a
-    window, are read when their turn comes. Where rows are sorted by time, Parquet's statistics let each window read its
-    own row groups alone; unsorted rows are found by looking at all timestamps again for each window.
-    The other options are those of `read_panel`. What it and `Panel` refuse of a bar is refused when that bar is read.
+    source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; timestamps that are text
+    or numbers are looked through once more each time, and all rows with them for each window. One pass finds
+    timestamps, assets and what is constant per asset; then `bars` bars at a time, a window, are read when their turn
+    comes. Where rows are sorted by time, Parquet's statistics let each window read its own row groups alone; unsorted
+    rows are found by looking at all timestamps again for each window. The other options are those of `read_panel`. What
+    it and `Panel` refuse of a bar is refused when that bar is read.
 
     Raises PanelError as `read_panel` does, for CSV, and where `bars` is no whole number > 0.
     """
@@ -65,9 +66,7 @@ def scan_panel(
     chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
     checks = {"prices": prices, "bad_prices": bad_prices}
     names = (timestamp, asset)
-    return PanelStream(
-        source, bars, names, chosen, checks, duplicates, dtype, time_zone, next_timestamp, date_format
-    )
+    return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, next_timestamp, date_format)
 
 
 class PanelStream:
@@ -255,7 +254,11 @@ class WeightsStream:
 
     def fingerprint(self) -> str:
         """A hash as that of `PanelStream`; of an array by its bytes."""
-        return fingerprint(_files(self._source), dataclasses.asdict(self._how)) if self._table else fingerprint(self._source)
+        return (
+            fingerprint(_files(self._source), dataclasses.asdict(self._how))
+            if self._table
+            else fingerprint(self._source)
+        )
 
     def _open(self) -> list[Source]:
         return [_with_times(s, self._stamp(s), self._how.date_format) for s in open_sources(self._source)]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpu_bt.data.clock import DAY, instants, local_microseconds
+from gpu_bt.data.clock import DAY, local_microseconds
+from gpu_bt.data.stamps import instants
 from gpu_bt.errors import PanelError
 
 __all__ = ["dated_by_day", "on_clock", "place", "spans", "stamp", "time_series", "zone_of"]
@@ -23,7 +24,7 @@ def zone_of(times: pl.Series) -> str | None:
 def on_clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:
     """int64 microseconds on the clock of a panel: naive times are the wall clock of `time_zone`, or else of the panel.
 
-    Raises for a zone against a panel without one, and for wall-clock times that `clock.instants` refuses.
+    Raises for a zone against a panel without one, and for wall-clock times that `stamps.instants` refuses.
     """
     zone = zone_of(times)
     if panel_zone is None and (zone or time_zone):
@@ -72,8 +73,8 @@ def place(
 
 
 def time_series(utc: Any, time_zone: str | None) -> pl.Series:
-    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one; in UTC where it
-    is an offset that Polars does not know, such as '+05:30'."""
+    """UTC datetime64[us], or microseconds, as Polars Datetime("us"), in the time zone where there is one; in UTC where
+    it is an offset that Polars does not know, such as '+05:30'."""
     time_zone = "UTC" if time_zone is not None and time_zone[:1] in ("+", "-") else time_zone
     stamps = pl.Series("timestamp", np.asarray(utc, np.int64 if len(utc) == 0 else None).astype("datetime64[us]"))
     return stamps.dt.replace_time_zone("UTC").dt.convert_time_zone(time_zone) if time_zone else stamps

@@ -26,8 +26,8 @@ class Weights:
     It stands wherever an array can: NumPy takes it for its `values`.
 
     values: (T, N) float64, C-contiguous, read-only; a fraction of equity, 0 = close, NaN = no target (hold).
-    moved_rows: input rows that stand on a bar outside their own timestamp or date (align="next", align="previous"), or on
-        the last bar of a day whose midnight is their timestamp.
+    moved_rows: input rows that stand on a bar outside their own timestamp or date (align="next", align="previous"), or
+        on the last bar of a day whose midnight is their timestamp.
     unknown_rows: input rows left out because the panel lacks their asset (unknown_assets="ignore").
     dropped_rows: input rows left out because no bar may stand for them (after the last one, or before the first), or
         because a later book was moved onto (or stands on) the same bar.

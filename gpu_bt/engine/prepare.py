@@ -188,7 +188,8 @@ def _events(market: Market, delist_after: int) -> Events:
 def _clock(market: Market) -> np.ndarray:
     """(T+1,) the wall clock at the bar before the first one, or at the first where none was before, and at each bar."""
     before = market.clock[0] if market.before is None else market.before.clock
-    return np.maximum(np.append(before, market.clock), before)
+    clock: np.ndarray = np.maximum(np.append(before, market.clock), before)
+    return clock
 
 
 def days_between(market: Market) -> np.ndarray:
@@ -198,11 +199,14 @@ def days_between(market: Market) -> np.ndarray:
 
 def _new_dates(market: Market) -> np.ndarray:
     """(T,) bool: bars of another date than the bar before."""
-    return np.diff(_clock(market) // _DAY) != 0
+    dates = _clock(market) // _DAY
+    new: np.ndarray = dates[1:] != dates[:-1]
+    return new
 
 
 def silence(market: Market) -> Iterator[np.ndarray]:
-    """[S3] (N,) int64 after each bar: dates since that of the last close or open; very negative before the first one."""
+    """[S3] (N,) int64 after each bar: dates since that of the last close or open; very negative before the first
+    one."""
     missing = np.isnan(market.close)
     if market.open is not None:
         missing &= np.isnan(market.open)

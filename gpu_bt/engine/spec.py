@@ -25,8 +25,8 @@ __all__ = [
 class Before:
     """What a market carries over from the bars before its first one, where a run goes on from a saved one.
 
-    clock: that of the previous bar.   marks: config's lot -> (N,) mark per lot after it.   silent: (N,) int64, dates since
-    that of an asset's last close or open, very negative before its first one.
+    clock: that of the previous bar.   marks: config's lot -> (N,) mark per lot after it.   silent: (N,) int64, dates
+    since that of an asset's last close or open, very negative before its first one.
     """
 
     clock: int

@@ -2,7 +2,8 @@
 """The state of a run in a file, from which a run over later bars goes on with the bits of one long run.
 
 What is carried (semantics.md, One bar): cash, holdings, orders, peak, statuses; of the panel mark, dates since the last
-price, schedule counter, previous timestamp and clock, assets delisted; and the weights rows that a signal_lag still has to read.
+price, schedule counter, previous timestamp and clock, assets delisted; and the weights rows that a signal_lag still has
+to read.
 """
 
 from __future__ import annotations

@@ -173,8 +173,9 @@ class _Future:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BacktestWarning)  # a split moved to another bar is not shown by the prices
             return Panel(
-                **fields, timestamps=time_series(panel.timestamps, panel.time_zone), assets=panel.assets, time_zone=panel.time_zone,
-                delisted_at=np.where(off > cut, self.rng.integers(cut + 1, shape[0] + 1, shape[1]), off),
-                delisting_return=panel.delisting_return, lot=panel.lot, group=panel.group, prices=panel.prices,
-                next_timestamp=None if following is None else time_series([following], panel.time_zone)[0],
+                **fields, timestamps=time_series(panel.timestamps, panel.time_zone), assets=panel.assets,
+                time_zone=panel.time_zone, delisted_at=np.where(off > cut, self.rng.integers(cut + 1, shape[0] + 1,
+                shape[1]), off), delisting_return=panel.delisting_return, lot=panel.lot, group=panel.group,
+                prices=panel.prices, next_timestamp=None if following is None else time_series([following],
+                panel.time_zone)[0],
             )  # fmt: skip

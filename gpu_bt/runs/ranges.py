@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from gpu_bt.engine.prepare import left_behind
 from gpu_bt.engine.spec import Before, Engine, Progress, RawResult, RunSpec, Start, joined, simulate
 from gpu_bt.law.layout import NEVER
 from gpu_bt.runs.holdings import Opening
+from gpu_bt.runs.settled import Settled
 
 __all__ = ["through"]
 
@@ -30,10 +32,11 @@ _NONE = np.empty(0)
 def through(
     panel: PanelStream, books: Sequence[WeightsStream], params: np.ndarray, schedules: np.ndarray, engine: Engine,
     held: Opening | None = None, *, columns: str = "all", fills: bool = False, progress: Progress | None = None,
+    settled: Settled | None = None,
 ) -> tuple[RawResult, dict[str, int], list[Asked]]:  # fmt: skip
     """K scenarios through all windows of a stream: the record of one long run without its positions, what the windows'
     notes count, and what each scenario asked for. params, schedules, columns, fills: as in RunSpec, whose weights are
-    `books`.   held: what is held before the first bar."""
+    `books`.   held: what is held before the first bar.   settled: sees each window of one scenario."""
     pairs, place = np.unique(np.stack([params["weights"], params["signal_lag"]]), axis=1, return_inverse=True)
     rows = _Lagged(books, list(zip(*pairs.tolist(), strict=True)), panel.shape)
     params = params.copy()
@@ -60,6 +63,8 @@ def through(
         with_books.append(np.stack(spec.with_targets, axis=1)[:, params["weights"]])
         here = began(spec)
         begun = np.where((begun < 0) & (here >= 0), a + here, begun)
+        if settled is not None:
+            settled.see(window, spec, raw, partial(simulate, engine, dataclasses.replace(spec, positions=True)))
         start, before = raw.carried(), left_behind(market, lots)
         del window, market, spec  # before the next one is read
         reached = raw.state["first_bar"]

@@ -31,6 +31,7 @@ from gpu_bt.runs.checkpoint import Saved, following, load, save
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
+from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
@@ -117,9 +118,11 @@ def _run_weights(
     holding = None
     if "ledger overflow" in found and saved is None:
         holding = _tick_that_holds(engine, own, lambda c: _spec(panel, c, values, begun, kept))
+    settled = Settled()
+    settled.see(panel, spec, raw, lambda: _again(engine.name, spec, False, True))
     return _result(
         raw, panel, own, notes, clock, functools.partial(_again, engine.name, spec), begun, asked,
-        sentences(panel, own, asked, found, holding=holding),
+        sentences(panel, own, asked, found, holding=holding), settled,
         save=functools.partial(save, panel, spec.market, config, values, saved, own.tick),
         earlier=saved.earlier if saved else None, start=first,
     )  # fmt: skip
@@ -165,22 +168,25 @@ def _run_stream(
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
     clock, own = time.perf_counter(), held.config(config) if held else config
     again = functools.partial(_stream, panel, panel.books(weights, config.account), own, held, engine.name)
-    raw, counted, (asked,) = again("fills" in kept, "positions" in kept, progress)
+    settled = Settled()
+    raw, counted, (asked,) = again("fills" in kept, "positions" in kept, progress, settled)
     notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
     found = findings(None, pack([own])[0], asked, capital_of(own, held), raw)
     said = sentences(panel, own, asked, found)
-    return _result(raw, panel, own, notes, clock, functools.partial(_first, again), held, asked, said, start=first)
+    return _result(raw, panel, own, notes, clock, functools.partial(_first, again), held, asked, said, settled, start=first)
 
 
 def _stream(
     panel: PanelStream, book: WeightsStream, config: Config, held: Opening | None, engine: str, fills: bool,
-    positions: bool, progress: Progress | None = None,
+    positions: bool, progress: Progress | None = None, settled: Settled | None = None,
 ) -> tuple[RawResult, dict[str, int], list[Asked]]:  # fmt: skip
     """What `through` gives; a function of the module, so that a Result can be pickled."""
     if positions:
         raise ResultError("a stream's positions are not kept, they are as many as its prices: see final_positions")
     bars = _bars(panel, config, held)[None]
-    return through(panel, [book], pack([config]), bars, resolve(engine), held, fills=fills, progress=progress)
+    return through(
+        panel, [book], pack([config]), bars, resolve(engine), held, fills=fills, progress=progress, settled=settled
+    )
 
 
 def _first(call: Any, *given: Any) -> Any:
@@ -202,7 +208,9 @@ def _run_strategy(
     found = findings(spec.market, spec.params[0], asked, capital_of(own, held), raw)
     said = sentences(panel, own, asked, found, name)
     notes = {**panel.notes, "strategy": name}
-    return _result(raw, panel, own, notes, clock, None, held, asked, said, start=first)
+    settled = Settled()
+    settled.see(panel, spec, raw, None)
+    return _result(raw, panel, own, notes, clock, None, held, asked, said, settled, start=first)
 
 
 def callback_spec(
@@ -217,7 +225,9 @@ def callback_spec(
 
 def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], clock: float,
             replay: Any, begun: Saved | Opening | None, asked: Asked, advice: dict[str, str],
-            **carried: Any) -> Result:  # fmt: skip
+            settled: Settled, **carried: Any) -> Result:  # fmt: skip
+    for text in settled.advice(config.delist_after):
+        advice["settled, then traded"], notes["settled_then_traded"] = text, len(settled.back)
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - clock, advice=advice,
@@ -265,11 +275,9 @@ def _records(record: str | Iterable[str]) -> set[str]:
     return names
 
 
-def schedule_of(
-    panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None
-) -> np.ndarray:
-    """(T,) bool: the bars at which this config decides. before, since: bars that `rebalance` named before the panel, and
-    the clock at the last of these bars."""
+def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None) -> np.ndarray:
+    """(T,) bool: the bars at which this config decides. before, since: bars that `rebalance` named before the panel,
+    and the clock at the last of these bars."""
     return schedule(panel.microseconds, panel.time_zone, following(panel), config, before, since)
 
 

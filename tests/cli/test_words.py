@@ -26,6 +26,8 @@ def test_access_is_asked_of_the_nearest_folder(tmp_path: Path, monkeypatch: pyte
     ("text", "shown"),
     [
         ("or pass align='next' to move", "or pass --align next to move"),
+        ("or align='previous' to the last", "or --align previous to the last"),
+        ("pass date_format= (as", "pass --date-format (as"),
         ("pass unknown_assets='ignore'", "pass --unknown-assets ignore"),
         ("(bad_prices='nan' makes it so)", "(--bad-prices nan makes it so)"),
         ("pass duplicates='first' or duplicates='last'", "pass --duplicates first or --duplicates last"),

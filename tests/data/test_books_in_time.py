@@ -100,9 +100,9 @@ def test_ends_of_months_and_weeks_on_the_last_bar_before_them(zone, clock):
 
 def test_what_was_moved_or_dropped_is_counted():
     panel = market(FRIDAYS)
-    days = [(dt.date(2024, 8, 29), "A", 0.1), (dt.date(2024, 8, 31), "A", 0.2), (dt.date(2024, 9, 1), "A", 0.3),
-            (dt.date(2024, 9, 3), "A", 0.4), (dt.date(2024, 10, 5), "A", 0.5), (dt.date(2024, 10, 9), "A", 0.6)]  # fmt: skip
-    back = bt.read_weights(book(days), panel, align="previous")
+    days = ["2024-08-29", "2024-08-31", "2024-09-01", "2024-09-03", "2024-10-05", "2024-10-09"]
+    rows = [(day, "A", (i + 1) / 10) for i, day in enumerate(days)]
+    back = bt.read_weights(book(rows), panel, align="previous")
     assert [x for x in back.values[:, 0] if x > 0] == [0.3, 0.4, 0.5]
     # Before the first bar; one that a later book replaced; more than a week after the last bar.
     assert (back.moved_rows, back.dropped_rows) == (2, 3)

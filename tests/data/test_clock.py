@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_bt.config import CHOICES, Config
-from gpu_bt.data.clock import instants, local_microseconds, named_bars, schedule, wall_clock
+from gpu_bt.data.clock import local_microseconds, named_bars, schedule, wall_clock
+from gpu_bt.data.stamps import instants
 
 ZONES = ["America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns", "UTC", None]
 DAY, EPOCH = 86_400_000_000, dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -56,13 +57,17 @@ def around(*changes: str) -> st.SearchStrategy[list[int]]:
     return st.builds(lambda c, away: [(c + s) * 1_000_000 for s in sorted(away)], st.sampled_from(centres), seconds)
 
 
-#: Zone -> UTC times at which its clock is changed: by an hour, by half of one, one minute after midnight, at midnight, by a
-#: whole day, and from the local mean time with its odd seconds.
+#: Zone -> UTC times at which its clock is changed: by an hour, by half of one, one minute after midnight, at midnight,
+#: by a whole day, and from the local mean time with its odd seconds.
 CHANGES = {
-    "America/New_York": ("2024-03-10T07", "2024-11-03T06"), "Australia/Lord_Howe": ("2024-04-06T15", "2024-10-05T15:30"),
-    "America/St_Johns": ("2006-10-29T02:31", "2007-03-11T03:31"), "America/Santiago": ("2024-04-07T03", "2024-09-08T04"),
-    "Pacific/Apia": ("2011-12-30T10",), "Europe/Amsterdam": ("1937-07-01T00",), "Africa/Monrovia": ("1972-01-07T00:44:30",),
-}  # fmt: skip
+    "America/New_York": ("2024-03-10T07", "2024-11-03T06"),
+    "Australia/Lord_Howe": ("2024-04-06T15", "2024-10-05T15:30"),
+    "America/St_Johns": ("2006-10-29T02:31", "2007-03-11T03:31"),
+    "America/Santiago": ("2024-04-07T03", "2024-09-08T04"),
+    "Pacific/Apia": ("2011-12-30T10",),
+    "Europe/Amsterdam": ("1937-07-01T00",),
+    "Africa/Monrovia": ("1972-01-07T00:44:30",),
+}
 
 
 @pytest.mark.parametrize("zone", CHANGES)

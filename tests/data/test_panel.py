@@ -270,7 +270,8 @@ def test_mixed_time_zones_are_refused():
     )
     fixed = dt.timezone(dt.timedelta(hours=1))
     refused(
-        "timestamps mix time zones (America/New_York, Etc/GMT-1): convert them to one zone, or drop the zone everywhere",
+        "timestamps mix time zones (America/New_York, Etc/GMT-1): convert them to one zone, or drop the zone"
+        " everywhere",
         timestamps=[days[0].replace(tzinfo=fixed), *(d.replace(tzinfo=york) for d in days[1:])],
     )
     refused(
@@ -286,7 +287,9 @@ def test_next_timestamp():
     york = dict(timestamps=["2020-01-29", "2020-01-30", "2020-01-31"], time_zone="America/New_York")
     for due in (dt.date(2020, 2, 1), "2020-02-01", 20200201, dt.datetime(2020, 2, 1, 5, tzinfo=dt.UTC)):
         assert panel(**york, next_timestamp=due).next_timestamp == np.datetime64("2020-02-01T05", "us")
-    with pytest.raises(bt.PanelError, match="^next_timestamp 2020-03-08T02:30:00 does not exist on the clock of America"):
+    with pytest.raises(
+        bt.PanelError, match=r"^next_timestamp 2020-03-08T02:30:00 does not exist on the clock of America"
+    ):
         panel(**york, next_timestamp="2020-03-08T02:30")
     with pytest.raises(bt.PanelError, match=r"^next_timestamp.0. is 'soon': it must be a date"):
         panel(next_timestamp="soon")

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from gpu_bt.data.clock import local_microseconds
@@ -105,6 +106,23 @@ def test_a_wall_time_that_is_skipped_or_repeated_is_refused_and_a_date_never():
     assert read(pd.DatetimeIndex(["2006-10-29"]), "America/St_Johns")[0].tolist() == [dt.datetime(2006, 10, 29, 2, 30)]
 
 
+def test_a_datetime_of_a_zone_that_its_clock_skips_is_refused():
+    tz = ZoneInfo("America/New_York")
+    given = [dt.datetime(2024, 3, 10, 1, 30, tzinfo=tz), dt.datetime(2024, 3, 10, 2, 30, tzinfo=tz)]
+    for values in (given, np.array(given, object)):
+        with pytest.raises(PanelError, match=r"^timestamps hold 2024-03-10 02:30:00, which does not exist on the clock"):
+            read(values)
+
+
+def test_arrow_keeps_its_zone():
+    aware = pd.DatetimeIndex(NAIVE).tz_localize("America/New_York")
+    for values in (pa.array(aware), pa.chunked_array([pa.array(aware)])):
+        got, zone = read(values)
+        assert zone == "America/New_York" and got.tolist() == NEW_YORK
+    assert read(pa.array(NAIVE), "America/New_York")[0].tolist() == NEW_YORK
+    assert read(pa.array([20240131], pa.int64()))[0].tolist() == [dt.datetime(2024, 1, 31)]
+
+
 OFFSETS = [330, 345, -210, -570, 1, 60, -300, 840]
 
 
@@ -150,7 +168,9 @@ def test_mixed_time_zones_are_refused(zones):
 def test_whole_numbers_of_eight_digits_are_dates(make):
     got, zone = read(make([20240131, 20240229]))
     assert zone is None and got.tolist() == [dt.datetime(2024, 1, 31), dt.datetime(2024, 2, 29)]
-    with pytest.raises(PanelError, match=r"timestamps\[1\] is .*20240230.*: it must be a date, datetime, ISO text or wh"):
+    with pytest.raises(
+        PanelError, match=r"timestamps\[1\] is .*20240230.*: it must be a date, datetime, ISO text or wh"
+    ):
         read(make([20240131, 20240230]))
 
 

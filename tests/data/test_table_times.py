@@ -154,7 +154,13 @@ def test_a_last_row_and_a_next_timestamp_mean_the_same_in_every_entry(tmp_path):
     table = minimal(timestamp=[dt.date(2024, 1, 30), dt.date(2024, 1, 30), dt.date(2024, 1, 31)])
     table.write_parquet(tmp_path / "p.parquet")
     for zone in (None, "America/New_York", "Asia/Tokyo"):
-        for due in (dt.date(2024, 2, 1), "2024-02-01", 20240201, pd.Timestamp("2024-02-01"), pd.Period("2024-02-01", "D")):
+        for due in (
+            dt.date(2024, 2, 1),
+            "2024-02-01",
+            20240201,
+            pd.Timestamp("2024-02-01"),
+            pd.Period("2024-02-01", "D"),
+        ):
             panel = bt.read_panel(table, time_zone=zone, next_timestamp=due)
             stream = bt.scan_panel(tmp_path / "p.parquet", time_zone=zone, next_timestamp=due)
             direct = bt.Panel(

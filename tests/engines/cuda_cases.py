@@ -11,9 +11,9 @@ from compare import assert_same_raw
 from draw import scenario
 
 from cpu_fallback.engine import ENGINE as NUMPY
-from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import RawResult, RunSpec
 from gpu_bt.errors import ConfigError

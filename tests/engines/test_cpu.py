@@ -14,8 +14,8 @@ from oracle import simulate
 
 import gpu_bt as bt
 from cpu_fallback import bar, native
-from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.config import CHOICES, Config
+from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.engine.registry import reasons, resolve
 from gpu_bt.errors import ConfigError
 from gpu_bt.law.layout import MONEY, PARAMS, SCENARIO_STATUS, STRUCTURAL

@@ -90,8 +90,9 @@ def book(result: bt.Result) -> list[list[float]]:
 
 def fills(result: bt.Result) -> list[tuple[Any, ...]]:
     """(bar, asset, shares, price, reference price, commission, slippage, status) of every fill."""
-    bars = {stamp: t for t, stamp in enumerate(result.timestamps.to_list())}
-    return [(bars[row[0]], *row[1:]) for row in result.fills.rows()]
+    bars = {stamp: t for t, stamp in enumerate(result.timestamps.to_physical().to_list())}
+    stamps = result.fills["timestamp"].to_physical()  # datetimes of an hour that comes twice equal one another
+    return [(bars[stamp], *row[1:]) for stamp, row in zip(stamps, result.fills.rows(), strict=True)]
 
 
 def held(result: bt.Result) -> dict[str, float]:

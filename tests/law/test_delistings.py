@@ -67,7 +67,8 @@ def test_silence_settles_at_the_nth_date_in_a_row(engine):
 
 
 def test_silence_is_counted_in_dates(engine):
-    # Two bars a date; silent from the second bar of the first date on. The third date after it is settled at its first bar.
+    # Two bars a date; silent from the second bar of the first date on. The third date after it is settled at its first
+    # bar.
     stamps = [f"2024-01-{d:02}T{h}:00" for d in (2, 3, 5, 8) for h in ("09", "15")]
     for zone in (None, "Asia/Kolkata"):
         market = panel([16] + [NAN] * 7, timestamps=stamps, time_zone=zone)

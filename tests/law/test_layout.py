@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gpu_bt.config import CHOICES, OPTIONAL, RANGES, Config
+from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.law.layout import (
     BUFFERS,
     COUNTS,
@@ -38,9 +39,7 @@ LAW = Path(__file__).parents[2] / "gpu_bt" / "law"
 
 COMPILERS = [("gcc", "c11", "c"), ("g++", "c++17", "cpp"), ("clang", "c11", "c"), ("clang++", "c++17", "cpp")]
 #: Config fields that engines do not read: they act before a run (schedules) or after it (annualising).
-ELSEWHERE = {
-    "rebalance", "rebalance_on", "rebalance_every", "rebalance_offset", "week_starts", "bars_per_year", "money_tick",
-}  # fmt: skip
+ELSEWHERE = {*SCHEDULE, "bars_per_year", "money_tick"}
 
 
 def compiled(folder, header, body, compiler, standard, ending):

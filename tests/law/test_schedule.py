@@ -57,7 +57,8 @@ def test_next_timestamp_says_whether_the_last_bar_ends_a_period(engine, followin
 
 @pytest.mark.parametrize(
     ("rebalance", "bars"),
-    [("day", range(10)), ("week", [0, 1, 5, 6, 7, 8]), ("month", [0, 3, 7, 8, 9]), ("quarter", [0, 3, 9]), ("year", [0, 3])],
+    [("day", range(10)), ("week", [0, 1, 5, 6, 7, 8]), ("month", [0, 3, 7, 8, 9]), ("quarter", [0, 3, 9]), ("year", [0,
+    3])],
 )  # fmt: skip
 def test_the_first_bar_of_each_period_decides(engine, rebalance, bars):
     # The panel's first bar is one of them; no bar needs what follows.
@@ -71,9 +72,20 @@ def test_on_the_first_bar_of_a_day_of_hours(engine):
         assert decided(engine, hours, rebalance="day", rebalance_on="first", time_zone=zone) == [0, 3]
 
 
-@pytest.mark.parametrize(("starts", "bars"), [("monday", [0, 5]), ("sunday", [4]), ("saturday", [4]), ("tuesday", [1, 6])])
+@pytest.mark.parametrize(
+    ("starts", "bars"), [("monday", [0, 5]), ("sunday", [4]), ("saturday", [4]), ("tuesday", [1, 6])]
+)
 def test_weeks_of_a_market_that_trades_from_sunday_to_thursday(engine, starts, bars):
-    days = ["2024-01-07", "2024-01-08", "2024-01-09", "2024-01-10", "2024-01-11", "2024-01-14", "2024-01-15", "2024-01-16"]
+    days = [
+        "2024-01-07",
+        "2024-01-08",
+        "2024-01-09",
+        "2024-01-10",
+        "2024-01-11",
+        "2024-01-14",
+        "2024-01-15",
+        "2024-01-16",
+    ]
     assert decided(engine, days, rebalance="week", week_starts=starts) == bars
     first = [0, *(t + 1 for t in bars)]
     assert decided(engine, days, rebalance="week", week_starts=starts, rebalance_on="first") == first
@@ -160,7 +172,12 @@ def test_next_timestamp_is_read_in_the_time_zone(engine):
     # 03:00 UTC on 1 February is January in New York, 05:00 UTC is not.
     stamps = ["2020-01-30T20:00Z", "2020-01-31T20:00Z"]
     zone = dict(time_zone="America/New_York", rebalance="month")
-    for due, bars in (("2020-02-01T03:00Z", []), ("2020-02-01T05:00Z", [1]), ("2020-01-31T23:00", []), ("2020-02-01", [1])):
+    for due, bars in (
+        ("2020-02-01T03:00Z", []),
+        ("2020-02-01T05:00Z", [1]),
+        ("2020-01-31T23:00", []),
+        ("2020-02-01", [1]),
+    ):
         assert decided(engine, stamps, next_timestamp=due, **zone) == bars
 
 
