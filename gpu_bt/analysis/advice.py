@@ -176,7 +176,7 @@ def columns(
 
 
 def counted(kinds: Sequence[str]) -> str:
-    """One sentence for a sweep: how many of its scenarios have which advice, each with the first of them; "" for none."""
+    """A sentence for a sweep: how many of its scenarios have which advice, each with the first of them, or ""."""
     first: dict[str, int] = {}
     count: Counter[str] = Counter()
     for k, text in enumerate(kinds):

@@ -13,20 +13,18 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.engine.prepare import PRICE_OF, days_between, events, lots, marks, opening_marks, prices
-from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, Start, ordered
+from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, ordered, start_of
 from gpu_bt.law.layout import (
     BUFFERS,
     COUNTS,
     FILL,
     LAUNCH,
     MONEY,
-    NEVER,
     PANEL_KINDS,
     PHASES,
     RECORD,
     ROWS,
     SIZES,
-    STATE,
 )
 
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
@@ -47,17 +45,6 @@ def lane_bytes(scenarios: int, assets: int) -> int:
     stride, doubles = _stride(assets), len(BUFFERS["double"]) + 2 * scenarios
     flat = (scenarios + 1) * SIZES["BT_SLOT"] + 8 * 2 * SIZES["BT_CLASSES"]
     return flat + stride * (8 * doubles + 4 * len(BUFFERS["int32_t"]) + len(BUFFERS["uint8_t"]))
-
-
-def _opening(spec: RunSpec) -> Start:
-    """Where the scenarios stand before the first bar."""
-    if spec.start is not None:
-        return spec.start
-    state = np.zeros(len(spec.params), STATE)
-    state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
-    state["first_bar"] = NEVER
-    none = np.zeros((len(state), spec.market.shape[1]))
-    return Start(state, none, none)
 
 
 def _stride(assets: int) -> int:
@@ -112,7 +99,7 @@ class LaneSession:
     def _record(self, lanes: int, size: int, before: RawResult | None) -> dict[str, Any]:
         """The arrays of RECORD for lanes of `size` bytes, but those that are not kept; with the record so far."""
         spec, k, (t_count, n) = self.spec, len(self.spec.params), self.spec.market.shape
-        start = before or _opening(spec)
+        start = before or spec.start or start_of(spec.params, np.zeros((k, n)))
         arrays = {"params": np.ascontiguousarray(spec.params)}
         arrays |= {name: getattr(start, name).copy() for name in ("state", "holdings", "orders")}
         columns = len(MONEY) if spec.columns == "all" else 2
