@@ -397,7 +397,8 @@ class _Run(Trading):
                 continue
             x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
             self.direct(i, x, float(d.limit[t][i]), float(d.stop[t][i]))
-            placed.append(i)
+            if not math.isinf(x):
+                placed.append(i)
         if placed:
             self.limit_direct(placed)
 

@@ -62,6 +62,7 @@ class Asked:
     sparse: bool = False
     unread: int = 0
     first: int = -1
+    known: dict[float, float] = dataclasses.field(default_factory=dict, repr=False)
 
     @cached_property
     def gross(self) -> float:
@@ -69,12 +70,14 @@ class Asked:
         return float(np.median(np.nansum(self.sizes, axis=1))) if len(self.sizes) else 0.0
 
     def lots(self, market: Market, lot: float) -> float:
-        """The median target, in lots for one of money; NaN where nothing is to say."""
-        size = lots(market, lot)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = self.sizes / (market.close[self.bars].astype(np.float64) * size.unit)
-        found = found[np.isfinite(found) & (found > 0) & size.whole]
-        return float(np.median(found)) if len(found) else math.nan
+        """The median target, in lots for one of money; NaN where nothing is to say. It is kept: ask of one market."""
+        if lot not in self.known:
+            size = lots(market, lot)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = self.sizes / (market.close[self.bars].astype(np.float64) * size.unit)
+            found = found[np.isfinite(found) & (found > 0) & size.whole]
+            self.known[lot] = float(np.median(found)) if len(found) else math.nan
+        return self.known[lot]
 
 
 def asked_by(spec: RunSpec, k: int = 0) -> Asked:
