@@ -131,9 +131,9 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     found: dict[str, Any] = {}
     few = [name for name in _AMOUNTS if 0 < p[name] < _FEW_TICKS * p["tick"]]
     if few or p["tick"] > _CENT:
-        found["money tick"] = few
+        found["money_tick"] = few
     if (bar := int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])) >= 0:
-        found["ledger overflow"] = bar
+        found["LEDGER_OVERFLOW"] = bar
     if not asked.decisions:
         return {**found, "no decision": None}
     if not _traded(raw, k):
@@ -205,9 +205,9 @@ def sentences(
     rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
     out: dict[str, str] = {}
     for kind, value in found.items():
-        if kind == "money tick":
+        if kind == "money_tick":
             out[kind] = _of_tick(config, value)
-        elif kind == "ledger overflow":
+        elif kind == "LEDGER_OVERFLOW":
             out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
         elif kind == "no decision":
             out[kind] = (

@@ -200,8 +200,8 @@ def _result(
     own, capital = (begun.config(config), begun.capital(config)) if begun else (config, config.initial_cash)
     found, tick = findings(market, pack([own])[0], asked, capital, raw), None
     if isinstance(begun, Saved):  # a few more bars are no whole run
-        found = {kind: value for kind, value in found.items() if kind == "ledger overflow"}
-    if "ledger overflow" in found and holds:
+        found = {kind: value for kind, value in found.items() if kind == "LEDGER_OVERFLOW"}
+    if "LEDGER_OVERFLOW" in found and holds:
         ticks = (own.tick * 2.0**power for power in range(4, 61, 4))
         tick = next((tick for tick in ticks if tick <= RANGES["money_tick"][1] and holds(tick)), None)
     return Result(

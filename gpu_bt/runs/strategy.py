@@ -172,6 +172,7 @@ class _Desk:
         self.over = False
         self.least = 0.0 if config.account == "cash" else -1.0  # times the largest target is the smallest
         self.watched: Exits | None = None
+        self.alone: bool | None = None  # the strategy's `risk` takes targets alone
 
     def open(self, bar: int, book: Callable[[], Book]) -> None:
         self.bar, self.book, self._seen, self.cells, self.direct = bar, book, None, None, False
@@ -336,7 +337,9 @@ class _Desk:
             *asked.copy(), held=book.lots * unit, standing=book.orders * unit, marks=self.marks / unit,
             equity=book.equity,
         )  # fmt: skip
-        alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
+        if self.alone is None:
+            self.alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
+        alone = self.alone
         after: Any = strategy.risk(orders.weights if alone else orders, Portfolio(self), batch)  # type: ignore[arg-type]
         if after is None or isinstance(after, Orders) == alone:
             what = "None" if after is None else f"a {type(after).__name__}"
