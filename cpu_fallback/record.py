@@ -8,8 +8,8 @@ from copy import copy
 import numpy as np
 
 from cpu_fallback.ledger import Array
-from gpu_bt.engine.spec import FILL, RawResult, RunSpec, ordered
-from gpu_bt.law.layout import COUNTS, MONEY, NEVER, STATE
+from gpu_bt.engine.spec import FILL, RawResult, RunSpec, ordered, start_of
+from gpu_bt.law.layout import COUNTS, MONEY
 
 __all__ = ["Record", "log_entries"]
 
@@ -26,17 +26,8 @@ class Record:
         self.positions = np.full((k, t_count, n), np.nan) if spec.positions else None
         self.fills: list[Array] = []
         self.cuts: list[Array] = []
-        if spec.start is not None:
-            self.state = spec.start.state.copy()
-            self.holdings = spec.start.holdings.copy()
-            self.orders = spec.start.orders.copy()
-            return
-        tick = spec.params["tick"]
-        self.state = np.zeros(k, STATE)
-        self.state["cash"] = self.state["peak"] = np.rint(spec.params["initial_cash"] / tick) * tick
-        self.state["first_bar"] = NEVER
-        self.holdings = np.zeros((k, n))
-        self.orders = np.zeros((k, n))
+        start = spec.start or start_of(spec.params, np.zeros((k, n)))
+        self.state, self.holdings, self.orders = start.state.copy(), start.holdings.copy(), start.orders.copy()
 
     def write(self, members: Array, t: int, money: Array, counts: Array | int, shares: Array | None) -> None:
         """The rows of B bars from t on: money (len(MONEY), k, B), counts (len(COUNTS), k, B), shares (k, N)."""

@@ -32,7 +32,7 @@ class PanelError(BacktestError, ValueError):
 
 
 class WeightsError(BacktestError, ValueError):
-    """Target weights that do not fit the panel or the account."""
+    """Target weights or holdings that do not fit the panel or the account."""
 
 
 class StrategyError(BacktestError, ValueError):

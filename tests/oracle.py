@@ -118,8 +118,7 @@ class _Run(Trading):
         capital = config.initial_cash + self.bring_in(held)
         tick = config.money_tick
         self.tick = 2.0 ** (math.frexp(capital)[1] - 1 - 36) if tick is None else tick
-        self.cash = self.money(config.initial_cash)
-        self.peak = 0.0 if held else self.cash
+        self.cash, self.peak = self.money(config.initial_cash), 0.0
         self.limit, self.stop, self.triggered = [NAN] * self.n, [NAN] * self.n, [False] * self.n
         self.priced: list[datetime.date | None] = [None] * self.n  # date of the last price, None before the first
         self.first_bar = dict.fromkeys(SCENARIO_STATUS, -1)
@@ -408,7 +407,8 @@ class _Run(Trading):
                 continue
             x = lots if math.isnan(part) else -(part * self.h[i]) + 0.0
             self.direct(t, i, x, float(d.limit[t][i]), float(d.stop[t][i]))
-            placed.append(i)
+            if not math.isinf(x):
+                placed.append(i)
         if placed:
             self.limit_direct(placed)
 

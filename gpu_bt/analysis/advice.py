@@ -62,6 +62,7 @@ class Asked:
     sparse: bool = False
     unread: int = 0
     first: int = -1
+    known: dict[float, float] = dataclasses.field(default_factory=dict, repr=False)
 
     @cached_property
     def gross(self) -> float:
@@ -69,12 +70,14 @@ class Asked:
         return float(np.median(np.nansum(self.sizes, axis=1))) if len(self.sizes) else 0.0
 
     def lots(self, market: Market, lot: float) -> float:
-        """The median target, in lots for one of money; NaN where nothing is to say."""
-        size = lots(market, lot)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = self.sizes / (market.close[self.bars].astype(np.float64) * size.unit)
-        found = found[np.isfinite(found) & (found > 0) & size.whole]
-        return float(np.median(found)) if len(found) else math.nan
+        """The median target, in lots for one of money; NaN where nothing is to say. It is kept: ask of one market."""
+        if lot not in self.known:
+            size = lots(market, lot)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = self.sizes / (market.close[self.bars].astype(np.float64) * size.unit)
+            found = found[np.isfinite(found) & (found > 0) & size.whole]
+            self.known[lot] = float(np.median(found)) if len(found) else math.nan
+        return self.known[lot]
 
 
 def asked_by(spec: RunSpec, k: int = 0) -> Asked:
@@ -128,9 +131,9 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     found: dict[str, Any] = {}
     few = [name for name in _AMOUNTS if 0 < p[name] < _FEW_TICKS * p["tick"]]
     if few or p["tick"] > _CENT:
-        found["money tick"] = few
+        found["money_tick"] = few
     if (bar := int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])) >= 0:
-        found["ledger overflow"] = bar
+        found["LEDGER_OVERFLOW"] = bar
     if not asked.decisions:
         return {**found, "no decision": None}
     if not _traded(raw, k):
@@ -176,7 +179,7 @@ def columns(
 
 
 def counted(kinds: Sequence[str]) -> str:
-    """One sentence for a sweep: how many of its scenarios have which advice, each with the first of them; "" for none."""
+    """A sentence for a sweep: how many of its scenarios have which advice, each with the first of them, or ""."""
     first: dict[str, int] = {}
     count: Counter[str] = Counter()
     for k, text in enumerate(kinds):
@@ -202,9 +205,9 @@ def sentences(
     rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
     out: dict[str, str] = {}
     for kind, value in found.items():
-        if kind == "money tick":
+        if kind == "money_tick":
             out[kind] = _of_tick(config, value)
-        elif kind == "ledger overflow":
+        elif kind == "LEDGER_OVERFLOW":
             out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
         elif kind == "no decision":
             out[kind] = (

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpu_bt.config import CHOICES
 from gpu_bt.engine import prepare
-from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, Start, ordered
+from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, ordered, start_of
 from gpu_bt.law import layout
 
 __all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
@@ -36,17 +36,6 @@ def lane_bytes(scenarios: int, assets: int) -> int:
     stride, doubles = _stride(assets), len(layout.BUFFERS["double"]) + 2 * scenarios
     flat = (scenarios + 1) * layout.SIZES["BT_SLOT"] + 8 * 2 * layout.SIZES["BT_CLASSES"]
     return flat + stride * (8 * doubles + 4 * len(layout.BUFFERS["int32_t"]) + len(layout.BUFFERS["uint8_t"]))
-
-
-def _opening(spec: RunSpec) -> Start:
-    """Where the scenarios stand before the first bar."""
-    if spec.start is not None:
-        return spec.start
-    state = np.zeros(len(spec.params), layout.STATE)
-    state["cash"] = state["peak"] = np.rint(spec.params["initial_cash"] / spec.params["tick"]) * spec.params["tick"]
-    state["first_bar"] = layout.NEVER
-    none = np.zeros((len(state), spec.market.shape[1]))
-    return Start(state, none, none)
 
 
 def _stride(assets: int) -> int:
@@ -98,7 +87,7 @@ class LaneSession:
     def _record(self, lanes: int, size: int, before: RawResult | None) -> dict[str, Any]:
         """The arrays of RECORD for lanes of `size` bytes, but those that are not kept; with the record so far."""
         spec, k, (t_count, n) = self.spec, len(self.spec.params), self.spec.market.shape
-        start = before or _opening(spec)
+        start = before or spec.start or start_of(spec.params, np.zeros((k, n)))
         arrays = {"params": np.ascontiguousarray(spec.params)}
         arrays |= {name: getattr(start, name).copy() for name in ("state", "holdings", "orders")}
         columns = len(layout.MONEY) if spec.columns == "all" else 2

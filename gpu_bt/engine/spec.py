@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER
+from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, STATE
 
 __all__ = [
     "FILL", "Before", "Book", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session", "Start",
-    "joined", "ordered", "simulate",
+    "joined", "ordered", "simulate", "start_of",
 ]  # fmt: skip
 
 
@@ -95,6 +95,14 @@ class Start:
     state: np.ndarray
     holdings: np.ndarray
     orders: np.ndarray
+
+
+def start_of(params: np.ndarray, holdings: np.ndarray) -> Start:
+    """Scenarios of PARAMS[K] that begin with their cash and (K, N) holdings; their peak is from the first mark on."""
+    state = np.zeros(len(params), STATE)
+    state["cash"] = np.rint(params["initial_cash"] / params["tick"]) * params["tick"]
+    state["first_bar"] = NEVER
+    return Start(state, holdings, np.zeros_like(holdings))
 
 
 def _rows_with_targets(weights: np.ndarray) -> np.ndarray:

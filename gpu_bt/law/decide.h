@@ -173,7 +173,7 @@ BT_STEP bool bt_limit_direct(Lane &lane, Scenario &s, int64_t t, const double *g
     const double most = s.p->max_gross, top = s.equity * fmin(s.p->max_weight, most);
     double *o = s.o, *more = BT_OWN(lane, HELD), kept = 0, grown = 0, limited = 0, waiting = 0, f = 1.0;
     BT_EACH(j, lane.A) {
-        const double left = bt_left(s, given[j] == given[j], o[j], h[j]), after = h[j] + left;
+        const double left = bt_left(s, fabs(given[j]) <= BT_HUGE, o[j], h[j]), after = h[j] + left;
         const double stays = s.margin ? fabs(after) : bt_max(after, 0.0), wanted = fabs(o[j] - left);
         const double room = bt_max(m[j] > 0.0 ? top * (1.0 / m[j]) - stays : 0.0, 0.0);
         more[j] = wanted > room ? (whole[j] != 0.0 ? trunc(room) : room) : wanted;
@@ -184,7 +184,7 @@ BT_STEP bool bt_limit_direct(Lane &lane, Scenario &s, int64_t t, const double *g
     if (most >= 0.0 && !bt_weights_inside(kept, kept + grown)) return false;
     if (grown > 0.0 && kept + grown > most) f = bt_leverage_factor(most, kept, grown);
     BT_EACH(j, lane.A) {
-        const double left = bt_left(s, given[j] == given[j], o[j], h[j]), old = o[j], size = more[j] * f;
+        const double left = bt_left(s, fabs(given[j]) <= BT_HUGE, o[j], h[j]), old = o[j], size = more[j] * f;
         const double kept_size = f != 1.0 && whole[j] != 0.0 ? trunc(size) : size;
         if (kept_size != fabs(old - left)) {
             o[j] = left + bt_sign(old) * kept_size + 0.0;

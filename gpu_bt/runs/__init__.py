@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run: from a panel and weights or a strategy to a Result.
 
-`run` puts it together; `strategy`, `batch` and `exits` are what a strategy sees and asks for; `checkpoint` and `ranges`
-carry a run from some bars to later ones; `advice` and `lookahead` look for what was probably not meant.
+`run` puts it together; `strategy`, `batch`, `orders` and `exits` are what a strategy sees and asks for, `drive` asks
+it; `holdings` are what is there before the first bar; `checkpoint` and `ranges` carry a run from some bars to later
+ones; `lookahead` looks for what was not meant to be seen.
 """

@@ -14,7 +14,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import Book, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError
 from gpu_bt.runs.batch import Batch
-from gpu_bt.runs.strategy import Desk, Strategy
+from gpu_bt.runs.strategy import Strategy, _Desk
 
 __all__ = ["drive"]
 
@@ -37,7 +37,7 @@ def drive(
     """
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
-    desk = strategy._desk = Desk(panel, config, session)
+    desk = strategy._desk = _Desk(panel, config, session)
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
     try:

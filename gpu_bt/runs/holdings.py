@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.config import Config, tick_of
+from gpu_bt.data.holdings import MOST, shares_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import lots, marks
-from gpu_bt.engine.spec import Before, Market, Start
-from gpu_bt.errors import WeightsError, nearest
-from gpu_bt.law.layout import NEVER, STATE
+from gpu_bt.engine.spec import Before, Market, Start, start_of
+from gpu_bt.errors import WeightsError
 
 __all__ = ["Opening", "opening"]
-
-_MOST = 1e15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,13 +48,9 @@ class Opening:
         return dataclasses.replace(market, before=self.before, cache={})
 
     def start(self, params: np.ndarray, market: Market) -> Start:
-        """Where scenarios of PARAMS[K] stand before the first bar; the peak is that of the first mark."""
-        state = np.zeros(len(params), STATE)
-        state["cash"] = np.rint(params["initial_cash"] / params["tick"]) * params["tick"]
-        state["first_bar"] = NEVER
+        """Where scenarios of PARAMS[K] stand before the first bar."""
         held = {lot: _in_lots(self.shares, market, lot) for lot in np.unique(params["lot"]).tolist()}
-        holdings = np.array([held[lot] for lot in params["lot"].tolist()])
-        return Start(state, holdings, np.zeros_like(holdings))
+        return start_of(params, np.array([held[lot] for lot in params["lot"].tolist()]))
 
 
 def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config]) -> Opening | None:
@@ -66,7 +60,7 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
     Raises WeightsError for what the panel or an account cannot hold.
     """
     panel = next(source.parts())[1] if isinstance(source, PanelStream) else source
-    shares = _shares(panel, holdings)
+    shares = shares_of(panel, holdings)
     held = np.flatnonzero(shares)
     if not len(held):
         return None
@@ -93,42 +87,10 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
     mark = marks(dataclasses.replace(market, before=before, cache={}), 0.0)[first, held]
     found = Opening(shares, first, math.fsum(shares[held] * splits[first] * mark), before)
     for config in configs:
-        if not 1e-2 <= config.initial_cash + found.worth <= _MOST:
+        if not 1e-2 <= config.initial_cash + found.worth <= MOST:
             total = config.initial_cash + found.worth
             raise WeightsError(f"cash and holdings are worth {total:,.2f}: they must be in [0.01, 1e15]")
     return found
-
-
-def _shares(panel: Panel, holdings: Any) -> np.ndarray:
-    """(N,) float64 by asset, finite."""
-    n = len(panel.assets)
-    if hasattr(holdings, "columns"):
-        holdings = list(zip(holdings["asset"], holdings["shares"], strict=True))
-    elif hasattr(holdings, "items"):
-        holdings = list(holdings.items())
-    else:
-        array = np.asarray(holdings)
-        if array.shape != (n,) or array.dtype.kind not in "iuf":
-            raise WeightsError(
-                f"holdings is a {type(holdings).__name__} of shape {array.shape}: pass {{asset: shares}}, or (N,) ="
-                f" ({n},) shares"
-            )
-        holdings = list(zip(panel.assets, array.tolist(), strict=True))
-    shares, given = np.zeros(n), set()
-    for name, count in holdings:
-        i = panel.index.get(str(name))
-        if i is None or i in given:
-            hint = nearest(name, panel.assets, "see panel.assets")
-            rule = f"the panel has no such asset; {hint}" if i is None else "the asset is named twice"
-            raise WeightsError(f"holdings[{name!r}]: {rule}")
-        given.add(i)
-        try:
-            shares[i] = float(count)
-        except (TypeError, ValueError):
-            shares[i] = math.nan
-        if not abs(shares[i]) <= _MOST:
-            raise WeightsError(f"holdings[{name!r}] is {count!r}: it must be a number of shares, 0 where none is held")
-    return shares
 
 
 def _check(panel: Panel, shares: np.ndarray, held: np.ndarray, config: Config) -> None:

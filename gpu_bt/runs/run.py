@@ -24,7 +24,7 @@ from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
 from gpu_bt.engine.prepare import price_of
 from gpu_bt.engine.registry import resolve
-from gpu_bt.engine.spec import Engine, Progress, RawResult, RunSpec, simulate
+from gpu_bt.engine.spec import Engine, Market, Progress, RawResult, RunSpec, simulate
 from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
 from gpu_bt.law.layout import NEVER, SCENARIO_STATUS, pack
 from gpu_bt.runs.checkpoint import Saved, following, load, save
@@ -110,34 +110,19 @@ def _run_weights(
     clock = time.perf_counter()
     raw = simulate(engine, spec, progress)
     raw.began = began(spec)
-    own = begun.config(config) if begun else config
-    asked = asked_by(spec)
-    found = findings(spec.market, spec.params[0], asked, capital_of(own, begun), raw)
-    if saved is not None:  # a few more bars are no whole run
-        found = {kind: value for kind, value in found.items() if kind == "ledger overflow"}
-    holding = None
-    if "ledger overflow" in found and saved is None:
-        holding = _tick_that_holds(engine, own, lambda c: _spec(panel, c, values, begun, kept))
     settled = Settled()
     settled.see(panel, spec, raw, lambda: _again(engine.name, spec, False, True))
+
+    def holds(tick: float) -> bool:
+        again = simulate(engine, _spec(panel, config.replace(money_tick=tick), values, begun, set()))
+        return bool(again.state["first_bar"][0][SCENARIO_STATUS.index("LEDGER_OVERFLOW")] == NEVER)
+
     return _result(
-        raw, panel, own, notes, clock, functools.partial(_again, engine.name, spec), begun, asked,
-        sentences(panel, own, asked, found, holding=holding), settled,
-        save=functools.partial(save, panel, spec.market, config, values, saved, own.tick),
-        earlier=saved.earlier if saved else None, start=first,
+        raw, panel, config, notes, clock, functools.partial(_again, engine.name, spec), begun, asked_by(spec),
+        settled=settled, start=first,
+        market=spec.market, holds=None if saved else holds, earlier=saved.earlier if saved else None,
+        save=functools.partial(save, panel, spec.market, config, values, saved, float(spec.params["tick"][0])),
     )  # fmt: skip
-
-
-def _tick_that_holds(engine: Engine, config: Config, spec_of: Callable[[Config], RunSpec]) -> float | None:
-    """The first of ever coarser grids of money on which the run does not leave the ledger's range, if one is."""
-    for power in range(4, 61, 4):
-        tick = config.tick * 2.0**power
-        if tick > RANGES["money_tick"][1]:
-            break
-        raw = simulate(engine, dataclasses.replace(spec_of(config.replace(money_tick=tick)), fills=False))
-        if raw.state["first_bar"][0][SCENARIO_STATUS.index("LEDGER_OVERFLOW")] == NEVER:
-            return tick
-    return None
 
 
 def checked(panel: object, config: object) -> Config:
@@ -166,14 +151,12 @@ def _run_stream(
     """`run` over a panel that is not in memory."""
     if resume is not None:
         raise ConfigError("resume goes on with a panel in memory: use read_panel for the later bars")
-    clock, own = time.perf_counter(), held.config(config) if held else config
-    again = functools.partial(_stream, panel, panel.books(weights, config.account), own, held, engine.name)
-    settled = Settled()
+    clock, settled = time.perf_counter(), Settled()
+    again = functools.partial(_stream, panel, panel.books(weights, config.account), config, held, engine.name)
     raw, counted, (asked,) = again("fills" in kept, "positions" in kept, progress, settled)
     notes = {**panel.notes, **{k: v for k, v in counted.items() if v}}
-    found = findings(None, pack([own])[0], asked, capital_of(own, held), raw)
-    said = sentences(panel, own, asked, found)
-    return _result(raw, panel, own, notes, clock, functools.partial(_first, again), held, asked, said, settled, start=first)
+    replay = functools.partial(_first, again)
+    return _result(raw, panel, config, notes, clock, replay, held, asked, settled=settled, start=first)
 
 
 def _stream(
@@ -184,9 +167,10 @@ def _stream(
     if positions:
         raise ResultError("a stream's positions are not kept, they are as many as its prices: see final_positions")
     bars = _bars(panel, config, held)[None]
+    params = pack([held.config(config) if held else config])
     return through(
-        panel, [book], pack([config]), bars, resolve(engine), held, fills=fills, progress=progress, settled=settled
-    )
+        panel, [book], params, bars, resolve(engine), held, fills=fills, progress=progress, settled=settled
+    )  # fmt: skip
 
 
 def _first(call: Any, *given: Any) -> Any:
@@ -204,13 +188,12 @@ def _run_strategy(
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
-    asked = watch.asked()
-    found = findings(spec.market, spec.params[0], asked, capital_of(own, held), raw)
-    said = sentences(panel, own, asked, found, name)
-    notes = {**panel.notes, "strategy": name}
-    settled = Settled()
+    notes, settled = {**panel.notes, "strategy": name}, Settled()
     settled.see(panel, spec, raw, None)
-    return _result(raw, panel, own, notes, clock, None, held, asked, said, settled, start=first)
+    return _result(
+        raw, panel, config, notes, clock, None, held, watch.asked(), settled=settled, start=first, market=spec.market,
+        strategy=name,
+    )  # fmt: skip
 
 
 def callback_spec(
@@ -223,21 +206,29 @@ def callback_spec(
     return RunSpec(market, params, (), bars[None], callback=True, fills=fills, positions=positions, start=start)
 
 
-def _result(raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], clock: float,
-            replay: Any, begun: Saved | Opening | None, asked: Asked, advice: dict[str, str],
-            settled: Settled, **carried: Any) -> Result:  # fmt: skip
+def _result(
+    raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], clock: float, replay: Any,
+    begun: Saved | Opening | None, asked: Asked, *, settled: Settled, market: Market | None = None, strategy: str = "",
+    holds: Callable[[float], bool] | None = None, **carried: Any,
+) -> Result:  # fmt: skip
+    """The Result with its advice. holds: whether the run again on a coarser grid of money would reach its end."""
+    seconds = time.perf_counter() - clock
+    own, capital = (begun.config(config), begun.capital(config)) if begun else (config, config.initial_cash)
+    found, tick = findings(market, pack([own])[0], asked, capital, raw), None
+    if isinstance(begun, Saved):  # a few more bars are no whole run
+        found = {kind: value for kind, value in found.items() if kind == "LEDGER_OVERFLOW"}
+    if "LEDGER_OVERFLOW" in found and holds:
+        ticks = (own.tick * 2.0**power for power in range(4, 61, 4))
+        tick = next((tick for tick in ticks if tick <= RANGES["money_tick"][1] and holds(tick)), None)
+    advice = sentences(panel, own, asked, found, strategy, tick)
     for text in settled.advice(config.delist_after):
         advice["settled, then traded"], notes["settled_then_traded"] = text, len(settled.back)
     return Result(
-        raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=config,
-        replay=replay, notes=notes, lots=panel.lot, wall_seconds=time.perf_counter() - clock, advice=advice,
-        opening=capital_of(config, begun), first=begun.first if begun else 0, decisions=asked.decisions, **carried,
+        raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=own,
+        replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, opening=capital,
+        first=begun.first if begun else 0, decisions=asked.decisions,
+        advice=advice, **carried,
     )  # fmt: skip
-
-
-def capital_of(config: Config, begun: Saved | Opening | None) -> float:
-    """What a run begins with: cash, and the holdings that it has."""
-    return begun.capital(config) if begun else config.initial_cash
 
 
 def _bars(panel: Panel | PanelStream, config: Config, begun: Saved | Opening | None) -> np.ndarray:

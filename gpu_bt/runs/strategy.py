@@ -24,7 +24,7 @@ from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
 from gpu_bt.runs.orders import Orders
 
-__all__ = ["Desk", "Portfolio", "Strategy"]
+__all__ = ["Portfolio", "Strategy"]
 
 #: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
 Assets = Any
@@ -49,7 +49,7 @@ class Strategy:
 
     #: Built-in stops of every position, or None.
     exits: Exits | None = None
-    _desk: Desk | None = None
+    _desk: _Desk | None = None
 
     def initialize(self) -> None:
         """Called once, before the first bar."""
@@ -105,7 +105,7 @@ class Strategy:
         """Target 0 for every other asset that is held, has a working order, or was ordered at this bar."""
         self._open_desk("close_others").close_others(assets)
 
-    def _open_desk(self, what: str) -> Desk:
+    def _open_desk(self, what: str) -> _Desk:
         if self._desk is None or self._desk.book is None:
             raise StrategyError(f"{what} at no bar: it is for on_data_batch, while `run` asks the strategy")
         return self._desk
@@ -116,7 +116,7 @@ class Portfolio:
 
     __slots__ = ("_book", "_desk")
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: _Desk) -> None:
         self._desk, self._book = desk, desk.now()
 
     @property
@@ -157,7 +157,7 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-class Desk:
+class _Desk:
     """The orders of one bar on their way to the engine: (4, N) of weights, lots, limits and stops, NaN = nothing."""
 
     def __init__(self, panel: Panel, config: Config, session: Session) -> None:
@@ -172,6 +172,7 @@ class Desk:
         self.over = False
         self.least = 0.0 if config.account == "cash" else -1.0  # times the largest target is the smallest
         self.watched: Exits | None = None
+        self.alone: bool | None = None  # the strategy's `risk` takes targets alone
 
     def open(self, bar: int, book: Callable[[], Book]) -> None:
         self.bar, self.book, self._seen, self.cells, self.direct = bar, book, None, None, False
@@ -337,7 +338,9 @@ class Desk:
             *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit), marks=self.marks / unit,
             equity=book.equity,
         )  # fmt: skip
-        alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
+        if self.alone is None:
+            self.alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
+        alone = self.alone
         after: Any = strategy.risk(orders.weights if alone else orders, Portfolio(self), batch)  # type: ignore[arg-type]
         if after is None or isinstance(after, Orders) == alone:
             what = "None" if after is None else f"a {type(after).__name__}"

@@ -117,8 +117,7 @@ def sweep(
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
-    engine: as in `run`; every worker picks for itself.   holdings: held before the first bar of every scenario, as in
-    `run`.
+    engine, holdings: as in `run`; every worker picks its engine for itself.
     executor: any concurrent.futures.Executor; None = this process. Panel and weights travel once per worker: through
     files in `scratch` (a folder that the workers share; default the temporary folder), mapped into memory; to Dask's
     workers by its own scatter.
@@ -129,8 +128,7 @@ def sweep(
     max_memory: bytes that the scenarios of one process may take besides panel and weights; None = half of what is
     free, shared by the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.
     dry_run: give the Plan, run nothing.   start: as in `run`; None = each scenario's own.
-    The table says of each scenario what it has decided and traded, and the kinds of `Result.advice` it would get; a
-    BacktestWarning counts these once.
+    A BacktestWarning counts once what the table's column `advice` tells.
 
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.

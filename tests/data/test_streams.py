@@ -235,6 +235,7 @@ def swept(folder: Path) -> tuple[bt.Panel, bt.PanelStream, dict[str, Any]]:
     return bt.read_panel(folder / "prices.parquet"), bt.scan_panel(folder / "prices.parquet", bars=13), books
 
 
+@quiet
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("metrics", ["all", "equity"])
 def test_a_sweep_has_the_bits_of_one_in_memory(tmp_path: Path, engine: str, metrics: str):
@@ -242,10 +243,10 @@ def test_a_sweep_has_the_bits_of_one_in_memory(tmp_path: Path, engine: str, metr
     settings = {"config": bt.Config(max_drawdown=0.05), "grid": GRID, "engine": engine, "metrics": metrics}
     want = bt.sweep(panel, books, equity=True, **settings)
     assert len(set(want.table["status"])) > 1 and len(want) == 48
-    assert_same_sweep(bt.sweep(stream, books, equity=True, **settings), want)
+    assert_same_sweep(bt.sweep(stream, books, equity=True, **settings), want, but="advice")
     room = fixed_bytes((13, 6)) + 5 * scenario_bytes((60, 6), metrics)
     assert bt.sweep(stream, books, dry_run=True, max_memory=room, **settings).pass_size == 5
-    assert_same_sweep(bt.sweep(stream, books, equity=True, max_memory=room, **settings), want)
+    assert_same_sweep(bt.sweep(stream, books, equity=True, max_memory=room, **settings), want, but="advice")
 
 
 def test_the_panel_is_read_once_for_each_pass_of_scenarios(tmp_path: Path, monkeypatch):
@@ -263,6 +264,7 @@ def test_the_panel_is_read_once_for_each_pass_of_scenarios(tmp_path: Path, monke
     assert count == [1 + 3]
 
 
+@quiet
 def test_a_streamed_sweep_is_resumed_and_another_refused(tmp_path: Path):
     panel, stream, books = swept(tmp_path)
     settings = {"grid": GRID, "chunk_size": 16, "out": tmp_path / "out"}
@@ -271,7 +273,7 @@ def test_a_streamed_sweep_is_resumed_and_another_refused(tmp_path: Path):
     next((tmp_path / "out").glob("chunk-00001-*")).unlink()
     again = bt.sweep(bt.scan_panel(tmp_path / "prices.parquet"), books, **settings)
     assert again.run == 16
-    assert_same_sweep(again, want)
+    assert_same_sweep(again, want, but="advice")
     pl.read_parquet(tmp_path / "prices.parquet")[:-1].write_parquet(tmp_path / "prices.parquet")
     with pytest.raises(bt.ResultError, match="holds a sweep with another panel"):
         bt.sweep(bt.scan_panel(tmp_path / "prices.parquet"), books, **settings)
@@ -280,6 +282,7 @@ def test_a_streamed_sweep_is_resumed_and_another_refused(tmp_path: Path):
         bt.sweep(lazy, books, **settings)
 
 
+@quiet
 def test_workers_open_the_files_themselves(tmp_path: Path):
     panel, stream, books = swept(tmp_path)
     book = pl.DataFrame({"timestamp": np.repeat(panel.timestamps, 6), "asset": list(panel.assets) * 60})
@@ -287,7 +290,7 @@ def test_workers_open_the_files_themselves(tmp_path: Path):
     want = bt.sweep(panel, {"one": bt.read_weights(tmp_path / "one.parquet", panel), "two": books["two"]}, grid=GRID)
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         mixed = {"one": tmp_path / "one.parquet", "two": books["two"]}
-        assert_same_sweep(bt.sweep(stream, mixed, grid=GRID, executor=executor, chunk_size=20), want)
+        assert_same_sweep(bt.sweep(stream, mixed, grid=GRID, executor=executor, chunk_size=20), want, "advice")
 
 
 # --- what is refused, and what is warned of ---

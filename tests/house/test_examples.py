@@ -99,6 +99,7 @@ def test_strategies_write_their_files(tmp_path, name, says):
     assert pl.read_parquet(tmp_path / "out" / name / "fills.parquet").height > 100
 
 
+@pytest.mark.filterwarnings("ignore:no decision was taken:gpu_bt.errors.BacktestWarning")  # in so few bars
 def test_the_cost_of_a_callback_is_measured_on_equal_bits(monkeypatch):
     found = strategy.measure(40, 30, 2)
     assert {"panel, 10%", "callback, 100%", "callback adds, 10%", "Momentum", "Guarded"} <= set(found)

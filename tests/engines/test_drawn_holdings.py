@@ -9,15 +9,20 @@ from collections import Counter
 import numpy as np
 import pytest
 from build import panel_of, simulate_callback
-from compare import assert_same_as_oracle
+from compare import assert_same_as_oracle, assert_same_raw
 from draw import scenario
 from draw_holdings import draw_holdings
 from draw_orders import callback_scenario
+from emulator.build import why_not
+from emulator.fake_cupy import FakeCupy, installed
 from extent import seeds
 from oracle import simulate
 
 import gpu_bt as bt
+from cpu_fallback.engine import ENGINE as NUMPY
+from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.engine.registry import reasons, resolve
+from gpu_bt.engine.spec import Engine, RawResult
 from gpu_bt.runs.holdings import opening
 from gpu_bt.runs.run import callback_spec, schedule_of
 
@@ -59,20 +64,38 @@ def test_drawn_weights(name, block):
     assert min(seen[what] for what in ("run", "short", "late", "tick", "split", "sold")) >= 3, seen
 
 
+def decided(seed: int, engine: Engine) -> RawResult | None:
+    """A drawn callback run of holdings, which equals the oracle; None where they cannot be held."""
+    panel, weights, config, orders = callback_scenario(seed)
+    public, shares = panel_of(panel, config), draw_holdings(seed, panel, config)
+    if not fits(public, shares, config):
+        return None
+    held = opening(public, shares, [config])
+    bars = schedule_of(public, config)
+    bars[: held.first] = False
+    spec = callback_spec(public, held.config(config), bars, fills=True, positions=True, held=held)
+    raw = simulate_callback(engine, spec, weights, orders)
+    assert_same_as_oracle(raw, simulate(panel, weights, config, orders, holdings=shares))
+    return raw
+
+
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("block", seeds(range(3)))
 def test_drawn_decisions(name, block):
-    done = 0
-    for seed in range(block * 60, (block + 1) * 60):
-        panel, weights, config, orders = callback_scenario(seed)
-        public, shares = panel_of(panel, config), draw_holdings(seed, panel, config)
-        if not fits(public, shares, config):
-            continue
-        held = opening(public, shares, [config])
-        bars = schedule_of(public, config)
-        bars[: held.first] = False
-        spec = callback_spec(public, held.config(config), bars, fills=True, positions=True, held=held)
-        raw = simulate_callback(resolve(name), spec, weights, orders)
-        assert_same_as_oracle(raw, simulate(panel, weights, config, orders, holdings=shares))
-        done += 1
-    assert done > 30
+    found = [decided(seed, resolve(name)) for seed in range(block * 60, (block + 1) * 60)]
+    limited = [raw for raw in found if raw is not None and raw.column("limited").any()]
+    assert sum(raw is not None for raw in found) > 30 and len(limited) >= 3
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+@pytest.mark.parametrize(("threads", "order"), [(32, "forward"), (64, "reversed"), (96, "random")])
+def test_on_the_emulated_device(threads, order):
+    """The logs, too, are NumPy's; some direct orders are cut by [S7]."""
+    limited = 0
+    with installed(FakeCupy(order)):
+        for seed in range(threads, threads + 16):
+            raw = decided(seed, CudaEngine(threads))
+            if raw is not None:
+                assert_same_raw(raw, decided(seed, NUMPY))
+                limited += int(raw.column("limited").sum())
+    assert limited >= 3

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Holdings that a user gives: shares by the name of an asset -> an array in the order of a panel's assets."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.data.panel import Panel
+from gpu_bt.errors import WeightsError, nearest
+
+__all__ = ["MOST", "shares_of"]
+
+#: Shares of an asset at most, and money of all.
+MOST = 1e15
+
+
+def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
+    """(N,) float64 shares: of a mapping or a Series asset -> shares, a table with the columns asset and shares, or (N,)
+    numbers. Raises WeightsError for a name that is unknown or there twice, and for what is no number of shares."""
+    n = len(panel.assets)
+    if hasattr(holdings, "columns"):
+        holdings = list(zip(holdings["asset"], holdings["shares"], strict=True))
+    elif hasattr(holdings, "items"):
+        holdings = list(holdings.items())
+    else:
+        array = np.asarray(holdings)
+        if array.shape != (n,) or array.dtype.kind not in "iuf":
+            raise WeightsError(
+                f"holdings is a {type(holdings).__name__} of shape {array.shape}: pass {{asset: shares}}, or (N,) ="
+                f" ({n},) shares"
+            )
+        holdings = list(zip(panel.assets, array.tolist(), strict=True))
+    shares, given = np.zeros(n), set()
+    for name, count in holdings:
+        i = panel.index.get(str(name))
+        if i is None or i in given:
+            hint = nearest(name, panel.assets, "see panel.assets")
+            rule = f"the panel has no such asset; {hint}" if i is None else "the asset is named twice"
+            raise WeightsError(f"holdings[{name!r}]: {rule}")
+        given.add(i)
+        try:
+            shares[i] = float(count)
+        except (TypeError, ValueError):
+            shares[i] = math.nan
+        if not abs(shares[i]) <= MOST:
+            raise WeightsError(f"holdings[{name!r}] is {count!r}: it must be a number of shares, 0 where none is held")
+    return shares
