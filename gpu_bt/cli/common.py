@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "Duplicates", "Engine",
-    "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn", "TimeZone",
+    "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "Start", "TimeColumn", "TimeZone",
     "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table", "weights_of", "write",
 ]  # fmt: skip
 
@@ -49,6 +49,9 @@ Fields = Annotated[
     typer.Option(metavar="FIELD=COLUMN", help="A field of the prices to read, and no others; may be repeated."),
 ]
 TimeZone = Annotated[str | None, typer.Option(help="Zone of timestamps without one, such as America/New_York.")]
+Start = Annotated[
+    str | None, typer.Option(help="First bar that metrics count, such as 2020-03. Default: the first decision's.")
+]
 TimeColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 AssetColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 WeightColumn = Annotated[str, typer.Option(help="Its name in the weights.")]
