@@ -85,15 +85,25 @@ class Result:
         self._utc = np.asarray(timestamps, "datetime64[us]")
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
         self.timestamps = time_series(self._utc, time_zone)
-        usual, reason = bars_of_a_year(self._utc.view(np.int64), time_zone)
-        #: Bars per year used for annualising: the config's, or inferred from the timestamps; and why so many.
-        self.bars_per_year = config.bars_per_year or usual
-        self.bars_per_year_reason = "as configured" if config.bars_per_year else reason
         begun = int(decided(raw)[0])
         self._first = max(begun, 0) if start is None else start
         self._why = "from start= on" if start is not None else "from the first decision with a target on"
         if start is None and begun < 0:
             self._why = "all, as no decision has a target"
+
+    @cached_property
+    def _year(self) -> tuple[float, str]:
+        return bars_of_a_year(self._utc.view(np.int64), self.time_zone)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Bars per year used for annualising: the config's, or inferred from the timestamps."""
+        return self.config.bars_per_year or self._year[0]
+
+    @property
+    def bars_per_year_reason(self) -> str:
+        """Why so many, in a few words."""
+        return "as configured" if self.config.bars_per_year else self._year[1]
 
     @cached_property
     def equity(self) -> pl.DataFrame:
