@@ -25,8 +25,8 @@ from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
-from gpu_bt.data.labels import start_bar
 from gpu_bt.data.settings import config_text
+from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError

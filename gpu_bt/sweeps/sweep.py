@@ -22,8 +22,8 @@ import numpy as np
 from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.config import Config
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.slices import start_bar
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.registry import resolve
