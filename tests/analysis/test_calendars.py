@@ -214,6 +214,6 @@ def test_any_part_of_a_calendar_says_the_same(name: str, least: int, most: int):
         first = int(rng.integers(0, len(stamps) - length))
         part = stamps[first : first + length]
         # an hour's coin that is seen from a Sunday's midnight to a Friday's end might be a currency
-        weekend = (part.dayofweek >= 5).any() or part[-1] - part[0] < pd.Timedelta("4.9D")
+        weekend = (part.day_of_week >= 5).any() or part[-1] - part[0] < pd.Timedelta("4.9D")
         if name != "a coin's hours" or weekend:
             assert infer_bars_per_year(microseconds(part)) == pytest.approx(expected), (part[0], length)
