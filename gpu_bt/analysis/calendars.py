@@ -100,7 +100,7 @@ def _dates(days: _Ints) -> tuple[float, str]:
     names = " ".join(np.array("Mon Tue Wed Thu Fri Sat Sun".split())[week])
     name = f"{size}-day week" if size in (5, 7) else f"week of {names}"
     steps = np.busday_count(days[:-1].astype("M8[D]"), days[1:].astype("M8[D]"), weekmask=week.tolist())
-    each = _period(steps, max(1.0, float(np.median(steps))))
+    each = _period(steps, max(1.0, float(np.sort(steps)[(len(steps) - 1) // 2])))
     return year / each, f"{'every session' if each == 1 else f'one in {each:.3g} sessions'} of a {name}"
 
 
@@ -110,13 +110,13 @@ def _week(days: _Ints, gaps: _Ints) -> NDArray[np.bool_]:
     could = np.bincount((np.arange(days[0], days[-1] + 1) + 3) % 7, minlength=7)
     have = np.bincount((days + 3) % 7, minlength=7)
     share = have / np.maximum(could, 1)
-    regular = share >= 0.4 * share.max()
+    regular = share >= 0.25 * share.max()
     # A weekday without sessions may be a holiday, twice (Christmas and New Year); not in a market that has no two
     # days in a row.
     seen = could >= (3 if (gaps == 1).any() else 1)
     week: NDArray[np.bool_] = regular | ~seen
     saturday, sunday = ((share[day] >= 0.6 * share.max()) & (could[day] > 0) for day in (5, 6))
-    if (saturday and (sunday or not could[6])) or (sunday and not could[5]):
+    if (saturday and (regular[6] or not could[6])) or (sunday and (regular[5] or not could[5])):
         week[5:] = True
         return week
     week[5] = saturday and could[5] > 1  # one alone is a special session
@@ -150,4 +150,4 @@ def _period(steps: _Ints, middle: float) -> float:
     if middle == 1.0:
         return 1.0
     each = float(steps.sum() / np.maximum(1.0, np.ceil(steps / middle - 0.5)).sum())
-    return middle if abs(each / middle - 1.0) < 0.05 else each
+    return middle if abs(each / middle - 1.0) < 0.08 else each

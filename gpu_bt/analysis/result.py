@@ -25,8 +25,8 @@ from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
-from gpu_bt.data.labels import start_bar
 from gpu_bt.data.settings import config_text
+from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
 from gpu_bt.engine.spec import RawResult
@@ -93,16 +93,26 @@ class Result:
         self.timestamps = time_series(self._utc, time_zone)
         #: The zone of `timestamps`: the panel's, or UTC where that is an offset that Polars does not know, as '+05:30'.
         self.time_zone: str | None = getattr(self.timestamps.dtype, "time_zone", None)
-        usual, reason = bars_of_a_year(self._utc.view(np.int64), time_zone)
-        #: Bars per year used for annualising: the config's, or inferred from the timestamps; and why so many.
-        self.bars_per_year = config.bars_per_year or usual
-        self.bars_per_year_reason = "as configured" if config.bars_per_year else reason
         begun = int(decided(raw)[0])
-        self._priced = first
+        self._zone, self._priced = time_zone, first
         self._first = max(first, begun if start is None else start)
         self._why = "from start= on" if start is not None else "from the first decision with a target on"
         if start is None and begun < 0:
             self._why = "all, as no decision has a target"
+
+    @cached_property
+    def _year(self) -> tuple[float, str]:
+        return bars_of_a_year(self._utc.view(np.int64), self._zone)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Bars per year used for annualising: the config's, or inferred from the timestamps."""
+        return self.config.bars_per_year or self._year[0]
+
+    @property
+    def bars_per_year_reason(self) -> str:
+        """Why so many, in a few words."""
+        return "as configured" if self.config.bars_per_year else self._year[1]
 
     @cached_property
     def equity(self) -> pl.DataFrame:

@@ -118,6 +118,7 @@ def run(
     timestamp_column: common.TimeColumn = "timestamp",
     asset_column: common.AssetColumn = "asset",
     weight_column: common.WeightColumn = "weight",
+    start: common.Start = None,
     csv: common.Csv = False,
     plot: common.Plot = True,
 ) -> None:
@@ -132,7 +133,7 @@ def run(
         book = weights_of(
             weights, panel, same, weight=weight_column, missing=missing, align=align, unknown_assets=unknown_assets
         )
-        result = _simulate(panel, book, settings, engine, show)
+        result = _simulate(panel, book, settings, engine, show, start)
     _report(result, folder, csv, plot)
 
 
@@ -229,7 +230,9 @@ def verify() -> None:
     print(f"\n{', '.join(names)}: the same bits in {len(checks)} scenarios")
 
 
-def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None]) -> Result:
+def _simulate(
+    panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None], start: str | None = None
+) -> Result:
     """A run, with its progress on the terminal."""
     from gpu_bt.runs.run import run
 
@@ -241,7 +244,7 @@ def _simulate(panel: Panel, weights: Any, config: Config, engine: str, show: Cal
         show("simulating", done, total, f"{done:,}/{total:,} bars  {rate / 1e6:,.1f} M asset-bars/s")
 
     show("simulating")
-    return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar)
+    return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar, start=start)
 
 
 def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
-    "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "TimeColumn",
-    "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table",
+    "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "Start",
+    "TimeColumn", "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table",
     "weights_of", "write",
 ]  # fmt: skip
 
@@ -51,6 +51,9 @@ Fields = Annotated[
 ]
 TimeZone = Annotated[str | None, typer.Option(help="Zone whose clock timestamps show, such as America/New_York.")]
 DateFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="How texts write times, such as %d.%m.%Y.")]
+Start = Annotated[
+    str | None, typer.Option(help="First bar that metrics count, such as 2020-03. Default: the first decision's.")
+]
 TimeColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 AssetColumn = Annotated[str, typer.Option(help="Its name in all files.")]
 WeightColumn = Annotated[str, typer.Option(help="Its name in the weights.")]

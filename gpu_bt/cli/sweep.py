@@ -59,6 +59,7 @@ def sweep(
     timestamp_column: common.TimeColumn = "timestamp",
     asset_column: common.AssetColumn = "asset",
     weight_column: common.WeightColumn = "weight",
+    start: common.Start = None,
     plot: common.Plot = True,
 ) -> None:
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
@@ -80,7 +81,7 @@ def sweep(
         given: dict[str, Any] = {
             "panel": panel, "weights": found if len(found) > 1 or "=" in weights[0] else next(iter(found.values())),
             "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
-            "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks",
+            "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks", "start": start,
         }  # fmt: skip
         result = _run(given, workers, dry_run, metric, show)
     if dry_run:

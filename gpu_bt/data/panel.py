@@ -14,7 +14,7 @@ import numpy as np
 from gpu_bt.data.arrays import as_host, frozen
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
-from gpu_bt.data.labels import cut
+from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import BacktestWarning, PanelError
@@ -130,7 +130,7 @@ class Panel:
 
     def __getitem__(self, key: Any) -> Panel:
         """The bars and assets that labels name: `panel["2019":"2021"]`, `panel["2019-03", "A"]`, `panel[:, names]`; see
-        `gpu_bt.data.labels.cut`."""
+        `gpu_bt.data.slices.cut`."""
         return cut(self, key)
 
     def __repr__(self) -> str:

@@ -18,8 +18,8 @@ from gpu_bt.analysis.result import Result
 from gpu_bt.analysis.spans import began
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule
-from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.slices import start_bar
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
 from gpu_bt.engine.prepare import price_of

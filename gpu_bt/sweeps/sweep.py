@@ -27,8 +27,8 @@ from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.labels import start_bar
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.slices import start_bar
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.registry import resolve

@@ -195,3 +195,25 @@ def test_the_summary_says_how_many_and_why():
     assert "bars per year  6,240, 120 bars a week around the clock, closed at weekends\n" in text(FX)
     assert "bars per year  1,764, 7 bars a session, every session of a 5-day week\n" in text(NEW_YORK)
     assert "bars per year  260, as configured\n" in text(US[:30], bars_per_year=260)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("a stock market's days", 3, 60), ("a coin's days", 7, 60), ("Monday, Wednesday, Friday", 5, 60),
+        ("weeks", 3, 60), ("fortnights", 3, 40), ("last sessions of months", 3, 40), ("quarters", 3, 15),
+        ("currencies from Sunday evening on", 150, 900), ("a coin's hours", 25, 500),
+        ("hours of a session in UTC over daylight saving", 21, 400), ("futures with an hour's break", 92, 500),
+    ],
+)  # fmt: skip
+def test_any_part_of_a_calendar_says_the_same(name: str, least: int, most: int):
+    stamps, expected = CASES[name]
+    rng = np.random.default_rng(least)
+    for _ in range(60):
+        length = int(rng.integers(least, min(most, len(stamps))))
+        first = int(rng.integers(0, len(stamps) - length))
+        part = stamps[first : first + length]
+        # an hour's coin that is seen from a Sunday's midnight to a Friday's end might be a currency
+        weekend = (part.day_of_week >= 5).any() or part[-1] - part[0] < pd.Timedelta("4.9D")
+        if name != "a coin's hours" or weekend:
+            assert infer_bars_per_year(microseconds(part)) == pytest.approx(expected), (part[0], length)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -75,6 +76,15 @@ def test_run_writes_what_the_library_gives(files: list[str], tmp_path: Path, cap
     assert [" ".join(line.split()) for line in wanted] == [
         " ".join(line.split()) for line in printed.split("\n\n")[0].splitlines() if not line.startswith("engine")
     ]
+
+
+def test_the_start_of_the_metrics(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["run", *files, "--out", str(tmp_path), "--start", "2015-02", "--no-plot"]) == 0
+    want = library(files, bt.Config()).metrics_since("2015-02")
+    assert json.loads((tmp_path / "metrics.json").read_text())["sharpe"] == want["sharpe"]
+    assert "2015-02-02 to " in capsys.readouterr().out
+    assert cli.main(["run", *files, "--out", str(tmp_path), "--start", "2035", "--no-plot"]) == 2
+    assert "no bar lies at or after it" in capsys.readouterr().err
 
 
 def test_config_file_then_set(files: list[str], tmp_path: Path):

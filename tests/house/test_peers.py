@@ -21,9 +21,9 @@ UNTESTED = {"account": "margin", "max_leverage": None, "maintenance_margin": Non
 
 def test_every_config_of_the_page_is_legal():
     configs = re.findall(r"`(bt\.Config\(.*?\))`", PAGE)
-    assert len(configs) >= 12
+    assert len(configs) >= 12 and "FREE = " + json.dumps(UNTESTED).replace("null", "None") in PAGE
     for text in configs:
-        assert eval(text, {"bt": bt}) != bt.Config(), text
+        assert eval(text, {"bt": bt, "FREE": UNTESTED}) != bt.Config(), text
 
 
 def test_the_page_names_every_peer_with_numbers_or_says_that_it_was_not_run():
@@ -72,7 +72,7 @@ def test_the_page_is_made_from_what_was_measured(tmp_path: Path, monkeypatch: py
 
     common = {"peer": "x 1", "cash": 1e5, "more": ["volume"], "same": True, "wrong": False, "by_hand": None}
     rows = [
-        {**common, "what": "a", "config": {"lot": 0.0, "account": "margin"}, "lacks": "", "worst": 1e-10},
+        {**common, "what": "a", "config": {"lot": 0.0, **UNTESTED}, "lacks": "", "worst": 1e-10},
         {**common, "what": "b", "config": {"sizing": "last"}, "lacks": "sizing"},
         {**common, "what": "c", "config": {}, "lacks": "", "by_hand": 3.0, "ours": 3.0, "theirs": 2000.0},
     ]
@@ -83,7 +83,7 @@ def test_the_page_is_made_from_what_was_measured(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "argv", ["page.py", str(tmp_path / "a.json")])
     assert page.main() == 0
     text = target.read_text()
-    assert '| x 1 | a | `bt.Config(lot=0.0, account="margin")` with `volume` | yes | 1e-10 |\n' in text
+    assert "| x 1 | a | `bt.Config(lot=0.0, **FREE)` with `volume` | yes | 1e-10 |\n" in text
     assert "| x 1 | c | 2,000.00 | 3.00 | 3.00 |\n" in text
     assert "old" not in text and "sizing" not in text and text.startswith("before") and text.endswith("after\n")
     rows[0]["wrong"] = True

@@ -15,14 +15,17 @@ from typing import Any
 PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
 
 
+#: What the page calls FREE: no test of cash or of leverage.
+FREE = {"account": "margin", "max_leverage": None, "maintenance_margin": None}
+
+
 def config(row: dict[str, Any]) -> str:
     """The row's Config as a person writes it, with what else `run` and `Panel` are given."""
     fields = row["config"] if row["cash"] == 1e5 else {"initial_cash": row["cash"], **row["config"]}
-    text = ", ".join(
-        f"{name}={json.dumps(value) if isinstance(value, str) else value!r}" for name, value in fields.items()
-    )
+    free = FREE.items() <= fields.items()
+    said = [f"{name}={json.dumps(value)}" for name, value in fields.items() if not (free and name in FREE)]
     more = ", ".join(f"`{name}`" for name in row["more"])
-    return f"`bt.Config({text})`{f' with {more}' if more else ''}"
+    return f"`bt.Config({', '.join([*said, *['**FREE'] * free])})`{f' with {more}' if more else ''}"
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
