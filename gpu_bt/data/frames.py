@@ -54,8 +54,8 @@ def read_panel(
     duplicates: of (timestamp, asset): "error", or "first" or "last" in the order of the rows (`notes["duplicates"]`).
     dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
     time_zone: naive timestamps are the wall clock of it, aware ones are shown in it; None = naive, or the table's.
-    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime); None = ISO text, and whole
-        numbers YYYYMMDD.
+    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime), where without a
+        day it is the last of its month or year; None = ISO text, and whole numbers YYYYMMDD.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without time_zone=,

@@ -39,7 +39,8 @@ class Panel:
     timestamps: (T,) strictly increasing dates, datetimes, ISO texts, numbers YYYYMMDD or pandas Periods (their last
     day), naive or of one time zone.   time_zone: naive timestamps are its wall clock, aware ones are shown in it; None
     = naive, or their own. Dates, weeks, months and financing are those of this clock. A time that daylight saving skips
-    or repeats is refused, but for midnight, which is the first instant of its day.
+    or repeats is refused, but for midnight, which is the first instant of its day. The attribute `timestamps` holds UTC
+    instants where there is a zone.
     next_timestamp: when the bar after the last one is due (for rebalance="month", ...).   assets: (N,) unique names.
     prices: "adjusted" or "raw".   bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in
     `notes`).

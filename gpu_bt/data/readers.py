@@ -256,6 +256,7 @@ class Source:
             s = s.str.strip_chars()
             s = s.set(s.str.to_lowercase().is_in(_EMPTY), None)
         own_type, rule = _KINDS[kind]
+        s = s.fill_nan(None) if kind == "time" and s.dtype.is_float() else s  # pandas' numbers with a gap
         if kind == "time" and self.date_format is not None:
             rule = f"a time as date_format={self.date_format!r} writes it"
         if kind == "time" and (s.dtype == pl.String or s.dtype.is_numeric()) and s.count():

@@ -30,8 +30,9 @@ _FIRST, _LAST = np.datetime64("0001-01-02", "us"), np.datetime64("9999-12-30", "
 def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
     """A timestamp as a datetime, naive or aware, or None where it is none.
 
-    Text is ISO 8601, or as `date_format` (strptime) says. A whole number of eight digits, also as a float or as text,
-    is a date YYYYMMDD. A date is midnight. A pandas Period of a day or longer is its last day, a shorter one its start.
+    Text is ISO 8601, or as `date_format` (strptime) says; without a day in it, the last of its month or year. A whole
+    number of eight digits, also as a float or as text, is a date YYYYMMDD. A date is midnight. A pandas Period of a day
+    or longer is its last day, a shorter one its start.
     """
     if isinstance(value, dt.datetime):
         return value if value == value else None  # pandas' NaT is a datetime
@@ -51,10 +52,18 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
     text = value.strip().removesuffix(".0")
     try:
         if date_format is not None:
-            return dt.datetime.strptime(text, date_format)
+            return _last_day(dt.datetime.strptime(text, date_format), date_format)
         return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def _last_day(found: dt.datetime, date_format: str) -> dt.datetime:
+    """The last day of the month or year where the format has no day, as for a Period; else what was found."""
+    if re.search("%[djxcDFeaAuwUWV]", date_format):
+        return found
+    month = found.month if re.search("%[mbB]", date_format) else 12
+    return (found.replace(month=month, day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(days=1)
 
 
 def iana_name(zone: Any) -> Any:

@@ -36,7 +36,7 @@ def test_timestamps_that_are_refused(tmp_path: Path) -> None:
         refused("convert it, or drop it", frame)
     refused("timestamp, row 1, is 20240230 (Int64): it must be a date", minimal(timestamp=[20240102, 20240230, 1]))
     refused("timestamp, row 1, is 20240102.5 (Float64): it must", minimal(timestamp=[20240102.0, 20240102.5, 1.0]))
-    refused("timestamp, row 0, is nan (Float64): it must be a date", minimal(timestamp=[float("nan")] * 3))
+    refused("timestamp, row 0, is None (Float64): it must be a date", minimal(timestamp=[float("nan")] * 3))
     refused("numbers have no unit", minimal(timestamp=[1.7e9] * 3))
     refused("for other texts pass date_format=", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))
     refused("timestamp, row 1, is '02.01.2024'", minimal(timestamp=["2024-01-02", "02.01.2024", "x"]))

@@ -110,7 +110,9 @@ def test_a_datetime_of_a_zone_that_its_clock_skips_is_refused():
     tz = ZoneInfo("America/New_York")
     given = [dt.datetime(2024, 3, 10, 1, 30, tzinfo=tz), dt.datetime(2024, 3, 10, 2, 30, tzinfo=tz)]
     for values in (given, np.array(given, object)):
-        with pytest.raises(PanelError, match=r"^timestamps hold 2024-03-10 02:30:00, which does not exist on the clock"):
+        with pytest.raises(
+            PanelError, match=r"^timestamps hold 2024-03-10 02:30:00, which does not exist on the clock"
+        ):
             read(values)
 
 

@@ -142,6 +142,23 @@ def test_dates_as_a_format_writes_them(date_format, clock, zone, tmp_path):
     refused(f"it must be a time as date_format={date_format!r} writes it", long(["2024-13-45"] * 3), **how)
 
 
+@pytest.mark.parametrize(("date_format", "texts", "want"), [
+    ("%Y%m", [202401, 202402, 202412], ["2024-01-31", "2024-02-29", "2024-12-31"]),
+    ("%b %Y", ["Jan 2023", "Feb 2023", "Apr 2023"], ["2023-01-31", "2023-02-28", "2023-04-30"]),
+    ("%Y", [2021, 2022, 2024], ["2021-12-31", "2022-12-31", "2024-12-31"]),
+])  # fmt: skip
+def test_a_format_without_a_day_means_the_last_one(date_format, texts, want, tmp_path):
+    for source in (long(texts), pl.from_pandas(long(texts))):
+        panel = bt.read_panel(source, date_format=date_format)
+        assert [panel.label(t) for t in range(3)] == want
+
+
+def test_delistings_as_numbers_with_gaps():
+    table = long([20240131, 20240229, 20240329]).assign(delisted_at=20240229.0)
+    other = table.assign(asset="B", delisted_at=float("nan"))
+    assert bt.read_panel(pd.concat([table, other])).delisted_at.tolist() == [1, -1]
+
+
 def test_streams_of_text_and_numbers_are_those_in_memory(tmp_path):
     for stamps in ([20240131, 20240229, 20240329], ["2024-01-31", "2024-02-29", "2024-03-29"]):
         pl.from_pandas(long(stamps)).write_parquet(tmp_path / "t.parquet")
