@@ -39,8 +39,11 @@ def long_table(seed: int, *, assets: int = 7, holes: float = 0.2, stamps: list |
     keys = [(t, a) for t in stamps for a in names if rng.random() > holes]
     rng.shuffle(keys)
     columns: dict[str, list] = {"timestamp": [k[0] for k in keys], "asset": [k[1] for k in keys]}
+    price = rng.lognormal(0, 3, len(keys))
     for field in FIELDS:
-        columns[field] = list(rng.lognormal(0, 3, len(keys)))
+        columns[field] = list(price * rng.uniform(0.9, 1.1, len(keys)))
+    ends = [sorted(row) for row in zip(*(columns[f] for f in ("open", "high", "low", "close")), strict=True)]
+    columns["low"], columns["high"] = [row[0] for row in ends], [row[-1] for row in ends]
     gone = rng.random(len(keys)) < 0.1
     for field in ("high", "low", "close", "vwap", "volume"):
         columns[field] = [None if g else v for g, v in zip(gone, columns[field], strict=True)]

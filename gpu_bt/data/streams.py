@@ -24,7 +24,7 @@ from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.frames import read_weights
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
-from gpu_bt.data.tables import Table, find_column, joined, read_table
+from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
 from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
@@ -45,6 +45,7 @@ def scan_panel(
     dtype: Any = np.float64,
     time_zone: str | None = None,
     next_timestamp: Any = None,
+    adjust: str | None = None,
 ) -> PanelStream:
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
@@ -63,7 +64,9 @@ def scan_panel(
         raise PanelError(f"duplicates is {duplicates!r} and dtype is {dtype!r}: read_panel says what they may be")
     chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
     checks = {"prices": prices, "bad_prices": bad_prices}
-    return PanelStream(source, bars, (timestamp, asset), chosen, checks, duplicates, dtype, time_zone, next_timestamp)
+    check_adjust(adjust, prices)
+    names = (timestamp, asset)
+    return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, next_timestamp, adjust)
 
 
 class PanelStream:
@@ -76,6 +79,7 @@ class PanelStream:
     def __init__(
         self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
         checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
+        adjust: str | None = None,
     ) -> None:  # fmt: skip
         self._source = source
         self.bars = bars
@@ -84,7 +88,12 @@ class PanelStream:
         self._checks = dict(checks)
         self._duplicates = duplicates
         self._dtype = dtype
-        table = self._read([self._outline(s) for s in open_sources(source)], tuple(FIELDS), None)
+        self._adjust = adjust
+        self._said: set[str] = set()
+        sources, self._asset, _ = open_named(source, names[1], "long")
+        table = self._read([self._outline(s) for s in sources], tuple(FIELDS), None)
+        self._warn(table)
+        table.drop_actions(checks["prices"])
         self._times = table.times
         self.time_zone = time_zone or zone_of(table.times)
         self.microseconds = table.clock(self.time_zone, self.time_zone)
@@ -112,6 +121,7 @@ class PanelStream:
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""
         how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, str(self.next_timestamp)]
+        how.append(self._adjust)
         return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
 
     def parts(self) -> Iterator[tuple[int, Panel]]:
@@ -119,7 +129,7 @@ class PanelStream:
 
         One window is in memory at a time, if the caller has let go of it when it asks for the next.
         """
-        sources = open_sources(self._source)
+        sources = self._sources()
         before = None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
@@ -152,6 +162,7 @@ class PanelStream:
         with warnings.catch_warnings():
             if a < self._judged:
                 warnings.simplefilter("ignore", BacktestWarning)
+            self._warn(table)
             return self._panel(table.grids(self._dtype, self.fields), table, a, None)
 
     def _panel(self, grids: Mapping[str, Any], table: Table, a: int, next_timestamp: Any) -> Panel:
@@ -170,7 +181,18 @@ class PanelStream:
         fields = self._chosen
         if fields is not None and assets is not None:
             fields = {name: column for name, column in fields.items() if name in known}
-        return read_table(sources, *self._names, "long", known, fields, "close", assets)
+        stamp = self._names[0]
+        return read_table(sources, stamp, self._asset, "long", known, fields, "close", assets, self._adjust)
+
+    def _sources(self) -> list[Source]:
+        return open_named(self._source, self._names[1], "long")[0]
+
+    def _warn(self, table: Table) -> None:
+        """What the table has to say, once."""
+        for text in table.warnings:
+            if text not in self._said:
+                self._said.add(text)
+                warnings.warn(text, BacktestWarning, stacklevel=4)
 
     def _stamp(self, source: Source) -> str:
         """The column of its timestamps, which `_outline` has found there."""
@@ -178,19 +200,20 @@ class PanelStream:
 
     def _outline(self, source: Source) -> Source:
         """The source with a row for each timestamp, and for each asset with what it says of it; the rest is empty."""
-        stamp, name = (find_column(source, wanted) for wanted in self._names)
+        stamp, name = (find_column(source, wanted) for wanted in (self._names[0], self._asset))
         _check_times(source, stamp)
         chosen = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
         columns = {field: find_column(source, wanted) for field, wanted in chosen.items()}
         constant, flags = ([c for f in some if (c := columns.get(f))] for some in (ASSET_FIELDS, MASKS))
+        actions = [_telling(c, none) for f, none in (("dividend", 0.0), ("split", 1.0)) if (c := columns.get(f))]
 
         def scan(floats: list[str]) -> pl.LazyFrame:
             rows = source.scan(floats)
             if stamp is None or name is None:  # which read_table refuses
                 return rows
-            by_time = rows.group_by(cs.by_name(stamp)).agg(cs.by_name(name).first())
+            by_time = rows.group_by(cs.by_name(stamp)).agg(cs.by_name(name).first(), *actions)
             by_asset = rows.group_by(cs.by_name(name, *constant)).agg(cs.by_name(stamp).first())
-            outline = pl.concat([rows.limit(0), by_time, by_asset], how="diagonal")
+            outline = pl.concat([rows.limit(0), by_time, by_asset], how="diagonal_relaxed")
             return outline.with_columns(pl.lit(True).alias(flag) for flag in flags)  # which may not be empty
 
         return dataclasses.replace(source, scan=scan, rows=" of its distinct timestamps and assets", engine="streaming")
@@ -245,6 +268,12 @@ class WeightsStream:
         return column
 
 
+def _telling(column: str, none: float) -> pl.Expr:
+    """The first number of a group that is neither empty, 0 nor `none`."""
+    cells = cs.by_name(column).cast(pl.Float64, strict=False).fill_nan(none)
+    return cells.filter((cells != none) & (cells != 0)).first()
+
+
 def _check_times(source: Source, column: str | None) -> None:
     kind = None if column is None else source.schema[column]
     if kind is not None and kind != pl.Date and kind != pl.Datetime:
@@ -280,7 +309,7 @@ def _between(source: Source, column: str, times: pl.Series, a: int, b: int) -> S
 
 def _files(source: Any) -> list[tuple[str, int, int]]:
     """Name, size and time of change of each file."""
-    sources = open_sources(source)
+    sources = open_named(source, "asset")[0]
     if not all(s.is_file for s in sources):
         raise ResultError("a lazy table has nothing to know it by again: write it to Parquet, or leave out= out")
     stats = [Path(s.label).stat() for s in sources]

@@ -17,6 +17,7 @@ import numpy as np
 from gpu_bt.analysis.result import Result
 from gpu_bt.config import Config
 from gpu_bt.data.clock import schedule
+from gpu_bt.data.frames import books_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import Weights, check_weights
@@ -48,7 +49,8 @@ def run(
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
-    `read_weights` gave; or a `Strategy`, which is asked at each bar.   config: assumptions; default Config().
+    `read_weights` gave; a table or a path, which it reads by labels; {asset: weight} or a Series, a book that every bar
+    has; or a `Strategy`, which is asked at each bar.   config: assumptions; default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
@@ -65,6 +67,7 @@ def run(
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     check_fields(panel, config)
+    weights = weights if strategy is not None else books_of(weights, panel)
     if isinstance(panel, PanelStream):
         return _run_stream(panel, weights, config, resolve(engine), kept, progress, resume)
     if isinstance(strategy, type):
