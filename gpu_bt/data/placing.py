@@ -86,8 +86,8 @@ def _placed(
     if any(counts):
         notes[f"{name}_labels"] = tuple(counts)
         warnings.warn(
-            f"{name} is placed by its labels: {counts[0]} timestamps and {counts[1]} assets that the panel (close) lacks"
-            f" are left out; {counts[2]} timestamps and {counts[3]} assets that it lacks are NaN",
+            f"{name} is placed by its labels: {counts[0]} timestamps and {counts[1]} assets that the panel (close)"
+            f" lacks are left out; {counts[2]} timestamps and {counts[3]} assets that it lacks are NaN",
             BacktestWarning,
             stacklevel=4,
         )

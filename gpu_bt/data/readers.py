@@ -210,7 +210,10 @@ def _scan_excel(path: Path) -> Callable[[list[str]], pl.LazyFrame]:
 
     @functools.cache
     def sheet() -> pl.LazyFrame:
-        return pl.read_excel(path, engine="calamine", raise_if_empty=False).lazy()
+        try:
+            return pl.read_excel(path, engine="calamine", raise_if_empty=False).lazy()
+        except Exception as exc:  # of fastexcel, which has its own
+            raise PanelError(f"{path} cannot be read as Excel: {_one_line(exc)}; write it again") from None
 
     return lambda floats: sheet()
 

@@ -54,15 +54,18 @@ def tidy(source: Source) -> Source:
 
 
 def _timed(source: Source) -> Source:
-    """A text with the date in one column and the time in another, as Stooq and MetaTrader write it, with both in one."""
+    """A text with a date in one column and a time in another, as Stooq and MetaTrader write it: with both in one."""
     names = source.schema.names() if source.kind == "CSV" else []
-    parts = [[name for name in names if plain(name) == part] for part in ("date", "time")]
-    if list(map(len, parts)) != [1, 1] or any(plain(name) in ("timestamp", "datetime") for name in names):
+    found = [name for part in ("date", "time") for name in names if plain(name) == part]
+    if len(found) != 2 or found[0].isupper() != found[1].isupper() or any(plain(n) == "timestamp" for n in names):
         return source
-    read, (date, time) = source.scan, (cs.by_name(part) for [part] in parts)
+    read, (date, time) = source.scan, map(cs.by_name, found)
+    first = read([]).select(time).drop_nulls().head(1).collect().to_series()
+    if not len(first) or not re.fullmatch(r"\d\d?:\d\d(:\d\d)?|\d{4}|\d{6}", str(first[0]).strip()):
+        return source  # TIME is a ticker, too
     day = date.str.strip_chars().str.replace(r"^(\d{4})[./](\d\d)[./](\d\d)$", "$1-$2-$3")
     when = pl.concat_str(day, time.str.strip_chars(), separator=" ").alias("timestamp")
-    return dataclasses.replace(source, scan=lambda floats: read(floats).with_columns(when).drop(parts[0] + parts[1]))
+    return dataclasses.replace(source, scan=lambda floats: read(floats).with_columns(when).drop(found))
 
 
 def _levels(source: Source, raw: list[str]) -> dict[str, str]:

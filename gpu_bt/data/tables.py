@@ -273,11 +273,10 @@ def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, .
         if columns[name] is None and not (name == "close" and columns.get("adj_close")):
             shown = ", ".join(map(repr, source.names[:12])) + (", ..." if len(source.names) > 12 else "")
             way_out = f"{name}=" if name in ("timestamp", "asset", "weight") else f"fields={{{name!r}: 'its name'}}"
-            if name == "asset":
-                way_out += " (the name of its one asset, or asset='filename' for a file of each)"
+            one = " (of a single asset: asset='its name', or asset='filename')" if name == "asset" else ""
             raise PanelError(
                 f"{source.label} has no {name} column {wanted[name]!r} among {shown}: rename one, name it with"
-                f" {way_out}, or pass layout='wide' where every column is an asset"
+                f" {way_out}, or pass layout='wide' where every column is an asset{one}"
             )
     return {name: column for name, column in columns.items() if column is not None}
 

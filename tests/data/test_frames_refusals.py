@@ -84,7 +84,8 @@ def test_cells_that_are_refused(tmp_path: Path) -> None:
 def test_columns_that_are_refused() -> None:
     refused("table has no timestamp column 'timestamp'", minimal(timestamp=None))
     refused("table has no asset column 'asset' among 'timestamp', 'close'", minimal(asset=None))
-    refused("asset= (the name of its one asset, or asset='filename' for a file of each)", minimal(asset=None))
+    refused("asset=, or pass layout='wide'", minimal(asset=None))
+    refused("(of a single asset: asset='its name', or asset='filename')", minimal(asset=None))
     refused("no asset column", minimal(asset=None).rename({"close": "Adj Close"}))
     refused("table has no close column 'close' among", minimal().rename({"close": "nav"}))
     refused("fields={'close': 'its name'}", minimal().rename({"close": "nav"}))
