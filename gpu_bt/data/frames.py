@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 
 from gpu_bt.data.fields import FIELDS, PRICES, RATES
-from gpu_bt.data.labels import as_row, is_book, is_labelled
+from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
 from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import zone_of
-from gpu_bt.data.vendors import adjusted, field_of
+from gpu_bt.data.vendors import adjusted, field_of, is_fields
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
 
@@ -84,12 +84,13 @@ def _panel(
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
     check_adjust(how["adjust"], checks["prices"])
-    if isinstance(source, Mapping) and source and all(field_of(str(name)) for name in source):
+    if isinstance(source, Mapping) and is_fields(keys := list(map(str, source)), "close") and all(map(field_of, keys)):
         given: dict[str, Any] = _fields(source, how["adjust"], dtype, time_zone)
         return Panel(**given, time_zone=time_zone, **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
-    if table.wide and how["fields"] is not None:
-        raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
+    for option in ("fields", "adjust"):
+        if table.wide and how[option] not in (None, "raw"):
+            raise PanelError(f"{option} names fields of a long table, a wide one holds closes: leave {option}= out")
     for text in table.warnings:
         warnings.warn(text, BacktestWarning, stacklevel=3)
     table.drop_actions(checks["prices"])
@@ -226,14 +227,12 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
         if not len(weights):
             fail("the book is empty: pass {asset: weight}, 0 to hold none of it")
         return np.broadcast_to(as_row(weights, {name: i for i, name in enumerate(names)}, fail, 0.0), panel.shape)
-    if isinstance(weights, Mapping):
+    if isinstance(weights, Mapping) and not set(map(str, weights)) <= set(names):
         fail("a mapping is one book, {asset: weight}, or for sweep books by name; pass one table, or its path")
     if not isinstance(panel, Panel):
         return weights  # which the stream reads as it goes
-    one = (
-        {"asset": names[0]} if len(names) == 1 and hasattr(weights, "iloc") and not hasattr(weights, "columns") else {}
-    )
-    return read_weights(weights, panel, **one)
+    asset = names[0] if len(names) == 1 and is_series(weights) else "asset"
+    return read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
 
 
 def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpu_bt.errors import StrategyError
 
-__all__ = ["as_row", "is_book", "is_labelled", "row_of"]
+__all__ = ["as_row", "is_book", "is_labelled", "is_series", "row_of"]
 
 
 def is_labelled(value: Any) -> bool:
@@ -22,13 +22,16 @@ def is_labelled(value: Any) -> bool:
     return any(hasattr(value, name) for name in ("columns", "column_names", "iloc", "coords"))
 
 
+def is_series(value: Any) -> bool:
+    """Whether a value is a pandas-like Series, which has an index."""
+    return hasattr(value, "iloc") and not hasattr(value, "columns")
+
+
 def is_book(value: Any) -> bool:
     """Whether a value is a number for each asset: {asset: number}, or a Series whose index is no time."""
     if isinstance(value, Mapping):
         return all(isinstance(number, numbers.Real) for number in value.values())
-    index: Any = getattr(value, "index", None)
-    flat = hasattr(value, "iloc") and not hasattr(value, "columns") and getattr(index, "nlevels", 1) == 1
-    return flat and getattr(index.dtype, "kind", "M") != "M"
+    return is_series(value) and value.index.nlevels == 1 and getattr(value.index.dtype, "kind", "M") != "M"
 
 
 def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn], empty: Any = np.nan) -> Any:

@@ -163,7 +163,8 @@ def _one_line(exc: BaseException) -> str:
 def _expand(path: Path) -> list[Path]:
     """The files that a path, a folder or a glob names."""
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if _format(p) and not p.name.startswith((".", "~", "_")))
+        inside = list(path.glob("*.*")) or list(path.rglob("*.*"))
+        found = sorted(p for p in inside if _format(p) and not p.name.startswith((".", "~", "_")))
     else:
         found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
     files = [p for p in found if p.is_file()]

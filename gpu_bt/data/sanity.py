@@ -79,7 +79,7 @@ def _apart(close: np.ndarray, open: np.ndarray) -> np.ndarray:
     moved = np.log(close[rows[rows < len(close)]]) - np.log(open[rows[rows < len(close)]])
     known = ~np.isnan(moved)
     mean = np.where(known, moved, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    some = np.flatnonzero((np.abs(mean) > 0.01) & (known.sum(axis=0) > 3))  # few: medians take their time
+    some = np.flatnonzero((np.abs(mean) > 0.01) & (known.sum(axis=0) > 2))  # few: medians take their time
     out = [np.empty((0, 2), np.int64)]
     for i in some.tolist():
         bars = rows[known[:, i]]

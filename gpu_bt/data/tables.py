@@ -15,6 +15,7 @@ import polars as pl
 import polars.selectors as cs
 
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
+from gpu_bt.data.labels import is_series
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.shapes import with_asset
 from gpu_bt.data.times import on_clock, zone_of
@@ -146,7 +147,8 @@ def open_named(source: Any, asset: str, layout: str = "auto", main: str = "close
     """(sources, their asset column, whether they are wide). Tables of one asset each get a column "asset": the keys of
     a mapping name them, or asset="filename" does, or `asset` itself. Raises PanelError for one without a name."""
     if isinstance(source, Mapping):
-        tables = {str(name): open_sources(table, main) for name, table in source.items()}
+        bare = {name: table.rename(None) if is_series(table) else table for name, table in source.items()}
+        tables = {str(name): open_sources(table, main) for name, table in bare.items()}
         if not tables:
             raise PanelError("the mapping of tables is empty: pass {asset: table}, or {field: wide table}")
         return [with_asset(s, name) for name, found in tables.items() for s in found], "asset", False

@@ -36,6 +36,8 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
         raise PanelError(f"{path} is UTF-16, or has zero bytes: save it as UTF-8 (a spreadsheet's 'CSV UTF-8')")
     end = "\r" if b"\r" in head and b"\n" not in head else "\n"
     lines = head.decode("utf-8-sig", "replace").split(end)[:50]
+    first = int(lines[0].lower().startswith("sep="))  # what Excel writes for itself
+    lines = lines[first:] or [""]
     separator = _separator(lines[0], separator)
     decimal = separator != "," and _has_decimal_comma(lines[1:], separator)
     levels = _levels(lines[:3], separator)
@@ -48,7 +50,7 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
             infer_schema=False,
             glob=False,
             schema_overrides={} if levels or decimal else dict.fromkeys(floats, pl.Float64),
-            skip_rows=3 if levels else 0,
+            skip_rows=first + 3 * bool(levels),
             has_header=not levels,
             new_columns=levels,
         )
@@ -68,9 +70,10 @@ def _separator(header: str, usual: str) -> str:
 
 
 def _has_decimal_comma(lines: list[str], separator: str) -> bool:
-    return any(
-        re.fullmatch(r'\s*"?[-+]?\d+,\d+"?\s*', cell) for line in lines for cell in line.rstrip().split(separator)
-    )
+    """A number has a decimal comma, and none a point, beside which a comma would part thousands."""
+    cells = [cell.strip(' "') for line in lines for cell in line.rstrip().split(separator)]
+    comma, point = (any(re.fullmatch(rf"[-+]?\d+{mark}\d+", cell) for cell in cells) for mark in (",", r"\."))
+    return comma and not point
 
 
 def _levels(lines: list[str], separator: str) -> list[str] | None:

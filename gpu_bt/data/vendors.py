@@ -25,7 +25,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "asset": ("asset", "symbol", "ticker", "sid", "instrument", "sym", "code", "tscode", "ric", "isin", "permno",
               "cusip", "figi", "sedol", "gvkey", "tic", "security", "stock", "secid", "assetid", "股票代码", "代码",
               "T", "S"),
-    "weight": ("weight", "weights", "targetweight", "targetpercent", "portfolioweight", "allocation"),
+    "weight": ("weight", "weights", "targetweight", "targetpercent", "portfolioweight", "allocation", "w"),
     "close": ("close", "closeprice", "closingprice", "priceclose", "prc", "dlyclose", "dlyprc", "mthprc", "prccd",
               "pxlast", "closelast", "lastprice", "last", "price", "settle", "c", "zamkniecie", "收盘"),
     "open": ("open", "openprice", "priceopen", "openprc", "dlyopen", "prcod", "pxopen", "o", "otwarcie", "开盘"),
@@ -49,7 +49,8 @@ ADJUSTED = ("adj_close", "adj_open", "adj_high", "adj_low", "adj_volume", "price
 QUOTES = ("prc", "bidlo", "askhi", "dlyprc", "mthprc")
 #: Words that make a column look like a field, so that it is not passed over without a word; and names that do not.
 _WORDS = {"open", "high", "low", "close", "volume", "vol", "vwap", "dividend", "dividends", "split", "splits", "price",
-          "prc", "adj", "unadjusted", "ret", "retx", "dlret", "return", "returns"}  # fmt: skip
+          "prc", "adj", "unadjusted", "ret", "retx", "dlret", "return", "returns", "lot", "spread", "borrow",
+          "delisted", "delisting"}  # fmt: skip
 _OTHERS = (
     "openint",
     "openinterest",
