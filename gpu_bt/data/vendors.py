@@ -41,7 +41,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "adj_high": ("adjhigh", "adjustedhigh", "highadj"),
     "adj_low": ("adjlow", "adjustedlow", "lowadj"),
     "adj_volume": ("adjvolume", "adjustedvolume", "volumeadj"),
-    "price_divisor": ("cfacpr", "dlycumfacpr", "ajexdi"),
+    "price_divisor": ("pricedivisor", "cfacpr", "dlycumfacpr", "ajexdi"),
 }  # fmt: skip
 #: Columns that only say how others are adjusted; no field of a panel.
 ADJUSTED = ("adj_close", "adj_open", "adj_high", "adj_low", "adj_volume", "price_divisor")
