@@ -12,8 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from compare import assert_bits
-from tables import refused
-from test_vendors import told
+from tables import refused, told
 
 import gpu_bt as bt
 

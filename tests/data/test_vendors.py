@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +12,13 @@ import polars as pl
 import pyarrow.parquet
 import pytest
 from compare import assert_bits
-from tables import assert_same_panel, minimal, refused
+from tables import assert_same_panel, minimal, refused, told
 
 import gpu_bt as bt
 from gpu_bt import read_panel
 from gpu_bt.data.vendors import NAMES, field_of, is_fields, look_alikes, plain
 
 DAYS = pd.DatetimeIndex(pd.bdate_range("2024-03-04", periods=5), name="Date")
-
-
-def told(call: Callable[[], Any]) -> tuple[Any, list[str]]:
-    """What a call gives, and its BacktestWarnings, each one line."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        value = call()
-    texts = [str(w.message) for w in caught]
-    assert all(issubclass(w.category, bt.BacktestWarning) for w in caught) and not any("\n" in t for t in texts)
-    return value, texts
 
 
 def one(price: float = 20.0) -> pd.DataFrame:
@@ -118,12 +106,9 @@ def test_of_several_labels_one_is_meant_or_the_table_is_refused() -> None:
 
 
 def test_columns_that_look_like_fields_are_told_of_with_their_number() -> None:
-    assert look_alikes(["Volumne", "Dividend Yield", "close_usd", "RET", "unadjustedClose", "closeunadj", "lot_size"]) == [
-        "Volumne", "Dividend Yield", "close_usd", "RET", "unadjustedClose", "closeunadj", "lot_size",
-    ]  # fmt: skip
-    assert (
-        look_alikes(["sector", "SHROUT", "n", "trade_count", "close_time", "OpenInterest", "prev_close", "name"]) == []
-    )
+    alike = ["Volumne", "Dividend Yield", "close_usd", "RET", "unadjustedClose", "closeunadj", "lot_size"]
+    others = ["sector", "SHROUT", "n", "trade_count", "close_time", "OpenInterest", "prev_close", "name"]
+    assert look_alikes(alike + others) == alike
     table = minimal().with_columns(Volumne=pl.lit(1.0), sector=pl.lit("x"), RET=pl.lit(0.0))
     panel, [text] = told(lambda: read_panel(table))
     assert "2 columns look like fields and are not read: 'Volumne', 'RET'; name the fields" in text
