@@ -171,8 +171,8 @@ def read_weights(
     unknown_assets: str = "error",
     time_zone: str | None = None,
 ) -> Weights | _Books:
-    """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`. On a stream
-    (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
+    """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`, or {asset:
+    weight} for every bar. On a stream (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 
     A timestamp that appears is a complete book; a bar that does not appear is a row of NaN (no decision). In a long
     table (timestamp, asset, weight; other columns are not read) an asset not listed in a book is treated by `missing`,
@@ -190,6 +190,8 @@ def read_weights(
     (or the reverse), a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight
     is checked by `run`.
     """
+    if is_book(source) and isinstance(panel, Panel):
+        return Weights(np.array(books_of(source, panel)))
     if isinstance(panel, Stream):
         return panel.books(
             source, timestamp=timestamp, asset=asset, weight=weight, layout=layout, missing=missing, align=align,

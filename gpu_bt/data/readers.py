@@ -330,6 +330,8 @@ def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
     if s.count() and s.dtype != pl.Object:
         if kind == "float" and (s.dtype.is_numeric() or (text and s.dtype == pl.String)):
             return s.cast(pl.Float64, strict=False)
+        if kind == "name" and s.dtype.is_float() and (s == s.round()).all():  # NaN made floats of whole numbers
+            s = s.cast(pl.Int64, strict=False)
         if kind == "name" and s.dtype.is_integer():
             return s.cast(pl.String)
         if kind == "flag" and (s.dtype.is_numeric() or s.dtype == pl.String):

@@ -198,6 +198,9 @@ def _translate(table: Table, adjust: str | None, label: str) -> list[str]:
         left += [name for name in ("dividend", "split") if name in table.frame.columns]
     extra = [name for name in ADJUSTED if name in columns]
     table.frame = table.frame.with_columns(**here).drop(left, extra)
+    if not {"adj_close", "price_divisor"} & set(extra) and extra:
+        table.warnings.append(_told_of([table.columns[name] for name in extra], table.place))
+        return left + extra
     return left + extra * (adjust == "raw")
 
 
@@ -258,6 +261,8 @@ def find_column(source: Source, wanted: str) -> str | None:
 def _wide_columns(source: Source, timestamp: str) -> dict[str, str]:
     """{our name: the source's name}; an asset's is the same. The timestamp is found by its name, else it is the one
     column of dates, else the first."""
+    if source.assets:
+        raise PanelError(f"{source.label} holds several fields of its assets: pass the whole of it to read_panel")
     dated = [name for name, kind in source.schema.items() if kind.is_temporal()]
     stamp = find_column(source, timestamp) or (dated if len(dated) == 1 else source.names)[0]
     if source.schema[stamp].is_float():

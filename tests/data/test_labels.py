@@ -154,6 +154,7 @@ def test_a_book_for_every_bar(book: Any, tmp_path: Path) -> None:
     assert_bits("positions", bt.run(market(), book, CONFIG).positions, wanted)
     assert bt.run(market(), {"A": 0.5}, CONFIG).positions[:, [0, 2]].sum() == 0  # the others are closed
     assert len(bt.sweep(market(), book, CONFIG, {"band": [0, 0.1]})) == 2
+    assert_bits("weights", bt.read_weights(book, market()).values, BOOKS.to_numpy())
     table = bt.sweep(market(), {"one": book, "two": {"A": 1.0}}, CONFIG, {"band": [0]}).table
     assert table["weights"].to_list() == ["one", "two"]
     CLOSE.stack().rename_axis(["date", "asset"]).rename("close").reset_index().to_parquet(tmp_path / "p.parquet")

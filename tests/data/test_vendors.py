@@ -153,6 +153,9 @@ def test_the_vendors_own_adjusted_columns() -> None:
     assert [getattr(panel, f)[0, 0] for f in ("open", "high", "low", "close", "volume")] == [4.5, 6.5, 2.5, 5.0, 7.0]
     assert read_panel(table, adjust="scale").volume[0, 0] == 1.0
     assert read_panel(adjusted().select("date", "asset", "adj_close")).close.ravel().tolist() == [5, 5]
+    rest, [text] = told(lambda: read_panel(table.drop("adj_close")))
+    assert "4 columns look like fields and are not read: 'adjOpen', 'adjHigh', 'adjLow', 'adjVolume'" in text
+    assert rest.open[0, 0] == 8.0 and "adjVolume" in rest.notes["ignored_columns"]
     refused("has 'open' and 'adj_close', which are on two scales", adjusted().drop("close"))
     refused("has no close to scale by", adjusted().drop("close"), adjust="scale")
     refused("has no adjusted close: adjust='scale' needs one", minimal(), adjust="scale")
@@ -238,6 +241,7 @@ def test_headers_of_two_levels_that_are_adjusted_streamed_or_wrong(tmp_path: Pat
     config = bt.Config(execution="next_open")
     assert bt.run(stream, books, config).equity.equals(bt.run(read_panel(table, adjust="scale"), books, config).equity)
     refused("they must be two, fields (one is the close) and assets", both().rename(columns={"Close": "x"}, level=0))
+    refused("holds several fields of its assets: pass the whole of it to read_panel", both(), layout="wide")
     three = pd.concat({"x": both()}, axis=1)
     refused("they must be two, fields", three)
 
@@ -319,6 +323,13 @@ def test_fixed_offsets_of_any_minute(offset: str, tmp_path: Path) -> None:
         assert_bits("timestamps", read_panel(source, time_zone="Asia/Kolkata").timestamps, wanted)
     stream = bt.scan_panel(tmp_path / "p.parquet", bars=1, time_zone="Asia/Kolkata")
     assert [part.close[0, 0] for _, part in stream.parts()] == [1.0, 2.0]
+
+
+def test_whole_numbers_that_a_missing_one_made_floats_are_names() -> None:
+    assert read_panel(minimal(asset=[10107.0, 14593.0, 10107.0])).assets == ("10107", "14593")
+    refused(
+        "asset, row 1, is nan (Float64): it must be text or a whole number", minimal(asset=[1.0, float("nan"), 2.0])
+    )
 
 
 def test_missing_names_and_empty_tables() -> None:
