@@ -84,7 +84,7 @@ def _placed(
     if name not in (*PRICES, "volume"):  # which says nothing where it lacks a row
         counts[2:] = 0, 0
     if any(counts):
-        notes[f"{name}_labels"] = tuple(counts)
+        notes[f"{name}_labels"] = "left out {} timestamps, {} assets; lacks {} timestamps, {} assets".format(*counts)
         warnings.warn(
             f"{name} is placed by its labels: {counts[0]} timestamps and {counts[1]} assets that the panel (close)"
             f" lacks are left out; {counts[2]} timestamps and {counts[3]} assets that it lacks are NaN",

@@ -13,10 +13,8 @@ import functools
 import glob
 import importlib.util
 import numbers
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +23,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
-from gpu_bt.data.shapes import tidy
+from gpu_bt.data.shapes import any_offset, tidy
 from gpu_bt.data.text import scan_text
 from gpu_bt.errors import PanelError
 
@@ -144,18 +142,6 @@ def _kind(value: Any) -> str:
     return f"datetimes of time zone {value.tzinfo}" if isinstance(value, dt.datetime) else type(value).__name__
 
 
-@contextmanager
-def _any_offset() -> Iterator[None]:
-    """Polars reads no file with a time zone that it does not know, such as +05:30, unless it is told to; see `tidy`."""
-    name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
-
-
 def _one_line(exc: BaseException) -> str:
     return " ".join(str(exc).split())[:300] or type(exc).__name__
 
@@ -240,7 +226,7 @@ class Source:
     def schema(self) -> pl.Schema:
         """The type of each column. Raises PanelError where it cannot be read."""
         try:
-            with _any_offset():
+            with any_offset():
                 return self.scan([]).collect_schema()
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
@@ -266,7 +252,7 @@ class Source:
         floats = [old for new, old in columns.items() if new not in types]
         wanted = cs.by_name(*dict.fromkeys(columns.values()))  # pl.col would take "^x$" for a pattern
         try:
-            with _any_offset():
+            with any_offset():
                 frame = self._collected(floats, wanted)
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None

@@ -139,7 +139,7 @@ def read_table(
         table.assets = assets if assets is not None else order or table.frame["asset"].unique().sort().to_list()
         code = _code("timestamp", table.times) * len(table.assets) + _code("asset", pl.Series(table.assets))
         table.cell = table.frame.select(code).to_series().to_numpy()
-    table.notes = {"ignored_columns": tuple(ignored)} if ignored else {}
+    table.notes |= {"ignored_columns": tuple(ignored)} if ignored else {}
     return table
 
 
@@ -179,6 +179,7 @@ def _translate(table: Table, adjust: str | None, label: str) -> list[str]:
     columns = {name: table.frame[name].cast(pl.Float64) for name in names if name in table.frame.columns}
     for name, column in columns.items():
         if plain(table.columns[name]) in QUOTES and (below := int((column < 0).sum())):
+            table.notes["bid_ask_means"] = table.notes.get("bid_ask_means", 0) + below
             table.warnings.append(
                 f"{table.place}{below} prices of column {table.columns[name]!r} are below 0, CRSP's mean of bid and ask"
                 " on days without a trade: they are read without the sign; drop these rows if nothing may trade there"

@@ -71,7 +71,7 @@ def test_what_only_one_table_has_is_counted() -> None:
         "open is placed by its labels: 1 timestamps and 1 assets that the panel (close) lacks are left out;"
         " 1 timestamps and 1 assets that it lacks are NaN"
     )
-    assert panel.notes["open_labels"] == (1, 1, 1, 1)
+    assert panel.notes["open_labels"] == "left out 1 timestamps, 1 assets; lacks 1 timestamps, 1 assets"
     wanted = np.full((T, 3), np.nan)
     wanted[1:, :2] = CLOSE.to_numpy()[:-1, :2]
     assert_bits("open", panel.open, wanted)

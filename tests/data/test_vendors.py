@@ -200,6 +200,7 @@ def test_the_prices_of_crsp() -> None:
     )  # fmt: skip
     panel, [text] = told(lambda: read_panel(table, adjust="raw"))
     assert "1 prices of column 'PRC' are below 0, CRSP's mean of bid and ask" in text
+    assert panel.notes["bid_ask_means"] == 1
     assert_bits("close", panel.close, np.array([[7.5, 30.0], [np.nan, np.nan]]))
     scaled, _ = told(lambda: read_panel(table, adjust="scale"))
     assert_bits("close", scaled.close, np.array([[3.75, 30.0], [np.nan, np.nan]]))
