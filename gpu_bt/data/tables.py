@@ -265,8 +265,9 @@ def _wide_columns(source: Source, timestamp: str) -> dict[str, str]:
     if source.assets:
         raise PanelError(f"{source.label} holds several fields of its assets: pass the whole of it to read_panel")
     dated = [name for name, kind in source.schema.items() if kind.is_temporal()]
-    stamp = find_column(source, timestamp) or (dated if len(dated) == 1 else source.names)[0]
-    if source.schema[stamp].is_float():
+    found = find_column(source, timestamp)
+    stamp = found or (dated if len(dated) == 1 else source.names)[0]
+    if found is None and source.schema[stamp].is_float():
         raise PanelError(
             f"{source.label} has no timestamps in its first column {stamp!r}, which holds numbers: give its rows the"
             " timestamps of the panel, as the index or as a column 'timestamp'"

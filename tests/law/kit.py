@@ -24,8 +24,7 @@ _SCALARS = ("prices", "next_timestamp", "time_zone", "bad_prices")
 
 
 def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any = None, **fields: Any) -> bt.Panel:
-    """A panel of raw prices from rows of closes; a flat list is one asset. That its numbers are those of no market is no
-    subject here."""
+    """A panel of raw prices from rows of closes; a flat list is one asset. They need not be those of a market."""
     grid = {"close": close, **fields}
     for name, values in grid.items():
         if name not in _SCALARS:
