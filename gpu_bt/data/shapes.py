@@ -103,7 +103,7 @@ def _kind(source: Source, name: str) -> str:
         return "timestamp"
     with any_offset():
         found = source.scan([]).select(cs.by_name(name)).drop_nulls().head(1).collect().to_series()
-    text = str(found[0]).strip() if len(found) else ""
+    text = str(found[0]).strip().removesuffix(".0") if len(found) else ""
     if _DATE.fullmatch(text):
         return "timestamp"
     return "number" if dtype.is_numeric() or text.isdigit() else "asset"
