@@ -33,16 +33,15 @@ def main(out: str | Path = "out/real_momentum") -> bt.Result:
         prices = load_sp500()
     except FileNotFoundError as missing:
         raise SystemExit(str(missing)) from None
-    close = prices.drop("timestamp").to_numpy()
-    panel = bt.Panel(close=close, timestamps=prices["timestamp"], assets=prices.columns[1:])
+    panel = bt.Panel(prices)
     config = bt.Config(
         execution="next_close",  # the file has closes only
         rebalance="month",
         commission_rate=5e-4,
         slippage=5e-4,
     )
-    chosen = momentum(close)
-    equal = np.where(np.isnan(chosen), np.nan, 1.0 / close.shape[1])
+    chosen = momentum(panel.close)
+    equal = np.where(np.isnan(chosen), np.nan, 1.0 / panel.shape[1])
     result = bt.run(panel, chosen, config)
     other = bt.run(panel, equal, config)
     print(result)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from compare import assert_bits
 
 from gpu_bt.data.frames import read_panel
 from gpu_bt.data.panel import Panel
-from gpu_bt.errors import PanelError
+from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = [
     "DAYS",
@@ -25,6 +26,7 @@ __all__ = [
     "loop_reference",
     "minimal",
     "refused",
+    "told",
 ]
 
 DAYS = [dt.date(2024, 1, 2) + dt.timedelta(days=i) for i in range(40)]
@@ -39,8 +41,11 @@ def long_table(seed: int, *, assets: int = 7, holes: float = 0.2, stamps: list |
     keys = [(t, a) for t in stamps for a in names if rng.random() > holes]
     rng.shuffle(keys)
     columns: dict[str, list] = {"timestamp": [k[0] for k in keys], "asset": [k[1] for k in keys]}
+    price = rng.lognormal(0, 3, len(keys))
     for field in FIELDS:
-        columns[field] = list(rng.lognormal(0, 3, len(keys)))
+        columns[field] = list(price * rng.uniform(0.9, 1.1, len(keys)))
+    ends = [sorted(row) for row in zip(*(columns[f] for f in ("open", "high", "low", "close")), strict=True)]
+    columns["low"], columns["high"] = [row[0] for row in ends], [row[-1] for row in ends]
     gone = rng.random(len(keys)) < 0.1
     for field in ("high", "low", "close", "vwap", "volume"):
         columns[field] = [None if g else v for g, v in zip(gone, columns[field], strict=True)]
@@ -86,6 +91,16 @@ def refused(
     message = str(caught.value)
     assert match in message, message
     assert "\n" not in message
+
+
+def told(call: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """What a call gives, and its BacktestWarnings, each one line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        value = call()
+    texts = [str(w.message) for w in caught]
+    assert all(issubclass(w.category, BacktestWarning) for w in caught) and not any("\n" in t for t in texts)
+    return value, texts
 
 
 def book(rows: list[tuple[object, str, object]]) -> pl.DataFrame:

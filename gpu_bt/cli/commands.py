@@ -109,6 +109,7 @@ def run(
     align: common.Align = "exact",
     unknown_assets: common.UnknownAssets = "error",
     bad_prices: common.BadPrices = "error",
+    adjust: common.Adjust = None,
     duplicates: common.Duplicates = "error",
     raw_prices: common.RawPrices = False,
     layout: common.Layout = "auto",
@@ -128,7 +129,8 @@ def run(
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     with progress() as show:
         show("reading prices")
-        panel = prices_of(prices, same, raw_prices, fields, bad_prices=bad_prices, duplicates=duplicates, layout=layout)
+        how = {"bad_prices": bad_prices, "duplicates": duplicates, "layout": layout, "adjust": adjust}
+        panel = prices_of(prices, same, raw_prices, fields, **how)
         show("reading weights")
         book = weights_of(
             weights, panel, same, weight=weight_column, missing=missing, align=align, unknown_assets=unknown_assets

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gpu_bt.data.weights import Weights
 
 __all__ = [
-    "ADVICE", "ARGUMENTS", "WRITTEN", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
+    "ADVICE", "ARGUMENTS", "WRITTEN", "Adjust", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
     "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "Start",
     "TimeColumn", "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table",
     "weights_of", "write",
@@ -30,7 +30,9 @@ Engine = Annotated[str, typer.Option(help="auto, cpu, or the name of an engine (
 Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw report.png.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Write equity.csv and fills.csv as well.")]
 
-Prices = Annotated[list[str], typer.Option(help="Parquet, CSV or Arrow IPC, long or wide; may be given again.")]
+Prices = Annotated[
+    list[str], typer.Option(help="Parquet, CSV, Arrow IPC or Excel, long or wide, or a folder; may be given again.")
+]
 ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with the fields of Config.")]
 Set = Annotated[
     list[str] | None,
@@ -39,6 +41,7 @@ Set = Annotated[
 Missing = Annotated[str, typer.Option(metavar="close|hold", help="Assets that a book does not list.")]
 Align = Annotated[str, typer.Option(metavar="exact|next|previous", help="Weights at a time that is no bar.")]
 UnknownAssets = Annotated[str, typer.Option(metavar="error|ignore", help="Weights of assets without prices.")]
+Adjust = Annotated[str | None, typer.Option(metavar="scale|adjusted|raw", help="Of an adjusted close beside another.")]
 BadPrices = Annotated[str, typer.Option(metavar="error|nan", help="Prices that are 0 or negative.")]
 Duplicates = Annotated[str, typer.Option(metavar="error|first|last", help="Rows that are there twice.")]
 RawPrices = Annotated[
@@ -70,7 +73,7 @@ def say(kind: str, text: Any) -> None:
     print(f"{kind}: {' '.join(str(text).split())}", file=sys.stderr)
 
 
-def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[str] | None, **options: str) -> Panel:
+def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[str] | None, **options: Any) -> Panel:
     """The panel of the files. same: names of the columns and the time zone, as for the weights."""
     from gpu_bt.data.frames import read_panel
 

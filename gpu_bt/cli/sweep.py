@@ -50,6 +50,7 @@ def sweep(
     align: common.Align = "exact",
     unknown_assets: common.UnknownAssets = "error",
     bad_prices: common.BadPrices = "error",
+    adjust: common.Adjust = None,
     duplicates: common.Duplicates = "error",
     raw_prices: common.RawPrices = False,
     layout: common.Layout = "auto",
@@ -69,13 +70,11 @@ def sweep(
     folder = None if out is None else words.folder(out)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
-    if folder is not None:
-        common.ADVICE.append(
-            f"finished chunks are in {folder / 'chunks'}; go on with: gpu-bt {shlex.join(common.ARGUMENTS)}"
-        )
+    _advise(folder)
     with progress() as show:
         show("reading prices")
-        panel = prices_of(prices, same, raw_prices, fields, bad_prices=bad_prices, duplicates=duplicates, layout=layout)
+        how = {"bad_prices": bad_prices, "duplicates": duplicates, "layout": layout, "adjust": adjust}
+        panel = prices_of(prices, same, raw_prices, fields, **how)
         show("reading weights")
         found = {name: weights_of([path], panel, same, **reading) for name, path in books.items()}
         given: dict[str, Any] = {
@@ -87,6 +86,13 @@ def sweep(
     if dry_run:
         return table(pairs(str(result).splitlines()))
     _report(result, folder, metric, best, plot)
+
+
+def _advise(folder: Path | None) -> None:
+    """What to do after Ctrl-C."""
+    if folder is not None:
+        again = shlex.join(common.ARGUMENTS)
+        common.ADVICE.append(f"finished chunks are in {folder / 'chunks'}; go on with: gpu-bt {again}")
 
 
 def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: Callable[..., None]) -> Any:

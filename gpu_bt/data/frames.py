@@ -7,20 +7,25 @@ Long: a row per (timestamp, asset). Wide: the first column (or the pandas index)
 from __future__ import annotations
 
 import dataclasses
+import os
+import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 import polars as pl
 
-from gpu_bt.data.fields import FIELDS
+from gpu_bt.data.fields import FIELDS, PRICES, RATES
+from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
-from gpu_bt.data.tables import Table, check_options, read_table
+from gpu_bt.data.placing import with_labels
+from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import dated_by_day, place, spans, time_series
+from gpu_bt.data.vendors import adjusted, field_of, is_fields
 from gpu_bt.data.weights import Weights
-from gpu_bt.errors import PanelError, WeightsError
+from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
 
-__all__ = ["Reading", "Stream", "read_panel", "read_weights"]
+__all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights"]
 
 
 def read_panel(
@@ -37,43 +42,93 @@ def read_panel(
     time_zone: str | None = None,
     next_timestamp: Any = None,
     date_format: str | None = None,
+    adjust: str | None = None,
 ) -> Panel:
-    """A Panel from a path (Parquet, CSV, Arrow IPC), a glob, a list of paths, or a Polars, pandas, PyArrow, cuDF table.
+    """A Panel from a path (Parquet, CSV, Arrow IPC, Excel), a folder, a glob, a list of paths; a Polars, pandas,
+    PyArrow, cuDF or xarray table; {field: wide table}, placed by the labels of close; or {asset: its table}.
 
-    Long tables may hold every field of `Panel`; column names are matched without regard to case, blanks and hyphens.
+    Long tables may hold every field of `Panel`; columns are found by their own names or their vendor's (the table NAMES
+    of `gpu_bt.data.vendors`), without regard to case, blanks and punctuation. Headers of two levels, (field, asset) or
+    (asset, field), as yfinance gives, make a long table whose assets keep the order of the columns.
     T is the sorted distinct timestamps, N the distinct assets sorted by name; a (timestamp, asset) that has no row is
     NaN (True in masks). `delisting_return`, `lot`, `group` and `delisted_at` must be constant per asset, empty cells
     aside; `delisted_at` is a timestamp, the first bar that is not before it settles, empty = never; an
     empty group is "". Wide tables hold closes only and keep the order of their columns; rows are sorted by time.
     Timestamps are cut to whole microseconds. A column that only some of several files have is empty in the others.
 
-    timestamp, asset: column names; at their defaults also date, datetime, time, and symbol, ticker, sid, instrument.
-    layout: "long", "wide", or "auto" = long where there is an asset column.
-    fields: the fields to read, or {field: column}, as in {"close": "adj close"}; None = all that are there. Columns
-        that are not read are named in `notes["ignored_columns"]`.
+    timestamp, asset: column names; at their defaults the usual ones. asset of a table that holds one asset, without a
+        column for it: the asset's name, or "filename" = that of its file without the ending.
+    layout: "long", "wide", or "auto" = long where there is an asset column, or columns that are fields.
+    fields: the fields to read, or {field: column}, as in {"close": "nav"}; None = all that are there. Columns that
+        are not read are named in `notes["ignored_columns"]`.
     duplicates: of (timestamp, asset): "error", or "first" or "last" in the order of the rows (`notes["duplicates"]`).
+    adjust: of an adjusted close beside the close: "scale" = it is the close, and open, high, low, vwap are times
+        adjusted/close (CRSP's cfacpr, Compustat's ajexdi: all are divided by it), "adjusted" = the adjusted columns
+        alone, "raw" = they are not read. The first two leave out dividends and splits, which are in the prices.
     dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
     time_zone: naive timestamps are the wall clock of it, aware ones are shown in it; None = naive, or the table's.
     date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime), where without a
         day it is the last of its month or year; None = ISO text, and whole numbers YYYYMMDD.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
-    an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without time_zone=,
-    duplicates; and whatever `Panel` refuses.
+    an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without
+    time_zone=, duplicates, two scales without `adjust`, dividends or splits under adjusted prices; and whatever `Panel` refuses. Warns (BacktestWarning), each with its
+    number, of columns that look like fields and are not read, of CRSP's prices below 0 (the mean of bid and ask: read
+    without the sign), and of what `Panel` warns of.
     """
+    how = {"timestamp": timestamp, "asset": asset, "layout": layout, "fields": fields, "adjust": adjust}
+    how["date_format"] = date_format
+    checks = {"prices": prices, "bad_prices": bad_prices, "next_timestamp": next_timestamp}
+    return _panel(source, how, checks, duplicates, dtype, time_zone)
+
+
+def _panel(
+    source: Any, how: dict[str, Any], checks: dict[str, Any], duplicates: str, dtype: Any, time_zone: str | None
+) -> Panel:
+    """`read_panel`: how the table is read, and what Panel checks."""
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
-    table = read_table(source, timestamp, asset, layout, tuple(FIELDS), fields, "close", None, date_format)
-    if table.wide and fields is not None:
-        raise PanelError("fields names fields of a long table, a wide one holds closes: leave fields= out")
+    check_adjust(how["adjust"], checks["prices"])
+    if isinstance(source, Mapping) and is_fields(keys := list(map(str, source)), "close") and all(map(field_of, keys)):
+        return Panel(**_fields(source, how["adjust"], dtype, time_zone, how["date_format"]), **checks)
+    table = read_table(source, known=tuple(FIELDS), main="close", **how)
+    for option in ("fields", "adjust"):
+        if table.wide and how[option] not in (None, "raw"):
+            raise PanelError(f"{option} names fields of a long table, a wide one holds closes: leave {option}= out")
+    for text in table.warnings:
+        warnings.warn(text, BacktestWarning, stacklevel=3)
+    table.drop_actions(checks["prices"])
     zone = table.zone(time_zone)
     times = table.clock(zone, zone)  # before duplicates are dropped: an hour that comes twice is no duplicate
     table.drop_duplicates(duplicates)
-    per_asset = table.per_asset(times, zone)
-    return Panel(
-        **table.grids(dtype), **per_asset, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone,
-        prices=prices, bad_prices=bad_prices, next_timestamp=next_timestamp, notes=table.notes,
-    )  # fmt: skip
+    given: dict[str, Any] = {**table.per_asset(times, zone), **table.grids(dtype), "notes": table.notes}
+    return Panel(**given, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone, **checks)
+
+
+def _fields(
+    source: Mapping[str, Any], adjust: str | None, dtype: str, time_zone: str | None, date_format: str | None
+) -> dict[str, Any]:
+    """The fields of a mapping from vendors' names to wide tables, adjusted, with the labels of the close."""
+    names: dict[str, str] = {}
+    for name in map(str, source):
+        if names.setdefault(field_of(name) or "", name) != name:
+            raise PanelError(f"the mapping has {field_of(name)} twice, the second time as {name!r}: drop one")
+    given = {field_of(str(name)) or "": value for name, value in source.items()}
+    alone = "close" not in given  # an adjusted close
+    if alone and "adj_close" not in given:
+        raise PanelError(f"the mapping has no close among {', '.join(map(repr, source))}: a panel needs one")
+    if alone:
+        given["close"] = given.pop("adj_close")
+    placed, labels, notes = with_labels(given, None, None, time_zone, date_format)
+    if alone:
+        placed["adj_close"] = placed.pop("close")
+    if "split" in placed:
+        placed["split"] = np.where(placed["split"] == 0, np.nan, placed["split"])
+    placed, left = adjusted(placed, adjust, "the mapping", names)
+    unused = {*left, *(("dividend", "split") if adjust in ("scale", "adjusted") else ())}
+    fields = {name: value.astype(dtype) if name in (*PRICES, *RATES) else value for name, value in placed.items()}
+    fields = {name: value for name, value in fields.items() if name not in unused}
+    return {**fields, **labels, "notes": notes}
 
 
 _Books = TypeVar("_Books", covariant=True)
@@ -82,6 +137,16 @@ _Books = TypeVar("_Books", covariant=True)
 @runtime_checkable
 class Stream(Protocol[_Books]):
     """A panel that is read window by window, and reads its weights itself; a protocol, since `streams` imports this."""
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """The N names."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        ...
 
     def books(self, source: Any, account: str = "margin", **options: Any) -> _Books:
         """Target weights, read window by window."""
@@ -114,8 +179,8 @@ def read_weights(
     time_zone: str | None = None,
     date_format: str | None = None,
 ) -> Weights | _Books:
-    """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`. On a stream
-    (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
+    """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`, or {asset:
+    weight} for every bar. On a stream (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 
     A timestamp that appears is a complete book; a bar that does not appear is a row of NaN (no decision). In a long
     table (timestamp, asset, weight; other columns are not read) an asset not listed in a book is treated by `missing`,
@@ -137,12 +202,41 @@ def read_weights(
     one, a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight is checked by
     `run`.
     """
+    if is_book(source) and isinstance(panel, Panel):
+        return Weights(np.array(books_of(source, panel)))
     how = Reading(timestamp, asset, weight, layout, missing, align, unknown_assets, time_zone, date_format)
     if isinstance(panel, Stream):
         return panel.books(source, **dataclasses.asdict(how))
     if not isinstance(panel, Panel):
         raise WeightsError(f"panel is of type {type(panel).__name__}: pass a Panel, such as read_panel gives")
     return how.books(source, panel)
+
+
+def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
+    """What `run` and `sweep` take for target weights, by its labels: a table or path as `read_weights` reads it, or a
+    book that every bar has, {asset: weight} or a Series, whose other assets are closed; what has no labels as it is.
+
+    Raises WeightsError: an unknown asset or timestamp, one that is there twice.
+    """
+    if isinstance(weights, Weights) or not (is_labelled(weights) or isinstance(weights, (list, tuple))):
+        return weights
+    if isinstance(weights, (list, tuple)) and not all(isinstance(item, (str, os.PathLike)) for item in weights):
+        return weights  # numbers
+
+    def fail(rule: str) -> NoReturn:
+        raise WeightsError(f"weights: {rule}")
+
+    names = panel.assets
+    if is_book(weights):
+        if not len(weights):
+            fail("the book is empty: pass {asset: weight}, 0 to hold none of it")
+        return np.broadcast_to(as_row(weights, {name: i for i, name in enumerate(names)}, fail, 0.0), panel.shape)
+    if isinstance(weights, Mapping) and not set(map(str, weights)) <= set(names):
+        fail("a mapping is one book, {asset: weight}, or for sweep books by name; pass one table, or its path")
+    if not isinstance(panel, Panel):
+        return weights  # which the stream reads as it goes
+    asset = names[0] if len(names) == 1 and is_series(weights) else "asset"
+    return read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +259,7 @@ class Reading:
             check_options(missing=(self.missing, "close", "hold"), align=(self.align, "exact", "next", "previous"))
             check_options(unknown_assets=(self.unknown_assets, "error", "ignore"))
             names, fields = (self.timestamp, self.asset, self.layout), {"weight": self.weight}
-            table = read_table(source, *names, ("weight",), fields, "weight", None, self.date_format)
+            table = read_table(source, *names, ("weight",), fields, "weight", date_format=self.date_format)
             table.drop_duplicates("error", way_out="")
             by_day = dated_by_day(table.times, panel.time_zone) if by_day is None else by_day
             span = self.spans(table.times, panel.time_zone, f"{table.place}timestamp", by_day)

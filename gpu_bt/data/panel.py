@@ -14,6 +14,8 @@ import numpy as np
 from gpu_bt.data.arrays import as_host, frozen
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
+from gpu_bt.data.labels import is_labelled
+from gpu_bt.data.sanity import warn_of_prices
 from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
@@ -25,9 +27,11 @@ __all__ = ["Panel", "warn_of_splits"]
 class Panel:
     """Prices and what goes with them, T bars by N assets, checked once and then immutable.
 
-    Arrays are (T, N): NumPy, CuPy, or anything with DLPack. An array is copied unless it is read-only and so is the
-    memory under it, because only then nobody can change it later. Prices are float64 or float32 (all other numbers are
-    computed in float64), per share, in [1e-10, 1e12]; NaN = the asset does not trade at that bar.
+    Arrays are (T, N): NumPy, CuPy, or anything with DLPack; or wide tables of any library, or paths to such, placed by
+    their labels: timestamps and assets left out are those of close (`gpu_bt.data.placing.with_labels`). An array is
+    copied unless it is read-only and so is the memory under it, because only then nobody can change it later. Prices
+    are float64 or float32 (all other numbers are computed in float64), per share, in [1e-10, 1e12]; NaN = the asset
+    does not trade at that bar.
 
     close: required.   open, high, low, vwap: prices of the same bar; a vwap, high or low needs a close or an open.
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
@@ -36,24 +40,27 @@ class Panel:
     borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
     lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
+    What is (N,) may also be {asset: value} or a Series with asset labels.
     timestamps: (T,) strictly increasing dates, datetimes, ISO texts, numbers YYYYMMDD or pandas Periods (their last
     day), naive or of one time zone.   time_zone: naive timestamps are its wall clock, aware ones are shown in it; None
     = naive, or their own. Dates, weeks, months and financing are those of this clock. A time that daylight saving skips
     or repeats is refused, but for midnight, which is the first instant of its day. The attribute `timestamps` holds UTC
     instants where there is a zone.
-    next_timestamp: when the bar after the last one is due (for rebalance="month", ...).   assets: (N,) unique names.
+    next_timestamp: when the bar after the last one is due (for rebalance="month", ...).   assets: (N,) unique names,
+    without the blanks around them.
     prices: "adjusted" or "raw".   bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in
     `notes`).
 
-    Raises PanelError naming field, bar and asset. Warns (BacktestWarning) of a split that the prices do not show.
+    Raises PanelError naming field, bar and asset. Warns (BacktestWarning) of a split that the prices do not show, and,
+    with their number, of prices that contradict one another: high below low, close or open outside them, two scales.
     """
 
     def __init__(
         self,
         close: Any,
         *,
-        timestamps: Any,
-        assets: Sequence[Any],
+        timestamps: Any = None,
+        assets: Sequence[Any] | None = None,
         open: Any = None,
         high: Any = None,
         low: Any = None,
@@ -86,6 +93,12 @@ class Panel:
             if given[name] is not None and prices != "raw":
                 raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")
         self.notes: dict[str, Any] = dict(notes or {})
+        if any(map(is_labelled, given.values())):
+            from gpu_bt.data.placing import with_labels  # tables are loaded where there are some
+
+            given, labels, told = with_labels(given, timestamps, assets, time_zone)
+            timestamps, time_zone, assets = (labels[name] for name in ("timestamps", "time_zone", "assets"))
+            self.notes |= told
         self.prices = prices
         self.timestamps, self.time_zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
         self.assets = _asset_names(assets)
@@ -97,6 +110,7 @@ class Panel:
                 fields[name] = self._checked(name, value, bad_prices)
         self._check_timestamps(next_timestamp)
         self._check_intrabar(fields)
+        warn_of_prices(fields, self.label, self.assets)
         self.group: np.ndarray | None = fields.pop("group", None)
         tie = np.array([_tie(a) for a in self.assets], np.uint8)
         clock = wall_clock(self.microseconds, self.time_zone)
@@ -154,7 +168,6 @@ class Panel:
         """The array of a field with every check of it made, NaN replaced by what it means, immutable."""
         field = FIELDS[name]
         array = as_host(name, value, PanelError)
-        self._check_labels(name, value)
         self._check_shape(name, array)
         array = field.typed(name, array)
         if name in PRICES and bad_prices == "nan":
@@ -176,24 +189,6 @@ class Panel:
                 f"{name} has shape {array.shape}: it must be (T, N) = {(t, n)}, one row per timestamp and one column"
                 " per asset, both at least one"
             )
-
-    def _check_labels(self, name: str, value: Any) -> None:
-        """A table or a pandas Series is taken by position, so its labels must be the panel's, in the panel's order."""
-        if hasattr(value, "columns") and tuple(map(str, value.columns)) != self.assets:
-            raise PanelError(f"{name} is a table whose columns are not the assets in order: use read_panel")
-        index: Any = getattr(value, "index", None)
-        if not hasattr(value, "iloc") or type(index).__name__ == "RangeIndex":
-            return
-        if name in ASSET_FIELDS:
-            if tuple(map(str, index)) != self.assets:
-                raise PanelError(f"{name} is a Series whose index is not the assets in order: reindex it to the assets")
-            return
-        try:
-            same = np.array_equal(timestamps_to_numpy(index, self.time_zone, PanelError)[0], self.timestamps)
-        except PanelError:
-            same = False
-        if not same:
-            raise PanelError(f"{name} is a table whose index is not the timestamps: reindex it to the timestamps")
 
     def _without_bad(self, array: np.ndarray) -> np.ndarray:
         """Prices with NaN for 0 and below, which is how vendors say that there is none."""
@@ -267,15 +262,16 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
         raise PanelError(f"{name} is {value!r}: it must be {first!r} or {second!r}")
 
 
-def _asset_names(assets: Sequence[Any]) -> tuple[str, ...]:
+def _asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
     if assets is None or isinstance(assets, str):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
     ids = getattr(assets, "tolist", lambda: list(assets))()
     for i, name in enumerate(ids):
-        if name is None or name != name or not str(name).isprintable() or not str(name).strip():
+        nothing = not isinstance(name, str) and str(name) in ("None", "nan", "NaT", "<NA>")
+        if nothing or not str(name).isprintable() or not str(name).strip():
             raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")
-    names = tuple(map(str, ids))
+    names = tuple(str(name).strip() for name in ids)
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise PanelError(f"assets has {twice!r} twice: names must be unique; merge or rename the columns")

@@ -7,13 +7,13 @@ blank lines.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import glob
+import importlib.util
 import numbers
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +22,18 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.shapes import any_offset, tidy
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
+from gpu_bt.data.text import scan_text
 from gpu_bt.errors import PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
 
 _FORMATS = {
     ".parquet": "Parquet", ".pq": "Parquet",
-    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".csv.gz": "CSV", ".tsv.gz": "CSV",
+    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".csv.gz": "CSV", ".tsv.gz": "CSV", ".txt.gz": "CSV",
     ".arrow": "Arrow IPC", ".feather": "Arrow IPC", ".ipc": "Arrow IPC",
+    ".xlsx": "Excel", ".xlsm": "Excel", ".xlsb": "Excel", ".xls": "Excel", ".ods": "Excel",
 }  # fmt: skip
 #: Texts that mean "no number" in a number column of a CSV. Only there: NA and NAN are tickers, too.
 _EMPTY = ["", "na", "n/a", "#n/a", "nan", "null", "none"]
@@ -45,35 +48,38 @@ _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
-def open_sources(source: Any) -> list[Source]:
-    """A path, a glob, a list of paths, or a table -> sources whose column names are known. Raises PanelError."""
+def open_sources(source: Any, main: str = "close") -> list[Source]:
+    """A path, a folder, a glob, a list of paths, or a table -> sources whose column names are known; `main` is what a
+    Series without a name holds. Raises PanelError."""
     items = source if isinstance(source, (list, tuple)) else [source]
     if items and all(isinstance(item, Source) for item in items):
         return list(items)
     if items and all(isinstance(item, (str, Path)) for item in items):
-        return [_open_file(path) for item in items for path in _expand(Path(item).expanduser())]
+        return [tidy(_open_file(path)) for item in items for path in _expand(Path(item).expanduser())]
     if items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
     zones: dict[str, str] = {}
-    table = source if isinstance(source, pl.LazyFrame) else to_polars(source, zones).lazy()
-    return [Source("table", "a lazy table", lambda _: table, is_file=False, odd_zones=zones)]
+    table = source if isinstance(source, pl.LazyFrame) else to_polars(source, main, zones).lazy()
+    return [tidy(Source("table", "a lazy table", lambda _: table, is_file=False, odd_zones=zones))]
 
 
-def to_polars(table: Any, zones: dict[str, str] | None = None) -> pl.DataFrame:
-    """Any dataframe as a Polars one: Polars (lazy too), pandas, PyArrow, cuDF and what else narwhals knows.
+def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = None) -> pl.DataFrame:
+    """Any table as a Polars one: Polars (lazy too), pandas, PyArrow, cuDF, xarray and what else narwhals knows, or what
+    gives an Arrow stream. A Series with an index is a table, too; without a name it holds `main`.
 
-    A pandas index that says something (it has a name, or holds dates or text) becomes the first columns; an unnamed
-    index of numbers is dropped, unless they are dates YYYYMMDD. zones: takes the offsets, such as '+05:30', of columns
-    that are in UTC here because Polars does not know them. Raises PanelError for what is no table, or has a column that
+    The levels of a pandas index become the first columns. zones: takes the offsets, such as '+05:30', of columns that
+    are in UTC here because Polars does not know them. Raises PanelError for what is no table, or has a column that
     mixes kinds of values.
     """
     if isinstance(table, pl.DataFrame):
         return table
     try:
-        frame = nw.from_native(_with_index(table), pass_through=True)
+        frame = nw.from_native(_with_index(table, main), pass_through=True)
         frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
         if isinstance(frame, nw.DataFrame):
             return pl.DataFrame([_column(frame[name], {} if zones is None else zones) for name in frame.columns])
+        if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
+            return pl.DataFrame(frame)
     except (ImportError, TypeError, ValueError, *_READ_ERRORS) as exc:
         raise PanelError(f"the {type(table).__name__} cannot be read: {_one_line(exc)}") from None
     raise PanelError(
@@ -82,19 +88,32 @@ def to_polars(table: Any, zones: dict[str, str] | None = None) -> pl.DataFrame:
     )
 
 
-def _with_index(table: Any) -> Any:
-    """A pandas-like table with its index as columns, where the index says something; others as they are."""
+def _with_index(table: Any, main: str) -> Any:
+    """A pandas-like table with the levels of its index as columns, one without a name as Parquet has it, and a column's
+    levels as the text of a tuple, as Parquet has them, too; others as they are."""
+    if hasattr(table, "dims") and hasattr(table, "coords"):  # of xarray
+        table = table.to_dataframe() if hasattr(table, "data_vars") else table.to_pandas()
+    if nw.dependencies.is_pandas_like_series(table) and not hasattr(table, "columns"):
+        several = getattr(table.index, "nlevels", 1) > 1
+        table = table.to_frame(main if table.name is None or several else table.name)
     if not nw.dependencies.is_pandas_like_dataframe(table):
         return table
-    if getattr(table.columns, "nlevels", 1) > 1:
-        raise ValueError("its columns have several levels; make it long with .stack(), one column per field")
-    table = table.rename(columns=str)
+    if getattr(table.columns, "nlevels", 1) == 1 and (missing := table.columns.isna()).any():
+        raise ValueError(f"the name of column {int(missing.argmax())} is missing; rename or drop it")
+    table = table.rename(columns=str) if getattr(table.columns, "nlevels", 1) == 1 else _flat(table)
     names = list(table.index.names)
-    numbered = names == [None] and table.index.dtype.kind in "iuf" and not any(map(moment, table.index[:1]))
-    if all(name in table.columns for name in names) or numbered:
+    if all(name in table.columns for name in names):
         return table.reset_index(drop=True)
-    names = [("timestamp", "asset")[i > 0] if name is None else name for i, name in enumerate(names)]
+    if names == [None] and type(table.index).__name__ == "RangeIndex":
+        return table.reset_index(drop=True)
+    names = [f"__index_level_{i}__" if name is None else str(name) for i, name in enumerate(names)]
     return table.rename_axis(index=names).reset_index()
+
+
+def _flat(table: Any) -> Any:
+    """The table with ('Close', 'A') for the two levels of a column, as text."""
+    names = [str(tuple(map(str, name))) for name in table.columns]
+    return table.set_axis(names, axis=1)
 
 
 def _column(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
@@ -143,43 +162,70 @@ def _one_line(exc: BaseException) -> str:
 
 
 def _expand(path: Path) -> list[Path]:
-    """The files that a path or a glob names."""
-    found = [path] if path.is_file() else map(Path, sorted(glob.glob(str(path), recursive=True)))
+    """The files that a path, a folder or a glob names."""
+    if path.is_dir():
+        inside = list(path.glob("*.*")) or list(path.rglob("*.*"))
+        found = sorted(p for p in inside if _format(p) and not p.name.startswith((".", "~", "_")))
+    else:
+        found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
     files = [p for p in found if p.is_file()]
     if not files:
         raise PanelError(
-            f"{path} does not exist as a file, or as a pattern that matches one: pass a Parquet, CSV or Arrow IPC file,"
-            " or a glob such as 'prices/*.parquet'"
+            f"{path} does not exist as a file, as a folder with files, or as a pattern that matches one: pass a"
+            " Parquet, CSV, Arrow IPC or Excel file, a folder of such, or a glob such as 'prices/*.parquet'"
         )
     return files
 
 
+def _format(path: Path) -> str | None:
+    """The ending of a file that can be read."""
+    return next((e for e in sorted(_FORMATS, key=len, reverse=True) if path.name.lower().endswith(e)), None)
+
+
 def _open_file(path: Path) -> Source:
     """A file as a source, its format known by its ending; a CSV is read as text, but for what is to be numbers."""
-    ending = next((e for e in _FORMATS if path.name.lower().endswith(e)), None)
+    ending = _format(path)
     if ending is None:
         raise PanelError(f"{path} has the unknown ending {path.suffix!r}: it must be one of {', '.join(_FORMATS)}")
     kind = _FORMATS[ending]
     if path.stat().st_size == 0:
         raise PanelError(f"{path} is empty: it must hold a {kind} table")
+    stem = path.name[: -len(ending)]
+    if kind == "CSV":
+        scan = scan_text(path, "\t" if ".tsv" in ending else ",")
+    elif kind == "Excel":
+        scan = _scan_excel(path)
+    else:
 
-    def scan(floats: list[str]) -> pl.LazyFrame:
-        if kind == "Parquet":
-            return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        if kind == "Arrow IPC":
+        def scan(floats: list[str]) -> pl.LazyFrame:
+            if kind == "Parquet":
+                return pl.scan_parquet(path, glob=False, hive_partitioning=False)
             return pl.scan_ipc(path, hive_partitioning=False)
-        types = dict.fromkeys(floats, pl.Float64)
-        separator = "\t" if ".tsv" in ending else ","
-        return pl.scan_csv(path, separator=separator, infer_schema=False, schema_overrides=types, glob=False)
 
-    return Source(str(path), kind, scan)
+    return Source(str(path), kind, scan, stem=stem)
+
+
+def _scan_excel(path: Path) -> Callable[[list[str]], pl.LazyFrame]:
+    """The first sheet, which is read when it is first asked for."""
+    if importlib.util.find_spec("fastexcel") is None:
+        raise PanelError(f"{path} needs fastexcel to be read: pip install 'gpu-bt[excel]', or save it as CSV")
+
+    @functools.cache
+    def sheet() -> pl.LazyFrame:
+        try:
+            return pl.read_excel(path, engine="calamine", raise_if_empty=False).lazy()
+        except Exception as exc:  # of fastexcel, which has its own
+            raise PanelError(f"{path} cannot be read as Excel: {_one_line(exc)}; write it again") from None
+
+    return lambda floats: sheet()
 
 
 @dataclasses.dataclass(eq=False)
 class Source:
-    """One file or table, not read yet. `scan` takes the columns to parse as floats where it is a CSV. `rows`: which
-    rows they are, where not all; `engine`: that of Polars.
+    """One file or table, not read yet. `scan` takes the columns to parse as floats where it is a CSV.
 
+    stem: a file's name without its ending.   assets: their order, where the source has one.   rows: which rows they
+    are, where not all.   engine: that of Polars.
     date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source ->
     its offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times,
     where they are in UTC because Polars does not know it, or because text has it.
@@ -189,6 +235,8 @@ class Source:
     kind: str
     scan: Callable[[list[str]], pl.LazyFrame]
     is_file: bool = True
+    stem: str = ""
+    assets: tuple[str, ...] = ()
     rows: str = ""
     engine: Literal["auto", "streaming"] = "auto"
     date_format: str | None = None
@@ -200,7 +248,7 @@ class Source:
         """The type of each column; times of an offset that Polars does not know are in UTC from here on. Raises
         PanelError where it cannot be read."""
         try:
-            with _any_zone(self.is_file):
+            with any_offset():
                 schema = self.scan([]).collect_schema()
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
@@ -217,8 +265,8 @@ class Source:
     def names(self) -> list[str]:
         """The columns that it has. Raises PanelError where they cannot be read, or one is there twice."""
         names = self.schema.names()
-        if self.kind == "CSV" and len(names) == 1 and ";" in names[0]:
-            raise PanelError(f"{self.label} has one column {names[0]!r}: separated by ';'? pass a comma-separated file")
+        if not names:
+            raise PanelError(f"{self.label} has no columns: there is nothing to read")
         twice = [name.removesuffix("_duplicated_0") for name in names if name.endswith("_duplicated_0")]
         if twice and self.kind == "CSV":  # what Polars makes of a repeated header
             raise PanelError(f"{self.label} has column {twice[0]!r} twice: rename or drop one of them")
@@ -235,16 +283,24 @@ class Source:
         wanted = cs.by_name(*dict.fromkeys(columns.values()))  # pl.col would take "^x$" for a pattern
         self.zones |= {new: self.odd_zones[old] for new, old in columns.items() if old in self.odd_zones}
         try:
-            with _any_zone(self.is_file and bool(self.odd_zones)):
-                try:
-                    frame = self.scan(floats).select(wanted).collect(engine=self.engine)
-                except pl.exceptions.ComputeError:  # perhaps a cell that is no float: as text, so that it can be named
-                    frame = self.scan([]).select(wanted).collect(engine=self.engine)
+            with any_offset():
+                frame = self._collected(floats, wanted)
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
-        if self.kind == "CSV":
+        if self.is_text:
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
         return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])
+
+    def _collected(self, floats: list[str], wanted: pl.Expr) -> pl.DataFrame:
+        try:
+            return self.scan(floats).select(wanted).collect(engine=self.engine)
+        except pl.exceptions.ComputeError:  # perhaps a cell that is no float: as text, so that it can be named
+            return self.scan([]).select(wanted).collect(engine=self.engine)
+
+    @property
+    def is_text(self) -> bool:
+        """Numbers may stand there as text."""
+        return self.kind in ("CSV", "Excel")
 
     def _checked(self, s: pl.Series, column: str, kind: str) -> pl.Series:
         """The column in the type of its kind, or a PanelError that names the first cell that is none."""
@@ -252,7 +308,9 @@ class Source:
         kind = kind.removesuffix("?")
         s = s.alias("")  # some methods of a Series, too, would take the name "^x$" for a pattern
         s = s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s
-        if s.dtype == pl.String and self.kind == "CSV" and kind == "float":
+        if s.dtype == pl.String and kind == "name":
+            s = self._stripped(s, column)
+        if s.dtype == pl.String and self.is_text and kind == "float":
             s = s.str.strip_chars()
             s = s.set(s.str.to_lowercase().is_in(_EMPTY), None)
         own_type, rule = _KINDS[kind]
@@ -262,7 +320,7 @@ class Source:
         if kind == "time" and (s.dtype == pl.String or s.dtype.is_numeric()) and s.count():
             out = self._moments(s, column)
         else:
-            out = s if s.dtype == own_type else _converted(s, kind, self.kind == "CSV")
+            out = s if s.dtype == own_type else _converted(s, kind, self.is_text)
         if nullable and out.null_count() == s.null_count():
             return out.alias(column)
         bad = out.is_null() & s.is_not_null() if nullable else out.is_null()
@@ -275,6 +333,19 @@ class Source:
                 f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype}): it must be {rule}"
             )
         return out.alias(column)
+
+    def _stripped(self, s: pl.Series, column: str) -> pl.Series:
+        """Names without the blanks around them. Raises PanelError for two that then are one."""
+        names = pl.DataFrame({"raw": s.unique().drop_nulls()}).with_columns(bare=pl.col("raw").str.strip_chars())
+        if names["raw"].equals(names["bare"]):
+            return s
+        twice = names.filter(pl.col("bare").is_duplicated()).sort("bare", "raw")
+        if len(twice):
+            a, b = twice["raw"][:2]
+            raise PanelError(
+                f"{self.label}: {column} has {a!r} and {b!r}, one name without blanks: correct one of them"
+            )
+        return s.str.strip_chars()
 
     def _moments(self, s: pl.Series, column: str) -> pl.Series:
         """Dates and datetimes of text or numbers: Date, Datetime, or Datetime in UTC where there are offsets; null for
@@ -297,6 +368,8 @@ def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
     if s.count() and s.dtype != pl.Object:
         if kind == "float" and (s.dtype.is_numeric() or (text and s.dtype == pl.String)):
             return s.cast(pl.Float64, strict=False)
+        if kind == "name" and s.dtype.is_float() and (s == s.round()).all():  # NaN made floats of whole numbers
+            s = s.cast(pl.Int64, strict=False)
         if kind == "name" and s.dtype.is_integer():
             return s.cast(pl.String)
         if kind == "flag" and (s.dtype.is_numeric() or s.dtype == pl.String):
@@ -306,16 +379,3 @@ def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
             return s.dt.cast_time_unit("us")
     return pl.repeat(None, len(s), dtype=pl.Null, eager=True)
 
-
-@contextlib.contextmanager
-def _any_zone(needed: bool) -> Iterator[None]:
-    """Where Polars reads times of an offset that is no IANA zone, such as '+05:30', instead of panicking."""
-    name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
-    before = os.environ.get(name)
-    if needed:
-        os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if needed and before is None:
-            del os.environ[name]

@@ -24,7 +24,7 @@ from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.frames import Reading
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
-from gpu_bt.data.tables import Table, find_column, joined, read_table
+from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, place, time_series
 from gpu_bt.data.weights import Weights, check_shape, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
@@ -46,6 +46,7 @@ def scan_panel(
     time_zone: str | None = None,
     next_timestamp: Any = None,
     date_format: str | None = None,
+    adjust: str | None = None,
 ) -> PanelStream:
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
@@ -65,8 +66,9 @@ def scan_panel(
         raise PanelError(f"duplicates is {duplicates!r} and dtype is {dtype!r}: read_panel says what they may be")
     chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
     checks = {"prices": prices, "bad_prices": bad_prices}
-    names = (timestamp, asset)
-    return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, next_timestamp, date_format)
+    check_adjust(adjust, prices)
+    names, due = (timestamp, asset), next_timestamp
+    return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, due, date_format, adjust)
 
 
 class PanelStream:
@@ -79,7 +81,7 @@ class PanelStream:
     def __init__(
         self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
         checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
-        date_format: str | None = None,
+        date_format: str | None = None, adjust: str | None = None,
     ) -> None:  # fmt: skip
         self._source = source
         self.bars = bars
@@ -88,8 +90,12 @@ class PanelStream:
         self._checks = dict(checks)
         self._duplicates = duplicates
         self._dtype = dtype
-        self._format = date_format
-        table = self._read([self._outline(s) for s in self._open()], tuple(FIELDS), None)
+        self._format, self._adjust = date_format, adjust
+        self._said: set[str] = set()
+        _, self._asset, _ = open_named(source, names[1], "long")
+        table = self._read([self._outline(s) for s in self._sources()], tuple(FIELDS), None)
+        self._warn(table)
+        table.drop_actions(checks["prices"])
         self._times = table.times
         self.time_zone = table.zone(time_zone)
         self.microseconds = table.clock(self.time_zone, self.time_zone)
@@ -121,7 +127,7 @@ class PanelStream:
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""
         how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, str(self.next_timestamp)]
-        how.append(self._format)
+        how += [self._format, self._adjust]
         return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
 
     def parts(self) -> Iterator[tuple[int, Panel]]:
@@ -129,7 +135,7 @@ class PanelStream:
 
         One window is in memory at a time, if the caller has let go of it when it asks for the next.
         """
-        sources = self._open()
+        sources = self._sources()
         before = None
         for a in range(0, len(self.timestamps), self.bars):
             b = min(a + self.bars, len(self.timestamps))
@@ -162,12 +168,10 @@ class PanelStream:
         with warnings.catch_warnings():
             if a < self._judged:
                 warnings.simplefilter("ignore", BacktestWarning)
+            self._warn(table)
             following = self.next_timestamp if b == len(self.timestamps) else self.timestamps[b]
             due = None if following is None else time_series([following], self.time_zone)[0]
             return self._panel(table.grids(self._dtype, self.fields), table, a, due)
-
-    def _open(self) -> list[Source]:
-        return [_with_times(s, find_column(s, self._names[0]), self._format) for s in open_sources(self._source)]
 
     def _panel(self, grids: Mapping[str, Any], table: Table, a: int, next_timestamp: Any) -> Panel:
         """A Panel of the bars from number a on."""
@@ -185,7 +189,19 @@ class PanelStream:
         fields = self._chosen
         if fields is not None and assets is not None:
             fields = {name: column for name, column in fields.items() if name in known}
-        return read_table(sources, *self._names, "long", known, fields, "close", assets)
+        stamp = self._names[0]
+        return read_table(sources, stamp, self._asset, "long", known, fields, "close", assets, self._adjust)
+
+    def _sources(self) -> list[Source]:
+        sources = open_named(self._source, self._names[1], "long")[0]
+        return [_with_times(s, find_column(s, self._names[0]), self._format) for s in sources]
+
+    def _warn(self, table: Table) -> None:
+        """What the table has to say, once."""
+        for text in table.warnings:
+            if text not in self._said:
+                self._said.add(text)
+                warnings.warn(text, BacktestWarning, stacklevel=4)
 
     def _stamp(self, source: Source) -> str:
         """The column of its timestamps, which `_outline` has found there."""
@@ -193,18 +209,19 @@ class PanelStream:
 
     def _outline(self, source: Source) -> Source:
         """The source with a row for each timestamp, and for each asset with what it says of it; the rest is empty."""
-        stamp, name = (find_column(source, wanted) for wanted in self._names)
+        stamp, name = (find_column(source, wanted) for wanted in (self._names[0], self._asset))
         chosen = dict(zip(FIELDS, FIELDS, strict=True)) if self._chosen is None else self._chosen
         columns = {field: find_column(source, wanted) for field, wanted in chosen.items()}
         constant, flags = ([c for f in some if (c := columns.get(f))] for some in (ASSET_FIELDS, MASKS))
+        actions = [_telling(c, none) for f, none in (("dividend", 0.0), ("split", 1.0)) if (c := columns.get(f))]
 
         def scan(floats: list[str]) -> pl.LazyFrame:
             rows = source.scan(floats)
             if stamp is None or name is None:  # which read_table refuses
                 return rows
-            by_time = rows.group_by(cs.by_name(stamp)).agg(cs.by_name(name).first())
+            by_time = rows.group_by(cs.by_name(stamp)).agg(cs.by_name(name).first(), *actions)
             by_asset = rows.group_by(cs.by_name(name, *constant)).agg(cs.by_name(stamp).first())
-            outline = pl.concat([rows.limit(0), by_time, by_asset], how="diagonal")
+            outline = pl.concat([rows.limit(0), by_time, by_asset], how="diagonal_relaxed")
             return outline.with_columns(pl.lit(True).alias(flag) for flag in flags)  # which may not be empty
 
         return dataclasses.replace(source, scan=scan, rows=" of its distinct timestamps and assets", engine="streaming")
@@ -281,6 +298,12 @@ def _with_times(source: Source, column: str | None, date_format: str | None) -> 
     return dataclasses.replace(source, scan=lambda floats: scan(floats).with_columns(parsed), zones=read.zones)
 
 
+def _telling(column: str, none: float) -> pl.Expr:
+    """The first number of a group that is neither empty, 0 nor `none`."""
+    cells = cs.by_name(column).cast(pl.Float64, strict=False).fill_nan(none)
+    return cells.filter((cells != none) & (cells != 0)).first()
+
+
 def _distinct(source: Source, column: str) -> Source:
     """The source with its distinct timestamps alone."""
     rows = " of its distinct timestamps"
@@ -308,7 +331,7 @@ def _between(source: Source, column: str, times: pl.Series, a: int, b: int) -> S
 
 def _files(source: Any) -> list[tuple[str, int, int]]:
     """Name, size and time of change of each file."""
-    sources = open_sources(source)
+    sources = open_named(source, "asset")[0]
     if not all(s.is_file for s in sources):
         raise ResultError("a lazy table has nothing to know it by again: write it to Parquet, or leave out= out")
     stats = [Path(s.label).stat() for s in sources]

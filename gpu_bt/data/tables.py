@@ -15,25 +15,27 @@ import polars as pl
 import polars.selectors as cs
 
 from gpu_bt.data.clock import zone_info
-from gpu_bt.data.fields import ASSET_FIELDS, MASKS
+from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
+from gpu_bt.data.labels import is_series
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.shapes import with_asset
 from gpu_bt.data.stamps import SEVERAL
 from gpu_bt.data.times import on_clock, zone_of
+from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, plain
 from gpu_bt.errors import PanelError
 
-__all__ = ["Table", "check_options", "find_column", "joined", "read_table"]
+__all__ = ["Table", "check_adjust", "check_options", "find_column", "joined", "open_named", "read_table"]
 
 #: Our columns that are not numbers -> their type, see `Source.read`.
 _TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
-#: Looked for when the caller left timestamp= and asset= at their defaults.
-_ALIASES = {"timestamp": ("date", "datetime", "time"), "asset": ("symbol", "ticker", "sid", "instrument")}
 
 
 @dataclasses.dataclass(eq=False)
 class Table:
     """The fields of a long table, or of a wide one made long, and where its rows belong: `cell` (R,) is t*N + n.
 
-    place: what messages begin with: "FILE: ", or nothing for a table in memory.
+    place: what messages begin with: "FILE: ", or nothing for a table in memory.   columns: our name -> the source's.
+    warnings: what a person should be told of it.
     """
 
     frame: pl.DataFrame
@@ -43,7 +45,9 @@ class Table:
     cell: np.ndarray
     notes: dict[str, Any]
     place: str
-    own_zone: str | None
+    columns: dict[str, str]
+    warnings: list[str]
+    own_zone: str | None = None
 
     def zone(self, time_zone: str | None) -> str | None:
         """The zone of a panel of it: the one given, else that of its times. Raises where neither says one."""
@@ -53,6 +57,17 @@ class Table:
         if zone is not None:
             zone_info(zone, PanelError)
         return zone
+
+    def drop_actions(self, prices: str) -> None:
+        """Under adjusted prices, drop dividends and splits that say nothing. Raises PanelError where they do."""
+        for name, none in (("dividend", 0), ("split", 1)):
+            if prices != "adjusted" or name not in self.frame.columns:
+                continue
+            if (self.frame.drop_in_place(name).cast(pl.Float64).fill_nan(None).fill_null(none) != none).any():
+                raise PanelError(
+                    f"{self.place}{name} needs unadjusted prices: pass prices='raw', or leave column"
+                    f" {self.columns[name]!r} out, with fields= naming the others"
+                )
 
     def clock(self, panel_zone: str | None, time_zone: str | None) -> np.ndarray:
         """(T,) int64 microseconds of `times` on the clock of a panel; naive ones are the wall clock of time_zone."""
@@ -107,42 +122,126 @@ class Table:
 
 def read_table(
     source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str,
-    assets: list[str] | None = None, date_format: str | None = None,
+    assets: list[str] | None = None, adjust: str | None = None, date_format: str | None = None,
 ) -> Table:  # fmt: skip
     """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
-    long table, None = those that it has."""
+    long table, None = those that it has. adjust: see `vendors.adjusted`."""
     check_options(layout=(layout, "auto", "long", "wide"))
-    sources = [dataclasses.replace(opened, date_format=date_format) for opened in open_sources(source)]
+    opened, asset, wide = open_named(source, asset, layout, main)
+    sources = [dataclasses.replace(s, date_format=date_format) for s in opened]
     chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
     if main not in chosen or not set(chosen) <= set(known):
         raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
     wanted = {"timestamp": timestamp, "asset": asset, **chosen}
     required = tuple(wanted) if fields else ("timestamp", "asset", main)
-    # No asset column: wide. But a table that has a column as only long ones do is long, and refused for the lack.
-    # A column of prices may be called SID: in other letters an asset's alias proves nothing.
-    looks_long = {_plain(chosen[main]), "adj_close"} & set(map(_plain, sources[0].names))
-    looks_long |= {asset, *_ALIASES["asset"]} & set(sources[0].names)
-    wide = layout == "wide" or (layout == "auto" and not looks_long)
+    wanted |= {name: name for name in ADJUSTED if main == "close" and (adjust or not fields)}
     columns = [_wide_columns(s, timestamp) if wide else _long_columns(s, wanted, required) for s in sources]
-    types = {"timestamp": "time"} if wide else _TYPES
-    frame = joined(sources, [s.read(names, types) for s, names in zip(sources, columns, strict=True)])
-    times = frame["timestamp"].unique().sort()
+    frames = [s.read(c, _wide_types(c, main) if wide else _TYPES) for s, c in zip(sources, columns, strict=True)]
+    frame = joined(sources, frames)
+    names = {ours: column for found in columns for ours, column in found.items()}
+    ignored = dict.fromkeys(name for s in sources for name in s.names if name not in names.values())
+    table = Table(frame, wide, frame["timestamp"].unique().sort(), [], np.empty(0), {}, _place(sources), names, [])
     if wide:
-        assets = frame.columns[1:]
-        if not assets:
-            raise PanelError(f"{sources[0].label} has one column: a wide table has timestamps and assets")
-        bar = frame.select(_code("timestamp", times)).to_series().to_numpy()
-        cell = np.add.outer(bar * len(assets), np.arange(len(assets))).ravel()
-        frame = pl.DataFrame({main: frame.drop("timestamp").cast(pl.Float64).to_numpy(order="c").ravel()})
+        _cells_of_wide(table, main, sources[0].label)
     else:
-        assets = frame["asset"].unique().sort().to_list() if assets is None else assets
-        code = _code("timestamp", times) * len(assets) + _code("asset", pl.Series(assets))
-        cell = frame.select(code).to_series().to_numpy()
-    read = zip(sources, columns, strict=True)
-    ignored = dict.fromkeys(name for s, names in read for name in s.names if name not in names.values())
-    notes = {"ignored_columns": tuple(ignored)} if ignored else {}
-    zones = {s.zones.get("timestamp") or zone_of(times) for s in sources}
-    return Table(frame, wide, times, assets, cell, notes, _place(sources), zones.pop() if len(zones) == 1 else SEVERAL)
+        if main == "close":
+            if not fields and assets is None and (alike := look_alikes(ignored)):
+                table.warnings.append(_told_of(alike, table.place))
+            ignored |= dict.fromkeys(names[name] for name in _translate(table, adjust, sources[0].label))
+        order = list(dict.fromkeys(name for s in sources for name in s.assets))
+        table.assets = assets if assets is not None else order or table.frame["asset"].unique().sort().to_list()
+        code = _code("timestamp", table.times) * len(table.assets) + _code("asset", pl.Series(table.assets))
+        table.cell = table.frame.select(code).to_series().to_numpy()
+    table.notes |= {"ignored_columns": tuple(ignored)} if ignored else {}
+    zones = {s.zones.get("timestamp") or zone_of(table.times) for s in sources}
+    table.own_zone = zones.pop() if len(zones) == 1 else SEVERAL
+    return table
+
+
+def open_named(source: Any, asset: str, layout: str = "auto", main: str = "close") -> tuple[list[Source], str, bool]:
+    """(sources, their asset column, whether they are wide). Tables of one asset each get a column "asset": the keys of
+    a mapping name them, or asset="filename" does, or `asset` itself. Raises PanelError for one without a name."""
+    if isinstance(source, Mapping):
+        bare = {name: table.rename(None) if is_series(table) else table for name, table in source.items()}
+        tables = {str(name): open_sources(table, main) for name, table in bare.items()}
+        if not tables:
+            raise PanelError("the mapping of tables is empty: pass {asset: table}, or {field: wide table}")
+        return [with_asset(s, name) for name, found in tables.items() for s in found], "asset", False
+    sources = open_sources(source, main)
+    first = sources[0]
+    if asset == "filename" and "filename" not in first.names:
+        if not all(s.is_file for s in sources):
+            raise PanelError(
+                "asset='filename' names assets by their files, and this is a table: pass a name of its own"
+            )
+        return [with_asset(s, s.stem) for s in sources], "asset", False
+    # No asset column: wide. But a table whose columns are fields holds one asset, refused where nothing names it.
+    # A column of prices may be called SID: in capitals an asset's alias proves nothing.
+    named = asset in first.names or any(
+        plain(n) in NAMES["asset"] and not n.isupper() and len(n) > 1 for n in first.names
+    )
+    wide = layout == "wide" or (layout == "auto" and not named and not is_fields(first.names, main))
+    if not wide and asset != "asset" and not named and find_column(first, asset) is None:
+        if find_column(first, "asset") is None and is_fields(first.names, main):
+            return [with_asset(s, asset) for s in sources], "asset", False
+    return sources, asset, wide
+
+
+def _translate(table: Table, adjust: str | None, label: str) -> list[str]:
+    """What a vendor's numbers mean: CRSP's prices below 0, splits of 0, columns that say how others are adjusted.
+    Gives the columns that have no use, by our names."""
+    names = (*PRICES, "split", *ADJUSTED)
+    columns = {name: table.frame[name].cast(pl.Float64) for name in names if name in table.frame.columns}
+    for name, column in columns.items():
+        if plain(table.columns[name]) in QUOTES and (below := int((column < 0).sum())):
+            table.notes["bid_ask_means"] = table.notes.get("bid_ask_means", 0) + below
+            table.warnings.append(
+                f"{table.place}{below} prices of column {table.columns[name]!r} are below 0, CRSP's mean of bid and ask"
+                " on days without a trade: they are read without the sign; drop these rows if nothing may trade there"
+            )
+        if plain(table.columns[name]) in QUOTES:
+            columns[name] = column.abs().replace(0.0, None)
+    if "split" in columns:
+        columns["split"] = columns["split"].replace(0.0, None)  # as yfinance has it on days without one
+    here, left = adjusted(columns, adjust, label, table.columns)
+    if left:
+        shown = ", ".join(repr(table.columns[name]) for name in left)
+        table.warnings.append(
+            f"{table.place}{len(left)} columns have no adjusted one beside them and are left out: {shown}; with"
+            " adjust='scale' they are read, by the factor of the close"
+        )
+    if adjust in ("scale", "adjusted"):  # which has them in the prices
+        left += [name for name in ("dividend", "split") if name in table.frame.columns]
+    extra = [name for name in ADJUSTED if name in columns]
+    table.frame = table.frame.with_columns(**here).drop(left, extra)
+    if not {"adj_close", "price_divisor"} & set(extra) and extra:
+        table.warnings.append(_told_of([table.columns[name] for name in extra], table.place))
+        return left + extra
+    return left + extra * (adjust == "raw")
+
+
+def _told_of(alike: list[str], place: str) -> str:
+    shown = ", ".join(map(repr, alike[:5])) + (", ..." if len(alike) > 5 else "")
+    return (
+        f"{place}{len(alike)} columns look like fields and are not read: {shown}; name the fields to read with"
+        " fields={field: column}, or drop them"
+    )
+
+
+def _wide_types(columns: Mapping[str, str], main: str) -> dict[str, str]:
+    kind = {"flag": dict.fromkeys(columns, "flag?")}.get(_TYPES.get(main, ""), {})
+    return kind | {"timestamp": "time"}
+
+
+def _cells_of_wide(table: Table, main: str, label: str) -> None:
+    """A wide table made long."""
+    table.assets = table.frame.columns[1:]
+    if not table.assets:
+        raise PanelError(f"{label} has one column: a wide table has timestamps and assets")
+    bar = table.frame.select(_code("timestamp", table.times)).to_series().to_numpy()
+    table.cell = np.add.outer(bar * len(table.assets), np.arange(len(table.assets))).ravel()
+    cells = table.frame.drop("timestamp").cast(pl.Float64).to_numpy(order="c").ravel()
+    table.frame = pl.DataFrame({main: cells})
 
 
 def _place(sources: list[Source]) -> str:
@@ -155,28 +254,39 @@ def _code(column: str, distinct: pl.Series) -> pl.Expr:
     return pl.col(column).replace_strict(distinct, pl.int_range(len(distinct), eager=True), return_dtype=pl.Int64)
 
 
-def _plain(name: str) -> str:
-    """'Half-Spread ' -> 'half_spread'."""
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
 def find_column(source: Source, wanted: str) -> str | None:
-    """The column of that name: as it stands, else without regard to case, blanks and hyphens, else by an alias."""
+    """The column of that name: as it stands, else without regard to case, blanks and punctuation, else by the names
+    that vendors give it. Of several timestamps or assets one in small letters, or permno, is meant, else none is."""
     if wanted in source.names:
         return wanted
-    for names in ((wanted,), _ALIASES.get(wanted, ())):
-        found = [name for name in source.names if _plain(name) in map(_plain, names)]
-        found = [name for name in found if name in names] or found  # 'date' rather than the ticker TIME
+    usual, labels = NAMES.get(wanted, ()), wanted in ("timestamp", "asset")
+    for known in ((plain(wanted),), usual) if labels else ((plain(wanted),), *((name,) for name in usual)):
+        found = [name for name in source.names if plain(name) in known or (len(name) == 1 and name in known)]
+        if labels:  # T is a ticker; 'date' rather than the ticker TIME
+            found = [name for name in found if len(name) > 1 or name in known]
+            found = [name for name in found if name in known or plain(name) == "permno"] or found
+            found = [name for name in found if not name.isupper() or plain(name) == "permno"] or found
         if len(found) > 1:
-            raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: rename some")
+            way_out = f"pass {wanted}= to say which, or rename some" if labels else "rename some"
+            raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: {way_out}")
         if found:
             return found[0]
     return None
 
 
 def _wide_columns(source: Source, timestamp: str) -> dict[str, str]:
-    """{our name: the source's name}; an asset's is the same."""
-    stamp = find_column(source, timestamp) or source.names[0]
+    """{our name: the source's name}; an asset's is the same. The timestamp is found by its name, else it is the one
+    column of dates, else the first."""
+    if source.assets:
+        raise PanelError(f"{source.label} holds several fields of its assets: pass the whole of it to read_panel")
+    dated = [name for name, kind in source.schema.items() if kind.is_temporal()]
+    found = find_column(source, timestamp)
+    stamp = found or (dated if len(dated) == 1 else source.names)[0]
+    if found is None and source.schema[stamp].is_float():
+        raise PanelError(
+            f"{source.label} has no timestamps in its first column {stamp!r}, which holds numbers: give its rows the"
+            " timestamps of the panel, as the index or as a column 'timestamp'"
+        )
     return {"timestamp": stamp, **{name: name for name in source.names if name != stamp}}
 
 
@@ -184,12 +294,13 @@ def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, .
     """{our name: the source's name}."""
     columns = {name: find_column(source, column) for name, column in wanted.items()}
     for name in required:
-        if columns[name] is None:
+        if columns[name] is None and not (name == "close" and columns.get("adj_close")):
             shown = ", ".join(map(repr, source.names[:12])) + (", ..." if len(source.names) > 12 else "")
             way_out = f"{name}=" if name in ("timestamp", "asset", "weight") else f"fields={{{name!r}: 'its name'}}"
+            one = " (of a single asset: asset='its name', or asset='filename')" if name == "asset" else ""
             raise PanelError(
                 f"{source.label} has no {name} column {wanted[name]!r} among {shown}: rename one, name it with"
-                f" {way_out}, or pass layout='wide' where every column is an asset"
+                f" {way_out}, or pass layout='wide' where every column is an asset{one}"
             )
     return {name: column for name, column in columns.items() if column is not None}
 
@@ -237,6 +348,13 @@ def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> 
     bar = np.full(len(column), -1)
     bar[column.is_not_null()] = np.searchsorted(times, on_clock(column.drop_nulls(), zone, zone, name))
     return np.where(bar < len(times), bar, -1)
+
+
+def check_adjust(adjust: str | None, prices: str) -> None:
+    """Raises PanelError for an adjusted close that is read as an unadjusted price."""
+    check_options(adjust=(adjust, None, "scale", "adjusted", "raw"))
+    if adjust in ("scale", "adjusted") and prices == "raw":
+        raise PanelError(f"adjust={adjust!r} makes adjusted prices: leave prices='raw' out, or pass adjust='raw'")
 
 
 def check_options(**given: tuple[Any, ...]) -> None:

@@ -74,10 +74,10 @@ def check_weights(panel: Panel, weights: Any, account: str, notes: dict[str, int
     In a cash account weights in [-1e-9, 0) are 0: then an array of its own, and their number in `notes`.
     """
     array = as_host("weights", weights, WeightsError)
-    if array.dtype.kind not in "iuf" or hasattr(weights, "columns"):  # a table's columns may be in any order
+    if array.dtype.kind not in "iuf":
         raise WeightsError(
-            f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers; tables and"
-            " files go through read_weights(source, panel)"
+            f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers, a table or"
+            " a path with labels, or {asset: weight}"
         )
     check_shape(array, panel)
     if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:

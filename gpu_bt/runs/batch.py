@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_bt.data.fields import MASKS, PRICES, RATES
+from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import StrategyError, nearest
 
@@ -75,9 +76,9 @@ class Batch:
         return rows
 
     def top(self, score: Any, n: int) -> np.ndarray:
-        """Indices of the n highest of (N,) scores, the highest first; NaN never wins, ties go to the first asset.
-        Fewer than n where fewer assets have a score."""
-        score = np.asarray(score)
+        """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
+        go to the first asset. Fewer than n where fewer assets have a score."""
+        score = np.asarray(row_of(self._panel, self.bar, "a score", score))
         if score.shape != (len(self.assets),):
             raise StrategyError(f"a score at {self.label} has shape {score.shape}: it must be (N,), one per asset")
         score = score.astype(np.float64)
@@ -92,7 +93,7 @@ class Batch:
 
     def bottom(self, score: Any, n: int) -> np.ndarray:
         """Indices of the n lowest scores, the lowest first; else as `top`."""
-        return self.top(-np.asarray(score, np.float64), n)
+        return self.top(-np.asarray(row_of(self._panel, self.bar, "a score", score), np.float64), n)
 
     def index(self, names: str | Sequence[str]) -> np.ndarray:
         """(k,) indices of assets by name. Raises StrategyError for one that the panel lacks."""

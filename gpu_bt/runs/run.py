@@ -18,6 +18,7 @@ from gpu_bt.analysis.result import Result
 from gpu_bt.analysis.spans import began
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule
+from gpu_bt.data.frames import books_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -54,7 +55,8 @@ def run(
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
-    `read_weights` gave; or a `Strategy`, which is asked at each bar.   config: assumptions; default Config().
+    `read_weights` gave; a table or a path, which it reads by labels; {asset: weight} or a Series, a book that every bar
+    has; or a `Strategy`, which is asked at each bar.   config: assumptions; default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
@@ -83,6 +85,7 @@ def run(
     check_fields(panel, config)
     held = None if holdings is None else opening(panel, holdings, [config])
     first = start_bar(panel.timestamps, panel.time_zone, start)
+    weights = weights if strategy is not None else books_of(weights, panel)
     if isinstance(panel, PanelStream):
         result = _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, held, first)
     elif isinstance(strategy, type):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
+from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.weights import DUST, MAX_WEIGHT
 from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
@@ -28,7 +29,7 @@ __all__ = ["Portfolio", "Strategy"]
 
 #: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
 Assets = Any
-Amount = float | Sequence[float] | np.ndarray
+Amount = float | Sequence[float] | np.ndarray | Mapping[str, float]
 _MAX_AMOUNT = 1e15
 _WEIGHTS, _LOTS, _LIMIT, _STOP = range(4)
 
@@ -42,13 +43,12 @@ class Strategy:
     bar with a margin call. `signal_lag` is refused.
 
     Orders are differences against what is held, never additions: asking twice is asking once. An asset has one working
-    order; the last call for an asset within a bar counts, and replaces what worked before. NaN as an amount leaves an
-    asset as it is. `assets` is a name, an index, a list of either, an index array, or an (N,) bool mask.
-    What a strategy does wrong is a StrategyError that names bar and asset; any error in it names its bar in a note.
+    order; a bar's last call for it counts and replaces what worked before. NaN as an amount leaves an asset as it is.
+    `assets` is a name, an index, a list of either, an index array, or an (N,) bool mask. Rows, amounts, prices, masks
+    may be {asset: number} or a Series, NaN for labels they lack. Mistakes are StrategyErrors that name bar and asset.
     """
 
-    #: Built-in stops of every position, or None.
-    exits: Exits | None = None
+    exits: Exits | None = None  #: built-in stops of every position
     _desk: _Desk | None = None
 
     def initialize(self) -> None:
@@ -219,7 +219,7 @@ class _Desk:
         """(k,) indices of what a user calls assets."""
         if isinstance(assets, str):
             return np.array([column_of(self.panel, self.bar, what, assets)])
-        array = np.atleast_1d(np.asarray(assets))
+        array = np.atleast_1d(np.asarray(row_of(self.panel, self.bar, what, assets, False)))  # of a mask with labels
         if array.dtype == bool and array.shape == (self.n,):
             return np.flatnonzero(array)
         if array.dtype.kind in "UO" and array.ndim == 1:
@@ -235,6 +235,7 @@ class _Desk:
 
     def each(self, what: str, where: np.ndarray, x: Any) -> np.ndarray:
         """(k,) numbers: one for each asset, or one for all."""
+        x = row_of(self.panel, self.bar, what, x, where=where)
         try:
             return np.broadcast_to(np.asarray(x, np.float64), where.shape)
         except ValueError:
@@ -246,7 +247,7 @@ class _Desk:
         """(where, values) without NaN: each asset's amount, checked."""
         if amount is None:
             where: slice | np.ndarray = slice(None)
-            values = np.asarray(assets)
+            values = np.asarray(row_of(self.panel, self.bar, what, assets))
             if values.shape != (self.n,) or values.dtype.kind not in "iuf":
                 self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
             values = values.astype(np.float64)
@@ -283,7 +284,7 @@ class _Desk:
         self.put(_LOTS, where, np.where(values == 0, -held, np.where(np.isnan(x), np.inf, x)))
 
     def order(self, assets: Assets, shares: Any, limit: Any, stop: Any) -> None:
-        if shares is None or np.isnan(np.asarray(shares, np.float64)).any():
+        if shares is None or np.isnan(self.each("order", self.index("order", assets), shares)).any():
             self.fail("order", "shares are None or have a NaN: leave out what is not to be ordered")
         where, values = self.amounts("order", assets, shares, -_MAX_AMOUNT, _MAX_AMOUNT)
         names = np.arange(self.n)[where]

@@ -27,6 +27,8 @@ from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.frames import books_of
+from gpu_bt.data.labels import is_book
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -113,7 +115,7 @@ def sweep(
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
     panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk; weights as in `run`.
-    weights: a (T, N) panel of target weights, {name: panel}, or a subclass of Strategy.   config: what the grid leaves
+    weights: target weights as `run` takes them, {name: such}, or a subclass of Strategy.   config: what the grid leaves
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
@@ -195,7 +197,7 @@ class _Job:
         strategy = strategy_of(weights, panel)
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
-        named = isinstance(weights, Mapping)
+        named = isinstance(weights, Mapping) and not (weights and is_book(weights))
         books: dict[str, Any] = {} if strategy else dict(weights) if named else {"": weights}
         if not books and strategy is None:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
@@ -270,10 +272,11 @@ def _checked_weights(
             continue
         zeros, streamed = dict[str, int](), isinstance(panel, PanelStream)
         try:
+            book = books_of(books[name], panel)
             if isinstance(panel, PanelStream):
-                arrays.append(panel.books(books[name], account))
+                arrays.append(panel.books(book, account))
             else:
-                arrays.append(check_weights(panel, books[name], account, zeros))
+                arrays.append(check_weights(panel, book, account, zeros))
         except WeightsError as error:
             raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
         for other in (account,) if zeros or streamed else ("cash", "margin"):

@@ -158,6 +158,8 @@ def test_options_of_the_weights_reach_the_reader(files: list[str], tmp_path: Pat
         (["--out", ""], "--out is empty"),
         (["--set", "zzz=1"], "see gpu-bt info --config"),
         (["--layout", "x"], "layout is 'x'"),
+        (["--adjust", "x"], "adjust is 'x'"),
+        (["--adjust", "scale"], "has no adjusted close: --adjust scale needs one"),
         (["--fields", "close=px"], "name it with --fields close=NAME, or pass --layout wide"),
         (["--fields", "open"], "fields names open: it must name close"),
         (["--asset-column", "who"], "name it with --asset-column, or pass --layout wide"),

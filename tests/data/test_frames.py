@@ -149,14 +149,14 @@ def test_csv_keeps_names_and_reads_the_usual_empty_cells(tmp_path: Path) -> None
 
 def test_column_names_aliases_and_ignored_columns() -> None:
     table = minimal().rename({"timestamp": "Date", "asset": "SYMBOL", "close": "Close"})
-    table = table.with_columns(pl.lit(9.0).alias("Adj Close"), pl.lit(0.5).alias("Half-Spread"))
+    table = table.with_columns(pl.lit(9.0).alias("Funding"), pl.lit(0.5).alias("Half-Spread"))
     panel = read_panel(table)
     assert panel.close[0].tolist() == [1.0, 2.0]
     assert panel.half_spread[0].tolist() == [0.5, 0.5]
-    assert panel.notes["ignored_columns"] == ("Adj Close",)
-    assert read_panel(table, fields={"close": "adj close".title()}).close[0].tolist() == [9.0, 9.0]
+    assert panel.notes["ignored_columns"] == ("Funding",)
+    assert read_panel(table, fields={"close": "funding".title()}).close[0].tolist() == [9.0, 9.0]
     chosen = read_panel(table, fields=["close"])
-    assert chosen.half_spread is None and chosen.notes["ignored_columns"] == ("Adj Close", "Half-Spread")
+    assert chosen.half_spread is None and chosen.notes["ignored_columns"] == ("Funding", "Half-Spread")
     assert read_panel(minimal().rename({"asset": "name"}), asset="NAME").assets == ("A", "B")
     assert "ignored_columns" not in read_panel(minimal()).notes
 

@@ -95,9 +95,10 @@ def test_columns_that_are_refused() -> None:
     refused("table has no timestamp column 'timestamp'", minimal(timestamp=None))
     refused("table has no asset column 'asset' among 'timestamp', 'close'", minimal(asset=None))
     refused("asset=, or pass layout='wide'", minimal(asset=None))
+    refused("(of a single asset: asset='its name', or asset='filename')", minimal(asset=None))
     refused("no asset column", minimal(asset=None).rename({"close": "Adj Close"}))
-    refused("table has no close column 'close' among", minimal().rename({"close": "adj close"}))
-    refused("fields={'close': 'its name'}", minimal().rename({"close": "adj close"}))
+    refused("table has no close column 'close' among", minimal().rename({"close": "nav"}))
+    refused("fields={'close': 'its name'}", minimal().rename({"close": "nav"}))
     refused("has no open column 'open' among", minimal(), fields=["close", "open"])
     refused("fields names close, price: it must", minimal(), fields={"close": "close", "price": "close"})
     refused("it must name close", minimal(open=[1.0] * 3), fields=["open"])
@@ -107,7 +108,7 @@ def test_columns_that_are_refused() -> None:
     refused("no timestamp column 'when'", minimal(), timestamp="when")
     frame = minimal().to_pandas()
     refused("'close' 2 times", pd.concat([frame, frame[["close"]]], axis=1))
-    refused("several levels", frame.pivot(index="timestamp", columns="asset"))
+    refused("several levels", frame.pivot(index="timestamp", columns="asset").rename(columns={"close": "nav"}))
     refused("fields names fields of a long table", minimal().pivot("asset", index="timestamp"), fields=["close"])
     for option in ("layout", "duplicates", "bad_prices", "prices"):
         refused(f"{option} is 'x': it must be", minimal(), **{option: "x"})
@@ -126,14 +127,18 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     whole = good.read_bytes()
 
     def file(name: str, content: bytes) -> Path:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
         return tmp_path / name
 
     for path, match in [
-        (tmp_path / "none.parquet", "does not exist as a file, or as a pattern that matches one: pass a Parquet"),
-        (tmp_path / "none*.parquet", "does not exist as a file, or as a pattern"),
-        (tmp_path, "a glob such as 'prices/*.parquet'"),
-        (file("prices.xlsx", b"x"), "unknown ending '.xlsx'"),
+        (
+            tmp_path / "none.parquet",
+            "does not exist as a file, as a folder with files, or as a pattern that matches one: pass a",
+        ),
+        (tmp_path / "none*.parquet", "does not exist as a file, as a folder with files, or as a pattern"),
+        (file("none/prices.doc", b"x").parent, "a glob such as 'prices/*.parquet'"),
+        (file("prices.doc", b"x"), "unknown ending '.doc'"),
         (file("empty.parquet", b""), "is empty"),
         (file("empty.csv", b""), "is empty"),
         (file("cut.parquet", whole[: len(whole) // 2]), "cannot be read as Parquet"),
@@ -141,10 +146,16 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         (file("bad.arrow", b"no arrow at all, but long enough"), "cannot be read as Arrow IPC"),
         (file("ragged.csv", b"timestamp,asset,close\n2024-01-02,A,1,5,6\n"), "cannot be read as CSV"),
         (file("bytes.csv", b"timestamp,asset,close\n2024-01-02,\xff\xfe,1\n"), "cannot be read as CSV"),
+        (file("wide.csv", "timestamp,asset,close\n2024-01-02,A,1\n".encode("utf-16")), "is UTF-16"),
         (
-            file("semi.csv", b"timestamp;asset;close\n2024-01-02;A;1,5\n"),
-            "separated by ';'? pass a comma-separated file",
+            file("wide.txt", "timestamp,asset,close\n2024-01-02,A,1\n".encode("utf-16-be")),
+            "is UTF-16, or has zero bytes",
         ),
+        (
+            file("blank.csv", b"timestamp,asset, close,close\n2024-01-02,A,1,2\n"),
+            "' close' and 'close', one name without",
+        ),
+        (file("cell.csv", b"timestamp,asset,close\n2024-01-02,A,1\n2024-01-03, A,2\n"), "has ' A' and 'A', one name"),
         (file("head.csv", b"timestamp,asset,close\n"), "has no rows"),
         (file("twice.csv", b"timestamp,asset,close,close\n2024-01-02,A,1,2\n"), "has column 'close' twice"),
     ]:

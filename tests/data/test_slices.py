@@ -23,7 +23,8 @@ def market(stamps: pd.DatetimeIndex = DAYS, zone: str | None = None) -> bt.Panel
     shape = (len(stamps), 4)
     close = rng.uniform(9, 10, shape)
     given = {name: close.copy() for name in ("open", "high", "low", "vwap")}
-    given |= {name: rng.uniform(0, 0.1, shape) for name in ("volume", "half_spread", "dividend", "borrow_rate")}
+    rates = ("volume", "half_spread", "volatility", "dividend", "borrow_rate")
+    given |= {name: rng.uniform(0, 0.1, shape) for name in rates} | {"universe": rng.random(shape) < 0.9}
     given |= {"split": np.ones(shape), "can_buy": rng.random(shape) < 0.9, "can_sell": rng.random(shape) < 0.9}
     given |= {"delisted_at": [-1, 50, 300, 900], "delisting_return": [0, -0.1, -0.2, -0.3], "lot": [1, 2, 0, 5]}
     stamps = stamps if zone is None else stamps.tz_localize(zone)

@@ -321,7 +321,7 @@ def test_the_errors_of_a_panel_name_bar_and_asset(tmp_path: Path):
     both_refuse(path, table.with_columns(close=pl.when(here).then(-1.0).otherwise("close")))
     both_refuse(path, table.with_columns(volume=pl.when(here).then(float("inf")).otherwise("volume")))
     both_refuse(path, pl.concat([table, table[173:174]]))
-    both_refuse(path, table.with_columns(split=1.0))
+    both_refuse(path, table.with_columns(split=pl.when(here).then(2.0).otherwise(1.0)))
     both_refuse(path, table.with_columns(lot=pl.when(here).then(2.0).otherwise(1.0)))
     both_refuse(path, table.with_columns(group=pl.when(here).then(pl.lit("x")).otherwise(pl.lit("y"))))
     both_refuse(path, table.with_columns(lot=-1.0))

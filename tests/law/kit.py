@@ -24,7 +24,7 @@ _SCALARS = ("prices", "next_timestamp", "time_zone", "bad_prices")
 
 
 def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any = None, **fields: Any) -> bt.Panel:
-    """A panel of raw prices from rows of closes; a flat list is one asset."""
+    """A panel of raw prices from rows of closes; a flat list is one asset. They need not be those of a market."""
     grid = {"close": close, **fields}
     for name, values in grid.items():
         if name not in _SCALARS:
@@ -35,7 +35,9 @@ def panel(close: Any, *, days: Any = None, timestamps: Any = None, assets: Any =
         offsets = np.arange(t) if days is None else np.array(days)
         timestamps = np.datetime64("2020-01-01", "us") + (offsets * 86_400_000_000).astype("timedelta64[us]")
     grid.setdefault("prices", "raw")
-    return bt.Panel(timestamps=timestamps, assets=assets or [f"A{i}" for i in range(n)], **grid)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "close and open are on two scales", bt.BacktestWarning)
+        return bt.Panel(timestamps=timestamps, assets=assets or [f"A{i}" for i in range(n)], **grid)
 
 
 def run(engine: str, market: bt.Panel, weights: Any, **settings: Any) -> bt.Result:

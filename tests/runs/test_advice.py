@@ -234,20 +234,27 @@ def test_the_cpu_package_shows_its_own_default():
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_tables_with_other_labels_are_refused(late):
+def test_tables_without_a_label_of_the_panel_are_refused(late):
     index = pd.DatetimeIndex(DAYS)
     close = pd.DataFrame(np.full((T, N), 16.0), index=index, columns=["A", "B"])
-    moved = close.set_axis(index + pd.Timedelta(days=7)) if late else close
+    moved = close.set_axis(index + pd.Timedelta(days=7 * T)) if late else close
     if late:
-        with pytest.raises(bt.PanelError, match=r"^open is a table whose index is not the timestamps"):
+        with pytest.raises(bt.PanelError, match=r"^open has no timestamp of the panel: its first is"):
             bt.Panel(close, open=moved, timestamps=index, assets=["A", "B"])
     else:
         assert bt.Panel(close, open=moved, timestamps=index, assets=["A", "B"]).shape == (T, N)
 
 
-def test_a_series_in_another_order_is_refused():
+def test_a_series_of_another_order_is_placed_by_its_labels():
     close = np.full((T, N), 16.0)
     lots = pd.Series({"B": 100.0, "A": 1.0})
-    with pytest.raises(bt.PanelError, match=r"^lot is a Series whose index is not the assets in order"):
-        bt.Panel(close, timestamps=DAYS, assets=["A", "B"], lot=lots)
-    assert bt.Panel(close, timestamps=DAYS, assets=["A", "B"], lot=lots[["A", "B"]]).lot.tolist() == [1.0, 100.0]
+    for given in (lots, lots.to_dict(), lots[["A", "B"]]):
+        assert bt.Panel(close, timestamps=DAYS, assets=["A", "B"], lot=given).lot.tolist() == [1.0, 100.0]
+    for wrong, rule in (
+        ({"A": 1.0, "C": 2.0}, r"'C' is no asset of the panel \(1 of 2 are none\)"),
+        ({"A": 1.0}, r"'B' has no lot \(1 of 2 have none\): name every asset"),
+        (pd.Series([1.0, 2.0], index=["A", "A"]), "'A' is there twice"),
+        (pd.Series([1.0, 2.0]), "'0' is no asset of the panel"),
+    ):
+        with pytest.raises(bt.PanelError, match="^lot: " + rule):
+            bt.Panel(close, timestamps=DAYS, assets=["A", "B"], lot=wrong)

@@ -146,22 +146,24 @@ def test_weights_have_the_shape_of_the_panel(shape):
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [("w.parquet", "str of dtype <U9"), (None, "NoneType of dtype object"),
+    [(None, "NoneType of dtype object"),
      (np.full((3, 2), "x"), "ndarray of dtype <U1"),
      (np.full((3, 2), True), "ndarray of dtype bool"), (np.ones((3, 2), complex), "ndarray of dtype complex128")],
 )  # fmt: skip
 def test_what_is_no_array_of_numbers_is_refused(value, what):
-    rule = "pass a (T, N) array of numbers; tables and files go through read_weights(source, panel)"
+    rule = "pass a (T, N) array of numbers, a table or a path with labels, or {asset: weight}"
     with pytest.raises(bt.WeightsError) as error:
         bt.run(panel(), value, bt.Config(execution="same_close"))
     assert str(error.value) == f"weights is a {what}: {rule}"
 
 
 @pytest.mark.parametrize("table", [pd.DataFrame, pl.DataFrame])
-def test_a_table_is_not_taken_for_an_array(table):
+def test_a_table_without_timestamps_is_not_taken_for_an_array(table):
     # Its columns are in another order than the panel's assets: as an array it would buy B where A is meant.
     weights = table({"B": [0.0] * 3, "A": [1.0] * 3})
-    with pytest.raises(bt.WeightsError, match=r"read_weights\(source, panel\)"):
+    with pytest.raises(
+        bt.WeightsError, match=r"has no timestamps in its first column 'B'.*: give its rows the timestamps"
+    ):
         run(weights)
 
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has labels: it goes to the bars and assets of a panel by these, never by position."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gpu_bt.errors import StrategyError
+
+__all__ = ["as_row", "is_book", "is_labelled", "is_series", "row_of"]
+
+
+def is_labelled(value: Any) -> bool:
+    """Whether a value has labels, or is a path to some: a table of any library, a pandas Series, a mapping, xarray."""
+    if isinstance(value, (str, os.PathLike, Mapping)) or type(value).__name__ == "LazyFrame":
+        return True
+    return any(hasattr(value, name) for name in ("columns", "column_names", "iloc", "coords"))
+
+
+def is_series(value: Any) -> bool:
+    """Whether a value is a pandas-like Series, which has an index."""
+    return hasattr(value, "iloc") and not hasattr(value, "columns")
+
+
+def is_book(value: Any) -> bool:
+    """Whether a value is a number for each asset: {asset: number}, or a Series whose index is no time."""
+    if isinstance(value, Mapping):
+        return all(isinstance(number, numbers.Real) for number in value.values())
+    return is_series(value) and value.index.nlevels == 1 and getattr(value.index.dtype, "kind", "M") != "M"
+
+
+def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn], empty: Any = np.nan) -> Any:
+    """(N,) of what `is_book` says: each asset's own number, `empty` where it has none; another value as it is.
+
+    assets: name -> column.   fail: called with what is wrong with a label.
+    """
+    if not isinstance(value, Mapping) and not is_book(value):
+        return value
+    names, cells = [str(name).strip() for name, _ in value.items()], [cell for _, cell in value.items()]
+    if strangers := [name for name in names if name not in assets]:
+        fail(
+            f"{strangers[0]!r} is no asset of the panel ({len(strangers)} of {len(names)} are none): correct the labels"
+        )
+    if len(set(names)) != len(names):
+        fail(f"{next(n for i, n in enumerate(names) if n in names[:i])!r} is there twice: keep one value per asset")
+    row = [empty] * len(assets)
+    for name, cell in zip(names, cells, strict=True):
+        row[assets[name]] = cell
+    return np.array(row)
+
+
+def row_of(panel: Any, bar: int, what: str, value: Any, empty: Any = np.nan, where: Any = slice(None)) -> Any:
+    """`as_row` for a strategy at a bar, or the places `where` of it; another value as it is. empty: False = of masks
+    alone, so that a Series of names is none. Raises StrategyError for a label that is wrong."""
+
+    def fail(rule: str) -> NoReturn:
+        raise StrategyError(f"{what} at {panel.label(bar)}: {rule}")
+
+    if empty is False and getattr(getattr(value, "dtype", None), "kind", "") != "b":
+        return value
+    row = as_row(value, panel.index, fail, empty)
+    return value if row is value else row[where]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fields with labels -> the arrays of a panel.
+
+Letters: T bars, N assets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gpu_bt.data.clock import time_label
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES
+from gpu_bt.data.labels import as_row, is_labelled
+from gpu_bt.data.stamps import timestamps_to_numpy
+from gpu_bt.data.tables import Table, read_table
+from gpu_bt.data.times import on_clock, time_series
+from gpu_bt.errors import BacktestWarning, PanelError
+
+__all__ = ["with_labels"]
+
+
+def with_labels(
+    given: Mapping[str, Any], timestamps: Any, assets: Any, time_zone: str | None, date_format: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(fields, labels, notes) of a Panel some of whose fields have labels; labels: timestamps, time_zone, assets.
+
+    Where timestamps or assets are None they are those of `close`, its columns in their order, its rows by time. Every
+    other table is placed on these: what it has beside them is left out, what it lacks is NaN (masks: True), each with a
+    BacktestWarning that counts, but that rates and masks may lack what they say nothing of.
+    Raises PanelError where a table shares no timestamp or no asset with the panel.
+    """
+    out = dict(given)
+    wide = {n: _wide(n, value, date_format) for n, value in given.items() if n not in ASSET_FIELDS and is_labelled(value)}
+    if timestamps is None and "close" in wide:
+        timestamps, time_zone = wide["close"].times, wide["close"].zone(time_zone)
+    if assets is None and "close" in wide:
+        assets = wide["close"].assets
+    if timestamps is None or assets is None:
+        raise PanelError("timestamps and assets are missing: pass both, or close= as a table that has them")
+    stamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
+    names = [str(name).strip() for name in getattr(assets, "tolist", lambda: list(assets))()]
+    index = {name: i for i, name in enumerate(names)}
+    notes: dict[str, Any] = {}
+    for name, table in wide.items():
+        out[name] = _placed(name, table, stamps.view(np.int64), zone, index, notes)
+    for name in ASSET_FIELDS:
+        if given.get(name) is not None:
+            out[name] = _per_asset(name, given[name], index)
+    return out, {"timestamps": time_series(stamps, zone), "time_zone": zone, "assets": assets}, notes
+
+
+def _wide(name: str, value: Any, date_format: str | None) -> Table:
+    try:
+        table = read_table(value, "timestamp", "asset", "wide", (name,), None, name, date_format=date_format)
+        table.drop_duplicates("error", way_out="")
+    except PanelError as error:
+        raise PanelError(f"{name}: {error}") from None
+    return table
+
+
+def _placed(
+    name: str, table: Table, stamps: np.ndarray, zone: str | None, index: Mapping[str, int], notes: dict[str, Any]
+) -> np.ndarray:
+    """(T, N) of a wide table."""
+    times = on_clock(table.times, zone, zone, f"{name}: timestamp")
+    column = np.array([index.get(asset, -1) for asset in table.assets])
+    on, known = np.isin(times, stamps), column >= 0
+    for what, found, labels, own in (
+        ("timestamp", on, table.times, time_label(stamps[:1].view("datetime64[us]")[0])),
+        ("asset", known, table.assets, next(iter(index), "")),
+    ):
+        if not found.any():
+            raise PanelError(
+                f"{name} has no {what} of the panel: its first is {labels[0]}, the panel's {own}; give both the same"
+                " labels"
+            )
+    out = np.full((len(stamps), len(index)), True if name in MASKS else np.nan)
+    rows = np.searchsorted(stamps, times[on])
+    out[np.ix_(rows, column[known])] = table.grids("float64")[name][np.ix_(on, known)]
+    counts = [int((~on).sum()), int((~known).sum()), len(stamps) - len(rows), len(index) - int(known.sum())]
+    if name not in (*PRICES, "volume"):  # which says nothing where it lacks a row
+        counts[2:] = 0, 0
+    if any(counts):
+        notes[f"{name}_labels"] = "left out {} timestamps, {} assets; lacks {} timestamps, {} assets".format(*counts)
+        warnings.warn(
+            f"{name} is placed by its labels: {counts[0]} timestamps and {counts[1]} assets that the panel (close)"
+            f" lacks are left out; {counts[2]} timestamps and {counts[3]} assets that it lacks are NaN",
+            BacktestWarning,
+            stacklevel=4,
+        )
+    return out
+
+
+def _per_asset(name: str, value: Any, index: Mapping[str, int]) -> Any:
+    """(N,) of a field per asset; what has no labels as it is."""
+
+    def fail(rule: str) -> NoReturn:
+        raise PanelError(f"{name}: {rule}")
+
+    default = FIELDS[name].default
+    row = as_row(value, index, fail, "" if name == "group" else np.nan if default is None else default)
+    if name == "lot" and row is not value and (missing := [asset for asset in index if np.isnan(row[index[asset]])]):
+        fail(f"{missing[0]!r} has no lot ({len(missing)} of {len(index)} have none): name every asset, 0 = fractional")
+    return row
