@@ -107,10 +107,7 @@ def split(lane: Lane, ratio: Array) -> None:
         return
     in_lots = hit & lane.whole
     c = np.maximum(lane.unit, 1.0)
-    n = lane.h * c
-    near = np.rint(n)
-    h = np.where(in_lots & (np.abs(n - near) <= SNAP), near, n) * ratio
-    o = lane.o * ratio
+    h, o = in_shares(lane.h, c) * ratio, lane.o * ratio
     kept = np.where(in_lots, to_lots(h), h)
     left = h - kept
     fractions = np.where(np.abs(left) > SNAP, left * (lane.carried() / c), 0.0)

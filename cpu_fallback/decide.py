@@ -27,8 +27,7 @@ def decide(lane: Lane, decision: Decision | None) -> None:
         stopped = stopped & ~lane.dead
         due = due & ~(lane.dead | lane.stop | lane.called)
     if some(due) or some(stopped):
-        lots = None if decision is None else decision.lots
-        _target(lane, due, stopped, _weights(lane) if rows is None else rows, lots)
+        _target(lane, due, stopped, _weights(lane) if rows is None else rows, decision)
     if decision is not None and decision.lots is not None:
         _direct(lane, decision, decision.lots[None])
 
@@ -44,12 +43,11 @@ def _weights(lane: Lane) -> Array:
     return rows
 
 
-def _target(lane: Lane, due: Array, stopped: Array, rows: Array, lots: Array | None) -> None:
-    """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop. lots: the
-    direct orders beside them."""
+def _target(lane: Lane, due: Array, stopped: Array, rows: Array, decision: Decision | None) -> None:
+    """Orders for the targets of the scenarios `due`, in (1 or k, N) rows, and for those of a drawdown stop."""
     rows = _without_delisted(lane, due, rows)
     if lane.closes:
-        rows = _within_universe(lane, due, rows, lots)
+        rows = _within_universe(lane, due, rows, decision)
     wanted = np.abs(rows) > 0
     lane.recolumn(wanted[0] if len(wanted) == 1 else np.logical_or.reduce(wanted, axis=0))
     weights = lane.pick(rows)
@@ -77,13 +75,14 @@ def _without_delisted(lane: Lane, due: Array, rows: Array) -> Array:
     return rows
 
 
-def _within_universe(lane: Lane, due: Array, rows: Array, lots: Array | None) -> Array:
+def _within_universe(lane: Lane, due: Array, rows: Array, decision: Decision | None) -> Array:
     """[S6] outside="close": rows with targets of 0 beside the universe, counted where they replace something."""
     assert lane.market.universe is not None
     out = ~lane.market.universe[lane.t]
     delisted = (lane.market.delisted_at >= 0) & (lane.market.delisted_at <= lane.t)
     busy = ~np.isnan(rows) | (lane.spread(lane.h) != 0) | (lane.spread(lane.o) != 0)
-    busy = busy if lots is None else busy | ~np.isnan(lots)
+    if decision is not None and decision.lots is not None:
+        busy |= ~np.isnan(decision.lots)
     lane.cut("OUTSIDE", due & out & ~delisted & busy & (rows != 0), 0.0, np.arange(lane.n))
     return np.where(out, 0.0, rows)
 

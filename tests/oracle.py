@@ -250,7 +250,7 @@ class _Run(Trading):
         c = max(self.lot[i], 1.0)
         ends = abs(self.o[i] + self.h[i]) * c <= 1e-6
         n, near = self.whole(self.h[i] * c)
-        x = (n if near else self.h[i] * c) * s
+        x = (n if near and c > 1.0 else self.h[i] * c) * s
         kept, x_near = self.whole(x)
         self.h[i] = kept / c + 0.0
         self.o[i] = -self.h[i] + 0.0 if ends else self.whole(o)[0]

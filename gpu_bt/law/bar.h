@@ -41,7 +41,7 @@ BT_STEP double bt_split(Lane &lane, Scenario &s, int64_t t) {
         if (s.conditions) limit[j] = limit[j] / ratio[j], stop[j] = stop[j] / ratio[j];
         if (ratio[j] == 1.0 || (s.h[j] == 0.0 && s.o[j] == 0.0)) continue;
         const bool lots = whole[j] != 0.0, waits = s.o[j] != 0.0;
-        const double c = bt_max(unit[j], 1.0), n = s.h[j] * c, h = (lots && bt_near(n) ? rint(n) : n) * ratio[j];
+        const double c = bt_max(unit[j], 1.0), h = bt_shares(s.h[j], c) * ratio[j];
         const double kept = lots ? bt_whole(h) : h, o = s.o[j] * ratio[j];
         const bool ends = lots && fabs(s.o[j] + s.h[j]) * c <= BT_SNAP;
         s.h[j] = kept / c + 0.0;
