@@ -33,6 +33,9 @@ def draw_holdings(seed: int, panel: OraclePanel, config: Config) -> np.ndarray:
     shares = np.where(held, worth / np.where(held, price, 1.0), 0.0)
     lots = np.maximum(np.rint(shares / np.where(unit > 0, unit, 1.0)), 1.0)
     shares = np.where(held & (unit > 0), np.minimum(lots * unit, 1e15), shares)
+    if chance(rng, 0.5):  # odd lots
+        odd = held & (unit > 1) & (rng.random(n) < 0.7)
+        shares = np.where(odd, np.rint(shares + rng.integers(1, 100, n)), shares)
     if config.account == "margin" and chance(rng, 0.5):
         shares *= rng.choice([1.0, 1.0, -0.125 if (unit == 0).all() else -1.0], n)
     return np.where(held, shares, 0.0) + 0.0
