@@ -340,6 +340,9 @@ def test_drawn_scenarios_are_valid_and_reach_every_path():
         seen[o.status] += 1
     rare = "lambda = 0|class of several bought back|clipped to none|fraction, short|gross cap, f = 0|leverage factor 0"
     usual = "cash clip|lot bought back|leverage clip|settled, delisted_at|settled, delist_after|min_commission binds"
+    rare += "|exit over a split of an odd lot|outside, crossing|order kept without a price"
+    usual += "|odd lot|sized by the last mark|outside, target|outside, holding|outside, enlarged|impact of a volatility"
+    usual += "|cash clip with a fixed commission|position rounded otherwise"
     counts = [name for name in COUNTS if name != "limited"]  # direct orders alone are; test_callbacks reaches it
     for name in (*counts, *SCENARIO_STATUS, *rare.split("|"), *usual.split("|")):
         assert seen[name] >= (1 if name in rare.split("|") else 3), (name, seen[name])
