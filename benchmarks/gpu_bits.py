@@ -41,7 +41,7 @@ _LEAN: dict[str, Any] = {
 
 
 def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
-    """Scenarios that can share a block: a book or two, one schedule, equal structural fields, all else drawn for each."""
+    """Scenarios that can share a block: a book or two, a schedule, equal structural fields, all else drawn for each."""
     from draw import scenario, to_public
 
     rng = np.random.default_rng([seed, full])

@@ -8,7 +8,18 @@ import numpy as np
 from cpu_fallback.fills import set_conditions
 from cpu_fallback.lane import Lane
 from cpu_fallback.ledger import (
-    LIMIT, MAGIC, SHAVE, SNAP, WEIGHT_TICK, Array, reduction, scale_to, snap, some, to_lots, total,
+    LIMIT,
+    MAGIC,
+    SHAVE,
+    SNAP,
+    WEIGHT_TICK,
+    Array,
+    reduction,
+    scale_to,
+    snap,
+    some,
+    to_lots,
+    total,
 )  # fmt: skip
 from gpu_bt.engine.spec import Decision
 

@@ -50,9 +50,9 @@ class Result:
     save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
     before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
     microseconds of its first bar, where that lies before the first one here.   first: the bar at which all opening
-    holdings have a mark: none before it counts, and equity before it is `opening`.   start: number of the first bar that
-    metrics count, None = that of the first decision with a target.   advice: what is legal but probably not meant,
-    kind -> sentence.   decisions: bars at which something was asked for.   wall_seconds: time the run took.
+    holdings have a mark: none before it counts, and equity before it is `opening`.   start: number of the first bar
+    that metrics count, None = that of the first decision with a target.   advice: what is legal but probably not
+    meant, kind -> sentence.   decisions: bars at which something was asked for.   wall_seconds: time the run took.
     """
 
     def __init__(

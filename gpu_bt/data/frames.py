@@ -72,9 +72,9 @@ def read_panel(
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without
-    time_zone=, duplicates, two scales without `adjust`, dividends or splits under adjusted prices; and whatever `Panel` refuses. Warns (BacktestWarning), each with its
-    number, of columns that look like fields and are not read, of CRSP's prices below 0 (the mean of bid and ask: read
-    without the sign), and of what `Panel` warns of.
+    time_zone=, duplicates, two scales without `adjust`, dividends or splits under adjusted prices; and whatever `Panel`
+    refuses. Warns (BacktestWarning), each with its number, of columns that look like fields and are not read, of CRSP's
+    prices below 0 (the mean of bid and ask: read without the sign), and of what `Panel` warns of.
     """
     how = {"timestamp": timestamp, "asset": asset, "layout": layout, "fields": fields, "adjust": adjust}
     how["date_format"] = date_format

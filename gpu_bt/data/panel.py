@@ -89,9 +89,7 @@ class Panel:
         _check_choice("bad_prices", bad_prices, "error", "nan")
         if close is None:
             raise PanelError("close is missing: a panel needs (T, N) closing prices; pass close=")
-        for name in ("dividend", "split"):
-            if given[name] is not None and prices != "raw":
-                raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")
+        _check_raw(prices, given)
         self.notes: dict[str, Any] = dict(notes or {})
         if any(map(is_labelled, given.values())):
             from gpu_bt.data.placing import with_labels  # tables are loaded where there are some
@@ -113,8 +111,7 @@ class Panel:
         warn_of_prices(fields, self.label, self.assets)
         self.group: np.ndarray | None = fields.pop("group", None)
         tie = np.array([_tie(a) for a in self.assets], np.uint8)
-        clock = wall_clock(self.microseconds, self.time_zone)
-        self.market = Market(clock=frozen(clock), **fields, tie=frozen(tie))
+        self.market = Market(clock=frozen(wall_clock(self.microseconds, self.time_zone)), **fields, tie=frozen(tie))
         if "split" in fields:
             warn_of_splits(self, fields["close"], fields["split"])
 
@@ -255,6 +252,12 @@ def warn_of_splits(panel: Panel, close: np.ndarray, split: np.ndarray, first: in
             BacktestWarning,
             stacklevel=3,
         )
+
+
+def _check_raw(prices: str, given: Mapping[str, Any]) -> None:
+    for name in ("dividend", "split"):
+        if given[name] is not None and prices != "raw":
+            raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")
 
 
 def _check_choice(name: str, value: Any, first: str, second: str) -> None:

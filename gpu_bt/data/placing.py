@@ -34,7 +34,9 @@ def with_labels(
     Raises PanelError where a table shares no timestamp or no asset with the panel.
     """
     out = dict(given)
-    wide = {n: _wide(n, value, date_format) for n, value in given.items() if n not in ASSET_FIELDS and is_labelled(value)}
+    wide = {
+        n: _wide(n, value, date_format) for n, value in given.items() if n not in ASSET_FIELDS and is_labelled(value)
+    }
     if timestamps is None and "close" in wide:
         timestamps, time_zone = wide["close"].times, wide["close"].zone(time_zone)
     if assets is None and "close" in wide:

@@ -378,4 +378,3 @@ def _converted(s: pl.Series, kind: str, text: bool) -> pl.Series:
         if kind == "time" and s.dtype == pl.Datetime:
             return s.dt.cast_time_unit("us")
     return pl.repeat(None, len(s), dtype=pl.Null, eager=True)
-

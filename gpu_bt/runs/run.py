@@ -191,6 +191,7 @@ def _run_strategy(
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
+    raw.began = np.zeros(1, np.int64) if held else None
     notes, settled = {**panel.notes, "strategy": name}, Settled()
     settled.see(panel, spec, raw, None)
     return _result(

@@ -336,8 +336,8 @@ class _Desk:
         unit, book = self.lots.unit, self.now()
         asked = before * np.where([[False], [True], [False], [False]], unit, 1.0)
         orders = Orders(
-            *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit), marks=self.marks / unit,
-            equity=book.equity,
+            *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit),
+            marks=self.marks / unit, equity=book.equity,
         )  # fmt: skip
         if self.alone is None:
             self.alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"

@@ -122,27 +122,26 @@ def sweep(
     engine, holdings: as in `run`; every worker picks its engine for itself.
     executor: any concurrent.futures.Executor; None = this process. Panel and weights travel once per worker: through
     files in `scratch` (a folder that the workers share; default the temporary folder), mapped into memory; to Dask's
-    workers by its own scatter.
-    out: a folder in which each finished chunk is kept; the same sweep started again goes on from there.
-    progress: called with (scenarios done, scenarios).
+    workers by its own scatter.   out: a folder in which each finished chunk is kept; the same sweep started again goes
+    on from there.   progress: called with (scenarios done, scenarios).
     equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
-    the equity rows alone, for which engines record less.
-    max_memory: bytes that the scenarios of one process may take besides panel and weights; None = half of what is
-    free, shared by the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.
-    dry_run: give the Plan, run nothing.   start: as in `run`; None = each scenario's own.
-    A BacktestWarning counts once what the table's column `advice` tells.
+    the equity rows alone, for which engines record less.   max_memory: bytes that the scenarios of one process may take
+    besides panel and weights; None = half of what is free, shared by the processors where there is an executor.
+    chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan, run nothing.   start: as in `run`; None = each
+    scenario's own.
 
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
+    A BacktestWarning counts once what the table's column `advice` tells.
     """
     config = checked(panel, config)
     if metrics not in _METRICS:
         raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
     resolve(engine)  # refuse before anything runs
+    sharers, first = 1 if executor is None else os.cpu_count() or 1, start_bar(panel.timestamps, panel.time_zone, start)
     shared = partial(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
-        sharers=1 if executor is None else os.cpu_count() or 1,
-        start=start_bar(panel.timestamps, panel.time_zone, start),
+        sharers=sharers, start=first,
     )  # fmt: skip
     job = _Job(panel, weights, config, grid, shared, holdings)
     wanted = _whole("chunk_size", chunk_size)
@@ -182,7 +181,8 @@ def _run(
                 progress(count, len(job))
     return SweepResult(
         job.inputs.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
-        opening=job.capital, priced=job.inputs.begun.first if job.inputs.begun else 0, wall_seconds=time.perf_counter() - began, run=count - before,
+        opening=job.capital, priced=job.inputs.begun.first if job.inputs.begun else 0,
+        wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 
 
@@ -227,9 +227,7 @@ class _Job:
                 panel.market = held.market(panel.market)
         usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
-        self.inputs = shared(
-            panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, begun=held
-        )
+        self.inputs = shared(panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, begun=held)
         room = self.inputs.max_memory
         least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, self.inputs.columns)
         if room is not None and room < least:

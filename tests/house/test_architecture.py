@@ -311,7 +311,7 @@ def test_budgets():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         counted["around" if any(inside(name, module) for module in around) else "core"] += code_lines(path)
     assert 1000 < counted["around"] <= HOUSE["budgets"]["around"]
-    assert 0.95 * HOUSE["budgets"]["core"] < counted["core"] <= HOUSE["budgets"]["core"], counted
+    assert 0.97 * HOUSE["budgets"]["core"] < counted["core"] <= HOUSE["budgets"]["core"], counted
 
 
 def test_every_room_is_explained():
