@@ -234,7 +234,15 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
     if not isinstance(panel, Panel):
         return weights  # which the stream reads as it goes
     asset = names[0] if len(names) == 1 and is_series(weights) else "asset"
-    return read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
+    found = read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
+    if found.empty_cells:
+        warnings.warn(
+            f"weights: {found.empty_cells} empty cells of its books are read as 0, which closes them (in arrays NaN"
+            " holds): write 0, or pass read_weights(table, panel, missing='hold')",
+            BacktestWarning,
+            stacklevel=3,
+        )
+    return found
 
 
 def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: str, unknown_assets: str) -> Weights:
@@ -268,4 +276,5 @@ def _placed(table: Table, times: np.ndarray, panel: Panel, missing: str, align: 
         out[bar[kept]] = 0.0
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
-    return Weights(out, int((placed & ~exact[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))
+    empty = len(book) * len(table.assets) - len(values) if table.wide and missing == "close" else 0
+    return Weights(out, int((placed & ~exact[row]).sum()), int((~known).sum()), int((known & ~placed).sum()), empty)

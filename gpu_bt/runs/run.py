@@ -75,7 +75,7 @@ def run(
     if strategy is not None:
         kept = {"fills", "positions"} if kept == {"bars"} else kept
         return _run_strategy(panel, strategy, config, resolve(engine), kept, progress)
-    moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
+    moved = ("moved_rows", "unknown_rows", "dropped_rows", "empty_cells") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account)
     saved = None if resume is None else load(resume, panel, config)
