@@ -84,7 +84,7 @@ def _panel(
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
     check_adjust(how["adjust"], checks["prices"])
-    if isinstance(source, Mapping) and is_fields(keys := list(map(str, source)), "close") and all(map(field_of, keys)):
+    if isinstance(source, Mapping) and is_fields(map(str, source), "close"):
         given: dict[str, Any] = _fields(source, how["adjust"], dtype, time_zone)
         return Panel(**given, time_zone=time_zone, **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
@@ -106,6 +106,8 @@ def _fields(source: Mapping[str, Any], adjust: str | None, dtype: str, time_zone
     """The fields of a mapping from vendors' names to wide tables, adjusted, with the labels of the close."""
     names: dict[str, str] = {}
     for name in map(str, source):
+        if field_of(name) is None:
+            raise PanelError(f"the mapping has {name!r} beside fields, and that is none: rename or drop it")
         if names.setdefault(field_of(name) or "", name) != name:
             raise PanelError(f"the mapping has {field_of(name)} twice, the second time as {name!r}: drop one")
     given = {field_of(str(name)) or "": value for name, value in source.items()}

@@ -108,6 +108,7 @@ def test_fields_of_a_mapping_are_adjusted() -> None:
     raw = bt.read_panel(fields, adjust="raw", prices="raw")
     assert_bits("close", raw.close, CLOSE.to_numpy())
     assert (raw.split == 1).all()
+    refused("the mapping has 'Volumne' beside fields, and that is none", {"close": CLOSE, "Volumne": CLOSE})
     refused("the mapping has close twice, the second time as 'PRC'", {"close": CLOSE, "PRC": CLOSE})
 
 
