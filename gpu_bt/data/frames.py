@@ -89,7 +89,7 @@ def _panel(
     dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
     check_adjust(how["adjust"], checks["prices"])
-    if isinstance(source, Mapping) and is_fields(keys := list(map(str, source)), "close") and all(map(field_of, keys)):
+    if isinstance(source, Mapping) and is_fields(map(str, source), "close"):
         return Panel(**_fields(source, how["adjust"], dtype, time_zone, how["date_format"]), **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
     for option in ("fields", "adjust"):
@@ -111,6 +111,8 @@ def _fields(
     """The fields of a mapping from vendors' names to wide tables, adjusted, with the labels of the close."""
     names: dict[str, str] = {}
     for name in map(str, source):
+        if field_of(name) is None:
+            raise PanelError(f"the mapping has {name!r} beside fields, and that is none: rename or drop it")
         if names.setdefault(field_of(name) or "", name) != name:
             raise PanelError(f"the mapping has {field_of(name)} twice, the second time as {name!r}: drop one")
     given = {field_of(str(name)) or "": value for name, value in source.items()}
@@ -236,7 +238,15 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
     if not isinstance(panel, Panel):
         return weights  # which the stream reads as it goes
     asset = names[0] if len(names) == 1 and is_series(weights) else "asset"
-    return read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
+    found = read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
+    if found.empty_cells:
+        warnings.warn(
+            f"weights: {found.empty_cells} empty cells of its books are read as 0, which closes them (in arrays NaN"
+            " holds): write 0, or pass read_weights(table, panel, missing='hold')",
+            BacktestWarning,
+            stacklevel=3,
+        )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,4 +318,6 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
         out[bar[kept]] = 0.0
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
-    return Weights(out, int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum()))
+    empty = len(book) * len(table.assets) - len(values) if table.wide and how.missing == "close" else 0
+    counts = int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum())
+    return Weights(out, *counts, empty)

@@ -88,7 +88,7 @@ def is_fields(names: Iterable[str], main: str) -> bool:
     long = {name: ours for name, ours in found.items() if ours and len(plain(name)) > 1}
     if any(ours in (main, "adj_close") and _no_ticker(name, main) for name, ours in long.items()):
         return True
-    letters = {found[name] for name in names if found.get(name) and len(plain(name)) == 1}
+    letters = {ours for name, ours in found.items() if len(plain(name)) == 1}
     return {"open", "high", "low", "close"} <= letters or len({o for n, o in long.items() if not n.isupper()}) > 1
 
 

@@ -31,6 +31,7 @@ class Weights:
     unknown_rows: input rows left out because the panel lacks their asset (unknown_assets="ignore").
     dropped_rows: input rows left out because no bar may stand for them (after the last one, or before the first), or
         because a later book was moved onto (or stands on) the same bar.
+    empty_cells: empty cells of wide books, which missing="close" has read as 0.
     A row is counted once, the first cause in the order unknown, dropped, moved. In a wide table a row is a filled cell.
     """
 
@@ -38,6 +39,7 @@ class Weights:
     moved_rows: int = 0
     unknown_rows: int = 0
     dropped_rows: int = 0
+    empty_cells: int = 0
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)

@@ -106,7 +106,7 @@ def _run_weights(
     begun: Saved | Opening | None, first: int | None,
 ) -> Result:  # fmt: skip
     """`run` of weights over a panel in memory."""
-    moved = ("moved_rows", "unknown_rows", "dropped_rows") if isinstance(weights, Weights) else ()
+    moved = ("moved_rows", "unknown_rows", "dropped_rows", "empty_cells") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account, notes)
     spec, saved = _spec(panel, config, values, begun, kept), begun if isinstance(begun, Saved) else None

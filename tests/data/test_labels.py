@@ -108,6 +108,7 @@ def test_fields_of_a_mapping_are_adjusted() -> None:
     raw = bt.read_panel(fields, adjust="raw", prices="raw")
     assert_bits("close", raw.close, CLOSE.to_numpy())
     assert (raw.split == 1).all()
+    refused("the mapping has 'Volumne' beside fields, and that is none", {"close": CLOSE, "Volumne": CLOSE})
     refused("the mapping has close twice, the second time as 'PRC'", {"close": CLOSE, "PRC": CLOSE})
 
 
@@ -146,6 +147,23 @@ def test_books_are_placed_by_their_labels(kind: str, tmp_path: Path) -> None:
     grid = bt.sweep(market(), {"labels": source, "array": BOOKS.to_numpy()}, CONFIG, {"band": [0, 0.1]}, equity=True)
     assert_bits("equity", grid.equity[:2], grid.equity[2:])
     assert_bits("equity", grid.equity[:1], wanted.equity["equity"].to_numpy()[None])
+
+
+def test_empty_cells_of_a_wide_table_are_told_of() -> None:
+    some = BOOKS.astype(float)
+    some.iloc[2, 1] = some.iloc[2, 2] = np.nan
+    some.iloc[4] = np.nan  # no book
+    result, [text] = told(lambda: bt.run(market(), mixed(some), CONFIG))
+    assert text.startswith("weights: 2 empty cells of its books are read as 0, which closes them (in arrays NaN holds)")
+    assert result.notes["empty_cells"] == 2
+    assert_bits(
+        "positions",
+        result.positions,
+        bt.run(market(), some.fillna({"A": 0, "M": 0}).mask(some.isna().all(axis=1)).to_numpy(), CONFIG).positions,
+    )
+    held, texts = told(lambda: bt.run(market(), bt.read_weights(some, market(), missing="hold"), CONFIG))
+    assert texts == [] and "empty_cells" not in held.notes
+    assert_bits("positions", held.positions, bt.run(market(), some.to_numpy(), CONFIG).positions)
 
 
 @pytest.mark.parametrize("book", [{"Q": 0.25, "M": 0.125, "A": 0.5}, pd.Series({"M": 0.125, "A": 0.5, "Q": 0.25})])
