@@ -206,7 +206,7 @@ BT_FN bool bt_running(const Lane &lane, int k) { return !bt_slot(lane, k)->st.en
 #define BT_HELD(lane, k) ((lane).hot + 2 * (k) * (lane).stride)
 
 /* Part of an order that did not fill, into the log of cuts; counts are formed by sums. */
-BT_FN void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t i, double lots) {
+BT_STEP void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t i, double lots) {
     const long long at = lane.number * lane.out->log_room + bt_take(&lane.out->logged[2 * lane.number + 1]);
     const bt_fill cut = {s.id, (int32_t)t, (int32_t)i, code, bt_shares(lots, lane.in->unit[i]), 0.0, 0.0, 0.0, 0.0};
     lane.out->cuts[at] = cut;
