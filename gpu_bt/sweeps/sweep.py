@@ -119,11 +119,11 @@ def sweep(
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
-    engine, holdings: as in `run`; every worker picks its engine for itself.
-    executor: any concurrent.futures.Executor; None = this process. Panel and weights travel once per worker: through
-    files in `scratch` (a folder that the workers share; default the temporary folder), mapped into memory; to Dask's
-    workers by its own scatter.   out: a folder in which each finished chunk is kept; the same sweep started again goes
-    on from there.   progress: called with (scenarios done, scenarios).
+    engine, holdings: as in `run`; every worker picks its engine for itself.   executor: any concurrent.futures.Executor;
+    None = this process. Panel and weights travel once per worker: through files in `scratch` (a folder that the workers
+    share; default the temporary folder), mapped into memory; to Dask's workers by its own scatter.   out: a folder in
+    which each finished chunk is kept; the same sweep started again goes on from there.   progress: called with
+    (scenarios done, scenarios).
     equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
     the equity rows alone, for which engines record less.   max_memory: bytes that the scenarios of one process may take
     besides panel and weights; None = half of what is free, shared by the processors where there is an executor.
@@ -132,7 +132,7 @@ def sweep(
 
     Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
-    A BacktestWarning counts once what the table's column `advice` tells.
+    Warns once, with counts, of what the table's column `advice` tells.
     """
     config = checked(panel, config)
     if metrics not in _METRICS:
@@ -143,8 +143,7 @@ def sweep(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
         sharers=sharers, start=first,
     )  # fmt: skip
-    job = _Job(panel, weights, config, grid, shared, holdings)
-    wanted = _whole("chunk_size", chunk_size)
+    job, wanted = _Job(panel, weights, config, grid, shared, holdings), _whole("chunk_size", chunk_size)
     files = None if out is None else ChunkFiles(out, job.parts(), wanted, _CHUNK)
     size = files.chunk_size if files else wanted or _CHUNK
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
