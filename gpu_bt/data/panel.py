@@ -87,9 +87,7 @@ class Panel:
         given = {name: value for name, value in locals().items() if name in FIELDS}  # the arguments that are fields
         _check_choice("prices", prices, "adjusted", "raw")
         _check_choice("bad_prices", bad_prices, "error", "nan")
-        if close is None:
-            raise PanelError("close is missing: a panel needs (T, N) closing prices; pass close=")
-        _check_raw(prices, given)
+        _check_given(prices, given)
         self.notes: dict[str, Any] = dict(notes or {})
         if any(map(is_labelled, given.values())):
             from gpu_bt.data.placing import with_labels  # tables are loaded where there are some
@@ -254,7 +252,10 @@ def warn_of_splits(panel: Panel, close: np.ndarray, split: np.ndarray, first: in
         )
 
 
-def _check_raw(prices: str, given: Mapping[str, Any]) -> None:
+def _check_given(prices: str, given: Mapping[str, Any]) -> None:
+    if given["close"] is None or isinstance(given["close"], Mapping):
+        what = "missing" if given["close"] is None else "a mapping, which read_panel takes, or Panel(**mapping)"
+        raise PanelError(f"close is {what}: a panel needs (T, N) closing prices; pass close=")
     for name in ("dividend", "split"):
         if given[name] is not None and prices != "raw":
             raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")

@@ -119,11 +119,10 @@ def sweep(
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
-    engine, holdings: as in `run`; every worker picks its engine for itself.   executor: any concurrent.futures.Executor;
-    None = this process. Panel and weights travel once per worker: through files in `scratch` (a folder that the workers
+    engine, holdings: as in `run`; every worker picks its engine for itself.   executor: any of concurrent.futures; None
+    = this process. Panel and weights travel once per worker: through files in `scratch` (a folder that the workers
     share; default the temporary folder), mapped into memory; to Dask's workers by its own scatter.   out: a folder in
-    which each finished chunk is kept; the same sweep started again goes on from there.   progress: called with
-    (scenarios done, scenarios).
+    which finished chunks are kept; the same sweep goes on from there.   progress: called with (scenarios done, of all).
     equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
     the equity rows alone, for which engines record less.   max_memory: bytes that the scenarios of one process may take
     besides panel and weights; None = half of what is free, shared by the processors where there is an executor.
