@@ -87,12 +87,12 @@ BT_STEP const double *bt_inside_row(Lane &lane, int64_t t) {
 }
 
 /* [S8] The same with limits, gaps, assets without a target, mixed lots, logs: targets in the buffer `target`. */
-template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t t, double scale) {
+template <bool FULL, bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t t, double scale) {
     const double *W = BT_OWN(lane, TARGET), *w = BT_OWN(lane, HELD), *price = BT_ROW(lane, CLOSE, lane.in->close, t);
     const double *u = bt_inverse(lane, t), *whole = BT_OWN(lane, WHOLE), *h = s.h;
     const double *unit = BT_OWN(lane, UNIT), band = s.p->band, least = s.p->min_trade_value;
     const int rounding = s.p->rounding;
-    const double *inside = bt_inside_row(lane, t);
+    const double *inside = FULL ? bt_inside_row(lane, t) : nullptr;
     double *o = s.o, missing = 0, rounded = 0, small = 0, waiting = 0, outside = 0;
     BT_SIMD(if (simd : !LOG) reduction(+ : missing, rounded, small, waiting, outside))
     BT_EACH(j, lane.A) {
@@ -102,7 +102,7 @@ template <bool LOG> BT_STEP void bt_orders_each(Lane &lane, Scenario &s, int64_t
         const double d = whole[j] != 0.0 ? bt_order_of(x, p, h[j], unit[j], rounding) : x + 0.0;
         const bool gone = live & (x != 0.0) & (d == 0.0), below = live & (d != 0.0) & (fabs(d) * price[j] < least);
         const double wanted = !has | none ? o[j] : !moves ? -h[j] + 0.0 : live & !below ? d : 0.0;
-        const double order = has & !none & (inside[j] == 0.0) ? bt_reduction(wanted, h[j]) + 0.0 : wanted;
+        const double order = FULL && has & !none & (inside[j] == 0.0) ? bt_reduction(wanted, h[j]) + 0.0 : wanted;
         const bool less = order != wanted;
         o[j] = order;
         missing += none ? 1.0 : 0.0;
@@ -324,9 +324,9 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
     BT_EACH(j, lane.A) target[j] = W[j];
     if (bt_is_limited<FULL>(s) && !bt_limit(lane, s, t)) return false;
     if (FULL && lane.out->logging)
-        bt_orders_each<true>(lane, s, t, scale);
+        bt_orders_each<FULL, true>(lane, s, t, scale);
     else
-        bt_orders_each<false>(lane, s, t, scale);
+        bt_orders_each<FULL, false>(lane, s, t, scale);
     bt_drop_conditions(lane, s, target, BT_ROW(lane, CLOSE, lane.in->close, t));
     return true;
 }
