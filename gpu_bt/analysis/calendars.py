@@ -17,6 +17,8 @@ _Ints = NDArray[np.int64]
 _MINUTE = 60_000_000
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
+#: Dates up to which a day that is left out is taken for a holiday.
+_FEW = 4
 #: Sessions of a five-day market a year: 252, so that a regular weekday is worth 50.4 of them.
 _SESSIONS, _PER_WEEKDAY = 252.0, 50.4
 #: Conventional bars of a year of what is slower than a day; a spacing within 5 % of one means it.
@@ -51,7 +53,8 @@ def bars_of_a_year(microseconds: _Ints, time_zone: str | None = None) -> tuple[f
     if spacing >= 18 * _HOUR:
         return _dates(np.unique(local // _DAY))
     quiet, middle = _quiet(local)
-    if quiet <= max(1.5 * spacing, 30 * _MINUTE):
+    weekend = local[0] // _DAY == local[-1] // _DAY and (local[0] // _DAY + 3) % 7 >= 5
+    if quiet <= max(1.5 * spacing, 30 * _MINUTE) or weekend:
         return _around_the_clock(local, spacing)
     # Days change in the middle of the quiet hours; a session belongs to the date of its larger part.
     days, counts = np.unique((local - (middle if middle < _DAY // 2 else middle - _DAY)) // _DAY, return_counts=True)
@@ -100,7 +103,8 @@ def _dates(days: _Ints) -> tuple[float, str]:
     names = " ".join(np.array("Mon Tue Wed Thu Fri Sat Sun".split())[week])
     name = f"{size}-day week" if size in (5, 7) else f"week of {names}"
     steps = np.busday_count(days[:-1].astype("M8[D]"), days[1:].astype("M8[D]"), weekmask=week.tolist())
-    each = _period(steps, max(1.0, float(np.sort(steps)[(len(steps) - 1) // 2])))
+    usual = 1 if len(days) <= _FEW and steps.min() <= 2 else np.sort(steps)[(len(steps) - 1) // 2]
+    each = _period(steps, max(1.0, float(usual)))
     return year / each, f"{'every session' if each == 1 else f'one in {each:.3g} sessions'} of a {name}"
 
 
@@ -112,8 +116,8 @@ def _week(days: _Ints, gaps: _Ints) -> NDArray[np.bool_]:
     share = have / np.maximum(could, 1)
     regular = share >= 0.25 * share.max()
     # A weekday without sessions may be a holiday, twice (Christmas and New Year); not in a market that has no two
-    # days in a row.
-    seen = could >= (3 if (gaps == 1).any() else 1)
+    # days in a row, where that is more than a few days' chance.
+    seen = could >= (3 if (gaps == 1).any() or len(days) <= _FEW else 1)
     week: NDArray[np.bool_] = regular | ~seen
     saturday, sunday = ((share[day] >= 0.6 * share.max()) & (could[day] > 0) for day in (5, 6))
     if (saturday and (regular[6] or not could[6])) or (sunday and (regular[5] or not could[5])):

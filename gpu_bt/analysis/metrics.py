@@ -7,8 +7,6 @@ r returns, A bars per year.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,14 +44,13 @@ def drawdown(equity: Floats, initial_cash: Floats | float) -> Floats:
 
 
 def rounding_of(tick: Floats | float, assets: int = 1) -> Floats:
-    """How far the ledger's rounding can move an equity between two bars, tick*(1 + 2*sqrt(assets)), money.
+    """How far the ledger's rounding can move an equity between two bars, tick*(1 + 2*assets), money.
 
     tick: the ledger's grid, money.   assets: that may be held.
     Each amount of money is rounded by half a tick at most; an asset has one at the mark before, one at this mark and
-    its flows between them. So much is more than one or two assets can make, and four standard deviations of the sum of
-    many.
+    its flows between them. Equal holdings are rounded alike, so that errors add up: no square root of their number.
     """
-    return np.asarray(tick, np.float64) * (1.0 + 2.0 * math.sqrt(assets))
+    return np.asarray(tick, np.float64) * (1.0 + 2.0 * assets)
 
 
 def equity_metrics(

@@ -98,7 +98,8 @@ def deflated_sharpe_ratio(
     returns: (K, T), K >= 2; NaN before a scenario's start and after its end is left out.   scenario: the row; None =
     the highest SR.   trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
     rounding: what the ledger's rounding can make of a return while equity is what it was before the first one; as
-    equity grows, it makes less. 3*2**-36 = three ticks of the default ledger; else rounding_of(tick, assets)/equity.
+    equity grows, it makes less. 3*2**-36 = three ticks of the default ledger; else rounding_of(tick, assets)/equity, as
+    `SweepResult.rounding` has it.
     A scenario without dispersion, whose returns all lie within that of one number (a first one of 0 aside, as no time
     passes before a run's first bar), has SR 0.
     Source: Bailey and Lopez de Prado 2014 (as above), equation 2.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_bt.data.arrays import frozen
-from gpu_bt.data.clock import local_microseconds, time_label
+from gpu_bt.data.clock import DAY, local_microseconds, time_label
 from gpu_bt.errors import PanelError, nearest
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["cut", "first_bar", "start_bar"]
 
 _TIMES = (
-    "pass a date, a datetime, or a text such as '2019', '2019-03', '2019Q1', '2019-03-04' or '2019-03-04T15:30';"
-    " assets come second, as in panel[:, names]"
+    "pass a date, a datetime, or a text such as '2019', '2019-03', '2019Q1', '2019-W09', '2019-03-04' or"
+    " '2019-03-04T15:30'; assets come second, as in panel[:, names]"
 )
 
 
@@ -130,6 +130,8 @@ def _span(label: Any) -> tuple[int, int, bool]:
             moment = dt.datetime.fromisoformat(text)
         except ValueError:
             raise PanelError(f"{label!r} is no time: {_TIMES}") from None
+        if re.fullmatch(r"\d{4}-?W\d\d", text):  # the whole week, not its Monday alone
+            return _of(np.datetime64(moment, "us")), _of(np.datetime64(moment, "us")) + 7 * DAY, False
         if re.fullmatch(r"\d{8}", text):
             moment = moment.date()
     if isinstance(moment, np.datetime64) and not np.isnat(moment):

@@ -65,12 +65,15 @@ class SweepResult:
         *,
         opening: np.ndarray,
         priced: int,
+        rounding: float,
         wall_seconds: float,
         run: int,
     ) -> None:
         self.config, self.axes, self.run = config, tuple(scenarios.axes), run
         self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
         self.opening, self._priced = opening, priced
+        #: What the ledger's rounding can make of a first return, for `rounding=` in gpu_bt.statistics.
+        self.rounding = rounding
         self.wall_seconds, self.shape = wall_seconds, panel.shape
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
         self.timestamps = time_series(panel.timestamps, panel.time_zone)
@@ -103,8 +106,8 @@ class SweepResult:
         return self._equity
 
     def returns(self) -> np.ndarray:
-        """(K, T) returns per bar for `gpu_bt.statistics`, NaN before a scenario's start and after its end. Raises
-        ResultError unless equity=True."""
+        """(K, T) returns per bar for `gpu_bt.statistics`, which takes them with rounding=sweep.rounding, NaN before a
+        scenario's start and after its end. Raises ResultError unless equity=True."""
         late = self._priced
         found = returns_since(self._first - late, self.equity[:, late:], self.opening)
         return np.concatenate([np.full((len(found), late), np.nan), found], axis=1)

@@ -24,6 +24,7 @@ import numpy as np
 
 from gpu_bt.analysis.advice import counted
 from gpu_bt.analysis.calendars import infer_bars_per_year
+from gpu_bt.analysis.metrics import rounding_of
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
@@ -180,6 +181,7 @@ def _run(
     return SweepResult(
         job.inputs.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
         opening=job.capital, priced=job.inputs.begun.first if job.inputs.begun else 0,
+        rounding=float((rounding_of(job.params["tick"], job.inputs.panel.shape[1]) / job.capital).max()),
         wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 

@@ -217,3 +217,19 @@ def test_any_part_of_a_calendar_says_the_same(name: str, least: int, most: int):
         weekend = (part.day_of_week >= 5).any() or part[-1] - part[0] < pd.Timedelta("4.9D")
         if name != "a coin's hours" or weekend:
             assert infer_bars_per_year(microseconds(part)) == pytest.approx(expected), (part[0], length)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("2024-01-12", "2024-01-16"), ("2024-03-28", "2024-04-01"), ("2024-07-03", "2024-07-05", "2024-07-08"),
+        ("2024-12-23", "2024-12-27", "2024-12-30"), ("2024-11-27", "2024-11-29", "2024-12-02", "2024-12-03"),
+    ],
+)  # fmt: skip
+def test_a_few_days_around_a_holiday(dates: tuple[str, ...]):
+    assert infer_bars_per_year(microseconds(pd.DatetimeIndex(dates))) == 252.0
+
+
+def test_hours_of_one_saturday_are_a_coins():
+    assert infer_bars_per_year(microseconds(pd.date_range("2024-01-06", periods=12, freq="h"))) == 24 * 365
+    assert infer_bars_per_year(microseconds(pd.date_range("2024-01-05 10:00", periods=6, freq="h"))) == 6 * 252

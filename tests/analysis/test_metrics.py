@@ -9,7 +9,9 @@ import warnings
 import numpy as np
 import pytest
 
+import gpu_bt as bt
 from gpu_bt.analysis.metrics import drawdown, equity_metrics, returns, rounding_of
+from gpu_bt.analysis.statistics import deflated_sharpe_ratio
 from gpu_bt.law.layout import MONEY
 
 
@@ -223,7 +225,22 @@ def test_many_assets_round_more_and_rounding_says_so():
         equity_metrics(equity_only(equity[None]), first, 252.0, rounding=rounding_of(grid, k))["sharpe"] for k in (1, n)
     ]
     assert found[0] > 1e6 and math.isnan(found[1][0])
-    assert rounding_of(1.0, 100) == 21.0
+    assert rounding_of(1.0, 100) == 201.0
+
+
+@pytest.mark.parametrize("n", [2, 10, 30, 200])
+@pytest.mark.parametrize("cash", [1e3, 1e6])
+def test_equal_holdings_are_rounded_alike(n: int, cash: float):
+    """Their errors add up: a yield fixed for all of them has no Sharpe ratio, however many they are."""
+    close = np.repeat(50 * 1.0007 ** np.arange(90)[:, None], n, axis=1)
+    rows = np.full((90, n), np.nan)
+    rows[0] = 1 / n
+    days = np.datetime64("2024-01-01") + np.arange(90)
+    panel = bt.Panel(close=close, timestamps=days, assets=[f"A{i}" for i in range(n)])
+    config = bt.Config(lot=0, execution="same_close", cash_buffer=0, initial_cash=cash)
+    sweep = bt.sweep(panel, {"a": rows, "b": rows[:, ::-1]}, config, equity=True)
+    assert math.isnan(bt.run(panel, rows, config).metrics["sharpe"]) and sweep.table["sharpe"].is_nan().all()
+    assert deflated_sharpe_ratio(sweep.returns(), rounding=sweep.rounding).sharpe == 0.0
 
 
 @pytest.mark.parametrize("size", [8.0, 20.0, 1e4])

@@ -171,3 +171,12 @@ def test_what_names_nothing_is_refused(key: object, text: str):
     with pytest.raises(bt.PanelError, match=text) as error:
         market()[key]
     assert "\n" not in str(error.value)
+
+
+def test_an_iso_week_is_whole():
+    panel = market()
+    monday = np.datetime64("2019-01-07")
+    for key in ("2019-W02", "2019W02", slice("2019-W02", "2019-W02")):
+        days = panel[key].timestamps.astype("datetime64[D]")
+        assert days[0] == monday and days[-1] == monday + 4
+    assert panel[:"2019-W02"].timestamps[-1].astype("datetime64[D]") == monday + 4
