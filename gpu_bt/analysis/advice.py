@@ -130,10 +130,12 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     not at hand.   capital: cash and holdings at the start."""
     found: dict[str, Any] = {}
     few = [name for name in _AMOUNTS if 0 < p[name] < _FEW_TICKS * p["tick"]]
-    if few or p["tick"] > _CENT:
-        found["money_tick"] = few
-    if (bar := int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])) >= 0:
-        found["LEDGER_OVERFLOW"] = bar
+    ended = int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])
+    if few or p["tick"] > _CENT:  # what is recorded, and what books ask for before it is cut, must lie on a finer grid
+        most = np.fmax.reduce(np.abs(raw.money[:, k]), axis=1, initial=capital)
+        found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross)
+    if ended >= 0:
+        found["LEDGER_OVERFLOW"] = ended
     if not asked.decisions:
         return {**found, "no decision": None}
     if not _traded(raw, k):
@@ -206,7 +208,7 @@ def sentences(
     out: dict[str, str] = {}
     for kind, value in found.items():
         if kind == "money_tick":
-            out[kind] = _of_tick(config, value)
+            out[kind] = _of_tick(config, *value)
         elif kind == "LEDGER_OVERFLOW":
             out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
         elif kind == "no decision":
@@ -244,15 +246,16 @@ def sentences(
     return out
 
 
-def _of_tick(config: Config, few: Sequence[str]) -> str:
-    """The sentence of a grid too coarse for an amount, or for cents."""
+def _of_tick(config: Config, few: Sequence[str], most: float) -> str:
+    """The sentence of a grid too coarse for an amount, or for cents. most: the largest sum that it has to hold."""
     least = min([_CENT, *(getattr(config, name) / _FEW_TICKS for name in few)])
     power = math.frexp(least)[1] - 1
+    range_ = 2.0 ** (51 + power)
     what = f"{few[0]} is {getattr(config, few[0]):g}, below 100 ticks" if few else "amounts are rounded to whole ticks"
-    return (
-        f"{what} of the ledger's grid of {config.tick:.3g}: money_tick=2**{power} is fine enough, and holds equity up"
-        f" to {2.0 ** (51 + power):.3g}"
-    )
+    way_out = f"money_tick=2**{power} is fine enough, and holds equity up to {range_:.3g}"
+    if range_ <= most:
+        way_out = f"no grid is both fine and large enough (2**{power} ends at {range_:.3g}), so begin with less money"
+    return f"{what} of the ledger's grid of {config.tick:.3g}: {way_out}"
 
 
 def _of_overflow(config: Config, holding: float | None) -> str:

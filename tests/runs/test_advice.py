@@ -146,6 +146,40 @@ def test_a_grid_coarser_than_a_cent_is_told(settings):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "fine"),
+    [
+        (dict(initial_cash=1e12, min_commission=1e-4), "2**-20"),  # 2**31 of money, of 1e12
+        (dict(initial_cash=1e15), "2**-7"),
+        (dict(initial_cash=1e9, commission_per_share=1e-30), "2**-107"),
+        (dict(initial_cash=1e10, min_commission=2e-3, account="margin"), "2**-16"),  # 2**35, and books of 5e10
+    ],
+)
+def test_no_grid_is_named_that_would_not_hold_the_run(settings, fine):
+    weights = np.full((T, N), 2.5)
+    message = next(text for text in said(weights, **settings, max_gross=6.0) if "the ledger's grid" in text)
+    assert f": no grid is both fine and large enough ({fine} ends at " in message and "money_tick" not in message
+    if fine != "2**-107":  # which no Config takes
+        found = said(weights, **settings, money_tick=2.0 ** int(fine[3:]), max_gross=6.0)
+        assert any("LEDGER_OVERFLOW" in text for text in found)
+
+
+def test_a_grid_that_is_named_holds_the_run():
+    """2**35 is more than 4e9 held twice over, and books of 2e10."""
+    settings = dict(initial_cash=4e9, min_commission=2e-3, account="margin", max_gross=6.0)
+    (message,) = said(np.full((T, N), 2.5), **settings)
+    assert message.endswith("money_tick=2**-16 is fine enough, and holds equity up to 3.44e+10")
+    assert said(np.full((T, N), 2.5), **settings, money_tick=2**-16) == []
+
+
+def test_no_grid_is_named_that_a_run_has_outgrown():
+    """A run that leaves the range of its own grid has no use for a finer one."""
+    _, messages = grown(min_commission=1e-9)
+    fee, overflow = messages
+    assert fee.startswith("min_commission is 1e-09") and "no grid is both" in fee
+    assert overflow.startswith("LEDGER_OVERFLOW at 2020-01-22: ")
+
+
 def grown(engine="native", weights=None, **settings):
     """10 of cash in an asset that doubles at each of 30 bars: 1e10."""
     close = 2.0 ** np.arange(-5, 25)[:, None]
