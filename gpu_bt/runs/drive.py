@@ -48,12 +48,14 @@ def drive(
             decision = None
             if session.open_bar(t):
                 desk.open(t, session.book)
+                where = "on_data_batch"
                 try:
                     batch = Batch(panel, t)
                     strategy.on_data_batch(_timestamp(panel, zone, t), batch)
+                    where = "risk"
                     desk.risk(strategy, batch)
                 except Exception as error:
-                    error.add_note(f"in {type(strategy).__name__}.on_data_batch at bar {t} ({panel.label(t)})")
+                    error.add_note(f"in {type(strategy).__name__}.{where} at bar {t} ({panel.label(t)})")
                     raise
                 decision = desk.decision()
                 desk.close()
