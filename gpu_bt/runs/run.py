@@ -71,7 +71,8 @@ def run(
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
     start: the first bar that metrics and returns count, a date or a text such as "2020-03"; None = that of the first
-    decision with a target other than 0. The run itself begins at the first bar in any case.
+    decision with a target other than 0; with `holdings` the opening; of a resumed run that holds or orders something,
+    and where there is no such target, the first bar. The run itself begins at the first bar in any case.
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
@@ -230,7 +231,7 @@ def _result(
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=own,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, opening=capital,
-        first=begun.first if begun else 0, decisions=asked.decisions,
+        first=begun.first if begun else 0, held=getattr(begun, "shares", None), decisions=asked.decisions,
         advice=advice, **carried,
     )  # fmt: skip
 
