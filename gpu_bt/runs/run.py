@@ -188,7 +188,8 @@ def _run_strategy(
 ) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
-    bars, watch, name = _bars(panel, own, held), Watch(panel.shape[1]), type(strategy).__name__
+    bars, name = _bars(panel, own, held), type(strategy).__name__
+    watch = Watch(panel.shape[1], panel.universe if own.outside == "close" else None)
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)

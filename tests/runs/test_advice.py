@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 import cpu_fallback
@@ -121,6 +122,36 @@ def test_what_is_told_stands_in_the_result_too():
         result = bt.run(panel(), books([0, 23]), bt.Config(execution="next_close", rebalance="month"))
     ((kind, text),) = result.advice.items()
     assert kind == "no decision" and text in str(result) and result.decisions == 0
+
+
+def test_exits_that_the_universe_forces_are_decisions(tmp_path):
+    """[S6] A book at the first bar; from the third on, an asset is outside at every second bar, and then at none."""
+    inside = np.ones((T, N), bool)
+    inside[2:12:2, 0] = False
+    market = bt.Panel(np.full((T, N), 16.0), timestamps=DAYS, assets=["A", "B"], universe=inside)
+    t, n = np.divmod(np.arange(T * N), N)
+    table = {"timestamp": DAYS[t], "asset": np.array(["A", "B"])[n], "close": market.close.ravel()}
+    pl.DataFrame(table | {"universe": inside.ravel()}).write_parquet(tmp_path / "p.parquet")
+    stream = bt.scan_panel(tmp_path / "p.parquet", bars=7)
+
+    class Once(bt.Strategy):
+        def on_data_batch(self, timestamp, batch):
+            if batch.bar == 0:
+                self.order_target_percent([0, 1], 0.25)
+
+    for outside, every, count in (("close", 1, 6), ("hold", 1, 1), ("close", 4, 3)):
+        config = bt.Config(execution="next_close", outside=outside, rebalance_every=every)
+        for panel, weights in ((market, books([0])), (stream, books([0])), (market, Once())):
+            result = bt.run(panel, weights, config)
+            assert (result.decisions, result.advice) == (count, {}), (outside, every, panel, weights)
+    grid = {"outside": ["close", "hold"], "rebalance_every": [1, 4]}
+    for panel in (market, stream):
+        found = bt.sweep(panel, books([0]), bt.Config(execution="next_close"), grid).table
+        assert found["decisions"].to_list() == [6, 3, 1, 1] and found["unread"].to_list() == [0] * 4
+    config = bt.Config(execution="next_close")
+    for panel, weights in ((market, books([])), (stream, books([])), (market, Fixed())):
+        with pytest.warns(bt.BacktestWarning, match="nothing was traded in 5 decisions"):
+            bt.run(panel, weights, config)
 
 
 # --- the ledger
