@@ -201,13 +201,9 @@ def counted(kinds: Sequence[str]) -> str:
 
 
 def sentences(
-    panel: Panel | PanelStream,
-    config: Config,
-    asked: Asked,
-    found: Mapping[str, Any],
-    strategy: str = "",
+    panel: Panel | PanelStream, config: Config, asked: Asked, found: Mapping[str, Any], strategy: str = "",
     holding: float | None = None,
-) -> dict[str, str]:
+) -> dict[str, str]:  # fmt: skip
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
     rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
     out: dict[str, str] = {}

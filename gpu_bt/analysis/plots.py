@@ -197,13 +197,9 @@ def _title(figure: Figure, result: Result) -> None:
     stamps = result.timestamps
     head = f"{stamp(stamps[0])} to {stamp(stamps[-1])}   {len(result.assets):,} assets   {result.status}"
     texts = {
-        "total_return": "return {:.1%}",
-        "annual_return": "{:.1%} a year",
-        "volatility": "volatility {:.1%}",
-        "sharpe": "Sharpe {:.2f}",
-        "max_drawdown": "max drawdown {:.1%}",
-        "turnover": "turnover {:.1f}x a year",
+        "total_return": "return {:.1%}", "annual_return": "{:.1%} a year", "volatility": "volatility {:.1%}",
+        "sharpe": "Sharpe {:.2f}", "max_drawdown": "max drawdown {:.1%}", "turnover": "turnover {:.1f}x a year",
         "annual_costs": "costs {:.2%} a year",
-    }
+    }  # fmt: skip
     parts = [text.format(result.metrics[name]) for name, text in texts.items() if name in result.metrics]
     figure.suptitle(f"{head}\n{'   '.join(parts)}", fontsize=11, x=0.01, ha="left", linespacing=1.6)

@@ -20,16 +20,9 @@ __all__ = ["drive"]
 
 
 def drive(
-    strategy: Strategy,
-    panel: Panel,
-    config: Config,
-    session: Session,
-    schedule: np.ndarray,
-    *,
-    progress: Progress | None = None,
-    until: int | None = None,
-    log: Callable[[int, np.ndarray], None] | None = None,
-) -> RawResult:
+    strategy: Strategy, panel: Panel, config: Config, session: Session, schedule: np.ndarray, *,
+    progress: Progress | None = None, until: int | None = None, log: Callable[[int, np.ndarray], None] | None = None,
+) -> RawResult:  # fmt: skip
     """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
 
     until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
