@@ -70,9 +70,8 @@ def run(
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
-    start: the first bar that metrics and returns count, a date or a text such as "2020-03"; None = that of the first
-    decision with a target other than 0; with `holdings` the opening; of a resumed run that holds or orders something,
-    and where there is no such target, the first bar. The run itself begins at the first bar in any case.
+    start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision with
+    a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
