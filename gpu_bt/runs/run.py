@@ -70,8 +70,8 @@ def run(
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
-    start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision with
-    a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
+    start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision
+    with a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
