@@ -112,7 +112,7 @@ class Config:
     max_turnover: Annotated[_Sum, "limit on one-way turnover, per decision; None = off"] = None
     max_drawdown: Annotated[_Cap, "fall from the peak at which all is sold for good; None = off", _LEAN] = None
     delist_after: Annotated[_Dates, "without a price that settle a holding; 0 = never", _LEAN] = 20
-    money_tick: Annotated[_Grid, "the ledger's grid, a power of two; None = that of `tick`", _OUTSIDE] = None
+    money_tick: Annotated[_Grid, "the ledger's grid, a power of two; None = by cash and holdings", _OUTSIDE] = None
     bars_per_year: Annotated[float | None, _In(1e-3, 1e9, "bars"), "None = inferred", _OUTSIDE] = None
 
     def __post_init__(self) -> None:
@@ -144,7 +144,8 @@ class Config:
 
     @property
     def tick(self) -> float:
-        """The ledger's grid: `money_tick`, or 2**(e - 36) with 2**e the largest power of two <= initial_cash."""
+        """The ledger's grid: `money_tick`, or 2**(e - 36) with 2**e the largest power of two <= initial_cash (with
+        opening holdings: <= cash and holdings)."""
         return tick_of(self.initial_cash) if self.money_tick is None else self.money_tick
 
 

@@ -80,30 +80,34 @@ class Asked:
         return self.known[lot]
 
 
-def asked_by(spec: RunSpec, k: int = 0) -> Asked:
-    """What the weights of scenario k ask for."""
+def asked_by(spec: RunSpec, k: int = 0, due: np.ndarray | None = None) -> Asked:
+    """What the weights of scenario k ask for, and the universe. due: that of the spec, where it is at hand."""
     p, (t, n) = spec.params[k], spec.market.shape
     weights, books, lag = spec.weights[p["weights"]], spec.with_targets[p["weights"]], min(int(p["signal_lag"]), t)
     decides, within = spec.schedules[p["schedule"]][lag:], books[: t - lag]
     read, missed = np.flatnonzero(within & decides), np.flatnonzero(within & ~decides)
     sample, last = read[:: max(1, len(read) // _SAMPLE)], read[-_FORGOTTEN:]
     return Asked(
-        len(read), lambda: bool(np.any(np.abs(weights[read]) > 0)), sample, np.abs(weights[sample].astype(np.float64)),
+        int((spec.due() if due is None else due)[:, k].sum()),
+        lambda: not len(read) or bool(np.any(np.abs(weights[read]) > 0)), sample, np.abs(weights[sample].astype(float)),
         np.isnan(weights[last]).all(axis=0) if len(last) == _FORGOTTEN else np.zeros(n, bool),
         int(books.sum()), bool(books.mean() < 0.5), len(missed), int(missed[0]) if len(missed) else -1,
     )  # fmt: skip
 
 
 class Watch:
-    """Gathers what a strategy asks for, one call a decision: its bar and the (4, N) weights, lots, limits, stops."""
+    """Gathers what a strategy asks for, one call a bar: its number and the (4, N) weights, lots, limits, stops. inside:
+    (T, N) the universe, where it forces exits."""
 
-    def __init__(self, assets: int) -> None:
+    def __init__(self, assets: int, inside: np.ndarray | None = None) -> None:
         self.last, self.moves, self.decisions = np.zeros(assets, np.int64), False, 0
+        self.inside, self.forced = inside, 0
         self.sample: dict[int, np.ndarray] = {}
 
     def __call__(self, bar: int, cells: np.ndarray) -> None:
         asked = ~np.isnan(cells[:2]).all(axis=0)
         if not asked.any():
+            self.forced += self.inside is not None and not self.inside[bar].all()
             return
         self.decisions += 1
         self.last[asked] = self.decisions
@@ -115,7 +119,8 @@ class Watch:
         """What all decisions so far asked for."""
         bars, n = np.array(list(self.sample), np.int64), len(self.last)
         sizes = np.array(list(self.sample.values())).reshape(-1, n)
-        return Asked(self.decisions, lambda: self.moves, bars, sizes, self.last <= self.decisions - _FORGOTTEN)
+        moves, forgotten = self.moves or not self.decisions, self.last <= self.decisions - _FORGOTTEN
+        return Asked(self.decisions + self.forced, lambda: moves, bars, sizes, forgotten)
 
 
 def _traded(raw: RawResult, k: int) -> bool:
@@ -130,10 +135,12 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     not at hand.   capital: cash and holdings at the start."""
     found: dict[str, Any] = {}
     few = [name for name in _AMOUNTS if 0 < p[name] < _FEW_TICKS * p["tick"]]
-    if few or p["tick"] > _CENT:
-        found["money_tick"] = few
-    if (bar := int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])) >= 0:
-        found["LEDGER_OVERFLOW"] = bar
+    ended = int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])
+    if few or p["tick"] > _CENT:  # what is recorded, and what books ask for before it is cut, must lie on a finer grid
+        most = np.fmax.reduce(np.abs(raw.money[:, k]), axis=1, initial=capital)
+        found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross)
+    if ended >= 0:
+        found["LEDGER_OVERFLOW"] = ended
     if not asked.decisions:
         return {**found, "no decision": None}
     if not _traded(raw, k):
@@ -153,8 +160,8 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
 
 def asked_by_all(spec: RunSpec) -> list[Asked]:
     """`asked_by` of every scenario; those that read the same rows at the same bars share one."""
-    keys = spec.params[["weights", "signal_lag", "schedule"]].tolist()
-    found = {key: asked_by(spec, k) for key, k in {key: k for k, key in enumerate(keys)}.items()}
+    keys, due = spec.params[["weights", "signal_lag", "schedule", "outside"]].tolist(), spec.due()
+    found = {key: asked_by(spec, k, due) for key, k in {key: k for k, key in enumerate(keys)}.items()}
     return [found[key] for key in keys]
 
 
@@ -194,19 +201,15 @@ def counted(kinds: Sequence[str]) -> str:
 
 
 def sentences(
-    panel: Panel | PanelStream,
-    config: Config,
-    asked: Asked,
-    found: Mapping[str, Any],
-    strategy: str = "",
+    panel: Panel | PanelStream, config: Config, asked: Asked, found: Mapping[str, Any], strategy: str = "",
     holding: float | None = None,
-) -> dict[str, str]:
+) -> dict[str, str]:  # fmt: skip
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
     rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
     out: dict[str, str] = {}
     for kind, value in found.items():
         if kind == "money_tick":
-            out[kind] = _of_tick(config, value)
+            out[kind] = _of_tick(config, *value)
         elif kind == "LEDGER_OVERFLOW":
             out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
         elif kind == "no decision":
@@ -244,15 +247,16 @@ def sentences(
     return out
 
 
-def _of_tick(config: Config, few: Sequence[str]) -> str:
-    """The sentence of a grid too coarse for an amount, or for cents."""
+def _of_tick(config: Config, few: Sequence[str], most: float) -> str:
+    """The sentence of a grid too coarse for an amount, or for cents. most: the largest sum that it has to hold."""
     least = min([_CENT, *(getattr(config, name) / _FEW_TICKS for name in few)])
     power = math.frexp(least)[1] - 1
+    range_ = 2.0 ** (51 + power)
     what = f"{few[0]} is {getattr(config, few[0]):g}, below 100 ticks" if few else "amounts are rounded to whole ticks"
-    return (
-        f"{what} of the ledger's grid of {config.tick:.3g}: money_tick=2**{power} is fine enough, and holds equity up"
-        f" to {2.0 ** (51 + power):.3g}"
-    )
+    way_out = f"money_tick=2**{power} is fine enough, and holds equity up to {range_:.3g}"
+    if range_ <= most:
+        way_out = f"no grid is both fine and large enough (2**{power} ends at {range_:.3g}), so begin with less money"
+    return f"{what} of the ledger's grid of {config.tick:.3g}: {way_out}"
 
 
 def _of_overflow(config: Config, holding: float | None) -> str:

@@ -84,11 +84,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
 
 
 def _equity(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], cash: float) -> None:
-    """Equity beside the cash that it began with."""
+    """Equity beside what it began with."""
     from matplotlib.ticker import LogLocator
 
     _line(ax, when, table["equity"], _BLUE, "Equity")
-    ax.axhline(cash, color=_GREY, linewidth=0.8, linestyle=":", label="Initial cash")
+    ax.axhline(cash, color=_GREY, linewidth=0.8, linestyle=":", label="At the start")
     low, high = np.fmin.reduce(table["equity"]), np.fmax.reduce(table["equity"])
     log = 0 < 10 * low < high
     if log:
@@ -167,7 +167,7 @@ def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
     for name, bar in statuses.items():
         label = f"{name} {stamp(result.statuses[name])}" if first else None
         ax.axvline(date2num(bar), color=_STATUS[name], linestyle="--", linewidth=1.1, label=label)
-    bars = int(result.metrics["bars"])
+    bars = int(np.count_nonzero(~np.isnan(result.raw.money[0, 0])))
     if bars < len(when):
         ax.axvspan(when[max(bars - 1, 0)], when[-1], color=_GREY, alpha=0.12, linewidth=0)
     ax.grid(color="#DDDDDD", linewidth=0.6)
@@ -197,13 +197,9 @@ def _title(figure: Figure, result: Result) -> None:
     stamps = result.timestamps
     head = f"{stamp(stamps[0])} to {stamp(stamps[-1])}   {len(result.assets):,} assets   {result.status}"
     texts = {
-        "total_return": "return {:.1%}",
-        "annual_return": "{:.1%} a year",
-        "volatility": "volatility {:.1%}",
-        "sharpe": "Sharpe {:.2f}",
-        "max_drawdown": "max drawdown {:.1%}",
-        "turnover": "turnover {:.1f}x a year",
+        "total_return": "return {:.1%}", "annual_return": "{:.1%} a year", "volatility": "volatility {:.1%}",
+        "sharpe": "Sharpe {:.2f}", "max_drawdown": "max drawdown {:.1%}", "turnover": "turnover {:.1f}x a year",
         "annual_costs": "costs {:.2%} a year",
-    }
+    }  # fmt: skip
     parts = [text.format(result.metrics[name]) for name, text in texts.items() if name in result.metrics]
     figure.suptitle(f"{head}\n{'   '.join(parts)}", fontsize=11, x=0.01, ha="left", linespacing=1.6)

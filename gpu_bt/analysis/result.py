@@ -50,9 +50,10 @@ class Result:
     save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
     before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
     microseconds of its first bar, where that lies before the first one here.   first: the bar at which all opening
-    holdings have a mark: none before it counts, and equity before it is `opening`.   start: number of the first bar
-    that metrics count, None = that of the first decision with a target.   advice: what is legal but probably not
-    meant, kind -> sentence.   decisions: bars at which something was asked for.   wall_seconds: time the run took.
+    holdings have a mark: none before it counts, and equity before it is `opening`.   held: (N,) these holdings, shares.
+    start: number of the first bar that metrics count, None = that of the first decision with a target.   advice: what
+    is legal but probably not meant, kind -> sentence.   decisions: bars at which something was asked for, by weights,
+    strategy or universe ([S6]).   wall_seconds: time the run took.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Result:
         opening: float | None = None,
         earlier: Mapping[str, int] | None = None,
         first: int = 0,
+        held: np.ndarray | None = None,
         start: int | None = None,
         advice: Mapping[str, str] | None = None,
         decisions: int = 0,
@@ -96,9 +98,14 @@ class Result:
         begun = int(decided(raw)[0])
         self._zone, self._priced = time_zone, first
         self._first = max(first, begun if start is None else start)
-        self._why = "from start= on" if start is not None else "from the first decision with a target on"
-        if start is None and begun < 0:
-            self._why = "all, as no decision has a target"
+        self._held = {} if held is None else {name: x for name, x in zip(assets, held.tolist(), strict=True) if x}
+        self._why = "from the first decision with a target on"
+        if start is not None and start >= first:
+            self._why = "from start= on"
+        elif held is not None:
+            self._why = "from the opening on"
+        elif begun <= 0 and (begun < 0 or earlier is not None):
+            self._why = "all, as no decision has a target" if begun < 0 else "from the first bar of the resumed run on"
 
     @cached_property
     def _year(self) -> tuple[float, str]:
@@ -157,7 +164,7 @@ class Result:
     @property
     def start(self) -> datetime:
         """The first bar that metrics and returns count: that of the first decision with a target other than 0, or what
-        `run(start=)` said; of a run without any, the first bar."""
+        `run(start=)` said; of a run with opening holdings the opening, of one without any target its first bar."""
         first: datetime = self.timestamps[self._first]
         return first
 
@@ -224,7 +231,7 @@ class Result:
 
         csv: equity.csv and fills.csv as well. All files appear whole, in the place of older ones, or none does. In
         metrics.json a number that is not finite is null. config.toml has the tables [config], for `read_config`, and
-        [run]. Gives the paths.
+        [run], with what is no part of a Config, such as opening holdings. Gives the paths.
 
         Raises ResultError: the fills cannot be made, the disk is full or refuses.
         """
@@ -232,6 +239,7 @@ class Result:
             "engine": self.engine,
             "metrics_since": stamp(self.start),
             "bars_per_year": self.bars_per_year,
+            "holdings": self._held,
             "statuses": {name: stamp(bar) for name, bar in self.statuses.items()},
             "notes": {name: str(value) for name, value in self.notes.items()},
             "versions": {"gpu_bt": __version__, "numpy": np.__version__, "polars": pl.__version__},

@@ -170,14 +170,16 @@ def demo(
 
 @app.command()
 def info(
-    config: Annotated[bool, typer.Option("--config", help="The fields of Config instead: defaults, values.")] = False,
+    config: Annotated[
+        bool, typer.Option("--config", help="The fields of Config instead: defaults, values, meaning.")
+    ] = False,
 ) -> None:
     """Versions, this machine, and which engines can run on it."""
     import importlib.metadata
     import platform
 
     if config:
-        return table(_fields(), ("field", "default", "values"))
+        return table(_fields(), ("field", "default", "values", "meaning"))
     from gpu_bt.engine.registry import reasons, resolve
 
     def version(name: str) -> str:
@@ -258,14 +260,14 @@ def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
         draw(out / "report.png", result.plot)
 
 
-def _fields() -> list[tuple[str, str, str]]:
-    from gpu_bt.config import CHOICES, OPTIONAL, RANGES, Config
+def _fields() -> list[tuple[str, str, str, str]]:
+    from gpu_bt.config import FIELDS
 
-    rows = []
-    for name, value in Config().to_dict().items():
-        values = ", ".join(CHOICES[name]) if name in CHOICES else "{:g} to {:g}".format(*RANGES[name])
-        rows.append((name, "none" if value is None else str(value), values + (", none" if name in OPTIONAL else "")))
-    return rows
+    return [(
+        name, str(field.default).lower(),
+        (", ".join(field.choices) or f"{field.low:g} to {field.high:g}") + ", none" * field.optional,
+        f"{field.unit}: {field.meaning}".removeprefix(": "),
+    ) for name, field in FIELDS.items()]  # fmt: skip
 
 
 def _processors() -> str:

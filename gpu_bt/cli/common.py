@@ -27,7 +27,7 @@ __all__ = [
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
 Engine = Annotated[str, typer.Option(help="auto, cpu, or the name of an engine (see info).")]
-Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw report.png.")]
+Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw a picture: report.png, or sweep.png of a sweep.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Write equity.csv and fills.csv as well.")]
 
 Prices = Annotated[
@@ -36,7 +36,7 @@ Prices = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with the fields of Config.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A field of Config (see info --config); may be repeated."),
+    typer.Option("--set", metavar="NAME=VALUE", help="A field of Config (info --config lists them); may be repeated."),
 ]
 Missing = Annotated[str, typer.Option(metavar="close|hold", help="Assets that a book does not list.")]
 Align = Annotated[str, typer.Option(metavar="exact|next|previous", help="Weights at a time that is no bar.")]

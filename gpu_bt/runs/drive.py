@@ -20,16 +20,9 @@ __all__ = ["drive"]
 
 
 def drive(
-    strategy: Strategy,
-    panel: Panel,
-    config: Config,
-    session: Session,
-    schedule: np.ndarray,
-    *,
-    progress: Progress | None = None,
-    until: int | None = None,
-    log: Callable[[int, np.ndarray], None] | None = None,
-) -> RawResult:
+    strategy: Strategy, panel: Panel, config: Config, session: Session, schedule: np.ndarray, *,
+    progress: Progress | None = None, until: int | None = None, log: Callable[[int, np.ndarray], None] | None = None,
+) -> RawResult:  # fmt: skip
     """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
 
     until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
@@ -48,12 +41,14 @@ def drive(
             decision = None
             if session.open_bar(t):
                 desk.open(t, session.book)
+                where = "on_data_batch"
                 try:
                     batch = Batch(panel, t)
                     strategy.on_data_batch(_timestamp(panel, zone, t), batch)
+                    where = "risk"
                     desk.risk(strategy, batch)
                 except Exception as error:
-                    error.add_note(f"in {type(strategy).__name__}.on_data_batch at bar {t} ({panel.label(t)})")
+                    error.add_note(f"in {type(strategy).__name__}.{where} at bar {t} ({panel.label(t)})")
                     raise
                 decision = desk.decision()
                 desk.close()

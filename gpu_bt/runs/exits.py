@@ -31,11 +31,7 @@ class Exits:
     """
 
     def __init__(
-        self,
-        *,
-        stop_loss: float | None = None,
-        take_profit: float | None = None,
-        trailing_stop: float | None = None,
+        self, *, stop_loss: float | None = None, take_profit: float | None = None, trailing_stop: float | None = None
     ) -> None:
         self.stop_loss, self.take_profit, self.trailing_stop = stop_loss, take_profit, trailing_stop
         for name, value in vars(self).items():

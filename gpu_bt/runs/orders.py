@@ -6,6 +6,7 @@ Letters: N assets; symbols as in semantics.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,14 @@ class Orders:
     An asset has a weight or a direct order; where both are set, the weight counts.
     """
 
-    __slots__ = ("_inverse", "_marks", "_standing", "limit", "shares", "stop", "weights")
+    __slots__ = ("_index", "_inverse", "_marks", "_standing", "limit", "shares", "stop", "weights")
 
     def __init__(
         self, weights: np.ndarray, shares: np.ndarray, limit: np.ndarray, stop: np.ndarray, *, standing: np.ndarray,
-        held: np.ndarray, marks: np.ndarray, equity: float,
+        held: np.ndarray, marks: np.ndarray, equity: float, index: Callable[[str, Any], np.ndarray],
     ) -> None:  # fmt: skip
         self.weights, self.shares, self.limit, self.stop = weights, shares, limit, stop
-        self._standing, self._marks, self._inverse = (held, standing), marks, 1 / equity
+        self._standing, self._marks, self._inverse, self._index = (held, standing), marks, 1 / equity, index
 
     @property
     def after(self) -> np.ndarray:
@@ -40,9 +41,11 @@ class Orders:
         return np.where(np.isnan(self.weights), now, self.weights)
 
     def drop(self, assets: Any) -> None:
-        """Ask for nothing at these: indices or an (N,) bool mask. What works there goes on working."""
+        """Ask for nothing at these, a name, an index, a list of either or an (N,) bool mask. What works there goes on
+        working. Raises StrategyError for what the panel lacks."""
+        where = self._index("orders.drop", assets)
         for array in (self.weights, self.shares, self.limit, self.stop):
-            array[assets] = np.nan
+            array[where] = np.nan
 
     def __repr__(self) -> str:
         targets, direct = (int(np.count_nonzero(~np.isnan(x))) for x in (self.weights, self.shares))

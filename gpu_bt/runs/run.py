@@ -70,8 +70,8 @@ def run(
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
-    start: the first bar that metrics and returns count, a date or a text such as "2020-03"; None = that of the first
-    decision with a target other than 0. The run itself begins at the first bar in any case.
+    start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision
+    with a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 
     Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
     StrategyError, and whatever a strategy raises, with a note that names its bar.
@@ -187,7 +187,8 @@ def _run_strategy(
 ) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
-    bars, watch, name = _bars(panel, own, held), Watch(panel.shape[1]), type(strategy).__name__
+    bars, name = _bars(panel, own, held), type(strategy).__name__
+    watch = Watch(panel.shape[1], panel.universe if own.outside == "close" else None)
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
@@ -230,7 +231,7 @@ def _result(
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=own,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, opening=capital,
-        first=begun.first if begun else 0, decisions=asked.decisions,
+        first=begun.first if begun else 0, held=getattr(begun, "shares", None), decisions=asked.decisions,
         advice=advice, **carried,
     )  # fmt: skip
 

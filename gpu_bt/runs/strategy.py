@@ -337,7 +337,7 @@ class _Desk:
         asked = before * np.where([[False], [True], [False], [False]], unit, 1.0)
         orders = Orders(
             *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit),
-            marks=self.marks / unit, equity=book.equity,
+            marks=self.marks / unit, equity=book.equity, index=self.index,
         )  # fmt: skip
         if self.alone is None:
             self.alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"

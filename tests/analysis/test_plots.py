@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.dates import date2num
 from test_result import BOOK, STAMPS, make, make_raw, one_line
 
 from gpu_bt.analysis.result import Result
@@ -84,6 +85,15 @@ def test_plot_statuses():
     assert not any("BANKRUPT" in label for label in labels(figure.axes[2]))  # named once
     figure.draw_without_rendering()
     assert make(make_raw(end=0, LEDGER_OVERFLOW=0)).plot().axes[0].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("began", [0, 1, 3])
+@pytest.mark.parametrize("end", [4, 3])
+def test_the_ground_is_grey_after_the_end_alone(began: int, end: int):
+    """Bars before the first one that metrics count are no end."""
+    raw = dataclasses.replace(make_raw(end=end), began=np.array([min(began, end - 1)]))
+    grey = make(raw).plot().axes[0].patches
+    assert [patch.get_x() for patch in grey] == ([date2num(STAMPS[2])] if end == 3 else [])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ""])

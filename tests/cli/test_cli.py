@@ -314,10 +314,12 @@ def test_info_lists_engines_and_fields(capsys: pytest.CaptureFixture[str]):
     for name, why in reasons().items():
         assert [name, "yes"] in lines if why is None else [name, "no", why] in lines
     assert cli.main(["info", "--config"]) == 0
-    rows = [line.split(None, 2) for line in capsys.readouterr().out.splitlines()[1:]]
+    rows = [re.split(r" {2,}", line, maxsplit=3) for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == list(bt.Config().to_dict())
-    assert words.config(None, [f"{name}={default}" for name, default, _ in rows]) == bt.Config()
+    assert words.config(None, [f"{name}={default}" for name, default, _, _ in rows]) == bt.Config()
     assert all(row[2].endswith(", none") == (row[0] in OPTIONAL) for row in rows)
+    meanings = {row[0]: row[3] for row in rows}
+    assert meanings["slippage"] == "fraction: of the price, adverse" and meanings["account"] == "cash is long only"
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]):

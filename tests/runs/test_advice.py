@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 import cpu_fallback
@@ -123,6 +124,36 @@ def test_what_is_told_stands_in_the_result_too():
     assert kind == "no decision" and text in str(result) and result.decisions == 0
 
 
+def test_exits_that_the_universe_forces_are_decisions(tmp_path):
+    """[S6] A book at the first bar; from the third on, an asset is outside at every second bar, and then at none."""
+    inside = np.ones((T, N), bool)
+    inside[2:12:2, 0] = False
+    market = bt.Panel(np.full((T, N), 16.0), timestamps=DAYS, assets=["A", "B"], universe=inside)
+    t, n = np.divmod(np.arange(T * N), N)
+    table = {"timestamp": DAYS[t], "asset": np.array(["A", "B"])[n], "close": market.close.ravel()}
+    pl.DataFrame(table | {"universe": inside.ravel()}).write_parquet(tmp_path / "p.parquet")
+    stream = bt.scan_panel(tmp_path / "p.parquet", bars=7)
+
+    class Once(bt.Strategy):
+        def on_data_batch(self, timestamp, batch):
+            if batch.bar == 0:
+                self.order_target_percent([0, 1], 0.25)
+
+    for outside, every, count in (("close", 1, 6), ("hold", 1, 1), ("close", 4, 3)):
+        config = bt.Config(execution="next_close", outside=outside, rebalance_every=every)
+        for panel, weights in ((market, books([0])), (stream, books([0])), (market, Once())):
+            result = bt.run(panel, weights, config)
+            assert (result.decisions, result.advice) == (count, {}), (outside, every, panel, weights)
+    grid = {"outside": ["close", "hold"], "rebalance_every": [1, 4]}
+    for panel in (market, stream):
+        found = bt.sweep(panel, books([0]), bt.Config(execution="next_close"), grid).table
+        assert found["decisions"].to_list() == [6, 3, 1, 1] and found["unread"].to_list() == [0] * 4
+    config = bt.Config(execution="next_close")
+    for panel, weights in ((market, books([])), (stream, books([])), (market, Fixed())):
+        with pytest.warns(bt.BacktestWarning, match="nothing was traded in 5 decisions"):
+            bt.run(panel, weights, config)
+
+
 # --- the ledger
 
 
@@ -144,6 +175,40 @@ def test_a_grid_coarser_than_a_cent_is_told(settings):
         message.startswith("amounts are rounded to whole ticks of the ledger's grid of 0.0")
         and "money_tick=2**-7" in message
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "fine"),
+    [
+        (dict(initial_cash=1e12, min_commission=1e-4), "2**-20"),  # 2**31 of money, of 1e12
+        (dict(initial_cash=1e15), "2**-7"),
+        (dict(initial_cash=1e9, commission_per_share=1e-30), "2**-107"),
+        (dict(initial_cash=1e10, min_commission=2e-3, account="margin"), "2**-16"),  # 2**35, and books of 5e10
+    ],
+)
+def test_no_grid_is_named_that_would_not_hold_the_run(settings, fine):
+    weights = np.full((T, N), 2.5)
+    message = next(text for text in said(weights, **settings, max_gross=6.0) if "the ledger's grid" in text)
+    assert f": no grid is both fine and large enough ({fine} ends at " in message and "money_tick" not in message
+    if fine != "2**-107":  # which no Config takes
+        found = said(weights, **settings, money_tick=2.0 ** int(fine[3:]), max_gross=6.0)
+        assert any("LEDGER_OVERFLOW" in text for text in found)
+
+
+def test_a_grid_that_is_named_holds_the_run():
+    """2**35 is more than 4e9 held twice over, and books of 2e10."""
+    settings = dict(initial_cash=4e9, min_commission=2e-3, account="margin", max_gross=6.0)
+    (message,) = said(np.full((T, N), 2.5), **settings)
+    assert message.endswith("money_tick=2**-16 is fine enough, and holds equity up to 3.44e+10")
+    assert said(np.full((T, N), 2.5), **settings, money_tick=2**-16) == []
+
+
+def test_no_grid_is_named_that_a_run_has_outgrown():
+    """A run that leaves the range of its own grid has no use for a finer one."""
+    _, messages = grown(min_commission=1e-9)
+    fee, overflow = messages
+    assert fee.startswith("min_commission is 1e-09") and "no grid is both" in fee
+    assert overflow.startswith("LEDGER_OVERFLOW at 2020-01-22: ")
 
 
 def grown(engine="native", weights=None, **settings):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,47 @@ def test_one_that_never_has_a_price_is_refused():
     nothing[:, 1] = NAN
     with pytest.raises(bt.WeightsError, match=r"holdings\['B'\] is 1: it has no price in 6 bars"):
         bt.run(market(nothing), rows(), config(), holdings={"B": 1})
+
+
+class Book(bt.Strategy):
+    """Sells A at the fourth bar."""
+
+    def on_data_batch(self, timestamp, batch):
+        if batch.bar == 3:
+            self.order_target_percent("A", 0.0)
+
+
+@pytest.mark.parametrize("held", [{"A": 8}, {"A": 8, "B": 4}])
+@pytest.mark.parametrize("start", [None, "2023", "2024-01-05"])
+def test_the_summary_says_from_which_bar_on_and_why(held, start):
+    """B has its first price at the second bar, the opening; what `start` asks for before it does not count."""
+    first = "2024-01-05" if start == "2024-01-05" else "2024-01-02" if "B" in held else "2024-01-01"
+    why = "start= on" if start == "2024-01-05" or (start and "B" not in held) else "the opening on"
+    for panel, weights in ((market(), rows((3, [0, 0, 0]))), (stream(4), rows((3, [0, 0, 0]))), (market(), Book())):
+        result = bt.run(panel, weights, config(), holdings=held, start=start)
+        bars = 6 - int(first[-1]) + 1
+        assert f"metrics        {first} to 2024-01-06, {bars} bars, from {why}\n" in str(result)
+
+
+def test_the_summary_of_a_resumed_run_says_why(tmp_path: Path):
+    for early, later, why in (
+        ([0.5, 0.25, 0], NAN, "from the first bar of the resumed run on"),
+        (NAN, 0.5, "from the first decision with a target on"),
+        (NAN, NAN, "all, as no decision has a target"),
+    ):
+        bt.run(market()[:"2024-01-03"], rows((1, early), t=3), config()).checkpoint(tmp_path / "s.npz")
+        rest = bt.run(market()["2024-01-04":], rows((1, later), t=3), config(), resume=tmp_path / "s.npz")
+        assert f" bars, {why}\n" in str(rest)
+
+
+def test_the_files_of_a_run_say_what_it_began_with(tmp_path: Path):
+    for given, want in ((HELD, {"A": 8.0, "C": 32.0}), (None, {})):
+        folder = tmp_path / str(bool(given))
+        bt.run(market(), rows((1, [0, 0, 0])), config(), holdings=given).write(folder)
+        run = tomllib.loads((folder / "config.toml").read_text())["run"]
+        assert run["holdings"] == want
+        again = bt.run(market(), rows((1, [0, 0, 0])), bt.read_config(folder / "config.toml"), holdings=run["holdings"])
+        assert again.equity.equals(pl.read_parquet(folder / "equity.parquet"))
 
 
 def test_a_saved_run_has_its_own(tmp_path: Path):

@@ -8,6 +8,7 @@ import datetime as dt
 import pickle
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -425,6 +426,37 @@ def test_a_risk_stage_gives_orders(change, message):
 
     with pytest.raises(bt.StrategyError, match=message):
         bt.run(panel(), Wrong(lambda s, b: None), bt.Config(execution="same_close"))
+
+
+@pytest.mark.parametrize(
+    ("assets", "left"),
+    [
+        ("B", [0, 2]),
+        (["C", "A"], [1]),
+        (1, [0, 2]),
+        ([0, 1], [2]),
+        (np.array([True, False, True]), [1]),
+        (pd.Series({"C": True}), [0, 1]),
+        ([], [0, 1, 2]),
+        ("D", r"orders\.drop at 2020-01-01: the panel has no asset 'D'"),
+        (3, r"orders\.drop at 2020-01-01: the panel has no asset 3"),
+        (0.5, r"orders\.drop at 2020-01-01: assets are 0\.5"),
+    ],
+)
+def test_a_risk_stage_drops_what_a_strategy_calls_assets(assets, left):
+    class Drops(Do):
+        def risk(self, orders, portfolio, batch):
+            orders.drop(assets)
+            return orders
+
+    strategy = Drops(lambda s, b: s.order_target_percent(["A", "B", "C"], 0.25))
+    if isinstance(left, str):
+        with pytest.raises(bt.StrategyError, match=left) as caught:
+            bt.run(panel(t=1), strategy, bt.Config(execution="same_close"))
+        assert caught.value.__notes__ == ["in Drops.risk at bar 0 (2020-01-01)"]
+    else:
+        result = bt.run(panel(t=1), strategy, bt.Config(execution="same_close"))
+        assert np.flatnonzero(result.positions[0]).tolist() == left
 
 
 def test_a_risk_hook_of_targets_changes_targets():
