@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.analysis.spans import asks
 from gpu_bt.config import CHOICES, FIELDS, Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
@@ -95,16 +96,20 @@ def asked_by(spec: RunSpec, k: int = 0) -> Asked:
 
 
 class Watch:
-    """Gathers what a strategy asks for, one call a decision: its bar and the (4, N) weights, lots, limits, stops."""
+    """Gathers what a strategy asks for, one call a decision: its bar and the (4, N) weights, lots, limits, stops.
+    began: the first bar that `asks`, -1 before it."""
 
-    def __init__(self, assets: int) -> None:
-        self.last, self.moves, self.decisions = np.zeros(assets, np.int64), False, 0
+    def __init__(self, market: Market) -> None:
+        self.market, self.began = market, -1
+        self.last, self.moves, self.decisions = np.zeros(market.shape[1], np.int64), False, 0
         self.sample: dict[int, np.ndarray] = {}
 
     def __call__(self, bar: int, cells: np.ndarray) -> None:
         asked = ~np.isnan(cells[:2]).all(axis=0)
         if not asked.any():
             return
+        if self.began < 0 and asks(self.market, bar, cells[:2]):
+            self.began = bar
         self.decisions += 1
         self.last[asked] = self.decisions
         self.moves = self.moves or bool((np.abs(cells[:2]) > 0).any())

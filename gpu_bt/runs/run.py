@@ -187,11 +187,11 @@ def _run_strategy(
 ) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
-    bars, watch, name = _bars(panel, own, held), Watch(panel.shape[1]), type(strategy).__name__
+    bars, watch, name = _bars(panel, own, held), Watch(panel.market), type(strategy).__name__
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
-    raw.began = np.zeros(1, np.int64) if held else None
+    raw.began = np.array([0 if held else watch.began])
     notes, settled = {**panel.notes, "strategy": name}, Settled()
     settled.see(panel, spec, raw, None)
     return _result(
