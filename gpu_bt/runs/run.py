@@ -226,7 +226,7 @@ def _result(
         tick = next((tick for tick in ticks if tick <= RANGES["money_tick"][1] and holds(tick)), None)
     advice = sentences(panel, own, asked, found, strategy, tick)
     for text in settled.advice(config.delist_after):
-        advice["settled, then traded"], notes["settled_then_traded"] = text, len(settled.back)
+        advice["settled then traded"], notes["settled_then_traded"] = text, len(settled.back)
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=own,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, opening=capital,
