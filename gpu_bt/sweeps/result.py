@@ -50,9 +50,9 @@ class SweepResult:
     table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
     set), status_since (its first bar), decisions (bars at which something was asked for), unread (rows with targets
     read at a bar that does not decide), fills (with metrics="all"), advice (the kinds of `Result.advice`, "" where all
-    is well), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count. Where an
-    axis has one of these names, it keeps it, and what was found is called result_<name> (`column`); metrics are asked
-    for by their own names.
+    is well), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count. Where
+    an axis has one of these names, it keeps it, and what was found is called result_<name> (`column`); metrics are
+    asked for by their own names.
     engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
     others were there already.   config: what the grid left as it was.   opening: (K,) cash and holdings at the start.
     priced: the bar at which all opening holdings have a mark, 0 without any.
