@@ -139,7 +139,7 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
         found["money_tick"] = few
     if (bar := int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])) >= 0:
         found["LEDGER_OVERFLOW"] = bar
-    if not asked.decisions:
+    if not asked.decisions and (raw.counts is None or not _traded(raw, k)):  # the universe sells without being asked
         return {**found, "no decision": None}
     if not _traded(raw, k):
         found["never traded" if asked.moves() else "cash alone"] = None
@@ -207,7 +207,9 @@ def sentences(
     holding: float | None = None,
 ) -> dict[str, str]:
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
-    rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
+    names = ["rebalance", "rebalance_on", "week_starts", "rebalance_every"]
+    names[1:3] = names[1 : {"bar": 1, "week": 3}.get(config.rebalance, 2)]
+    rule = ", ".join(f"{name}={getattr(config, name)!r}" for name in names)
     out: dict[str, str] = {}
     for kind, value in found.items():
         if kind == "money_tick":
