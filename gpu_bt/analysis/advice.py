@@ -207,9 +207,8 @@ def sentences(
     holding: float | None = None,
 ) -> dict[str, str]:
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
-    names = ["rebalance", "rebalance_on", "week_starts", "rebalance_every"]
-    names[1:3] = names[1 : {"bar": 1, "week": 3}.get(config.rebalance, 2)]
-    rule = ", ".join(f"{name}={getattr(config, name)!r}" for name in names)
+    said = ("rebalance", "rebalance_on", "week_starts")[: {"bar": 1, "week": 3}.get(config.rebalance, 2)]
+    rule = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*said, "rebalance_every"))
     out: dict[str, str] = {}
     for kind, value in found.items():
         if kind == "money_tick":

@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 from gpu_bt.analysis.metrics import returns
 from gpu_bt.engine.spec import Market, RawResult, RunSpec
 
-__all__ = ["asks", "began", "decided", "first_bars", "returns_since"]
+__all__ = ["asks", "began", "decided", "first_bars", "outside", "returns_since"]
 
 _Ints = NDArray[np.int64]
+
+
+def outside(market: Market, bar: int) -> np.ndarray:
+    """(N,) bool: outside the universe at a bar, of which an asset from its delisting on is no matter ([S6])."""
+    listed: np.ndarray = (market.delisted_at < 0) | (market.delisted_at > bar)
+    return listed & ~market.universe[bar] if market.universe is not None else listed & False
 
 
 def asks(market: Market, bar: int, rows: np.ndarray) -> bool:
     """The (..., N) targets or orders of a decision at a bar want something held: they are not 0 for an asset that may
     be, one in the universe and not delisted."""
-    may = (market.delisted_at < 0) | (market.delisted_at > bar)
-    if market.universe is not None:
-        may = may & market.universe[bar]
+    may = ~outside(market, bar) & ((market.delisted_at < 0) | (market.delisted_at > bar))
     return bool((may & ~np.isnan(rows) & (rows != 0)).any())
 
 

@@ -36,17 +36,14 @@ class Settled:
         settled = events(market, after).settled.items() if after else ()
         for bar, assets in [(-1, np.array([*self.gone], int)), *settled]:
             if bar >= 0:  # those not delisted there whose holding was paid out, or was lost whole
-                certain = len(assets) == 1 and paid[bar]
+                certain = len(assets) == 1 and paid[bar]  # where positions are not kept: which of several was held?
                 off, loss = market.delisted_at[assets], market.delisting_return[assets]
                 assets = assets[((off < 0) | (off > bar)) & (paid[bar] | (loss == -1))]
                 if bar and len(assets) and rows is None and again is not None:
                     rows = again().positions
                 held = rows[0, bar - 1] if bar and rows is not None else None
                 held = spec.start.holdings[0] if not bar and spec.start is not None else held
-                if held is None:  # a strategy's positions that were not kept: which of several was held?
-                    assets = assets[: int(certain)]
-                else:
-                    assets = assets[np.abs(held[assets]) > 0]
+                assets = assets[: int(certain)] if held is None else assets[np.abs(held[assets]) > 0]
                 self.gone |= dict.fromkeys(assets.tolist(), panel.label(bar))
             for i in assets[priced[bar + 1 :, assets].any(axis=0)].tolist():
                 then = panel.label(bar + 1 + int(np.argmax(priced[bar + 1 :, i])))

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gpu_bt.analysis.spans import outside
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.labels import row_of
@@ -337,12 +338,8 @@ class _Desk:
 
     def closes(self) -> np.ndarray:
         """(N,) bool: what the universe closes at this bar, [S6], whatever else is decided for it."""
-        market = self.panel.market
-        if market.universe is None or self.config.outside == "hold":
-            return np.zeros(self.n, bool)
-        listed = (market.delisted_at < 0) | (market.delisted_at > self.bar)
-        out: np.ndarray = ~market.universe[self.bar] & listed & (self.ordered() | (self.now().lots != 0))
-        return out
+        some: np.ndarray = self.ordered() | (self.now().lots != 0)
+        return some & outside(self.panel.market, self.bar) if self.config.outside == "close" else some & False
 
     def review(self, strategy: Strategy, batch: Batch) -> None:
         """Replace what was asked for by what the strategy's `risk` makes of it."""

@@ -82,20 +82,13 @@ class SweepResult:
         code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
         since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
         self._metrics = [name for name in columns if name not in _TOLD]
-        found = {
-            "status": pl.Series(SCENARIO_STATUS).gather(code),
-            "status_since": self.timestamps.gather(since),
-            **{name: columns.pop(name) for name in _TOLD if name in columns},
-            **columns,
-            "start": self.timestamps.gather(self._first),
-        }
-        self.table = pl.DataFrame(
-            {
-                self.column("scenario"): np.arange(len(scenarios)),
-                **{name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()},
-                **{self.column(name): values for name, values in found.items()},
-            }
-        )
+        found: dict[str, Any] = {"status": pl.Series(SCENARIO_STATUS).gather(code)}
+        found["status_since"] = self.timestamps.gather(since)
+        found |= {name: columns.pop(name) for name in _TOLD if name in columns}
+        found |= columns | {"start": self.timestamps.gather(self._first)}
+        axes = {name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()}
+        number = {self.column("scenario"): np.arange(len(scenarios))}
+        self.table = pl.DataFrame(number | axes | {self.column(name): values for name, values in found.items()})
 
     def __len__(self) -> int:
         return self.table.height
