@@ -83,7 +83,8 @@ class Strategy:
 
     def order_target_value(self, assets: Assets, value: Amount | None = None) -> None:
         """Hold this much money's worth at P, the close (see `sizing`): x = value/P - h lots, rounded as [S8] rounds; 0
-        closes; without P nothing but NO_PRICE. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
+        closes; without P nothing but NO_PRICE. Of [S7] its increase meets the name cap and the gross cap; turnover cap,
+        band, `cash_buffer` and `min_trade_value` do not apply."""
         self._open_desk("order_target_value").target_value(assets, value)
 
     def order_target_shares(self, assets: Assets, shares: Amount | None = None) -> None:
