@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.analysis.spans import asks
 from gpu_bt.config import CHOICES, FIELDS, Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
@@ -97,11 +98,11 @@ def asked_by(spec: RunSpec, k: int = 0, due: np.ndarray | None = None) -> Asked:
 
 class Watch:
     """Gathers what a strategy asks for, one call a bar: its number and the (4, N) weights, lots, limits, stops. inside:
-    (T, N) the universe, where it forces exits."""
+    (T, N) the universe, where it forces exits.   began: the first bar that `asks`, -1 before it."""
 
-    def __init__(self, assets: int, inside: np.ndarray | None = None) -> None:
-        self.last, self.moves, self.decisions = np.zeros(assets, np.int64), False, 0
-        self.inside, self.forced = inside, 0
+    def __init__(self, market: Market, inside: np.ndarray | None = None) -> None:
+        self.market, self.began, self.inside, self.forced = market, -1, inside, 0
+        self.last, self.moves, self.decisions = np.zeros(market.shape[1], np.int64), False, 0
         self.sample: dict[int, np.ndarray] = {}
 
     def __call__(self, bar: int, cells: np.ndarray) -> None:
@@ -109,6 +110,8 @@ class Watch:
         if not asked.any():
             self.forced += self.inside is not None and not self.inside[bar].all()
             return
+        if self.began < 0 and asks(self.market, bar, cells[:2]):
+            self.began = bar
         self.decisions += 1
         self.last[asked] = self.decisions
         self.moves = self.moves or bool((np.abs(cells[:2]) > 0).any())
@@ -141,7 +144,7 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
         found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross)
     if ended >= 0:
         found["LEDGER_OVERFLOW"] = ended
-    if not asked.decisions:
+    if not asked.decisions and (raw.counts is None or not _traded(raw, k)):  # the universe sells without being asked
         return {**found, "no decision": None}
     if not _traded(raw, k):
         found["never traded" if asked.moves() else "cash alone"] = None
@@ -205,7 +208,8 @@ def sentences(
     holding: float | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
-    rule = f"rebalance={config.rebalance!r}, rebalance_every={config.rebalance_every}"
+    said = ("rebalance", "rebalance_on", "week_starts")[: {"bar": 1, "week": 3}.get(config.rebalance, 2)]
+    rule = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*said, "rebalance_every"))
     out: dict[str, str] = {}
     for kind, value in found.items():
         if kind == "money_tick":

@@ -12,58 +12,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.analysis.metrics import returns
-from gpu_bt.engine.spec import RawResult, RunSpec
-from gpu_bt.law.layout import COUNTS
+from gpu_bt.engine.spec import Market, RawResult, RunSpec
 
-__all__ = ["began", "decided", "first_bars", "returns_since"]
+__all__ = ["asks", "began", "decided", "first_bars", "outside", "returns_since"]
 
 _Ints = NDArray[np.int64]
-#: Rows of weights that are looked at together.
-_ROWS = 64
+
+
+def outside(market: Market, bar: int) -> np.ndarray:
+    """(N,) bool: outside the universe at a bar, of which an asset from its delisting on is no matter ([S6])."""
+    listed: np.ndarray = (market.delisted_at < 0) | (market.delisted_at > bar)
+    return listed & ~market.universe[bar] if market.universe is not None else listed & False
+
+
+def asks(market: Market, bar: int, rows: np.ndarray) -> bool:
+    """The (..., N) targets or orders of a decision at a bar want something held: they are not 0 for an asset that may
+    be, one in the universe and not delisted."""
+    may = ~outside(market, bar) & ((market.delisted_at < 0) | (market.delisted_at > bar))
+    return bool((may & ~np.isnan(rows) & (rows != 0)).any())
 
 
 def began(spec: RunSpec) -> _Ints:
     """(K,) the first bar that decides with a target other than 0; -1 where none does.
 
     A target of 0 asks for nothing while nothing is held, so rows of zeros before the first book are as much a warm-up
-    as rows of NaN are. Scenarios that begin with holdings or orders begin at bar 0.
+    as rows of NaN are, and as targets outside the universe. Scenarios that begin with holdings or orders begin at 0.
     """
     due = spec.due()
-    bars = len(due)
 
     @cache
-    def first_row(panel: int) -> int:
-        weights = spec.weights[panel]
-        return next((t for a in range(0, bars, _ROWS) for t in _with_orders(weights[a : a + _ROWS]) + a), bars)
+    def found(panel: int, lag: int, bar: int) -> bool:
+        return bar >= lag and asks(spec.market, bar, spec.weights[panel][bar - lag])
 
     out = np.zeros(len(spec.params), np.int64)
     for k, p in enumerate(spec.params):
         if spec.start is not None and (spec.start.holdings[k].any() or spec.start.orders[k].any()):
             continue
-        lag, weights = int(p["signal_lag"]), spec.weights[p["weights"]]
-        at = np.flatnonzero(due[:, k])
-        at = at[at >= first_row(int(p["weights"])) + lag]
-        out[k] = next((t for t in at if len(_with_orders(weights[t - lag : t - lag + 1]))), -1)
+        panel, lag = int(p["weights"]), int(p["signal_lag"])
+        out[k] = next((t for t in np.flatnonzero(due[:, k]).tolist() if found(panel, lag, t)), -1)
     return out
-
-
-def _with_orders(rows: np.ndarray) -> _Ints:
-    """The rows that have a target other than 0, by number."""
-    return np.flatnonzero((~np.isnan(rows) & (rows != 0)).any(axis=1))
-
-
-def _first_order(raw: RawResult) -> _Ints:
-    """(K,) the first bar whose record shows an order, filled, waiting or cut; -1 where none does. For a strategy, whose
-    decisions are in no array."""
-    assert raw.counts is not None  # a strategy's run has them
-    asked = (raw.counts[[i for i, name in enumerate(COUNTS) if name != "delisted"]] != 0).any(axis=0)
-    return np.where(asked.any(axis=1), asked.argmax(axis=1), -1)
 
 
 def decided(raw: RawResult) -> _Ints:
     """(K,) the first bar that decides with a target other than 0, where the record knows it; -1 where there is none."""
-    found = _first_order(raw) if raw.began is None and raw.counts is not None else raw.began
-    return np.full(raw.money.shape[1], -1) if found is None else found
+    return np.full(raw.money.shape[1], -1) if raw.began is None else raw.began
 
 
 def first_bars(raw: RawResult) -> _Ints:

@@ -73,12 +73,6 @@ class Exits:
             best = np.where(side > 0, np.fmax(best, high), np.fmin(best, low))
             gain, fall = side * (now / entry - 1), side * (now / best - 1)
         self._last, self._shares, self._entry, self._best = bar, shares, entry, best
-        out: np.ndarray = np.zeros(len(shares), bool)
-        if self.stop_loss is not None:
-            out |= gain <= -self.stop_loss
-        if self.take_profit is not None:
-            out |= gain >= self.take_profit
-        if self.trailing_stop is not None:
-            out |= fall <= -self.trailing_stop
-        out &= side != 0
+        limits = (self.stop_loss, -gain), (self.take_profit, gain), (self.trailing_stop, -fall)
+        out: np.ndarray = np.any([moved >= limit for limit, moved in limits if limit is not None], axis=0) & (side != 0)
         return out

@@ -18,8 +18,9 @@ class Orders:
     """What is about to be ordered: (N,) float64 arrays to read and to change, NaN = nothing asked for.
 
     weights: target weights.   shares: direct orders, signed; 0 takes a working order back; +-inf = wanted, but
-    without a price to size it with.   limit, stop: prices per share of the direct orders.
-    An asset has a weight or a direct order; where both are set, the weight counts.
+    without a price to size it with, so that what works stays.   limit, stop: prices per share of the direct orders.
+    An asset has a weight or a direct order; where both are set, the weight counts. What `exits` or the universe
+    (`outside="close"`) closes has a weight of 0, whatever is put there.
     """
 
     __slots__ = ("_index", "_inverse", "_marks", "_standing", "limit", "shares", "stop", "weights")
@@ -36,7 +37,7 @@ class Orders:
         """(N,) the weights that would be held if all of this filled at the close (at the mark where there is none):
         W of a target, ((h + x)*m)/E of a direct order, ((h + o)*m)/E where the working order o stays."""
         held, standing = self._standing
-        order = np.where(np.isnan(self.shares), standing, np.where(np.isinf(self.shares), 0.0, self.shares))
+        order = np.where(np.isfinite(self.shares), self.shares, standing)
         now: np.ndarray = np.where(held + order != 0, (held + order) * self._marks, 0.0) * self._inverse
         return np.where(np.isnan(self.weights), now, self.weights)
 

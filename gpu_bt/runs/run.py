@@ -188,11 +188,11 @@ def _run_strategy(
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
     bars, name = _bars(panel, own, held), type(strategy).__name__
-    watch = Watch(panel.shape[1], panel.universe if own.outside == "close" else None)
+    watch = Watch(panel.market, panel.universe if own.outside == "close" else None)
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
-    raw.began = np.zeros(1, np.int64) if held else None
+    raw.began = np.array([0 if held else watch.began])
     notes, settled = {**panel.notes, "strategy": name}, Settled()
     settled.see(panel, spec, raw, None)
     return _result(
@@ -227,7 +227,7 @@ def _result(
         tick = next((tick for tick in ticks if tick <= RANGES["money_tick"][1] and holds(tick)), None)
     advice = sentences(panel, own, asked, found, strategy, tick)
     for text in settled.advice(config.delist_after):
-        advice["settled, then traded"], notes["settled_then_traded"] = text, len(settled.back)
+        advice["settled then traded"], notes["settled_then_traded"] = text, len(settled.back)
     return Result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=own,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, opening=capital,

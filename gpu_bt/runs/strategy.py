@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gpu_bt.analysis.spans import outside
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.labels import row_of
@@ -63,7 +64,8 @@ class Strategy:
 
     def risk(self, orders: Orders, portfolio: Portfolio, batch: Batch) -> Orders:
         """Called after `on_data_batch`, at each bar that asks, with all that it has asked for; what it returns is what
-        is ordered: `orders`, changed or not (default). The limits of the Config, and `exits`, apply after it.
+        is ordered: `orders`, changed or not (default). An order method called here is a StrategyError. The limits of
+        the Config, and once more the zeros of `exits` and of the universe, apply after it.
 
         One whose first argument is called `targets` is given the (N,) target weights alone (NaN = none) and returns
         such; direct orders stay where it gives none."""
@@ -81,7 +83,8 @@ class Strategy:
 
     def order_target_value(self, assets: Assets, value: Amount | None = None) -> None:
         """Hold this much money's worth at P, the close (see `sizing`): x = value/P - h lots, rounded as [S8] rounds; 0
-        closes; without P nothing but NO_PRICE. Neither [S7] nor `cash_buffer` nor `min_trade_value` applies."""
+        closes; without P nothing but NO_PRICE. Of [S7] its increase meets the name cap and the gross cap; turnover cap,
+        band, `cash_buffer` and `min_trade_value` do not apply."""
         self._open_desk("order_target_value").target_value(assets, value)
 
     def order_target_shares(self, assets: Assets, shares: Amount | None = None) -> None:
@@ -169,7 +172,7 @@ class _Desk:
         self._seen: Book | None = None
         self.cells: np.ndarray | None = None
         self.direct = False  # some cell may hold a direct order
-        self.over = False
+        self.over = self.reviewing = False
         self.least = 0.0 if config.account == "cash" else -1.0  # times the largest target is the smallest
         self.watched: Exits | None = None
         self.alone: bool | None = None  # the strategy's `risk` takes targets alone
@@ -207,6 +210,8 @@ class _Desk:
         """Set cells of a row and those below it; everything else asked for these assets before is forgotten."""
         if self.over:
             self.fail("an order in finalize", "the run is over; order in on_data_batch")
+        if self.reviewing:
+            self.fail("an order in risk", "change `orders` and return them")
         if self.cells is None:
             self.cells = np.full((4, self.n), np.nan)
         else:
@@ -319,22 +324,30 @@ class _Desk:
         self.put(_WEIGHTS, others, 0.0)
 
     def risk(self, strategy: Strategy, batch: Batch) -> None:
-        """The strategy's `risk`, where it has one, and its `exits`."""
-        if type(strategy).risk is not Strategy.risk:
-            self.review(strategy, batch)
+        """The strategy's `exits`, and its `risk`, which sees them and cannot take them back."""
+        hit = np.zeros(self.n, bool)
         if strategy.exits is not None:
             if strategy.exits is not self.watched:
                 self.watched = strategy.exits
                 self.watched.start(self.panel.market, self.config, self.bar)
             hit = strategy.exits.hit(self.bar, self.now().lots * self.lots.unit)
-            if hit.any():
-                self.put(_WEIGHTS, hit, 0.0)
+        if type(strategy).risk is not Strategy.risk:
+            self.put(_WEIGHTS, hit, 0.0)
+            self.review(strategy, batch)
+        if hit.any():
+            self.put(_WEIGHTS, hit, 0.0)
+
+    def closes(self) -> np.ndarray:
+        """(N,) bool: what the universe closes at this bar, [S6], whatever else is decided for it."""
+        some: np.ndarray = self.ordered() | (self.now().lots != 0)
+        return some & outside(self.panel.market, self.bar) if self.config.outside == "close" else some & False
 
     def review(self, strategy: Strategy, batch: Batch) -> None:
         """Replace what was asked for by what the strategy's `risk` makes of it."""
-        before = np.full((4, self.n), np.nan) if self.cells is None else self.cells
-        unit, book = self.lots.unit, self.now()
+        assert self.cells is not None
+        before, unit, book, closes = self.cells, self.lots.unit, self.now(), self.closes()
         asked = before * np.where([[False], [True], [False], [False]], unit, 1.0)
+        asked[:, closes] = [[0.0], [np.nan], [np.nan], [np.nan]]
         orders = Orders(
             *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit),
             marks=self.marks / unit, equity=book.equity, index=self.index,
@@ -342,13 +355,15 @@ class _Desk:
         if self.alone is None:
             self.alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
         alone = self.alone
+        self.reviewing = True
         after: Any = strategy.risk(orders.weights if alone else orders, Portfolio(self), batch)  # type: ignore[arg-type]
+        self.reviewing = False
         if after is None or isinstance(after, Orders) == alone:
             what = "None" if after is None else f"a {type(after).__name__}"
             self.fail("risk", f"it returned {what}: it must return {'(N,) targets' if alone else 'its orders'}")
         if alone:
             orders.weights, after = after, orders
-        self.cells = None
+        self.cells = np.full((4, self.n), np.nan)
         given = np.array([self.each("risk", asked[0], x) for x in (after.shares, after.limit, after.stop)])
         changed = ~((given == asked[1:]) | (np.isnan(given) & np.isnan(asked[1:]))).all(axis=0)
         direct = np.flatnonzero(~np.isnan(after.shares))
@@ -357,3 +372,7 @@ class _Desk:
         if len(direct := np.flatnonzero(changed & ~np.isnan(after.shares))):
             self.order(direct, *(row[direct] for row in given))
         self.targets("risk", after.weights, None)
+        stray = (~np.isnan(given[1:]) & (given[1:] != asked[2:])).any(axis=0) & np.isnan(self.cells[_LOTS])
+        if stray.any():
+            self.fail("risk", "a limit or stop needs shares and no weight", int(stray.argmax()))
+        self.cells[:, closes] = before[:, closes]  # closed by the law, which counts what was asked for it

@@ -97,7 +97,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str) -> None:
     names = [key[0] for key in groups]
     number = all(isinstance(name, (int, float)) for name in names)
     where = names if number else range(len(names))
-    cells = [group[metric].to_numpy() for group in groups.values()]
+    cells = [group[sweep.column(metric)].to_numpy() for group in groups.values()]
     low, middle, high = np.array([_quantiles(cell, (0.25, 0.5, 0.75)) for cell in cells]).T
     ax.fill_between(where, low, high, color=_BLUE, alpha=0.2, linewidth=0, label="Middle half")
     ax.plot(where, middle, color=_BLUE, marker="o", markersize=4, label="Median")
@@ -120,7 +120,7 @@ def _fan(ax: Axes, sweep: SweepResult, metric: str) -> None:
     for low, high, alpha, label in ((0, 4, 0.15, "Nine tenths"), (1, 3, 0.3, "Middle half")):
         ax.fill_between(when, bands[low], bands[high], color=_BLUE, alpha=alpha, linewidth=0, label=label)
     ax.plot(when, bands[2], color=_BLUE, label="Median")
-    best = sweep.best(metric)["scenario"]
+    best = sweep.best(metric)[sweep.column("scenario")]
     if len(best):
         ax.plot(when, value[best[0]], color="black", linewidth=0.9, label=f"Scenario {best[0]}, best by {metric}")
     ax.axhline(1.0, color=_GREY, linewidth=0.8, linestyle=":")

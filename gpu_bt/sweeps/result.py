@@ -50,7 +50,9 @@ class SweepResult:
     table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
     set), status_since (its first bar), decisions (bars at which something was asked for), unread (rows with targets
     read at a bar that does not decide), fills (with metrics="all"), advice (the kinds of `Result.advice`, "" where all
-    is well), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count.
+    is well), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count. Where
+    an axis has one of these names, it keeps it, and what was found is called result_<name> (`column`); metrics are
+    asked for by their own names.
     engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
     others were there already.   config: what the grid left as it was.   opening: (K,) cash and holdings at the start.
     priced: the bar at which all opening holdings have a mark, 0 without any.
@@ -74,20 +76,20 @@ class SweepResult:
         code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
         since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
         self._metrics = [name for name in columns if name not in _TOLD]
-        self.table = pl.DataFrame(
-            {
-                "scenario": np.arange(len(scenarios)),
-                **{name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()},
-                "status": pl.Series(SCENARIO_STATUS).gather(code),
-                "status_since": self.timestamps.gather(since),
-                **{name: columns.pop(name) for name in _TOLD if name in columns},
-                **columns,
-                "start": self.timestamps.gather(self._first),
-            }
-        )
+        found: dict[str, Any] = {"status": pl.Series(SCENARIO_STATUS).gather(code)}
+        found["status_since"] = self.timestamps.gather(since)
+        found |= {name: columns.pop(name) for name in _TOLD if name in columns}
+        found |= columns | {"start": self.timestamps.gather(self._first)}
+        axes = {name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()}
+        number = {self.column("scenario"): np.arange(len(scenarios))}
+        self.table = pl.DataFrame(number | axes | {self.column(name): values for name, values in found.items()})
 
     def __len__(self) -> int:
         return self.table.height
+
+    def column(self, name: str) -> str:
+        """What the table calls a metric or another thing found: its name, or result_<name> where an axis has that."""
+        return f"result_{name}" if name in self.axes else name
 
     @property
     def equity(self) -> np.ndarray:
@@ -115,11 +117,12 @@ class SweepResult:
         Less is better for volatility, longest_drawdown, turnover and costs; more for the rest (max_drawdown is <= 0).
         Raises ConfigError for what is no metric.
         """
-        self._metric(metric)
-        rows = self.table.filter(pl.col(metric).is_not_nan() if self.table[metric].dtype.is_float() else True)
+        column = self._metric(metric)
+        rows = self.table.filter(pl.col(column).is_not_nan() if self.table[column].dtype.is_float() else True)
         if not every:
-            rows = rows.filter(~pl.col("status").is_in(_ENDED), ~pl.col("advice").str.contains_any(list(IDLE)))
-        return rows.sort(metric, descending=metric not in _LESS, maintain_order=True).head(n)
+            status, advice = (pl.col(self.column(name)) for name in ("status", "advice"))
+            rows = rows.filter(~status.is_in(_ENDED), ~advice.str.contains_any(list(IDLE)))
+        return rows.sort(column, descending=metric not in _LESS, maintain_order=True).head(n)
 
     def pivot(
         self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any
@@ -130,7 +133,7 @@ class SweepResult:
         axes held at one value, as in rebalance_every=5.
         Raises ConfigError for an axis, a metric or a value that the sweep does not have.
         """
-        self._metric(metric)
+        metric = self._metric(metric)
         hows = ("mean", "median", "min", "max")
         if how not in hows:
             raise ConfigError(f"how is {how!r}: it must be one of {', '.join(map(repr, hows))}")
@@ -175,7 +178,7 @@ class SweepResult:
     def summary(self) -> str:
         """The sweep in a few lines, and the five best scenarios by their Sharpe ratio."""
         t, n = self.shape
-        counts = self.table["status"].value_counts(sort=True)
+        counts = self.table[self.column("status")].value_counts(sort=True)
         rate = t * n * self.run / max(self.wall_seconds, 1e-9) / 1e6
         lines = [
             f"scenarios   {len(self):,} of {t:,} bars x {n:,} assets, {self.run:,} run now",
@@ -189,12 +192,14 @@ class SweepResult:
     def shown(self, metric: str = "sharpe", n: int = 5) -> pl.DataFrame:
         """The n best in as many columns as fit a line: number, axes, and a few metrics to four digits."""
         names = dict.fromkeys((metric, "sharpe", "annual_return", "max_drawdown", "turnover"))
-        metrics = [name for name in names if name in self.table.columns]
-        numbers = pl.col(metrics).cast(pl.Float64).round_sig_figs(4)
-        return self.best(metric, n).select("scenario", *self.axes, numbers, "status")
+        numbers = pl.col([self.column(name) for name in names if name in self._metrics])
+        ends = self.column("scenario"), self.column("status")
+        return self.best(metric, n).select(ends[0], *self.axes, numbers.cast(pl.Float64).round_sig_figs(4), ends[1])
 
-    def _metric(self, name: str) -> None:
+    def _metric(self, name: str) -> str:
+        """The column of a metric."""
         check_metric(name, self._metrics)
+        return self.column(name)
 
 
 def check_metric(name: str, known: Sequence[str] = METRICS) -> None:

@@ -150,7 +150,7 @@ def sweep(
     if dry_run:
         return _plan(job, chunks, size, files)
     found = _run(job, chunks, files, executor, scratch, progress)
-    if text := counted(found.table["advice"].to_list()):
+    if text := counted(found.table[found.column("advice")].to_list()):
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
 

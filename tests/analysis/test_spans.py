@@ -13,6 +13,7 @@ import pytest
 import gpu_bt as bt
 from gpu_bt.metrics import equity_metrics
 from gpu_bt.statistics import deflated_sharpe_ratio
+from gpu_bt.sweeps.chunks import made
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.BacktestWarning")  # most books here are never read
 T, N, LATE = 160, 3, 100
@@ -141,6 +142,48 @@ def test_a_strategy_begins_with_its_first_order(engine: str):
         assert result.start == DAYS[LATE].astype("datetime64[us]").item()
     row = bt.sweep(market(), Late, None, {"band": [0.0]}, engine=engine).table.row(0, named=True)
     assert row["bars"] == T - LATE
+
+
+class Row(bt.Strategy):
+    """The book of a row at each bar, or so many shares of each asset."""
+
+    book, shares = np.array([0.5]), None
+
+    def on_data_batch(self, timestamp, batch):
+        if self.shares is None:
+            self.order_target_percent(self.book if self.book.ndim == 1 else self.book[batch.bar])
+        else:
+            self.order(range(N), self.shares)
+
+
+@pytest.mark.parametrize("outside", ["close", "hold"])
+def test_what_may_not_be_held_is_no_target(engine: str, outside: str, tmp_path: Path):
+    """A alone is wanted: outside the universe until bar 100. B leaves the exchange at bar 0."""
+    inside = np.ones((T, N), bool)
+    inside[:LATE, 0] = False
+    close = market().close
+    panel = bt.Panel(close, timestamps=DAYS, assets=["A", "B", "C"], universe=inside, delisted_at=[-1, 0, -1])
+    config, first = bt.Config(execution="same_close", outside=outside), DAYS[LATE].astype("datetime64[us]").item()
+    book = np.array([0.5, 0.25, 0.0])
+    asks = made(Row, {"book": book}), made(Row, {"shares": np.array([10.0, 10.0, 0.0])})
+    for weights in (np.tile(book, (T, 1)), *asks):
+        assert bt.run(panel, weights, config, engine=engine).start == first
+    lagged = bt.run(panel, np.tile(book, (T, 1)), config.replace(signal_lag=2), engine=engine)
+    assert lagged.start == first
+    rows = [(DAYS[t].item(), a, close[t, i], bool(inside[t, i])) for t in range(T) for i, a in enumerate(panel.assets)]
+    table = pl.DataFrame(rows, ["timestamp", "asset", "close", "universe"], orient="row")
+    table.write_parquet(tmp_path / "p.parquet")
+    for bars in (7, LATE, T):
+        stream = bt.scan_panel(tmp_path / "p.parquet", bars=bars)
+        assert bt.run(stream, np.tile(book * [1, 0, 0], (T, 1)), config, engine="numpy").start == first
+
+
+def test_a_target_within_the_band_is_a_target(engine: str):
+    book = np.full((T, N), 0.01)
+    book[2:] = 0.3
+    config = bt.Config(execution="same_close", band=0.02)
+    for weights in (book, made(Row, {"book": book})):
+        assert bt.run(market(), weights, config, engine=engine).start == DAYS[0].astype("datetime64[us]").item()
 
 
 def test_a_run_that_goes_on_counts_its_first_bar(tmp_path: Path):

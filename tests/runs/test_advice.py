@@ -62,6 +62,44 @@ def test_weights_that_are_all_missing_are_told():
     assert message.startswith("no decision was taken: none of 0 rows")
 
 
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        (dict(), "(rebalance='bar', rebalance_every=1, "),
+        (dict(rebalance="month"), "(rebalance='month', rebalance_on='last', rebalance_every=1, "),
+        (dict(rebalance="week", week_starts="friday", rebalance_on="first"),
+         "(rebalance='week', rebalance_on='first', week_starts='friday', rebalance_every=1, "),
+    ],
+)  # fmt: skip
+def test_the_rule_by_which_no_bar_decided_is_named(settings, rule):
+    (message,) = said(np.full((T, N), NAN), **settings)
+    assert rule in message
+
+
+class Silent(bt.Strategy):
+    def on_data_batch(self, timestamp, batch):
+        pass
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_what_the_universe_has_sold_is_no_run_without_a_decision(leaves):
+    """A is held from the start and leaves the universe; nothing else is decided."""
+    inside = np.ones((T, N), bool)
+    inside[T // 2 :, 0] = not leaves
+    market = bt.Panel(np.full((T, N), 16.0), timestamps=DAYS, assets=["A", "B"], universe=inside)
+    config, held, rows = bt.Config(execution="next_close"), {"A": 100}, np.full((T, N), NAN)
+    told = [] if leaves else ["no decision"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bt.BacktestWarning)
+        for weights in (rows, Silent()):
+            result = bt.run(market, weights, config, holdings=held)
+            assert [*result.advice] == told and result.raw.column("fills").sum() == leaves
+        for weights in (rows, Silent):
+            found = bt.sweep(market, weights, config, {"band": [0.0, 0.1]}, holdings=held)
+            assert found.table["advice"].to_list() == [", ".join(told)] * 2
+            assert len(found.best("total_return", 2)) == 2 * leaves
+
+
 def test_weights_in_percent_are_told():
     (message,) = said(np.full((T, N), 50.0))
     assert message.startswith("the median book sums to 100 in a cash account, which can hold 1")

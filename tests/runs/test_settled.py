@@ -82,6 +82,21 @@ class Buy(bt.Strategy):
             self.order_target_percent([1], 0.5)
 
 
+@pytest.mark.parametrize("record", ["bars", "fills", "positions", ()])
+def test_a_strategy_is_told_nothing_that_is_not_known(record):
+    """X1 is settled, X0 and X2 are silent as long; without positions nobody knows which of them was held."""
+    panel = market(SILENT, [10.0, 10.0, NAN, NAN, NAN, NAN], SILENT)
+    result, texts = told(lambda: bt.run(panel, Buy(), bt.Config(**SETTINGS, delist_after=2), record=record))
+    assert texts == [] and "settled_then_traded" not in result.notes
+
+
+def test_a_sweep_counts_its_strategies_of_which_a_holding_was_settled():
+    panel = market([10.0] * 6, SILENT)
+    with pytest.warns(bt.BacktestWarning, match=r"^2 of 2 scenarios: settled then traded 2 \(the first is 0\); see"):
+        found = bt.sweep(panel, Buy, bt.Config(**SETTINGS, delist_after=2), {"band": [0.0, 0.01]})
+    assert found.table["advice"].to_list() == ["settled then traded"] * 2
+
+
 def test_strategies_streams_and_resumed_runs_say_it_too(tmp_path):
     panel = market([10.0] * 6, SILENT, SILENT)
     config, targets = bt.Config(**SETTINGS, delist_after=2), rows(panel, 0.5, 0.5, NAN)

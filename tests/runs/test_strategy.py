@@ -395,6 +395,94 @@ def test_risk_sees_every_order_and_what_would_be_held():
     assert result.positions.tolist() == [[32, 0, 0], [8, 0, 0], [8, 2, 0]]
 
 
+class Watching(Do):
+    """Keeps what its risk stage sees, and changes it by `change`."""
+
+    change = None
+
+    def risk(self, orders, portfolio, batch):
+        self.seen = [*getattr(self, "seen", []), (orders.weights.copy(), orders.shares.copy(), orders.after)]
+        if self.change is not None:
+            self.change(self, orders)
+        return orders
+
+
+@pytest.mark.parametrize("outside", ["close", "hold"])
+def test_risk_sees_what_exits_and_the_universe_close_and_cannot_take_it_back(outside):
+    inside = np.ones((3, 3), bool)
+    inside[1:, 1] = False
+    close = np.array([[16.0] * 3, [8.0, 16.0, 16.0], [8.0, 16.0, 16.0]])
+    market = panel(close, universe=inside)
+
+    def step(s, b):
+        if b.bar == 0:
+            s.order(["A", "B"], 16)
+        else:
+            s.order("B", 8)
+
+    def undo(s, orders):
+        orders.weights[:2] = np.where(np.isnan(orders.weights[:2]), NAN, 0.25)
+
+    config = bt.Config(execution="same_close", initial_cash=1024.0, cash_buffer=0, outside=outside)
+    found = []
+    for change in (None, undo):
+        stage, plain = Watching(step), Do(step)
+        stage.change, stage.exits, plain.exits = change, bt.Exits(stop_loss=0.25), bt.Exits(stop_loss=0.25)
+        found.append(bt.run(market, stage, config))
+        weights, shares, after = stage.seen[1]
+        sold = outside == "close"
+        np.testing.assert_array_equal(weights, [0, 0 if sold else NAN, NAN])
+        np.testing.assert_array_equal(shares, [NAN, NAN if sold else 8, NAN])
+        assert after[0] == 0 and (after[1] == 0) == sold
+        found.append(bt.run(market, plain, config))
+    for one in found[1:]:
+        assert one.raw.money.tobytes() == found[0].raw.money.tobytes() and one.fills.equals(found[0].fills)
+        assert one.raw.counts.tobytes() == found[0].raw.counts.tobytes()
+    assert found[0].positions[1].tolist() == [0, 0 if outside == "close" else 16, 0]
+
+
+def test_an_order_without_a_price_leaves_what_works_in_after():
+    seen = {}
+
+    class Stage(Do):
+        def risk(self, orders, portfolio, batch):
+            seen[batch.bar] = orders.shares[0], orders.after[0]
+            return orders
+
+    def step(s, b):
+        s.order_target_value("A", 512) if b.bar else s.order("A", 16)
+
+    close = np.array([[16.0], [NAN], [16.0]])
+    bt.run(panel(close, open=[[NAN], [NAN], [16.0]]), Stage(step), bt.Config(initial_cash=1024.0))
+    assert seen[1] == (np.inf, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, o: s.order([1], 50), "an order in risk at 2020-01-01: change `orders` and return them"),
+        (lambda s, o: s.order_target_percent([1], 0.5), "an order in risk at 2020-01-01"),
+        (lambda s, o: s.cancel(), "an order in risk at 2020-01-01"),
+        (lambda s, o: s.close_others([0]), "an order in risk at 2020-01-01"),
+        (lambda s, o: o.limit.__setitem__(0, 8.0), r"risk\['A'\] at .*: a limit or stop needs shares and no weight"),
+        (lambda s, o: o.stop.__setitem__(2, 8.0), r"risk\['C'\] at 2020-01-01: a limit or stop needs shares"),
+    ],
+)  # fmt: skip
+def test_what_a_risk_stage_may_not_do(change, message):
+    def step(s, b):
+        s.order_target_percent("A", 0.25)
+        s.order("B", 20, limit=8.0)
+
+    stage = Watching(step)
+    stage.change = change
+    config = bt.Config(execution="same_close", initial_cash=1024.0)
+    with pytest.raises(bt.StrategyError, match=message) as caught:
+        bt.run(path(), stage, config)
+    assert "\n" not in str(caught.value)
+    stage.change = lambda s, o: o.shares.__setitem__(1, NAN)  # takes the order back, whose limit means nothing then
+    assert bt.run(path(), stage, config).positions[-1][1] == 0
+
+
 def test_orders_that_risk_leaves_alone_are_the_same_to_the_bit():
     class Through(Do):
         def risk(self, orders, portfolio, batch):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import subprocess
 import sys
 import tracemalloc
@@ -278,6 +279,39 @@ def test_pivot_is_a_table_of_two_axes(whole: bt.SweepResult):
     ):
         with pytest.raises(bt.ConfigError, match=text):
             whole.pivot(**options)
+
+
+class Named(bt.Strategy):
+    """Its parameters are called as columns of the table are."""
+
+    volatility, start, fills, status, advice, scenario = 0.5, 0, 0, 0, 0, 0
+
+    def on_data_batch(self, timestamp, batch):
+        self.order_target_percent("A", self.volatility)
+
+
+def test_an_axis_keeps_its_name_and_what_was_found_has_another(tmp_path: Path):
+    panel = bt.Panel([[10.0], [5.0], [7.0]], timestamps=["2024-01-01", "2024-01-02", "2024-01-03"], assets=["A"])
+    config = bt.Config(execution="same_close", initial_cash=1000)
+    grid = {"max_drawdown": [None, 0.1], "band": [0.0, 0.01]}
+    found = bt.sweep(panel, [[0.9], [math.nan], [math.nan]], config, grid, metrics="all")
+    assert found.table["max_drawdown"].to_list() == [None, None, 0.1, 0.1]
+    lost = found.table["result_max_drawdown"]
+    assert lost.to_list() == pytest.approx([-0.45] * 4, abs=2e-2) and found.table["status"][2] == "DRAWDOWN_STOP"
+    by = found.pivot("max_drawdown", "band", "max_drawdown")
+    assert by["max_drawdown"].to_list() == [None, 0.1] and by["0.0"].to_list() == [lost[0], lost[2]]
+    assert found.best("max_drawdown", 4)["result_max_drawdown"].to_list() == sorted(lost, reverse=True)
+    assert found.shown("max_drawdown").columns[1:4] == ["max_drawdown", "band", "result_max_drawdown"]
+    assert "result_max_drawdown" in str(found) and found.plot(tmp_path / "a.png", metric="max_drawdown").exists()
+    found.write(tmp_path)
+    assert "result_max_drawdown" in pl.read_parquet(tmp_path / "table.parquet").columns
+    axes = {"volatility": [0.25, 0.5], "start": [7], "fills": [8], "status": [9], "advice": [10], "scenario": [11]}
+    named = bt.sweep(panel, Named, config.replace(lot=0), axes)
+    assert named.table.select(list(axes)).rows() == [(v, 7, 8, 9, 10, 11) for v in (0.25, 0.5)]
+    assert named.table["result_scenario"].to_list() == [0, 1] and named.table["result_volatility"].min() > 0.5
+    assert named.best("volatility")["volatility"].item() == 0.25 and "OK 2" in str(named)
+    assert named.table["result_fills"].to_list() == [3, 3] and named.table["result_start"].n_unique() == 1
+    named.plot(rows="volatility", metric="volatility")
 
 
 def test_write(whole: bt.SweepResult, tmp_path: Path):
