@@ -81,10 +81,8 @@ def _refused(error: Exception) -> int:
     elif isinstance(error, OSError):
         say("error", f"{error.filename}: {error.strerror}" if error.filename else error)
     elif isinstance(error, BacktestError):
-        say(
-            "error",
-            words.typed(str(error), {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}),
-        )
+        options = {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}
+        say("error", words.typed(str(error), options))
     else:
         raise error
     return 2

@@ -29,21 +29,11 @@ __all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights"]
 
 
 def read_panel(
-    source: Any,
-    *,
-    timestamp: str = "timestamp",
-    asset: str = "asset",
-    layout: str = "auto",
-    fields: Iterable[str] | Mapping[str, str] | None = None,
-    prices: str = "adjusted",
-    bad_prices: str = "error",
-    duplicates: str = "error",
-    dtype: Any = np.float64,
-    time_zone: str | None = None,
-    next_timestamp: Any = None,
-    date_format: str | None = None,
-    adjust: str | None = None,
-) -> Panel:
+    source: Any, *, timestamp: str = "timestamp", asset: str = "asset", layout: str = "auto",
+    fields: Iterable[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
+    duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
+    date_format: str | None = None, adjust: str | None = None,
+) -> Panel:  # fmt: skip
     """A Panel from a path (Parquet, CSV, Arrow IPC, Excel), a folder, a glob, a list of paths; a Polars, pandas,
     PyArrow, cuDF or xarray table; {field: wide table}, placed by the labels of close; or {asset: its table}.
 
@@ -51,9 +41,10 @@ def read_panel(
     of `gpu_bt.data.vendors`), without regard to case, blanks and punctuation. Headers of two levels, (field, asset) or
     (asset, field), as yfinance gives, make a long table whose assets keep the order of the columns.
     T is the sorted distinct timestamps, N the distinct assets sorted by name; a (timestamp, asset) that has no row is
-    NaN (True in masks). `delisting_return`, `lot`, `group` and `delisted_at` must be constant per asset, empty cells
-    aside; `delisted_at` is a timestamp, the first bar that is not before it settles, empty = never; an
-    empty group is "". Wide tables hold closes only and keep the order of their columns; rows are sorted by time.
+    NaN (True in masks; a universe has a column in each file, or in none). `delisting_return`, `lot`, `group` and
+    `delisted_at` must be constant per asset, empty cells aside; `delisted_at` is a timestamp, the first bar that is not
+    before it settles, empty = never; an empty group is "". Wide tables hold closes only and keep the order of their
+    columns; rows are sorted by time.
     Timestamps are cut to whole microseconds. A column that only some of several files have is empty in the others.
 
     timestamp, asset: column names; at their defaults the usual ones. asset of a table that holds one asset, without a
@@ -168,19 +159,10 @@ def read_weights(
     date_format: str | None = ...,
 ) -> _Books: ...  # fmt: skip
 def read_weights(
-    source: Any,
-    panel: Panel | Stream[_Books],
-    *,
-    timestamp: str = "timestamp",
-    asset: str = "asset",
-    weight: str = "weight",
-    layout: str = "auto",
-    missing: str = "close",
-    align: str = "exact",
-    unknown_assets: str = "error",
-    time_zone: str | None = None,
-    date_format: str | None = None,
-) -> Weights | _Books:
+    source: Any, panel: Panel | Stream[_Books], *, timestamp: str = "timestamp", asset: str = "asset",
+    weight: str = "weight", layout: str = "auto", missing: str = "close", align: str = "exact",
+    unknown_assets: str = "error", time_zone: str | None = None, date_format: str | None = None,
+) -> Weights | _Books:  # fmt: skip
     """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`, or {asset:
     weight} for every bar. On a stream (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 

@@ -37,7 +37,8 @@ class Panel:
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
     volatility: of a bar's return, NaN = 0; multiplies `impact` where given.
     dividend: cash per share at the ex-date, NaN = 0.   split: new shares per old, NaN = 1. Both need prices="raw".
-    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
+    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`);
+    a table of members: a row counts until the next, what it does not name is outside.
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
     lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
     What is (N,) may also be {asset: value} or a Series with asset labels.

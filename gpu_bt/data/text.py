@@ -44,16 +44,10 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
 
     def scan(floats: list[str]) -> pl.LazyFrame:
         frame = pl.scan_csv(
-            path,
-            separator=separator,
-            eol_char=end,
-            infer_schema=False,
-            glob=False,
+            path, separator=separator, eol_char=end, infer_schema=False, glob=False,
             schema_overrides={} if levels or decimal else dict.fromkeys(floats, pl.Float64),
-            skip_rows=first + 3 * bool(levels),
-            has_header=not levels,
-            new_columns=levels,
-        )
+            skip_rows=first + 3 * bool(levels), has_header=not levels, new_columns=levels,
+        )  # fmt: skip
         if decimal:  # Polars' own option reads no cell that is quoted
             frame = frame.with_columns(pl.all().str.replace(r"^(\s*[-+]?\d+),(\d+\s*)$", "$1.$2"))
         return frame
