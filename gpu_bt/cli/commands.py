@@ -103,24 +103,14 @@ def run(
     config: common.ConfigFile = None,
     set_: common.Set = None,
     engine: common.Engine = "auto",
-    missing: common.Missing = "close",
-    align: common.Align = "exact",
-    unknown_assets: common.UnknownAssets = "error",
-    bad_prices: common.BadPrices = "error",
-    adjust: common.Adjust = None,
-    duplicates: common.Duplicates = "error",
-    raw_prices: common.RawPrices = False,
-    layout: common.Layout = "auto",
-    fields: common.Fields = None,
-    time_zone: common.TimeZone = None,
-    date_format: common.DateFormat = None,
-    timestamp_column: common.TimeColumn = "timestamp",
-    asset_column: common.AssetColumn = "asset",
-    weight_column: common.WeightColumn = "weight",
-    start: common.Start = None,
-    csv: common.Csv = False,
+    missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,
+    time_zone: common.TimeZone = None, date_format: common.DateFormat = None,
+    timestamp_column: common.TimeColumn = "timestamp", asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight", start: common.Start = None, csv: common.Csv = False,
     plot: common.Plot = True,
-) -> None:
+) -> None:  # fmt: skip
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
     settings = words.config(config, set_ or [])
     folder = words.folder(out)
