@@ -31,9 +31,7 @@ def sweep(
     prices: common.Prices,
     weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
     grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
-    config: common.ConfigFile = None,
-    set_: common.Set = None,
-    engine: common.Engine = "auto",
+    config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Folder for the results, and to go on from after a stop.")

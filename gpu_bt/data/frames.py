@@ -21,7 +21,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
 from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import dated_by_day, place, spans, time_series
-from gpu_bt.data.vendors import adjusted, field_of, is_fields
+from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
 
@@ -81,7 +81,8 @@ def _panel(
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
     check_adjust(how["adjust"], checks["prices"])
     if isinstance(source, Mapping) and is_fields(map(str, source), "close"):
-        return Panel(**_fields(source, how["adjust"], dtype, time_zone, how["date_format"]), **checks)
+        given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
+        return Panel(**given, **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
     for option in ("fields", "adjust"):
         if table.wide and how[option] not in (None, "raw"):
@@ -92,13 +93,14 @@ def _panel(
     zone = table.zone(time_zone)
     times = table.clock(zone, zone)  # before duplicates are dropped: an hour that comes twice is no duplicate
     table.drop_duplicates(duplicates)
-    given: dict[str, Any] = {**table.per_asset(times, zone), **table.grids(dtype), "notes": table.notes}
+    given = {**table.per_asset(times, zone), **table.grids(dtype), "notes": table.notes}
     return Panel(**given, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone, **checks)
 
 
 def _fields(
-    source: Mapping[str, Any], adjust: str | None, dtype: str, time_zone: str | None, date_format: str | None
-) -> dict[str, Any]:
+    source: Mapping[str, Any], adjust: str | None, dtype: str, time_zone: str | None, date_format: str | None,
+    prices: str,
+) -> dict[str, Any]:  # fmt: skip
     """The fields of a mapping from vendors' names to wide tables, adjusted, with the labels of the close."""
     names: dict[str, str] = {}
     for name in map(str, source):
@@ -117,8 +119,14 @@ def _fields(
         placed["adj_close"] = placed.pop("close")
     if "split" in placed:
         placed["split"] = np.where(placed["split"] == 0, np.nan, placed["split"])
+    before, nothing = placed, {"dividend": 0.0, "split": 1.0}
     placed, left = adjusted(placed, adjust, "the mapping", names)
-    unused = {*left, *(("dividend", "split") if adjust in ("scale", "adjusted") else ())}
+    if text := lost(before, placed, adjust):
+        warnings.warn(f"the mapping: {text}", BacktestWarning, stacklevel=4)
+    unused = {*left, *(nothing if adjust in ("scale", "adjusted") else ())}
+    for name in nothing if prices == "adjusted" else ():
+        if name in placed and (np.nan_to_num(placed[name], nan=nothing[name]) == nothing[name]).all():
+            unused.add(name)
     fields = {name: value.astype(dtype) if name in (*PRICES, *RATES) else value for name, value in placed.items()}
     fields = {name: value for name, value in fields.items() if name not in unused}
     return {**fields, **labels, "notes": notes}

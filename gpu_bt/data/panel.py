@@ -21,7 +21,7 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import BacktestWarning, PanelError
 
-__all__ = ["Panel", "warn_of_splits"]
+__all__ = ["Panel", "asset_names", "warn_of_splits"]
 
 
 class Panel:
@@ -98,7 +98,7 @@ class Panel:
             self.notes |= told
         self.prices = prices
         self.timestamps, self.time_zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
-        self.assets = _asset_names(assets)
+        self.assets = asset_names(assets)
         fields: dict[str, Any] = {}
         for name, value in given.items():
             default = FIELDS[name].default
@@ -267,7 +267,7 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
         raise PanelError(f"{name} is {value!r}: it must be {first!r} or {second!r}")
 
 
-def _asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
+def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
     if assets is None or isinstance(assets, str):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")

@@ -15,9 +15,11 @@ import numpy as np
 from gpu_bt.data.clock import time_label
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.labels import as_row, is_labelled
+from gpu_bt.data.panel import asset_names
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.data.tables import Table, read_table
 from gpu_bt.data.times import on_clock, time_series
+from gpu_bt.data.vendors import is_fields
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["with_labels"]
@@ -43,11 +45,14 @@ def with_labels(
         timestamps, time_zone = wide["close"].times, wide["close"].zone(time_zone)
     if assets is None and "close" in wide:
         assets = wide["close"].assets
+        if is_fields(assets, "close"):
+            shown = ", ".join(map(repr, assets))
+            rule = "they are not assets; pass read_panel(table, asset='its name')"
+            raise PanelError(f"close has the columns of one asset's fields, {shown}: {rule}")
     if timestamps is None or assets is None:
         raise PanelError("timestamps and assets are missing: pass both, or close= as a table that has them")
     stamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
-    names = [str(name).strip() for name in getattr(assets, "tolist", lambda: list(assets))()]
-    index = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(asset_names(assets))}
     notes: dict[str, Any] = {}
     for name, table in wide.items():
         out[name] = _placed(name, table, stamps.view(np.int64), zone, index, notes)
@@ -80,10 +85,8 @@ def _placed(
         ("asset", known, table.assets, next(iter(index), "")),
     ):
         if not found.any():
-            raise PanelError(
-                f"{name} has no {what} of the panel: its first is {labels[0]}, the panel's {own}; give both the same"
-                " labels"
-            )
+            rule = f"its first is {labels[0]}, the panel's {own}; give both the same labels"
+            raise PanelError(f"{name} has no {what} of the panel: {rule}")
     out = np.full((len(stamps), len(index)), not members if name in MASKS else np.nan)
     bars = np.flatnonzero(last >= 0 if members else exact)
     out[np.ix_(bars, column[known])] = table.grids("float64")[name][np.ix_(last[bars], known)]
@@ -92,14 +95,11 @@ def _placed(
         lacks = "{2} timestamps and {3} assets that it lacks are {4}"
         if members:
             lacks = "at {2} that it lacks its last row before counts; {5} before its first, and {3} assets, are outside"
-        nothing = "True" if name in MASKS else f"{FIELDS[name].nan:g}".replace("nan", "NaN")
+        nothing = "True" if name in MASKS else f"{getattr(FIELDS.get(name), 'nan', np.nan):g}".replace("nan", "NaN")
         notes[f"{name}_labels"] = "left out {} timestamps, {} assets; lacks {} timestamps, {} assets".format(*counts)
-        warnings.warn(
-            f"{name} is placed by its labels: {counts[0]} timestamps and {counts[1]} assets that the panel (close)"
-            f" lacks are left out; {lacks.format(*counts, nothing, len(stamps) - len(bars))}",
-            BacktestWarning,
-            stacklevel=4,
-        )
+        text = "{0} timestamps and {1} assets that the panel (close) lacks are left out; " + lacks
+        text = text.format(*counts, nothing, len(stamps) - len(bars))
+        warnings.warn(f"{name} is placed by its labels: {text}", BacktestWarning, stacklevel=4)
     return out
 
 

@@ -33,21 +33,11 @@ __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
 
 
 def scan_panel(
-    source: Any,
-    *,
-    bars: int = 500,
-    timestamp: str = "timestamp",
-    asset: str = "asset",
-    fields: Iterable[str] | Mapping[str, str] | None = None,
-    prices: str = "adjusted",
-    bad_prices: str = "error",
-    duplicates: str = "error",
-    dtype: Any = np.float64,
-    time_zone: str | None = None,
-    next_timestamp: Any = None,
-    date_format: str | None = None,
-    adjust: str | None = None,
-) -> PanelStream:
+    source: Any, *, bars: int = 500, timestamp: str = "timestamp", asset: str = "asset",
+    fields: Iterable[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
+    duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
+    date_format: str | None = None, adjust: str | None = None,
+) -> PanelStream:  # fmt: skip
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
     source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; timestamps that are text

@@ -21,7 +21,7 @@ from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.shapes import with_asset
 from gpu_bt.data.stamps import SEVERAL
 from gpu_bt.data.times import on_clock, zone_of
-from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, plain
+from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
 
 __all__ = ["Table", "check_adjust", "check_options", "find_column", "joined", "open_named", "read_table"]
@@ -141,7 +141,8 @@ def read_table(
     frames = [s.read(c, _wide_types(c, main) if wide else _TYPES) for s, c in zip(sources, columns, strict=True)]
     frame = joined(sources, frames)
     names = {ours: column for found in columns for ours, column in found.items()}
-    ignored = dict.fromkeys(name for s in sources for name in s.names if name not in names.values())
+    unused = [name for s, used in zip(sources, columns, strict=True) for name in s.names if name not in used.values()]
+    ignored = dict.fromkeys(unused)
     table = Table(frame, wide, frame["timestamp"].unique().sort(), [], np.empty(0), {}, _place(sources), names, [])
     if wide:
         _cells_of_wide(table, main, sources[0].label)
@@ -174,9 +175,7 @@ def open_named(source: Any, asset: str, layout: str = "auto", main: str = "close
     first = sources[0]
     if asset == "filename" and "filename" not in first.names:
         if not all(s.is_file for s in sources):
-            raise PanelError(
-                "asset='filename' names assets by their files, and this is a table: pass a name of its own"
-            )
+            raise PanelError("asset='filename' names assets by their files, and this is a table: pass its name")
         for s in sources:
             if own := _labels(s):
                 rule = f"names its assets itself, in column {own[0]!r}: leave asset='filename' out"
@@ -230,6 +229,8 @@ def _translate(table: Table, adjust: str | None, label: str) -> list[str]:
             f"{table.place}{len(left)} columns have no adjusted one beside them and are left out: {shown}; with"
             " adjust='scale' they are read, by the factor of the close"
         )
+    if text := lost(columns, here, adjust):
+        table.warnings.append(table.place + text)
     if adjust in ("scale", "adjusted"):  # which has them in the prices
         left += [name for name in ("dividend", "split") if name in table.frame.columns]
     extra = [name for name in ADJUSTED if name in columns]
@@ -284,8 +285,9 @@ def find_column(source: Source, wanted: str) -> str | None:
         found = [name for name in source.names if plain(name) in known or (len(name) == 1 and name in known)]
         if labels:  # T is a ticker; 'date' rather than the ticker TIME
             found = [name for name in found if len(name) > 1 or name in known]
-            found = [name for name in found if name in known or plain(name) == "permno"] or found
-            found = [name for name in found if not name.isupper() or plain(name) == "permno"] or found
+            found = [name for name in found if plain(name) == "permno"] or found
+            found = [name for name in found if name in known] or found
+            found = [name for name in found if not name.isupper()] or found
         if len(found) > 1:
             way_out = f"pass {wanted}= to say which, or rename some" if labels else "rename some"
             raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: {way_out}")

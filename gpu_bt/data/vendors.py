@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from gpu_bt.data.fields import FIELDS, PRICES
 from gpu_bt.errors import PanelError
 
-__all__ = ["ADJUSTED", "NAMES", "QUOTES", "adjusted", "field_of", "is_fields", "look_alikes", "plain"]
+__all__ = ["ADJUSTED", "NAMES", "QUOTES", "adjusted", "field_of", "is_fields", "look_alikes", "lost", "plain"]
 
 #: Our name -> the plain names (see `plain`) that are read as it, the own one first; of two fields the first wins.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -145,3 +147,11 @@ def adjusted(
     own = {name.removeprefix("adj_"): column for name, column in extra.items() if name.startswith("adj_")}
     left = [name for name in prices if name not in own]
     return {name: column for name, column in (out | own).items() if name not in left}, left
+
+
+def lost(before: Mapping[str, Any], after: Mapping[str, Any], adjust: str | None) -> str:
+    """What to say of prices that `adjusted` has emptied: "" of none."""
+    pairs = [(np.asarray(before[n]), np.asarray(after[n])) for n in PRICES if adjust and n in before and n in after]
+    count = sum(int((np.isnan(new) & ~np.isnan(old)).sum()) for old, new in pairs)
+    rule = f"prices have no adjusted one and are empty under {adjust=}: correct them, or pass adjust='raw'"
+    return f"{count} {rule}" if count else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that are legal and easily misread: thousands, fields taken for assets, adjusted closes with gaps, odd headers."""
+"""Tables that are legal and easily misread: thousands, fields as assets, adjusted closes with gaps, odd headers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_column_without_a_name(tmp_path: Path) -> None:
     path.write_text("date,A,B,\n2024-03-04,20,30,\n2024-03-05,21,31,\n")
     assert read_panel(path).assets == ("A", "B")
     path.write_text("date,A,B,\n2024-03-04,20,30,40\n")
-    refused("assets[2] is ''", path)
+    refused("assets[2] is ' '", path)
 
 
 def test_crsps_own_key_is_preferred_in_any_case() -> None:
@@ -98,7 +98,9 @@ def test_actions_of_a_mapping_that_say_nothing_are_passed_over() -> None:
 @pytest.mark.parametrize("names", [(None, None), ("Price", "Ticker")])
 @pytest.mark.parametrize("index", ["Date", None])
 @pytest.mark.parametrize("assets", [["A", "B"], ["A"], ["005930", "000660"]])
-def test_headers_of_two_levels_without_names(assets: list[str], index: str | None, names: tuple, tmp_path: Path) -> None:
+def test_headers_of_two_levels_without_names(
+    assets: list[str], index: str | None, names: tuple, tmp_path: Path
+) -> None:
     table = pd.concat({"Close": CLOSE, "Volume": CLOSE * 9}, axis=1).rename_axis(columns=list(names), index=index)
     table = table.rename(columns=dict(zip(["A", "B"], assets, strict=False)), level=1)[
         [(field, asset) for field in ("Close", "Volume") for asset in assets]
@@ -112,3 +114,10 @@ def test_a_column_is_ignored_in_the_file_that_has_it(tmp_path: Path) -> None:
     (tmp_path / "B.csv").write_text("timestamp,Last\n2024-03-04,30\n")
     panel, texts = told(lambda: read_panel(tmp_path, asset="filename"))
     assert panel.close.tolist() == [[20.0, 30.0]] and texts == [] and "ignored_columns" not in panel.notes
+
+
+def test_a_series_by_dates_is_no_book_of_assets() -> None:
+    panel = bt.Panel(CLOSE[["A"]])
+    weights = pd.Series([0.25, 0.5, 0.25], index=[day.date() for day in DAYS])
+    want = bt.run(panel, np.array([[0.25], [0.5], [0.25]]), bt.Config(execution="same_close"))
+    assert bt.run(panel, weights, bt.Config(execution="same_close")).equity.equals(want.equity)
