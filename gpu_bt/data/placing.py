@@ -94,7 +94,7 @@ def _placed(
     if any(counts if name not in ("dividend", "split", "can_buy", "can_sell") else counts[:2]):
         lacks = "{2} timestamps and {3} assets that it lacks are {4}"
         if members:
-            lacks = "at {2} that it lacks its last row before counts; {5} before its first, and {3} assets, are outside"
+            lacks = "at {2} timestamps that it lacks the row before counts; {5} before its first and {3} assets are out"
         nothing = "True" if name in MASKS else f"{getattr(FIELDS.get(name), 'nan', np.nan):g}".replace("nan", "NaN")
         notes[f"{name}_labels"] = "left out {} timestamps, {} assets; lacks {} timestamps, {} assets".format(*counts)
         text = "{0} timestamps and {1} assets that the panel (close) lacks are left out; " + lacks

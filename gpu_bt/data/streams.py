@@ -82,7 +82,9 @@ class PanelStream:
         self._dtype = dtype
         self._format, self._adjust = date_format, adjust
         self._said: set[str] = set()
-        _, self._asset, _ = open_named(source, names[1], "long")
+        opened, self._asset, wide = open_named(source, names[1])
+        if wide and find_column(opened[0], self._asset) is None:
+            raise PanelError(f"{opened[0].label} is a wide table, and a stream reads long ones: use read_panel")
         table = self._read([self._outline(s) for s in self._sources()], tuple(FIELDS), None)
         self._warn(table)
         table.drop_actions(checks["prices"])

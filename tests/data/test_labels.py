@@ -91,7 +91,7 @@ def test_a_universe_is_a_list_of_members_and_the_last_one_counts() -> None:
     assert panel.universe[:, 2].tolist() == [False, False, False, False, False, True]
     assert text == (
         "universe is placed by its labels: 0 timestamps and 0 assets that the panel (close) lacks are left out;"
-        " at 5 that it lacks its last row before counts; 1 before its first, and 1 assets, are outside"
+        " at 5 timestamps that it lacks the row before counts; 1 before its first and 1 assets are out"
     )
     result = bt.run(panel, {"A": 0.25, "Q": 0.25, "M": 0.25}, CONFIG, record=("positions",))
     assert (result.positions > 0).tolist() == panel.universe.tolist()
