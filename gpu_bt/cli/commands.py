@@ -81,10 +81,8 @@ def _refused(error: Exception) -> int:
     elif isinstance(error, OSError):
         say("error", f"{error.filename}: {error.strerror}" if error.filename else error)
     elif isinstance(error, BacktestError):
-        say(
-            "error",
-            words.typed(str(error), {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}),
-        )
+        options = {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}
+        say("error", words.typed(str(error), options))
     else:
         raise error
     return 2
@@ -102,27 +100,15 @@ def run(
     prices: common.Prices,
     weights: Annotated[list[str], typer.Option(help="Target weights, files of the same kinds.")],
     out: common.Out,
-    config: common.ConfigFile = None,
-    set_: common.Set = None,
-    engine: common.Engine = "auto",
-    missing: common.Missing = "close",
-    align: common.Align = "exact",
-    unknown_assets: common.UnknownAssets = "error",
-    bad_prices: common.BadPrices = "error",
-    adjust: common.Adjust = None,
-    duplicates: common.Duplicates = "error",
-    raw_prices: common.RawPrices = False,
-    layout: common.Layout = "auto",
-    fields: common.Fields = None,
-    time_zone: common.TimeZone = None,
-    date_format: common.DateFormat = None,
-    timestamp_column: common.TimeColumn = "timestamp",
-    asset_column: common.AssetColumn = "asset",
-    weight_column: common.WeightColumn = "weight",
-    start: common.Start = None,
-    csv: common.Csv = False,
+    config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
+    missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,
+    time_zone: common.TimeZone = None, date_format: common.DateFormat = None,
+    timestamp_column: common.TimeColumn = "timestamp", asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight", start: common.Start = None, csv: common.Csv = False,
     plot: common.Plot = True,
-) -> None:
+) -> None:  # fmt: skip
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
     settings = words.config(config, set_ or [])
     folder = words.folder(out)

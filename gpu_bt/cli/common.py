@@ -83,9 +83,14 @@ def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[st
 
 
 def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: str) -> Weights:
-    """The weights of the files on a panel."""
+    """The weights of the files on a panel. What names a table of prices of one asset is for weights of their kind."""
     from gpu_bt.data.frames import read_weights
+    from gpu_bt.data.tables import find_column, open_named
 
+    if same["asset"] in ("filename", *panel.assets):
+        sources, _, wide = open_named(_sources(paths), "asset", main="weight")
+        if wide or find_column(sources[0], "asset"):
+            same = same | {"asset": "asset"}
     found: Weights = read_weights(_sources(paths), panel, **same, **options)
     return found
 

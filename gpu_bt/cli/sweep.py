@@ -31,9 +31,7 @@ def sweep(
     prices: common.Prices,
     weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
     grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
-    config: common.ConfigFile = None,
-    set_: common.Set = None,
-    engine: common.Engine = "auto",
+    config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Folder for the results, and to go on from after a stop.")
@@ -46,23 +44,13 @@ def sweep(
         int | None, typer.Option(min=1, metavar="MIB", help="Memory for scenarios, per process.")
     ] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Scenarios that are saved together, 256.")] = None,
-    missing: common.Missing = "close",
-    align: common.Align = "exact",
-    unknown_assets: common.UnknownAssets = "error",
-    bad_prices: common.BadPrices = "error",
-    adjust: common.Adjust = None,
-    duplicates: common.Duplicates = "error",
-    raw_prices: common.RawPrices = False,
-    layout: common.Layout = "auto",
-    fields: common.Fields = None,
-    time_zone: common.TimeZone = None,
-    date_format: common.DateFormat = None,
-    timestamp_column: common.TimeColumn = "timestamp",
-    asset_column: common.AssetColumn = "asset",
-    weight_column: common.WeightColumn = "weight",
-    start: common.Start = None,
-    plot: common.Plot = True,
-) -> None:
+    missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
+    bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
+    raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,
+    time_zone: common.TimeZone = None, date_format: common.DateFormat = None,
+    timestamp_column: common.TimeColumn = "timestamp", asset_column: common.AssetColumn = "asset",
+    weight_column: common.WeightColumn = "weight", start: common.Start = None, plot: common.Plot = True,
+) -> None:  # fmt: skip
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
     settings = words.config(config, set_ or [])
     axes = words.grid(grid)

@@ -46,7 +46,8 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == np.bool_:
         return array
     if array.dtype.kind not in "iuf" or not np.isin(array, (0, 1)).all():
-        raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may trade")
+        what = "be held" if name == "universe" else "trade"
+        raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may {what}")
     return array.astype(np.bool_)
 
 

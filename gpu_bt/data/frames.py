@@ -21,7 +21,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
 from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import dated_by_day, place, spans, time_series
-from gpu_bt.data.vendors import adjusted, field_of, is_fields
+from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
 
@@ -29,21 +29,11 @@ __all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights"]
 
 
 def read_panel(
-    source: Any,
-    *,
-    timestamp: str = "timestamp",
-    asset: str = "asset",
-    layout: str = "auto",
-    fields: Iterable[str] | Mapping[str, str] | None = None,
-    prices: str = "adjusted",
-    bad_prices: str = "error",
-    duplicates: str = "error",
-    dtype: Any = np.float64,
-    time_zone: str | None = None,
-    next_timestamp: Any = None,
-    date_format: str | None = None,
-    adjust: str | None = None,
-) -> Panel:
+    source: Any, *, timestamp: str = "timestamp", asset: str = "asset", layout: str = "auto",
+    fields: Iterable[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
+    duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
+    date_format: str | None = None, adjust: str | None = None,
+) -> Panel:  # fmt: skip
     """A Panel from a path (Parquet, CSV, Arrow IPC, Excel), a folder, a glob, a list of paths; a Polars, pandas,
     PyArrow, cuDF or xarray table; {field: wide table}, placed by the labels of close; or {asset: its table}.
 
@@ -51,9 +41,10 @@ def read_panel(
     of `gpu_bt.data.vendors`), without regard to case, blanks and punctuation. Headers of two levels, (field, asset) or
     (asset, field), as yfinance gives, make a long table whose assets keep the order of the columns.
     T is the sorted distinct timestamps, N the distinct assets sorted by name; a (timestamp, asset) that has no row is
-    NaN (True in masks). `delisting_return`, `lot`, `group` and `delisted_at` must be constant per asset, empty cells
-    aside; `delisted_at` is a timestamp, the first bar that is not before it settles, empty = never; an
-    empty group is "". Wide tables hold closes only and keep the order of their columns; rows are sorted by time.
+    NaN (True in masks; a universe has a column in each file, or in none). `delisting_return`, `lot`, `group` and
+    `delisted_at` must be constant per asset, empty cells aside; `delisted_at` is a timestamp, the first bar that is not
+    before it settles, empty = never; an empty group is "". Wide tables hold closes only and keep the order of their
+    columns; rows are sorted by time.
     Timestamps are cut to whole microseconds. A column that only some of several files have is empty in the others.
 
     timestamp, asset: column names; at their defaults the usual ones. asset of a table that holds one asset, without a
@@ -90,7 +81,8 @@ def _panel(
     check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
     check_adjust(how["adjust"], checks["prices"])
     if isinstance(source, Mapping) and is_fields(map(str, source), "close"):
-        return Panel(**_fields(source, how["adjust"], dtype, time_zone, how["date_format"]), **checks)
+        given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
+        return Panel(**given, **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
     for option in ("fields", "adjust"):
         if table.wide and how[option] not in (None, "raw"):
@@ -101,13 +93,14 @@ def _panel(
     zone = table.zone(time_zone)
     times = table.clock(zone, zone)  # before duplicates are dropped: an hour that comes twice is no duplicate
     table.drop_duplicates(duplicates)
-    given: dict[str, Any] = {**table.per_asset(times, zone), **table.grids(dtype), "notes": table.notes}
+    given = {**table.per_asset(times, zone), **table.grids(dtype), "notes": table.notes}
     return Panel(**given, timestamps=time_series(times, zone), assets=table.assets, time_zone=zone, **checks)
 
 
 def _fields(
-    source: Mapping[str, Any], adjust: str | None, dtype: str, time_zone: str | None, date_format: str | None
-) -> dict[str, Any]:
+    source: Mapping[str, Any], adjust: str | None, dtype: str, time_zone: str | None, date_format: str | None,
+    prices: str,
+) -> dict[str, Any]:  # fmt: skip
     """The fields of a mapping from vendors' names to wide tables, adjusted, with the labels of the close."""
     names: dict[str, str] = {}
     for name in map(str, source):
@@ -126,8 +119,14 @@ def _fields(
         placed["adj_close"] = placed.pop("close")
     if "split" in placed:
         placed["split"] = np.where(placed["split"] == 0, np.nan, placed["split"])
+    before, nothing = placed, {"dividend": 0.0, "split": 1.0}
     placed, left = adjusted(placed, adjust, "the mapping", names)
-    unused = {*left, *(("dividend", "split") if adjust in ("scale", "adjusted") else ())}
+    if text := lost(before, placed, adjust):
+        warnings.warn(f"the mapping: {text}", BacktestWarning, stacklevel=4)
+    unused = {*left, *(nothing if adjust in ("scale", "adjusted") else ())}
+    for name in nothing if prices == "adjusted" else ():
+        if name in placed and (np.nan_to_num(placed[name], nan=nothing[name]) == nothing[name]).all():
+            unused.add(name)
     fields = {name: value.astype(dtype) if name in (*PRICES, *RATES) else value for name, value in placed.items()}
     fields = {name: value for name, value in fields.items() if name not in unused}
     return {**fields, **labels, "notes": notes}
@@ -168,19 +167,10 @@ def read_weights(
     date_format: str | None = ...,
 ) -> _Books: ...  # fmt: skip
 def read_weights(
-    source: Any,
-    panel: Panel | Stream[_Books],
-    *,
-    timestamp: str = "timestamp",
-    asset: str = "asset",
-    weight: str = "weight",
-    layout: str = "auto",
-    missing: str = "close",
-    align: str = "exact",
-    unknown_assets: str = "error",
-    time_zone: str | None = None,
-    date_format: str | None = None,
-) -> Weights | _Books:
+    source: Any, panel: Panel | Stream[_Books], *, timestamp: str = "timestamp", asset: str = "asset",
+    weight: str = "weight", layout: str = "auto", missing: str = "close", align: str = "exact",
+    unknown_assets: str = "error", time_zone: str | None = None, date_format: str | None = None,
+) -> Weights | _Books:  # fmt: skip
     """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`, or {asset:
     weight} for every bar. On a stream (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.data.panel import Panel
-from gpu_bt.errors import WeightsError, nearest
+from gpu_bt.errors import PanelError, WeightsError, nearest
 
 __all__ = ["MOST", "shares_of"]
 
@@ -18,11 +18,12 @@ MOST = 1e15
 
 
 def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
-    """(N,) float64 shares: of a mapping or a Series asset -> shares, a table with the columns asset and shares, or (N,)
-    numbers. Raises WeightsError for a name that is unknown or there twice, and for what is no number of shares."""
+    """(N,) float64 shares: of a mapping or a Series asset -> shares, a table with the columns asset and shares (or
+    their vendor's names, or assets in its index), or (N,) numbers. Raises WeightsError for a name that is unknown or
+    there twice, for what is no number of shares, and for a table without these columns."""
     n = len(panel.assets)
-    if hasattr(holdings, "columns"):
-        holdings = list(zip(holdings["asset"], holdings["shares"], strict=True))
+    if type(holdings).__name__ == "LazyFrame" or hasattr(holdings, "columns"):
+        holdings = _rows(holdings)
     elif hasattr(holdings, "items"):
         holdings = list(holdings.items())
     else:
@@ -48,3 +49,23 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
         if not abs(shares[i]) <= MOST:
             raise WeightsError(f"holdings[{name!r}] is {count!r}: it must be a number of shares, 0 where none is held")
     return shares
+
+
+def _rows(table: Any) -> list[tuple[Any, ...]]:
+    """(asset, shares) of the rows of a table."""
+    from gpu_bt.data.readers import Source, to_polars  # loaded where there is a table
+    from gpu_bt.data.tables import find_column
+
+    try:
+        frame = to_polars(table, "shares")
+        source = Source("holdings", "a table", lambda _: frame.lazy(), is_file=False)
+        found = {name: find_column(source, name) for name in ("asset", "shares")}
+        if found["asset"] is None and hasattr(table, "iloc") and frame.width > len(table.columns):
+            found["asset"] = frame.columns[0]  # its index
+        columns = {name: column for name, column in found.items() if column is not None}
+        for name in [name for name in found if name not in columns]:
+            shown = ", ".join(repr(column) for column in frame.columns if not column.startswith("__index_level"))
+            raise PanelError(f"holdings: no {name} among its columns {shown}; pass {{asset: shares}}, or name them")
+        return source.read(columns, {"asset": "name"}).rows()
+    except PanelError as error:
+        raise WeightsError(str(error).replace("pass asset= to say which, or ", "")) from None

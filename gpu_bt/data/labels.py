@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import numbers
 import os
 from collections.abc import Callable, Mapping
@@ -31,7 +32,9 @@ def is_book(value: Any) -> bool:
     """Whether a value is a number for each asset: {asset: number}, or a Series whose index is no time."""
     if isinstance(value, Mapping):
         return all(isinstance(number, numbers.Real) for number in value.values())
-    return is_series(value) and value.index.nlevels == 1 and getattr(value.index.dtype, "kind", "M") != "M"
+    if not is_series(value) or value.index.nlevels > 1 or getattr(value.index.dtype, "kind", "M") == "M":
+        return False
+    return not isinstance(next(iter(value.index), None), dt.date)
 
 
 def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn], empty: Any = np.nan) -> Any:

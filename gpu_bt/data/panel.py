@@ -21,7 +21,7 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import BacktestWarning, PanelError
 
-__all__ = ["Panel", "warn_of_splits"]
+__all__ = ["Panel", "asset_names", "warn_of_splits"]
 
 
 class Panel:
@@ -37,7 +37,8 @@ class Panel:
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
     volatility: of a bar's return, NaN = 0; multiplies `impact` where given.
     dividend: cash per share at the ex-date, NaN = 0.   split: new shares per old, NaN = 1. Both need prices="raw".
-    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`).
+    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`);
+    a table of members: a row counts until the next, what it does not name is outside.
     delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
     lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
     What is (N,) may also be {asset: value} or a Series with asset labels.
@@ -97,7 +98,7 @@ class Panel:
             self.notes |= told
         self.prices = prices
         self.timestamps, self.time_zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
-        self.assets = _asset_names(assets)
+        self.assets = asset_names(assets)
         fields: dict[str, Any] = {}
         for name, value in given.items():
             default = FIELDS[name].default
@@ -266,7 +267,7 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
         raise PanelError(f"{name} is {value!r}: it must be {first!r} or {second!r}")
 
 
-def _asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
+def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
     if assets is None or isinstance(assets, str):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")

@@ -13,11 +13,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gpu_bt.data.clock import time_label
-from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.labels import as_row, is_labelled
+from gpu_bt.data.panel import asset_names
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.data.tables import Table, read_table
 from gpu_bt.data.times import on_clock, time_series
+from gpu_bt.data.vendors import is_fields
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["with_labels"]
@@ -29,8 +31,10 @@ def with_labels(
     """(fields, labels, notes) of a Panel some of whose fields have labels; labels: timestamps, time_zone, assets.
 
     Where timestamps or assets are None they are those of `close`, its columns in their order, its rows by time. Every
-    other table is placed on these: what it has beside them is left out, what it lacks is NaN (masks: True), each with a
-    BacktestWarning that counts, but that rates and masks may lack what they say nothing of.
+    other table is placed on these: what it has beside them is left out, what it lacks is NaN, or what NaN means there,
+    and True in can_buy and can_sell, each with a BacktestWarning that counts; but dividend, split, can_buy and can_sell
+    may lack bars and assets. A universe names its members: a row of it counts until the next, and before its first
+    row, and for an asset that it does not name, it is False.
     Raises PanelError where a table shares no timestamp or no asset with the panel.
     """
     out = dict(given)
@@ -41,11 +45,14 @@ def with_labels(
         timestamps, time_zone = wide["close"].times, wide["close"].zone(time_zone)
     if assets is None and "close" in wide:
         assets = wide["close"].assets
+        if is_fields(assets, "close"):
+            shown = ", ".join(map(repr, assets))
+            rule = "they are not assets; pass read_panel(table, asset='its name')"
+            raise PanelError(f"close has the columns of one asset's fields, {shown}: {rule}")
     if timestamps is None or assets is None:
         raise PanelError("timestamps and assets are missing: pass both, or close= as a table that has them")
     stamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
-    names = [str(name).strip() for name in getattr(assets, "tolist", lambda: list(assets))()]
-    index = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(asset_names(assets))}
     notes: dict[str, Any] = {}
     for name, table in wide.items():
         out[name] = _placed(name, table, stamps.view(np.int64), zone, index, notes)
@@ -70,30 +77,29 @@ def _placed(
     """(T, N) of a wide table."""
     times = on_clock(table.times, zone, zone, f"{name}: timestamp")
     column = np.array([index.get(asset, -1) for asset in table.assets])
-    on, known = np.isin(times, stamps), column >= 0
+    last = np.searchsorted(times, stamps, side="right") - 1  # the row at a bar, or the last one before it
+    exact, members = (last >= 0) & (times[last] == stamps), name == "universe"
+    on, known = times <= stamps[-1] if members else np.isin(times, stamps), column >= 0
     for what, found, labels, own in (
         ("timestamp", on, table.times, time_label(stamps[:1].view("datetime64[us]")[0])),
         ("asset", known, table.assets, next(iter(index), "")),
     ):
         if not found.any():
-            raise PanelError(
-                f"{name} has no {what} of the panel: its first is {labels[0]}, the panel's {own}; give both the same"
-                " labels"
-            )
-    out = np.full((len(stamps), len(index)), True if name in MASKS else np.nan)
-    rows = np.searchsorted(stamps, times[on])
-    out[np.ix_(rows, column[known])] = table.grids("float64")[name][np.ix_(on, known)]
-    counts = [int((~on).sum()), int((~known).sum()), len(stamps) - len(rows), len(index) - int(known.sum())]
-    if name not in (*PRICES, "volume"):  # which says nothing where it lacks a row
-        counts[2:] = 0, 0
-    if any(counts):
+            rule = f"its first is {labels[0]}, the panel's {own}; give both the same labels"
+            raise PanelError(f"{name} has no {what} of the panel: {rule}")
+    out = np.full((len(stamps), len(index)), not members if name in MASKS else np.nan)
+    bars = np.flatnonzero(last >= 0 if members else exact)
+    out[np.ix_(bars, column[known])] = table.grids("float64")[name][np.ix_(last[bars], known)]
+    counts = [int((~on).sum()), int((~known).sum()), int((~exact).sum()), len(index) - int(known.sum())]
+    if any(counts if name not in ("dividend", "split", "can_buy", "can_sell") else counts[:2]):
+        lacks = "{2} timestamps and {3} assets that it lacks are {4}"
+        if members:
+            lacks = "at {2} timestamps that it lacks the row before counts; {5} before its first and {3} assets are out"
+        nothing = "True" if name in MASKS else f"{getattr(FIELDS.get(name), 'nan', np.nan):g}".replace("nan", "NaN")
         notes[f"{name}_labels"] = "left out {} timestamps, {} assets; lacks {} timestamps, {} assets".format(*counts)
-        warnings.warn(
-            f"{name} is placed by its labels: {counts[0]} timestamps and {counts[1]} assets that the panel (close)"
-            f" lacks are left out; {counts[2]} timestamps and {counts[3]} assets that it lacks are NaN",
-            BacktestWarning,
-            stacklevel=4,
-        )
+        text = "{0} timestamps and {1} assets that the panel (close) lacks are left out; " + lacks
+        text = text.format(*counts, nothing, len(stamps) - len(bars))
+        warnings.warn(f"{name} is placed by its labels: {text}", BacktestWarning, stacklevel=4)
     return out
 
 

@@ -46,7 +46,7 @@ def tidy(source: Source) -> Source:
     two levels, (field, asset) or (asset, field), become a long table.
     """
     raw = source.schema.names()
-    names = {name: name.strip() or name for name in raw} | _levels(source, raw)
+    names = {name: name.strip() or " " for name in raw} | _levels(source, raw)
     kept = {name: new for name, new in names.items() if new}
     first: dict[str, str] = {}
     for name, new in kept.items():
@@ -83,15 +83,19 @@ def _timed(source: Source) -> Source:
 
 def _levels(source: Source, raw: list[str]) -> dict[str, str]:
     """The new names of the index levels of pandas; "" = it goes."""
-    levels = [name for name in raw if _LEVEL.fullmatch(name)]
+    unnamed = [name for name in raw if _LEVEL.fullmatch(name)]
+    # A CSV has its index first; elsewhere a column without a name and values is that of a separator at the end.
+    levels = [n for n in unnamed if n.startswith("__") or n in raw[: len(unnamed)]]
+    others = [name for name in unnamed if name not in levels]
+    gone = {n: "" for n in others if not source.scan([]).select(cs.by_name(n).count()).collect().item()}
     if not levels or (levels[0].startswith("_dup") and "" not in raw):
-        return {}
+        return gone
     kinds = [_kind(source, name) for name in levels]
     stamped = any(plain(name) in NAMES["timestamp"] for name in raw)
     if len(levels) == 1:
-        return {levels[0]: "" if kinds[0] == "number" else kinds[0] if stamped else "timestamp"}
+        return gone | {levels[0]: "" if kinds[0] == "number" else kinds[0] if stamped else "timestamp"}
     stamp = kinds.index("timestamp") if "timestamp" in kinds else 0
-    return {name: "timestamp" if i == stamp else "asset" for i, name in enumerate(levels[: 2 + stamp])}
+    return gone | {name: "timestamp" if i == stamp else "asset" for i, name in enumerate(levels[: 2 + stamp])}
 
 
 def _kind(source: Source, name: str) -> str:
@@ -114,10 +118,8 @@ def _unstacked(source: Source, names: list[str]) -> Source:
         return source
     keys = {name: (pair or (name,))[0] for name, pair in pairs.items() if pair is None or not any(pair[1:])}
     cells = {name: pair for name, pair in pairs.items() if pair is not None and name not in keys}
-    closes = [
-        any(field_of(level) in ("close", "adj_close") for level in levels)
-        for levels in zip(*(pair[:2] for pair in cells.values()), strict=True)
-    ]
+    levels = zip(*(pair[:2] for pair in cells.values()), strict=True)
+    closes = [any(field_of(name) in ("close", "adj_close") for name in level) for level in levels]
     if len({len(pair) for pair in cells.values()} | {2}) > 1 or closes.count(True) != 1:
         raise PanelError(
             f"{source.label} has columns of several levels: they must be two, fields (one is the close) and assets"
@@ -130,13 +132,10 @@ def _unstacked(source: Source, names: list[str]) -> Source:
         rows = read([])
         keep = [cs.by_name(name).alias(new) for name, new in keys.items()]
         parts = [
-            rows.select(
-                *keep,
-                pl.lit(asset).alias("asset"),
-                *(pl.col(name).alias(pair[field]) for name, pair in cells.items() if pair[1 - field].strip() == asset),
-            )
+            rows.select(*keep, pl.lit(asset).alias("asset"), *(
+                pl.col(name).alias(pair[field]) for name, pair in cells.items() if pair[1 - field].strip() == asset))
             for asset in assets
-        ]
+        ]  # fmt: skip
         return pl.concat(parts, how="diagonal_relaxed")
 
     zones = {keys.get(name, name): zone for name, zone in source.odd_zones.items()}

@@ -33,21 +33,11 @@ __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
 
 
 def scan_panel(
-    source: Any,
-    *,
-    bars: int = 500,
-    timestamp: str = "timestamp",
-    asset: str = "asset",
-    fields: Iterable[str] | Mapping[str, str] | None = None,
-    prices: str = "adjusted",
-    bad_prices: str = "error",
-    duplicates: str = "error",
-    dtype: Any = np.float64,
-    time_zone: str | None = None,
-    next_timestamp: Any = None,
-    date_format: str | None = None,
-    adjust: str | None = None,
-) -> PanelStream:
+    source: Any, *, bars: int = 500, timestamp: str = "timestamp", asset: str = "asset",
+    fields: Iterable[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
+    duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
+    date_format: str | None = None, adjust: str | None = None,
+) -> PanelStream:  # fmt: skip
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
     source: long Parquet or Arrow IPC files as `read_panel` takes them, or a Polars LazyFrame; timestamps that are text
@@ -92,7 +82,9 @@ class PanelStream:
         self._dtype = dtype
         self._format, self._adjust = date_format, adjust
         self._said: set[str] = set()
-        _, self._asset, _ = open_named(source, names[1], "long")
+        opened, self._asset, wide = open_named(source, names[1])
+        if wide and find_column(opened[0], self._asset) is None:
+            raise PanelError(f"{opened[0].label} is a wide table, and a stream reads long ones: use read_panel")
         table = self._read([self._outline(s) for s in self._sources()], tuple(FIELDS), None)
         self._warn(table)
         table.drop_actions(checks["prices"])

@@ -23,14 +23,9 @@ _BLOCK = 256
 
 
 def synthetic_universe(
-    n_bars: int = 2520,
-    n_assets: int = 5000,
-    *,
-    seed: int = 0,
-    start: str = "2015-01-02",
-    messy: bool = True,
+    n_bars: int = 2520, n_assets: int = 5000, *, seed: int = 0, start: str = "2015-01-02", messy: bool = True,
     dtype: Any = np.float64,
-) -> Panel:
+) -> Panel:  # fmt: skip
     """A made-up daily stock universe: open, high, low, close and volume of `n_assets` over `n_bars` business days.
 
     Daily log return = beta*market + sector + idiosyncratic, each with fat tails (`z*(0.85 + 0.08*z^2)` of a normal z);

@@ -21,7 +21,7 @@ from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.shapes import with_asset
 from gpu_bt.data.stamps import SEVERAL
 from gpu_bt.data.times import on_clock, zone_of
-from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, plain
+from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
 
 __all__ = ["Table", "check_adjust", "check_options", "find_column", "joined", "open_named", "read_table"]
@@ -86,7 +86,9 @@ class Table:
         for name in here if names is None else names:
             column = self.frame.drop_in_place(name) if name in here else pl.repeat(None, len(self.cell), eager=True)
             float_type = pl.Float32 if dtype == "float32" else pl.Float64
-            column = column.cast(pl.Boolean).fill_null(True) if name in MASKS else column.cast(float_type)
+            column = column.cast(pl.Float64 if name in MASKS else float_type)
+            if name in MASKS:  # where they are empty
+                column = column.fill_nan(None).cast(pl.Boolean).fill_null(name != "universe")
             out[name] = _grid(column, self)
         return out
 
@@ -139,7 +141,8 @@ def read_table(
     frames = [s.read(c, _wide_types(c, main) if wide else _TYPES) for s, c in zip(sources, columns, strict=True)]
     frame = joined(sources, frames)
     names = {ours: column for found in columns for ours, column in found.items()}
-    ignored = dict.fromkeys(name for s in sources for name in s.names if name not in names.values())
+    unused = [name for s, used in zip(sources, columns, strict=True) for name in s.names if name not in used.values()]
+    ignored = dict.fromkeys(unused)
     table = Table(frame, wide, frame["timestamp"].unique().sort(), [], np.empty(0), {}, _place(sources), names, [])
     if wide:
         _cells_of_wide(table, main, sources[0].label)
@@ -160,31 +163,47 @@ def read_table(
 
 def open_named(source: Any, asset: str, layout: str = "auto", main: str = "close") -> tuple[list[Source], str, bool]:
     """(sources, their asset column, whether they are wide). Tables of one asset each get a column "asset": the keys of
-    a mapping name them, or asset="filename" does, or `asset` itself. Raises PanelError for one without a name."""
+    a mapping name them, or asset="filename" does, or `asset` itself. Raises PanelError for one without a name, and
+    where a column names others."""
     if isinstance(source, Mapping):
         bare = {name: table.rename(None) if is_series(table) else table for name, table in source.items()}
         tables = {str(name): open_sources(table, main) for name, table in bare.items()}
         if not tables:
             raise PanelError("the mapping of tables is empty: pass {asset: table}, or {field: wide table}")
-        return [with_asset(s, name) for name, found in tables.items() for s in found], "asset", False
+        return [_alone(s, name) for name, found in tables.items() for s in found], "asset", False
     sources = open_sources(source, main)
     first = sources[0]
     if asset == "filename" and "filename" not in first.names:
         if not all(s.is_file for s in sources):
-            raise PanelError(
-                "asset='filename' names assets by their files, and this is a table: pass a name of its own"
-            )
+            raise PanelError("asset='filename' names assets by their files, and this is a table: pass its name")
+        for s in sources:
+            if own := _labels(s):
+                rule = f"names its assets itself, in column {own[0]!r}: leave asset='filename' out"
+                raise PanelError(f"{s.label} {rule}")
         return [with_asset(s, s.stem) for s in sources], "asset", False
     # No asset column: wide. But a table whose columns are fields holds one asset, refused where nothing names it.
     # A column of prices may be called SID: in capitals an asset's alias proves nothing.
-    named = asset in first.names or any(
-        plain(n) in NAMES["asset"] and not n.isupper() and len(n) > 1 for n in first.names
-    )
+    named = asset in first.names or any(not name.isupper() for name in _labels(first))
     wide = layout == "wide" or (layout == "auto" and not named and not is_fields(first.names, main))
     if not wide and asset != "asset" and not named and find_column(first, asset) is None:
         if find_column(first, "asset") is None and is_fields(first.names, main):
             return [with_asset(s, asset) for s in sources], "asset", False
     return sources, asset, wide
+
+
+def _labels(source: Source) -> list[str]:
+    """The columns that may name assets."""
+    return [name for name in source.names if plain(name) in NAMES["asset"]]
+
+
+def _alone(source: Source, name: str) -> Source:
+    """A source that a mapping names. Raises PanelError where a column of it names several assets."""
+    for column in _labels(source):
+        held = source.read({"asset": column}, {"asset": "name?"})["asset"].drop_nulls().n_unique()
+        if held > 1:
+            rule = f"holds {held} assets, in column {column!r}: pass the table itself, or {{asset: its rows}}"
+            raise PanelError(f"the table of {name!r} {rule}")
+    return with_asset(source, name)
 
 
 def _translate(table: Table, adjust: str | None, label: str) -> list[str]:
@@ -210,6 +229,8 @@ def _translate(table: Table, adjust: str | None, label: str) -> list[str]:
             f"{table.place}{len(left)} columns have no adjusted one beside them and are left out: {shown}; with"
             " adjust='scale' they are read, by the factor of the close"
         )
+    if text := lost(columns, here, adjust):
+        table.warnings.append(table.place + text)
     if adjust in ("scale", "adjusted"):  # which has them in the prices
         left += [name for name in ("dividend", "split") if name in table.frame.columns]
     extra = [name for name in ADJUSTED if name in columns]
@@ -264,8 +285,9 @@ def find_column(source: Source, wanted: str) -> str | None:
         found = [name for name in source.names if plain(name) in known or (len(name) == 1 and name in known)]
         if labels:  # T is a ticker; 'date' rather than the ticker TIME
             found = [name for name in found if len(name) > 1 or name in known]
-            found = [name for name in found if name in known or plain(name) == "permno"] or found
-            found = [name for name in found if not name.isupper() or plain(name) == "permno"] or found
+            found = [name for name in found if plain(name) == "permno"] or found
+            found = [name for name in found if name in known] or found
+            found = [name for name in found if not name.isupper()] or found
         if len(found) > 1:
             way_out = f"pass {wanted}= to say which, or rename some" if labels else "rename some"
             raise PanelError(f"{source.label}: {' and '.join(map(repr, found))} may be column {wanted!r}: {way_out}")
@@ -295,7 +317,8 @@ def _long_columns(source: Source, wanted: dict[str, str], required: tuple[str, .
     columns = {name: find_column(source, column) for name, column in wanted.items()}
     for name in required:
         if columns[name] is None and not (name == "close" and columns.get("adj_close")):
-            shown = ", ".join(map(repr, source.names[:12])) + (", ..." if len(source.names) > 12 else "")
+            names = [n for n in source.names if n != "asset" or not source.assets]  # that of `with_asset` is ours
+            shown = ", ".join(map(repr, names[:12])) + (", ..." if len(names) > 12 else "")
             way_out = f"{name}=" if name in ("timestamp", "asset", "weight") else f"fields={{{name!r}: 'its name'}}"
             one = " (of a single asset: asset='its name', or asset='filename')" if name == "asset" else ""
             raise PanelError(
@@ -317,6 +340,9 @@ def joined(sources: list[Source], frames: list[pl.DataFrame]) -> pl.DataFrame:
         if len(zones) > 1:
             shown = ", ".join(f"{label} is {zone or 'naive'}" for zone, label in zones.items())
             raise PanelError(f"{name} mixes time zones: {shown}: convert the files to one zone")
+    says = {"universe" in frame.columns: label for label, frame in filled}
+    if len(says) > 1:  # neither in nor out is what an empty one means
+        raise PanelError(f"{says[False]} has no column of the universe, and {says[True]} has one: give it to all")
     return pl.concat([frame for _, frame in filled], how="diagonal_relaxed")
 
 

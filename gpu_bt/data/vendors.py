@@ -12,27 +12,31 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from gpu_bt.data.fields import FIELDS, PRICES
 from gpu_bt.errors import PanelError
 
-__all__ = ["ADJUSTED", "NAMES", "QUOTES", "adjusted", "field_of", "is_fields", "look_alikes", "plain"]
+__all__ = ["ADJUSTED", "NAMES", "QUOTES", "adjusted", "field_of", "is_fields", "look_alikes", "lost", "plain"]
 
 #: Our name -> the plain names (see `plain`) that are read as it, the own one first; of two fields the first wins.
 NAMES: dict[str, tuple[str, ...]] = {
     "timestamp": ("timestamp", "date", "datetime", "time", "tradedate", "tradingdate", "tradingday", "tradetime",
                   "pricedate", "asofdate", "caldt", "dlycaldt", "mthcaldt", "datadate", "opentime", "tsevent",
-                  "windowstart", "ts", "dt", "t", "data", "日期", "时间"),
+                  "windowstart", "dates", "ts", "dt", "t", "data", "日期", "时间"),
     "asset": ("asset", "symbol", "ticker", "sid", "instrument", "sym", "code", "tscode", "ric", "isin", "permno",
               "cusip", "figi", "sedol", "gvkey", "tic", "security", "stock", "secid", "assetid", "股票代码", "代码",
               "T", "S"),
     "weight": ("weight", "weights", "targetweight", "targetpercent", "portfolioweight", "allocation", "w"),
+    "shares": ("shares", "qty", "quantity", "position", "positions", "units"),
     "close": ("close", "closeprice", "closingprice", "priceclose", "prc", "dlyclose", "dlyprc", "mthprc", "prccd",
               "pxlast", "closelast", "lastprice", "last", "price", "settle", "c", "zamkniecie", "收盘"),
     "open": ("open", "openprice", "priceopen", "openprc", "dlyopen", "prcod", "pxopen", "o", "otwarcie", "开盘"),
     "high": ("high", "highprice", "pricehigh", "askhi", "dlyhigh", "prchd", "pxhigh", "h", "najwyzszy", "最高"),
     "low": ("low", "lowprice", "pricelow", "bidlo", "dlylow", "prcld", "pxlow", "l", "najnizszy", "最低"),
     "vwap": ("vwap", "vw", "average", "averageprice", "avgprice", "pxvwap"),
-    "volume": ("volume", "vol", "dlyvol", "cshtrd", "pxvolume", "totalvolume", "tickvolume", "v", "wolumen", "成交量"),
+    "volume": ("volume", "vol", "dlyvol", "cshtrd", "pxvolume", "totalvolume", "tickvolume", "tickvol", "v", "wolumen",
+               "成交量"),
     "dividend": ("dividend", "dividends", "divcash", "cashdividend", "exdividend", "dividendamount", "divamt",
                  "dlyorddivamt", "div"),
     "split": ("split", "splits", "stocksplits", "stocksplit", "splitfactor", "splitratio", "splitcoefficient"),
@@ -51,18 +55,8 @@ QUOTES = ("prc", "bidlo", "askhi", "dlyprc", "mthprc")
 _WORDS = {"open", "high", "low", "close", "volume", "vol", "vwap", "dividend", "dividends", "split", "splits", "price",
           "prc", "adj", "unadjusted", "ret", "retx", "dlret", "return", "returns", "lot", "spread", "borrow",
           "delisted", "delisting"}  # fmt: skip
-_OTHERS = (
-    "openint",
-    "openinterest",
-    "oi",
-    "opentime",
-    "closetime",
-    "quotevolume",
-    "prevclose",
-    "preclose",
-    "pctchg",
-    "change",
-)
+_OTHERS = ("openint", "openinterest", "oi", "opentime", "closetime", "quotevolume", "prevclose", "preclose", "pctchg",
+           "change")  # fmt: skip
 
 
 def plain(name: str) -> str:
@@ -153,3 +147,11 @@ def adjusted(
     own = {name.removeprefix("adj_"): column for name, column in extra.items() if name.startswith("adj_")}
     left = [name for name in prices if name not in own]
     return {name: column for name, column in (out | own).items() if name not in left}, left
+
+
+def lost(before: Mapping[str, Any], after: Mapping[str, Any], adjust: str | None) -> str:
+    """What to say of prices that `adjusted` has emptied: "" of none."""
+    pairs = [(np.asarray(before[n]), np.asarray(after[n])) for n in PRICES if adjust and n in before and n in after]
+    count = sum(int((np.isnan(new) & ~np.isnan(old)).sum()) for old, new in pairs)
+    rule = f"prices have no adjusted one and are empty under {adjust=}: correct them, or pass adjust='raw'"
+    return f"{count} {rule}" if count else ""

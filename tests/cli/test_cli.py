@@ -129,6 +129,30 @@ def test_options_of_the_weights_reach_the_reader(files: list[str], tmp_path: Pat
     assert held["sells"].sum() == 0 < closed["sells"].sum()
 
 
+@pytest.mark.parametrize("layout", ["long", "wide", "its own"])
+@pytest.mark.parametrize("column", ["filename", "SYN00001"])
+def test_prices_of_one_asset_take_weights_that_name_theirs(column: str, layout: str, files: list[str], tmp_path: Path):
+    """A file for each asset, or one of a single asset; weights with labels of their own, or as the prices have them."""
+    folder, book, out = tmp_path / "prices", tmp_path / "SYN00001.csv", tmp_path / "out"
+    folder.mkdir()
+    for (asset,), rows in pl.read_csv(files[1]).partition_by("asset", as_dict=True, include_key=False).items():
+        if column == "filename" or asset == column:
+            rows.write_csv(folder / f"{asset}.csv")
+    weights = {
+        "long": "timestamp,asset,weight\n2015-02-02,SYN00001,0.5\n",
+        "wide": "timestamp,SYN00001\n2015-02-02,0.5\n",
+        "its own": "timestamp,weight\n2015-02-02,0.5\n",
+    }
+    book.write_text(weights[layout])
+    (tmp_path / "grid.toml").write_text("band = [0, 0.01]")
+    given = ["--prices", str(folder), "--weights", str(book), "--asset-column", column, "--no-plot", "--out", str(out)]
+    assert cli.main(["run", *given]) == 0
+    panel = bt.read_panel(folder, asset=column)
+    want = bt.run(panel, bt.read_weights(pl.read_csv(weights["long"].encode()), panel), bt.Config())
+    assert pl.read_parquet(out / "equity.parquet").equals(want.equity) and want.fills.height == 1
+    assert cli.main(["sweep", *given, "--grid", str(tmp_path / "grid.toml")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -13,6 +13,7 @@ import polars as pl
 from tables import DAYS, long_table, minimal, refused
 
 from gpu_bt.data.frames import read_panel
+from gpu_bt.data.streams import scan_panel
 
 
 def test_columns_per_asset_are_refused_where_they_differ(tmp_path: Path) -> None:
@@ -89,6 +90,21 @@ def test_cells_that_are_refused(tmp_path: Path) -> None:
     assert read_panel(minimal(close=[1.0, -2.0, 3.0]), bad_prices="nan").notes["bad_prices"] == 1
     refused("dividend needs unadjusted prices", minimal(dividend=[0.0, 0.0, 1.0]))
     assert read_panel(minimal(dividend=[0.0, 0.0, 1.0]), prices="raw").dividend[1].tolist() == [1.0, 0.0]
+
+
+def test_a_universe_is_in_all_files_or_in_none(tmp_path: Path) -> None:
+    whole = minimal(universe=[True, False, True])
+    whole.write_parquet(tmp_path / "a.parquet")
+    whole.drop("universe").write_parquet(tmp_path / "b.parquet")
+    (tmp_path / "c.csv").write_text("timestamp,asset,close,universe\n2024-02-01,C,4,true\n")
+    for reader in (read_panel, scan_panel):
+        refused(
+            f"b.parquet has no column of the universe, and {tmp_path / 'a.parquet'} has one: give it to all",
+            [tmp_path / "a.parquet", tmp_path / "b.parquet"],
+            reader=reader,
+        )
+    panel = read_panel([tmp_path / "a.parquet", tmp_path / "c.csv"])
+    assert panel.universe.tolist() == [[True, False, True], [True] * 3, [True] * 3]  # no row says nothing
 
 
 def test_columns_that_are_refused() -> None:

@@ -82,6 +82,41 @@ def test_what_only_one_table_has_is_counted() -> None:
     assert panel.can_buy.sum() == T * 3 - 1 and not panel.can_buy[0, 1]
 
 
+def test_a_universe_is_a_list_of_members_and_the_last_one_counts() -> None:
+    """Of the assets that it names only, from its first row on, each row until the next one, whether or not at a bar."""
+    members = pd.DataFrame({"A": [True, False], "M": [np.nan, 1]}, index=pd.DatetimeIndex(["2024-03-05", "2024-03-10"]))
+    panel, [text] = told(lambda: market(universe=members))
+    assert panel.universe[:, 0].sum() == 0
+    assert panel.universe[:, 1].tolist() == [False, True, True, True, True, False]
+    assert panel.universe[:, 2].tolist() == [False, False, False, False, False, True]
+    assert text == (
+        "universe is placed by its labels: 0 timestamps and 0 assets that the panel (close) lacks are left out;"
+        " at 5 timestamps that it lacks the row before counts; 1 before its first and 1 assets are out"
+    )
+    result = bt.run(panel, {"A": 0.25, "Q": 0.25, "M": 0.25}, CONFIG, record=("positions",))
+    assert (result.positions > 0).tolist() == panel.universe.tolist()
+    later = pd.DataFrame({"A": [True], "ZZ": [True], "M": [True], "Q": [True]}, index=[DAYS[0]])
+    later.loc[DAYS[-1] + pd.Timedelta(days=1)] = False
+    panel, [text] = told(lambda: bt.read_panel({"close": CLOSE, "universe": as_polars(later)}))
+    assert panel.universe.all() and "1 timestamps and 1 assets that the panel (close) lacks are left out" in text
+    whole = pd.DataFrame(True, index=DAYS, columns=NAMES)
+    assert told(lambda: market(universe=mixed(whole)))[1] == []
+    wrong = np.full((T, 3), 0.5)
+    refused("must be bool, True where the asset may be held", CLOSE, universe=wrong, reader=bt.Panel)
+    refused("universe has no timestamp of the panel", CLOSE, universe=whole.shift(99, freq="D"), reader=bt.Panel)
+
+
+def test_what_a_table_lacks_is_said_as_what_it_is() -> None:
+    one = pd.DataFrame({"A": [False], "Z": [False]}, index=DAYS[:1])
+    panel, [text] = told(lambda: market(can_buy=one))
+    assert panel.can_buy.sum() == T * 3 - 1
+    assert "0 timestamps and 1 assets that the panel (close) lacks are left out" in text
+    assert text.endswith("; 5 timestamps and 2 assets that it lacks are True")
+    panel, [text] = told(lambda: market(borrow_rate=CLOSE[["A"]].iloc[[0, 3]] * 0 + 0.1))
+    assert text.endswith("are left out; 4 timestamps and 2 assets that it lacks are 0")
+    assert panel.borrow_rate.sum() == 0.2
+
+
 def test_tables_that_have_nothing_in_common_are_refused() -> None:
     for wrong, rule in (
         (

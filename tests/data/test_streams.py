@@ -339,7 +339,7 @@ def test_what_a_stream_cannot_read(tmp_path: Path):
     refused("bars is 0: it must be a whole number > 0", path, bars=0)
     refused("duplicates is 'some' and dtype is 'float64'", path, duplicates="some")
     wide = pl.DataFrame({"timestamp": panel.timestamps, "A": panel.close[:, 0]})
-    refused("has no asset column 'asset' among 'timestamp', 'A'", wide.lazy())
+    refused("table is a wide table, and a stream reads long ones: use read_panel", wide.lazy())
     empty = table.with_columns(timestamp=pl.when(pl.int_range(pl.len()) != 7).then("timestamp"))
     refused(r"timestamp, row \d+ of its distinct timestamps and assets, is None", empty.lazy())
     words = table.with_columns(close=pl.col("close").cast(pl.String))

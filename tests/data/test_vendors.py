@@ -58,6 +58,7 @@ def both(levels: tuple[str, str] = ("Price", "Ticker"), **more: float) -> pd.Dat
         "timestamp|sym|1. open|2. high|3. low|4. close|5. volume",
         "日期,股票代码,开盘,最高,最低,收盘,成交量",
         " Date ,isin,open_price,High Price,LOW-PRICE,closePrice, Volume",
+        "Dates,Security,PX_OPEN,PX_HIGH,PX_LOW,PX_LAST,PX_VOLUME",
     ],
 )
 def test_long_tables_of_vendors(columns: str) -> None:
@@ -109,6 +110,10 @@ def test_columns_that_look_like_fields_are_told_of_with_their_number() -> None:
     alike = ["Volumne", "Dividend Yield", "close_usd", "RET", "unadjustedClose", "closeunadj", "lot_size"]
     others = ["sector", "SHROUT", "n", "trade_count", "close_time", "OpenInterest", "prev_close", "name"]
     assert look_alikes(alike + others) == alike
+    metatrader = minimal().rename({"close": "<CLOSE>"}).with_columns(**{"<TICKVOL>": 9.0, "<VOL>": 0.0})
+    panel, [text] = told(lambda: read_panel(metatrader))
+    assert "1 columns look like fields and are not read: '<TICKVOL>'" in text and not panel.volume.any()
+    assert read_panel(metatrader.drop("<VOL>")).volume[0].tolist() == [9.0, 9.0]
     table = minimal().with_columns(Volumne=pl.lit(1.0), sector=pl.lit("x"), RET=pl.lit(0.0))
     panel, [text] = told(lambda: read_panel(table))
     assert "2 columns look like fields and are not read: 'Volumne', 'RET'; name the fields" in text
@@ -253,6 +258,12 @@ def test_a_table_of_one_asset(tmp_path: Path) -> None:
         assert_same_panel(read_panel(source, asset="A"), wanted)
         refused("no asset column", source)
         refused("asset='its name', or asset='filename'", source)
+        undated = source.reset_index() if isinstance(source, pd.DataFrame) else source
+        undated = pl.DataFrame(undated).rename({undated.columns[0]: "when"})
+        refused("has no timestamp column 'timestamp' among 'when', 'O", undated, asset="A")
+        with pytest.raises(bt.PanelError) as error:
+            read_panel(undated, asset="A")
+        assert "'asset'" not in str(error.value)
     assert_same_panel(read_panel({"A": one()}), wanted)
     two = read_panel({"Z": one(), "B": one(50.0)})
     assert two.assets == ("Z", "B")
@@ -287,6 +298,23 @@ def test_a_file_for_each_asset(tmp_path: Path) -> None:
     (nested / "month=3").mkdir(parents=True)
     one().to_parquet(nested / "month=3" / "Z.parquet")
     assert read_panel(nested, asset="filename").assets == ("Z",)
+
+
+def test_a_table_that_names_its_assets_takes_no_other_name(tmp_path: Path) -> None:
+    both_in_one = pd.concat([one().assign(Ticker="A"), one(50.0).assign(Ticker="B")])
+    for name, column in (("book.csv", "Ticker"), ("upper.csv", "TICKER"), ("own.csv", "asset")):
+        both_in_one.rename(columns={"Ticker": column}).to_csv(tmp_path / name)
+        rule = f"{name} names its assets itself, in column '{column}': leave asset='filename' out"
+        refused(rule, tmp_path / name, asset="filename")
+        refused(rule, tmp_path / name, asset="filename", reader=bt.scan_panel)
+    one().to_csv(tmp_path / "Z.csv")
+    refused("book.csv names its assets itself", [tmp_path / "Z.csv", tmp_path / "book.csv"], asset="filename")
+    weights = tmp_path / "w.csv"
+    pl.DataFrame({"date": ["2024-03-04"] * 2, "sid": ["A", "B"], "weight": [0.5, 0.25]}).write_csv(weights)
+    with pytest.raises(bt.WeightsError, match=r"w\.csv names its assets itself, in column 'sid'"):
+        bt.read_weights(weights, read_panel(both()), asset="filename")
+    refused("the table of 'X' holds 2 assets, in column 'Ticker'", {"X": both_in_one})
+    assert read_panel({"X": one().assign(Ticker="A", isin="US1")}).assets == ("X",)
 
 
 # ---- pandas' index
