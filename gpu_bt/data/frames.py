@@ -205,7 +205,7 @@ def read_weights(
     `run`.
     """
     if is_book(source) and isinstance(panel, Panel):
-        return Weights(np.array(books_of(source, panel)))
+        return Weights(np.array(books_of(source, panel)), assets=panel.assets, timestamps=panel.timestamps)
     how = Reading(timestamp, asset, weight, layout, missing, align, unknown_assets, time_zone, date_format)
     if isinstance(panel, Stream):
         return panel.books(source, **dataclasses.asdict(how))
@@ -320,4 +320,4 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
     out.flags.writeable = False
     empty = len(book) * len(table.assets) - len(values) if table.wide and how.missing == "close" else 0
     counts = int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum())
-    return Weights(out, *counts, empty)
+    return Weights(out, *counts, empty, panel.assets, panel.timestamps)

@@ -26,7 +26,7 @@ from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, place, time_series
-from gpu_bt.data.weights import Weights, check_shape, check_weights
+from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
 __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
@@ -151,7 +151,7 @@ class PanelStream:
     def books(self, source: Any, account: str = "margin", **options: Any) -> WeightsStream:
         """Target weights, read window by window: a (T, N) array, which is sliced, or a table for `read_weights`."""
         found = source if isinstance(source, WeightsStream) else WeightsStream(self, source, options)
-        check_shape(found, self)
+        check_fit(found, self)
         found = copy.copy(found)
         found.account = account
         return found
@@ -236,6 +236,8 @@ class WeightsStream:
         self.account = "margin"
         self.shape = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
+        read_for = panel if self._table else source
+        self.assets, self.timestamps = (getattr(read_for, name, None) for name in ("assets", "timestamps"))
         if not self._table:
             self._source = source.values if isinstance(source, Weights) else as_host("weights", source, WeightsError)
             self.shape = self._source.shape
