@@ -20,7 +20,7 @@ from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
 from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
-from gpu_bt.data.times import dated_by_day, place, spans, time_series
+from gpu_bt.data.times import on_bars, time_series
 from gpu_bt.data.vendors import adjusted, field_of, is_fields
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
@@ -191,6 +191,8 @@ def read_weights(
 
     missing: "close" = 0, sell it; "hold" = NaN, keep it.
     A book dated by day (a date, or every timestamp midnight on the panel's clock) stands on the last bar of that date.
+    Midnights of another zone, or among times of day, are instants: those that stand before the bar that ends their date
+    are warned of (BacktestWarning), with their number.
 
     align: where a book has no bar: "exact" = an error; "next" = the next bar; "previous" = the last bar before it, as
         for books dated by month ends: it must have been known there. Books before the first bar ("previous") or after
@@ -271,18 +273,13 @@ class Reading:
             names, fields = (self.timestamp, self.asset, self.layout), {"weight": self.weight}
             table = read_table(source, *names, ("weight",), fields, "weight", date_format=self.date_format)
             table.drop_duplicates("error", way_out="")
-            by_day = dated_by_day(table.times, panel.time_zone) if by_day is None else by_day
-            span = self.spans(table.times, panel.time_zone, f"{table.place}timestamp", by_day)
+            where = on_bars(table.times, panel, self.time_zone, self.align, f"{table.place}timestamp", by_day)
         except PanelError as exc:
             raise WeightsError(str(exc)) from None
-        return _placed(table, span, panel, self)
-
-    def spans(self, times: pl.Series, zone: str | None, what: str, by_day: bool) -> tuple[np.ndarray, np.ndarray]:
-        """First and last microsecond of each timestamp, on the clock of a panel."""
-        return spans(times, zone, self.time_zone, what, by_day)
+        return _placed(table, where, panel, self)
 
 
-def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how: Reading) -> Weights:
+def _placed(table: Table, where: tuple[np.ndarray, np.ndarray, np.ndarray], panel: Panel, how: Reading) -> Weights:
     """Rows -> (T, N): which column each asset has, which bar each book has, then one scatter."""
     values = table.frame["weight"].cast(pl.Float64).to_numpy()
     given = ~np.isnan(values) if table.wide else slice(None)
@@ -296,9 +293,7 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
             " correct the names, or pass unknown_assets='ignore'"
         )
     book = np.flatnonzero(np.bincount(row, minlength=len(table.times)))  # the times that hold a weight
-    following = panel.next_timestamp
-    due = None if following is None else int(following.astype(np.int64))
-    bar, within = place(*span, panel.microseconds, how.align, due)
+    start, bar, within = where
     wrong = book[~within[book]]
     if how.align == "exact" and len(wrong):
         raise WeightsError(
@@ -310,7 +305,7 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
     kept = np.zeros(len(bar), bool)
     kept[book] = here[book] & (np.diff(bar[book], append=-1) != 0)  # the last book on a bar
     # A date stands on its day; a midnight that is taken for one has moved.
-    moved = ~within | (panel.microseconds[np.where(here, bar, 0)] != span[0]) & (table.times.dtype != pl.Date)
+    moved = ~within | (panel.microseconds[np.where(here, bar, 0)] != start) & (table.times.dtype != pl.Date)
     known = column[code] >= 0
     placed = known & kept[row]
     out = np.full(panel.shape, np.nan)

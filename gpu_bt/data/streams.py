@@ -25,7 +25,7 @@ from gpu_bt.data.frames import Reading
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
-from gpu_bt.data.times import dated_by_day, place, time_series
+from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
@@ -249,12 +249,9 @@ class WeightsStream:
             ]
             self._times = joined(sources, found)["timestamp"].unique().sort()
             self._by_day = dated_by_day(self._times, panel.time_zone)
-            span = self._how.spans(self._times, panel.time_zone, "the weights' timestamp", self._by_day)
+            _, bar, _ = on_bars(self._times, panel, self._how.time_zone, self._how.align, "the weights' timestamp")
         except PanelError as error:
             raise WeightsError(str(error)) from None
-        following = panel.next_timestamp
-        due = None if following is None else int(following.astype(np.int64))
-        bar, _ = place(*span, panel.microseconds, self._how.align, due)
         self._until = np.searchsorted(bar, np.arange(panel.shape[0]), side="right")  # books on the bars up to each
         self._until[-1] = len(bar)
 
