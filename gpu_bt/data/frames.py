@@ -19,6 +19,7 @@ from gpu_bt.data.fields import FIELDS, PRICES, RATES
 from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
+from gpu_bt.data.stamps import moment
 from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import on_bars, time_series
 from gpu_bt.data.vendors import adjusted, field_of, is_fields
@@ -67,8 +68,9 @@ def read_panel(
         alone, "raw" = they are not read. The first two leave out dividends and splits, which are in the prices.
     dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
     time_zone: naive timestamps are the wall clock of it, aware ones are shown in it; None = naive, or the table's.
-    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime), where without a
-        day it is the last of its month or year; None = ISO text, and whole numbers YYYYMMDD.
+    date_format: how text, or numbers, write timestamps, and next_timestamp may, such as "%d.%m.%Y" (strptime), with a
+        year; where without a day it is the last of its month or year. Zeros that a number has lost at its begin are
+        added, other digits than the format writes are refused; None = ISO text, and whole numbers YYYYMMDD.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without
@@ -78,7 +80,8 @@ def read_panel(
     """
     how = {"timestamp": timestamp, "asset": asset, "layout": layout, "fields": fields, "adjust": adjust}
     how["date_format"] = date_format
-    checks = {"prices": prices, "bad_prices": bad_prices, "next_timestamp": next_timestamp}
+    due = moment(next_timestamp, date_format) or next_timestamp
+    checks = {"prices": prices, "bad_prices": bad_prices, "next_timestamp": due}
     return _panel(source, how, checks, duplicates, dtype, time_zone)
 
 

@@ -24,6 +24,7 @@ from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.frames import Reading
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.stamps import moment
 from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
@@ -67,7 +68,7 @@ def scan_panel(
     chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
     checks = {"prices": prices, "bad_prices": bad_prices}
     check_adjust(adjust, prices)
-    names, due = (timestamp, asset), next_timestamp
+    names, due = (timestamp, asset), moment(next_timestamp, date_format) or next_timestamp
     return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, due, date_format, adjust)
 
 
@@ -126,9 +127,9 @@ class PanelStream:
 
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""
-        how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, str(self.next_timestamp)]
-        how += [self._format, self._adjust]
-        return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
+        how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, self._format, self._adjust]
+        labels = [self.assets, self.time_zone, str(self.next_timestamp)]
+        return fingerprint(_files(self._source), self.microseconds, [*labels, how])
 
     def parts(self) -> Iterator[tuple[int, Panel]]:
         """(number of its first bar, Panel) of each window; a `delisted_at` that lies before it is 0 there.
@@ -243,10 +244,8 @@ class WeightsStream:
             self.shape = self._source.shape
             return
         try:
-            sources = self._open()
-            found = [
-                _distinct(s, self._stamp(s)).read({"timestamp": self._stamp(s)}, {"timestamp": "time"}) for s in sources
-            ]
+            sources, kind = [_distinct(s, self._stamp(s)) for s in self._open()], {"timestamp": "time"}
+            found = [s.read({"timestamp": self._stamp(s)}, kind) for s in sources]
             self._times = joined(sources, found)["timestamp"].unique().sort()
             self._by_day = dated_by_day(self._times, panel.time_zone)
             _, bar, _ = on_bars(self._times, panel, self._how.time_zone, self._how.align, "the weights' timestamp")
@@ -270,11 +269,8 @@ class WeightsStream:
 
     def fingerprint(self) -> str:
         """A hash as that of `PanelStream`; of an array by its bytes."""
-        return (
-            fingerprint(_files(self._source), dataclasses.asdict(self._how))
-            if self._table
-            else fingerprint(self._source)
-        )
+        parts = (_files(self._source), dataclasses.asdict(self._how)) if self._table else (self._source,)
+        return fingerprint(*parts)
 
     def _open(self) -> list[Source]:
         return [_with_times(s, self._stamp(s), self._how.date_format) for s in open_sources(self._source)]
@@ -305,13 +301,11 @@ def _telling(column: str, none: float) -> pl.Expr:
 
 def _distinct(source: Source, column: str) -> Source:
     """The source with its distinct timestamps alone."""
-    rows = " of its distinct timestamps"
-    return dataclasses.replace(
-        source,
-        scan=lambda floats: source.scan(floats).select(cs.by_name(column)).unique(),
-        rows=rows,
-        engine="streaming",
-    )
+
+    def scan(floats: list[str]) -> pl.LazyFrame:
+        return source.scan(floats).select(cs.by_name(column)).unique()
+
+    return dataclasses.replace(source, scan=scan, rows=" of its distinct timestamps", engine="streaming")
 
 
 def _between(source: Source, column: str, times: pl.Series, a: int, b: int) -> Source:

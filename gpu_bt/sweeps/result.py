@@ -57,17 +57,9 @@ class SweepResult:
     """
 
     def __init__(
-        self,
-        panel: Panel | PanelStream,
-        config: Config,
-        scenarios: Scenarios,
-        chunks: Sequence[Done],
-        *,
-        opening: np.ndarray,
-        priced: int,
-        wall_seconds: float,
-        run: int,
-    ) -> None:
+        self, panel: Panel | PanelStream, config: Config, scenarios: Scenarios, chunks: Sequence[Done], *,
+        opening: np.ndarray, priced: int, wall_seconds: float, run: int,
+    ) -> None:  # fmt: skip
         self.config, self.axes, self.run = config, tuple(scenarios.axes), run
         self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
         self.opening, self._priced = opening, priced
