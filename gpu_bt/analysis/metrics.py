@@ -54,13 +54,9 @@ def rounding_of(tick: Floats | float, assets: int = 1) -> Floats:
 
 
 def equity_metrics(
-    money: Floats,
-    initial_cash: Floats | float,
-    bars_per_year: Floats | float,
-    *,
-    start: Ints | int = 0,
+    money: Floats, initial_cash: Floats | float, bars_per_year: Floats | float, *, start: Ints | int = 0,
     rounding: Floats | float | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray]:  # fmt: skip
     """The statistics of K scenarios, a (K,) array each.
 
     money: (len(MONEY), K, T) as in RawResult, or its first rows alone (equity, cash); NaN from a scenario's end on.

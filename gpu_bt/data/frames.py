@@ -19,8 +19,9 @@ from gpu_bt.data.fields import FIELDS, PRICES, RATES
 from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
+from gpu_bt.data.stamps import moment
 from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
-from gpu_bt.data.times import dated_by_day, place, spans, time_series
+from gpu_bt.data.times import on_bars, time_series
 from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
@@ -58,8 +59,9 @@ def read_panel(
         alone, "raw" = they are not read. The first two leave out dividends and splits, which are in the prices.
     dtype: float64 or float32, of the (T, N) fields.   prices, bad_prices, next_timestamp: as in `Panel`.
     time_zone: naive timestamps are the wall clock of it, aware ones are shown in it; None = naive, or the table's.
-    date_format: how text, or numbers, write timestamps, such as "%d.%m.%Y" (strptime), where without a
-        day it is the last of its month or year; None = ISO text, and whole numbers YYYYMMDD.
+    date_format: how text, or numbers, write timestamps, and next_timestamp may, such as "%d.%m.%Y" (strptime), with a
+        year; where without a day it is the last of its month or year. Zeros that a number has lost at its begin are
+        added, other digits than the format writes are refused; None = ISO text, and whole numbers YYYYMMDD.
 
     Raises PanelError: a file that is missing or unreadable, a table without rows or close, a cell that is no number,
     an empty timestamp or asset, numbers that are no dates, time zones that mix, several UTC offsets without
@@ -69,7 +71,8 @@ def read_panel(
     """
     how = {"timestamp": timestamp, "asset": asset, "layout": layout, "fields": fields, "adjust": adjust}
     how["date_format"] = date_format
-    checks = {"prices": prices, "bad_prices": bad_prices, "next_timestamp": next_timestamp}
+    due = moment(next_timestamp, date_format) or next_timestamp
+    checks = {"prices": prices, "bad_prices": bad_prices, "next_timestamp": due}
     return _panel(source, how, checks, duplicates, dtype, time_zone)
 
 
@@ -181,6 +184,8 @@ def read_weights(
 
     missing: "close" = 0, sell it; "hold" = NaN, keep it.
     A book dated by day (a date, or every timestamp midnight on the panel's clock) stands on the last bar of that date.
+    Midnights of another zone, or among times of day, are instants: those that stand before the bar that ends their date
+    are warned of (BacktestWarning), with their number.
 
     align: where a book has no bar: "exact" = an error; "next" = the next bar; "previous" = the last bar before it, as
         for books dated by month ends: it must have been known there. Books before the first bar ("previous") or after
@@ -195,7 +200,7 @@ def read_weights(
     `run`.
     """
     if is_book(source) and isinstance(panel, Panel):
-        return Weights(np.array(books_of(source, panel)))
+        return Weights(np.array(books_of(source, panel)), assets=panel.assets, timestamps=panel.timestamps)
     how = Reading(timestamp, asset, weight, layout, missing, align, unknown_assets, time_zone, date_format)
     if isinstance(panel, Stream):
         return panel.books(source, **dataclasses.asdict(how))
@@ -261,18 +266,13 @@ class Reading:
             names, fields = (self.timestamp, self.asset, self.layout), {"weight": self.weight}
             table = read_table(source, *names, ("weight",), fields, "weight", date_format=self.date_format)
             table.drop_duplicates("error", way_out="")
-            by_day = dated_by_day(table.times, panel.time_zone) if by_day is None else by_day
-            span = self.spans(table.times, panel.time_zone, f"{table.place}timestamp", by_day)
+            where = on_bars(table.times, panel, self.time_zone, self.align, f"{table.place}timestamp", by_day)
         except PanelError as exc:
             raise WeightsError(str(exc)) from None
-        return _placed(table, span, panel, self)
-
-    def spans(self, times: pl.Series, zone: str | None, what: str, by_day: bool) -> tuple[np.ndarray, np.ndarray]:
-        """First and last microsecond of each timestamp, on the clock of a panel."""
-        return spans(times, zone, self.time_zone, what, by_day)
+        return _placed(table, where, panel, self)
 
 
-def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how: Reading) -> Weights:
+def _placed(table: Table, where: tuple[np.ndarray, np.ndarray, np.ndarray], panel: Panel, how: Reading) -> Weights:
     """Rows -> (T, N): which column each asset has, which bar each book has, then one scatter."""
     values = table.frame["weight"].cast(pl.Float64).to_numpy()
     given = ~np.isnan(values) if table.wide else slice(None)
@@ -286,9 +286,7 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
             " correct the names, or pass unknown_assets='ignore'"
         )
     book = np.flatnonzero(np.bincount(row, minlength=len(table.times)))  # the times that hold a weight
-    following = panel.next_timestamp
-    due = None if following is None else int(following.astype(np.int64))
-    bar, within = place(*span, panel.microseconds, how.align, due)
+    start, bar, within = where
     wrong = book[~within[book]]
     if how.align == "exact" and len(wrong):
         raise WeightsError(
@@ -300,7 +298,7 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
     kept = np.zeros(len(bar), bool)
     kept[book] = here[book] & (np.diff(bar[book], append=-1) != 0)  # the last book on a bar
     # A date stands on its day; a midnight that is taken for one has moved.
-    moved = ~within | (panel.microseconds[np.where(here, bar, 0)] != span[0]) & (table.times.dtype != pl.Date)
+    moved = ~within | (panel.microseconds[np.where(here, bar, 0)] != start) & (table.times.dtype != pl.Date)
     known = column[code] >= 0
     placed = known & kept[row]
     out = np.full(panel.shape, np.nan)
@@ -310,4 +308,4 @@ def _placed(table: Table, span: tuple[np.ndarray, np.ndarray], panel: Panel, how
     out.flags.writeable = False
     empty = len(book) * len(table.assets) - len(values) if table.wide and how.missing == "close" else 0
     counts = int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum())
-    return Weights(out, *counts, empty)
+    return Weights(out, *counts, empty, panel.assets, panel.timestamps)

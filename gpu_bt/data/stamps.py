@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.data.clock import DAY, EPOCH, MICROSECOND, offsets, time_label, zone_info
+from gpu_bt.errors import PanelError
 
 __all__ = ["RULE", "SEVERAL", "iana_name", "instants", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
 
@@ -24,6 +25,8 @@ RULE = (
 )
 #: fromisoformat takes any character between date and time, so that it would read epoch numbers.
 _ISO = re.compile(r"\d{4}-?\d\d-?\d\d([T ]\d\d.*)?")
+#: What says the day, in a format of strptime.
+_DAY = "djcxDF"
 _FIRST, _LAST = np.datetime64("0001-01-02", "us"), np.datetime64("9999-12-30", "us")
 
 
@@ -49,20 +52,40 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         value = str(int(number)) if abs(number) < most and number == int(number) else ""
     if not isinstance(value, str):
         return None
-    text = value.strip().removesuffix(".0")
+    parts = set() if date_format is None else _parts(date_format)
+    text = value.strip() if "." in (date_format or "") else value.strip().removesuffix(".0")
     try:
-        if date_format is not None:
-            return _last_day(dt.datetime.strptime(text, date_format), date_format)
-        return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
+        if date_format is None:
+            return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
+        return _by_format(text, date_format, parts)
     except (ValueError, OverflowError):
         return None
 
 
-def _last_day(found: dt.datetime, date_format: str) -> dt.datetime:
-    """The last day of the month or year where the format has no day, as for a Period; else what was found."""
-    if re.search("%[djxcDFeaAuwUWV]", date_format):
+def _parts(date_format: str) -> set[str]:
+    """The letters of a format. Raises PanelError for one that leaves the date open."""
+    parts = set(re.findall("%(.)", date_format)) if isinstance(date_format, str) else set()
+    year, month, day, week, weekday = (bool(parts & set(x)) for x in ("YyGcxDF", "mbBjcxDF", _DAY, "UWV", "aAuw"))
+    if not year or (day and not month) or (not day and week != weekday):
+        raise PanelError(
+            f"date_format is {date_format!r}: it must be a text such as '%d.%m.%Y' (as for strptime), with a year, a"
+            " month where there is a day, and a weekday where there is a week"
+        )
+    return parts
+
+
+def _by_format(text: str, date_format: str, parts: set[str]) -> dt.datetime:
+    """What strptime says; without a day the last of the month or year, as for a Period. Raises ValueError, also for
+    digits that the format would have written otherwise: strptime takes 1022024 as %m%d%Y for 2 October."""
+    if text.isdigit() and not date_format.startswith("%Y"):  # a number has lost the zeros before it
+        text = text.zfill(len(EPOCH.strftime(date_format)))
+    found = dt.datetime.strptime(text, date_format)
+    read, again = ([int(n) for n in re.findall(r"\d+", x)] for x in (text, found.strftime(date_format)))
+    if read != again and not parts & {"f", "z"}:
+        raise ValueError(text)
+    if parts & set(_DAY + "UWV"):
         return found
-    month = found.month if re.search("%[mbB]", date_format) else 12
+    month = found.month if parts & set("mbB") else 12
     return (found.replace(month=month, day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(days=1)
 
 

@@ -24,9 +24,10 @@ from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.frames import Reading
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.stamps import moment
 from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
-from gpu_bt.data.times import dated_by_day, place, time_series
-from gpu_bt.data.weights import Weights, check_shape, check_weights
+from gpu_bt.data.times import dated_by_day, on_bars, time_series
+from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
 
 __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
@@ -57,7 +58,7 @@ def scan_panel(
     chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
     checks = {"prices": prices, "bad_prices": bad_prices}
     check_adjust(adjust, prices)
-    names, due = (timestamp, asset), next_timestamp
+    names, due = (timestamp, asset), moment(next_timestamp, date_format) or next_timestamp
     return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, due, date_format, adjust)
 
 
@@ -118,9 +119,9 @@ class PanelStream:
 
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""
-        how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, str(self.next_timestamp)]
-        how += [self._format, self._adjust]
-        return fingerprint(_files(self._source), self.microseconds, [self.assets, self.time_zone, how])
+        how = [self._names, self._chosen, self._checks, self._duplicates, self._dtype, self._format, self._adjust]
+        labels = [self.assets, self.time_zone, str(self.next_timestamp)]
+        return fingerprint(_files(self._source), self.microseconds, [*labels, how])
 
     def parts(self) -> Iterator[tuple[int, Panel]]:
         """(number of its first bar, Panel) of each window; a `delisted_at` that lies before it is 0 there.
@@ -143,7 +144,7 @@ class PanelStream:
     def books(self, source: Any, account: str = "margin", **options: Any) -> WeightsStream:
         """Target weights, read window by window: a (T, N) array, which is sliced, or a table for `read_weights`."""
         found = source if isinstance(source, WeightsStream) else WeightsStream(self, source, options)
-        check_shape(found, self)
+        check_fit(found, self)
         found = copy.copy(found)
         found.account = account
         return found
@@ -228,23 +229,20 @@ class WeightsStream:
         self.account = "margin"
         self.shape = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
+        read_for = panel if self._table else source
+        self.assets, self.timestamps = (getattr(read_for, name, None) for name in ("assets", "timestamps"))
         if not self._table:
             self._source = source.values if isinstance(source, Weights) else as_host("weights", source, WeightsError)
             self.shape = self._source.shape
             return
         try:
-            sources = self._open()
-            found = [
-                _distinct(s, self._stamp(s)).read({"timestamp": self._stamp(s)}, {"timestamp": "time"}) for s in sources
-            ]
+            sources, kind = [_distinct(s, self._stamp(s)) for s in self._open()], {"timestamp": "time"}
+            found = [s.read({"timestamp": self._stamp(s)}, kind) for s in sources]
             self._times = joined(sources, found)["timestamp"].unique().sort()
             self._by_day = dated_by_day(self._times, panel.time_zone)
-            span = self._how.spans(self._times, panel.time_zone, "the weights' timestamp", self._by_day)
+            _, bar, _ = on_bars(self._times, panel, self._how.time_zone, self._how.align, "the weights' timestamp")
         except PanelError as error:
             raise WeightsError(str(error)) from None
-        following = panel.next_timestamp
-        due = None if following is None else int(following.astype(np.int64))
-        bar, _ = place(*span, panel.microseconds, self._how.align, due)
         self._until = np.searchsorted(bar, np.arange(panel.shape[0]), side="right")  # books on the bars up to each
         self._until[-1] = len(bar)
 
@@ -263,11 +261,8 @@ class WeightsStream:
 
     def fingerprint(self) -> str:
         """A hash as that of `PanelStream`; of an array by its bytes."""
-        return (
-            fingerprint(_files(self._source), dataclasses.asdict(self._how))
-            if self._table
-            else fingerprint(self._source)
-        )
+        parts = (_files(self._source), dataclasses.asdict(self._how)) if self._table else (self._source,)
+        return fingerprint(*parts)
 
     def _open(self) -> list[Source]:
         return [_with_times(s, self._stamp(s), self._how.date_format) for s in open_sources(self._source)]
@@ -298,13 +293,11 @@ def _telling(column: str, none: float) -> pl.Expr:
 
 def _distinct(source: Source, column: str) -> Source:
     """The source with its distinct timestamps alone."""
-    rows = " of its distinct timestamps"
-    return dataclasses.replace(
-        source,
-        scan=lambda floats: source.scan(floats).select(cs.by_name(column)).unique(),
-        rows=rows,
-        engine="streaming",
-    )
+
+    def scan(floats: list[str]) -> pl.LazyFrame:
+        return source.scan(floats).select(cs.by_name(column)).unique()
+
+    return dataclasses.replace(source, scan=scan, rows=" of its distinct timestamps", engine="streaming")
 
 
 def _between(source: Source, column: str, times: pl.Series, a: int, b: int) -> Source:

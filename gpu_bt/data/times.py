@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import polars as pl
 
 from gpu_bt.data.clock import DAY, local_microseconds
 from gpu_bt.data.stamps import instants
-from gpu_bt.errors import PanelError
+from gpu_bt.errors import BacktestWarning, PanelError
 
-__all__ = ["dated_by_day", "on_clock", "place", "spans", "stamp", "time_series", "zone_of"]
+__all__ = ["dated_by_day", "on_bars", "on_clock", "stamp", "time_series", "zone_of"]
 
 
 def zone_of(times: pl.Series) -> str | None:
@@ -44,30 +45,54 @@ def _wall(times: pl.Series, panel_zone: str | None) -> np.ndarray:
     return found if zone is None else local_microseconds(found, panel_zone)
 
 
-def spans(
-    times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str, by_day: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last microsecond that each label means, on the clock of a panel as `on_clock` has it: the whole
-    day on the panel's clock where labels are dates, else one and the same."""
-    start = on_clock(times, panel_zone, time_zone, what)
-    if not by_day:
-        return start, start
-    wall = _wall(times, panel_zone)
-    return instants(wall, panel_zone, what, PanelError), instants(wall + DAY, panel_zone, what, PanelError) - 1
+def on_bars(
+    times: pl.Series, panel: Any, time_zone: str | None, align: str, what: str, by_day: bool | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(its first microsecond on the panel's clock, its bar, whether that lies within it) of each ascending label, which
+    means the whole day on this clock where labels are `by_day`, else an instant. None = as they say themselves: then
+    warns of midnights, of another clock or among times of day, that stand before the bar that ends their date.
+
+    panel: with the bars; the rule of `align` is that of `_place`.
+    """
+    found = dated_by_day(times, panel.time_zone) if by_day is None else by_day
+    start = on_clock(times, panel.time_zone, time_zone, what)
+    end = _days(_wall(times, panel.time_zone), panel.time_zone, what)[1] if found else start
+    bar, within = _place(start, end, panel, align)
+    if by_day is not None or found:
+        return start, bar, within
+    wall = _wall(times, zone_of(times))  # as the labels have it
+    midnight = wall % DAY == 0
+    if 2 * midnight.sum() >= len(wall):
+        last, _ = _place(*_days(wall - wall % DAY, panel.time_zone, what), panel, align)
+        early = midnight & (bar >= 0) & (bar < last) & (~within | midnight.all())
+        if early.any():
+            warnings.warn(
+                f"{what}: {early.sum()} of {len(times)} books are of midnight and stand before the bar that ends their"
+                f" date, the first, {times[int(early.argmax())]}, at {panel.label(bar[early.argmax()])}: not all"
+                " are midnight on the panel's clock, so they are times of day; pass dates, without time and zone",
+                BacktestWarning,
+                stacklevel=4,
+            )
+    return start, bar, within
 
 
-def place(
-    start: np.ndarray, end: np.ndarray, bars: np.ndarray, align: str, following: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _days(wall: np.ndarray, zone: str | None, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last microsecond of the days that begin at `wall` on a panel's clock."""
+    return instants(wall, zone, what, PanelError), instants(wall + DAY, zone, what, PanelError) - 1
+
+
+def _place(start: np.ndarray, end: np.ndarray, panel: Any, align: str) -> tuple[np.ndarray, np.ndarray]:
     """(bar of each label, whether it lies within the label); -1 and T where there is none. Labels and bars ascend.
 
     A label stands on the last bar within it. Without one, align="previous" takes the last bar before it, but none for a
-    label from `following` on, or where that is None, more than a week after the last bar; any other the next bar.
+    label from the panel's next_timestamp on, or where that is None, more than a week after the last bar; any other the
+    next bar.
     """
+    bars, following = panel.microseconds, panel.next_timestamp
     last = np.searchsorted(bars, end, side="right") - 1
     within = (last >= 0) & (bars[last] >= start)
     if align == "previous":
-        due = bars[-1] + 7 * DAY if following is None else following
+        due = bars[-1] + 7 * DAY if following is None else following.astype(np.int64)
         return np.where(start < due, last, len(bars)), within
     return np.where(within, last, last + 1), within
 

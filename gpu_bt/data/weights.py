@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from gpu_bt.data.arrays import as_host, first_outside
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import WeightsError
 
-__all__ = ["DUST", "MAX_WEIGHT", "Weights", "check_shape", "check_weights"]
+__all__ = ["DUST", "MAX_WEIGHT", "Weights", "check_fit", "check_weights"]
 
 MAX_WEIGHT = 1000.0
 #: A weight of a cash account that is not further below 0 is a solver's rounding of 0.
@@ -23,7 +24,8 @@ DUST = 1e-9
 class Weights:
     """What `read_weights` gives: targets as a (T, N) array, and what was left out or moved to get there.
 
-    It stands wherever an array can: NumPy takes it for its `values`.
+    It stands wherever an array can: NumPy takes it for its `values`. It fits panels with the labels that it was read
+    for, and no others.
 
     values: (T, N) float64, C-contiguous, read-only; a fraction of equity, 0 = close, NaN = no target (hold).
     moved_rows: input rows that stand on a bar outside their own timestamp or date (align="next", align="previous"), or
@@ -32,6 +34,7 @@ class Weights:
     dropped_rows: input rows left out because no bar may stand for them (after the last one, or before the first), or
         because a later book was moved onto (or stands on) the same bar.
     empty_cells: empty cells of wide books, which missing="close" has read as 0.
+    assets, timestamps: those of the panel that it was read for; None = none, it goes by position.
     A row is counted once, the first cause in the order unknown, dropped, moved. In a wide table a row is a filled cell.
     """
 
@@ -40,6 +43,8 @@ class Weights:
     unknown_rows: int = 0
     dropped_rows: int = 0
     empty_cells: int = 0
+    assets: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
+    timestamps: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
@@ -61,13 +66,21 @@ class Weights:
         return self.values[key]
 
 
-def check_shape(weights: Any, panel: Any) -> None:
-    """Raise WeightsError unless both have the same shape."""
+def check_fit(weights: Any, panel: Any) -> None:
+    """Raise WeightsError unless both have the same shape and, where the weights have labels, the same labels."""
     if weights.shape != panel.shape:
         raise WeightsError(
             f"weights has shape {weights.shape}: it must be (T, N) = {panel.shape}, a row per bar and a column per"
             " asset"
         )
+    for name in ("assets", "timestamps"):
+        own, theirs = getattr(weights, name, None), getattr(panel, name)
+        if own is not None and not np.array_equal(own, theirs):
+            i, a, b = next((i, a, b) for i, (a, b) in enumerate(itertools.zip_longest(own, theirs)) if a != b)
+            raise WeightsError(
+                f"weights were read for another panel, whose {name}[{i}] is {a}, not {b}: read them for this one, or"
+                " pass their values to go by position"
+            )
 
 
 def check_weights(panel: Panel, weights: Any, account: str, notes: dict[str, int] | None = None) -> np.ndarray:
@@ -81,7 +94,7 @@ def check_weights(panel: Panel, weights: Any, account: str, notes: dict[str, int
             f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers, a table or"
             " a path with labels, or {asset: weight}"
         )
-    check_shape(array, panel)
+    check_fit(weights if isinstance(weights, Weights) else array, panel)
     if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
         array = np.ascontiguousarray(array, np.float64)
     low = 0.0 if account == "cash" else -MAX_WEIGHT

@@ -31,14 +31,9 @@ __all__ = ["check_lookahead"]
 
 
 def check_lookahead(
-    strategy: Strategy | type[Strategy] | Callable[[Panel], Strategy],
-    panel: Panel,
-    config: Config | None = None,
-    *,
-    cuts: int = 8,
-    seed: int = 0,
-    engine: str = "auto",
-) -> None:
+    strategy: Strategy | type[Strategy] | Callable[[Panel], Strategy], panel: Panel, config: Config | None = None, *,
+    cuts: int = 8, seed: int = 0, engine: str = "auto",
+) -> None:  # fmt: skip
     """Run the strategy, then again with everything after some bars changed: its decisions up to them must be the same.
 
     strategy: an instance (each run gets a deep copy), a class, or a factory, which is given the panel of its run: use

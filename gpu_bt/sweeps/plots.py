@@ -27,15 +27,9 @@ _CELLS = 150
 
 
 def plot(
-    sweep: SweepResult,
-    path: str | os.PathLike[str] | None = None,
-    *,
-    rows: str | None = None,
-    columns: str | None = None,
-    metric: str = "sharpe",
-    how: str = "mean",
-    **where: Any,
-) -> Path | Figure:
+    sweep: SweepResult, path: str | os.PathLike[str] | None = None, *, rows: str | None = None,
+    columns: str | None = None, metric: str = "sharpe", how: str = "mean", **where: Any,
+) -> Path | Figure:  # fmt: skip
     """Heat map of a metric over two axes; and where there is what they show: the fan of equity rows, a capacity curve.
 
     rows, columns: axes; None = the first two that vary, initial_cash last. With one axis that varies the map is a line.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import warnings
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -66,7 +67,7 @@ def test_midnights_of_another_zone_are_no_dates():
     # Midnight in London is 19:00 of the day before in New York: between the bars.
     panel = market(hours(3, 4), "America/New_York")
     london = [dt.datetime(2024, 1, day, tzinfo=ZoneInfo("Europe/London")) for day in (3, 4)]
-    assert bars(london, panel, align="next") == [(0, 1.0), (3, 2.0)]
+    assert told(london, panel, align="next")[0] == [(0, 1.0), (3, 2.0)]
     york = [dt.datetime(2024, 1, day, tzinfo=ZoneInfo("America/New_York")) for day in (3, 4)]
     assert bars(york, panel) == bars([x.astimezone(dt.UTC) for x in york], panel) == [(2, 1.0), (5, 2.0)]
 
@@ -206,3 +207,50 @@ def test_no_book_acts_before_it_is_known():
         label = dt.datetime(2024, 1, day, clock)
         for t, _ in bars([label], panel, align="next"):
             assert stamps[t] >= label and (clock or stamps[t].hour == 15)
+
+
+def told(labels: Any, panel: bt.Panel, **how: Any) -> tuple[list[tuple[int, float]], list[str]]:
+    """`bars`, and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = bars(labels, panel, **how)
+    assert all(issubclass(w.category, bt.BacktestWarning) for w in caught)
+    return found, [str(w.message) for w in caught]
+
+
+def test_midnights_of_another_clock_that_act_before_their_date_ends_are_warned_of():
+    panel = market(hours(3, 4), "America/New_York")
+    utc = [dt.datetime(2024, 1, day, tzinfo=dt.UTC) for day in (3, 4)]
+    found, [text] = told(utc, panel, align="next")
+    assert found == [(0, 1.0), (3, 2.0)] and "2 of 2 books are of midnight" in text and "at 2024-01-03T09:00:00" in text
+    assert "1 of 2 books" in told([utc[0], utc[1] + dt.timedelta(days=2)], panel, align="next")[1][0]  # a Saturday
+    found, [text] = told(utc, panel, align="previous")  # a day too early
+    assert found == [(2, 2.0)] and "1 of 2 books are of midnight" in text
+    around = market([dt.datetime(2024, 1, 2, 19), *hours(3, clock=(9, 19))], "America/New_York")  # midnights of UTC
+    assert told(utc, around)[0] == [(0, 1.0), (2, 2.0)] and "2 of 2 books" in told(utc, around)[1][0]
+    daily = market([dt.datetime(2024, 1, day, 16) for day in (3, 4)], "America/New_York")
+    assert told(utc, daily, align="next") == ([(0, 1.0), (1, 2.0)], [])  # where dates stand, too
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_midnights_among_times_of_day_that_act_before_their_date_ends_are_warned_of(zone):
+    panel = market(hours(3, 4, 5), zone)
+    days = [dt.datetime(2024, 1, day) for day in (3, 4, 5)]
+    days[1] = days[1].replace(hour=12)
+    found, [text] = told(days, panel, align="next")
+    assert found == [(0, 1.0), (4, 2.0), (6, 3.0)] and "2 of 3 books are of midnight" in text
+    assert told(hours(3, 4, clock=(0, 12, 15)), panel, align="next")[1] == []  # most are times of day
+    whole = market([dt.datetime(2024, 1, 3) + dt.timedelta(hours=12 * i) for i in range(4)], zone)
+    assert told(hours(3, 4, clock=(0, 12)), whole)[1] == []  # each on a bar of its own
+
+
+def test_a_stream_warns_of_early_midnights_once_for_all_its_parts(tmp_path):
+    panel = market(hours(3, 4, 5))
+    columns = {"timestamp": panel.timestamps, "asset": "A", "close": panel.close[:, 0]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "p.parquet")
+    days = [dt.datetime(2024, 1, 3), dt.datetime(2024, 1, 4), dt.datetime(2024, 1, 5, 12)]
+    table = pl.DataFrame({"timestamp": days, "asset": "A", "weight": 0.5}).lazy()
+    stream = bt.scan_panel(tmp_path / "p.parquet", bars=2)
+    with pytest.warns(bt.BacktestWarning, match="2 of 3 books are of midnight") as caught:
+        bt.run(stream, bt.read_weights(table, stream, align="next"), bt.Config(execution="next_close"))
+    assert sum("of midnight" in str(w.message) for w in caught) == 1

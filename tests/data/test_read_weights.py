@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 from compare import assert_bits
 from tables import book, long_table, minimal, refused
 
+import gpu_bt as bt
 from gpu_bt.data.frames import read_panel, read_weights
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.weights import Weights
@@ -31,6 +34,7 @@ def day(n: int) -> dt.date:
 
 
 NAN = float("nan")
+CLOSE = bt.Config(execution="next_close")
 BOOK = [(day(5), "A", 0.5), (day(2), "B", 0.25), (day(5), "C", None), (day(2), "A", NAN)]
 
 
@@ -192,3 +196,45 @@ def test_weights_can_be_looked_at_like_an_array():
     weights = Weights(np.array([[0.5, np.nan]]))
     assert weights.shape == (1, 2) and len(weights) == 1 and weights.dtype == np.float64
     assert weights[0, 0] == 0.5 and np.asarray(weights) is weights.values
+
+
+def other_panels(panel: Panel, path: Path) -> list[tuple[Any, str]]:
+    """Panels of the same shape and other labels, in memory and as streams, and what the message names."""
+    stamps = panel.timestamps + np.timedelta64(7, "D")
+    found: list[tuple[Any, str]] = []
+    for name, times, names, match in (
+        ("order", panel.timestamps, ["A", "C", "B"], "assets[0] is C, not A"),
+        ("name", panel.timestamps, ["C", "A", "D"], "assets[2] is B, not D"),
+        ("dates", stamps, panel.assets, "timestamps[0] is 2024-01-02T00:00:00.000000, not 2024-01-09"),
+    ):
+        close = pl.DataFrame(panel.close, schema=list(names))
+        rows = close.with_columns(timestamp=pl.Series(times)).unpivot(index="timestamp", variable_name="asset")
+        rows.rename({"value": "close"}).write_parquet(path / f"{name}.parquet")
+        found.append((Panel(panel.close, timestamps=times, assets=names), match))
+        found.append((bt.scan_panel(path / f"{name}.parquet", bars=3), "not"))
+    return found
+
+
+def test_weights_fit_the_panel_they_were_read_for_and_no_other(panel: Panel, tmp_path: Path) -> None:
+    source, same = book(BOOK), Panel(panel.close, timestamps=panel.timestamps, assets=panel.assets)
+    read = [bt.read_weights(source, panel), bt.read_weights({"A": 0.5}, panel)]
+    want = bt.run(panel, read[0].values, CLOSE).equity
+    assert bt.run(same, read[0], CLOSE).equity.equals(want) and bt.run(panel, read[0], CLOSE).equity.equals(want)
+    for other, match in other_panels(panel, tmp_path):
+        for weights in read:
+            with pytest.raises(WeightsError, match=re.escape(match)):
+                bt.run(other, weights, CLOSE)
+            with pytest.raises(WeightsError, match=re.escape(match)):
+                bt.sweep(other, weights, CLOSE, {"band": [0, 0.1]})
+        with pytest.raises(WeightsError, match="weights 'a': weights were read for another panel"):
+            bt.sweep(other, {"a": read[0]}, CLOSE, {"band": [0]})
+        bt.run(other, read[0].values, CLOSE)  # by position, where that is meant
+
+
+def test_books_of_a_stream_fit_no_other_stream(panel: Panel, tmp_path: Path) -> None:
+    (_, _), (order, _), (_, _), (_, _), (_, _), (dates, _) = other_panels(panel, tmp_path)
+    weights = bt.read_weights(book(BOOK).lazy(), order)
+    want = bt.run(panel, bt.read_weights(book(BOOK), panel), CLOSE)
+    assert bt.run(order, weights, CLOSE).equity.equals(want.equity)
+    with pytest.raises(WeightsError, match="read for another panel"):
+        bt.run(dates, weights, CLOSE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -194,3 +195,71 @@ def test_an_index_of_numbers_that_are_no_dates_is_left_out():
     frame = pd.read_csv(io.StringIO(buffer.getvalue()))
     frame.index = frame.index + 5
     assert bt.read_panel(frame).label(0) == "2024-01-31"
+
+
+@pytest.mark.parametrize(("date_format", "stamps", "want"), [
+    ("%m%d%Y", [1022024, 1112024, 10022024], ["2024-01-02", "2024-01-11", "2024-10-02"]),
+    ("%d%m%Y", [1112024, 2122024, 11122024], ["2024-11-01", "2024-12-02", "2024-12-11"]),
+    ("%d%m%Y", ["1112024", "02122024", "11122024"], ["2024-11-01", "2024-12-02", "2024-12-11"]),
+    ("%m%d%y", [10224.0, 11124.0, 100224.0], ["2024-01-02", "2024-01-11", "2024-10-02"]),
+    ("%y%m%d", [90102, 90111, 101002], ["2009-01-02", "2009-01-11", "2010-10-02"]),
+    ("%m%Y", [12024, 22024, 122024], ["2024-01-31", "2024-02-29", "2024-12-31"]),
+    ("%m/%d/%Y", ["1/2/2024", "01/11/2024", "10/2/2024"], ["2024-01-02", "2024-01-11", "2024-10-02"]),
+    ("%d.%m.%Y %H%M", ["2.1.2024 0130", "2.1.2024 930", "2.1.2024 1630"],
+     ["2024-01-02T01:30:00", "2024-01-02T09:30:00", "2024-01-02T16:30:00"]),
+    ("%Y-W%W-%w", ["2024-W01-1", "2024-W01-5", "2024-W02-1"], ["2024-01-01", "2024-01-05", "2024-01-08"]),
+    ("%d.%m.%Y %H:%M:%S.%f", ["2.1.2024 09:30:00.5", "2.1.2024 09:30:01.25", "3.1.2024 09:30:00.0"],
+     ["2024-01-02T09:30:00.500000", "2024-01-02T09:30:01.250000", "2024-01-03T09:30:00"]),
+    ("%Y%m%d%H%M", [202401020930, 202401021030, 202401031630],
+     ["2024-01-02T09:30:00", "2024-01-02T10:30:00", "2024-01-03T16:30:00"]),
+    ("%d.%m.%Y %H:%M %z", ["2.1.2024 09:30 +05:30", "2.1.2024 10:30 +0530", "3.1.2024 09:30 +05:30"],
+     ["2024-01-02T09:30:00", "2024-01-02T10:30:00", "2024-01-03T09:30:00"]),
+])  # fmt: skip
+def test_numbers_that_lost_a_leading_zero_are_what_the_format_wrote(date_format, stamps, want, tmp_path):
+    pl.from_pandas(long(stamps)).write_parquet(tmp_path / "t.parquet")
+    for read in (bt.read_panel, bt.scan_panel):
+        panel = read(tmp_path / "t.parquet", date_format=date_format)
+        assert [panel.label(t) for t in range(3)] == want
+
+
+@pytest.mark.parametrize(("date_format", "stamp"), [
+    ("%Y%m%d", 2024115), ("%Y%m%d", "2011115"), ("%Y%m", 20241), ("%d.%m.%Y %H%M", "2.1.2024 130"),
+    ("%d.%m.%Y %H%M%S", "2.1.2024 1305"),
+    ("%m%d%Y", 122024), ("%d%m%Y", 0),
+])  # fmt: skip
+def test_numbers_that_lost_another_zero_are_refused(date_format, stamp):
+    rule = f"timestamp, row 0, is .*: it must be a time as date_format='{re.escape(date_format)}' writes it"
+    with pytest.raises(bt.PanelError, match=rule):
+        bt.read_panel(long([stamp] * 3), date_format=date_format)
+
+
+@pytest.mark.parametrize(("date_format", "stamp"), [
+    ("%m-%d", "01-02"), ("%H:%M", "09:30"), ("%j", "017"), ("%d.%m.%%Y", "02.01.%Y"), ("%Y-W%W", "2024-W01"),
+    ("%Y %U", "2024 01"),
+    ("%Y-%m %a", "2024-01 Mon"), ("%Y %w", "2024 1"), ("%Y %d", "2024 02"), ("", "2024"), (5, "2024"), (b"%Y", "2024"),
+    (["%Y"], "2024"),
+])  # fmt: skip
+def test_formats_that_leave_the_date_open_are_refused(date_format, stamp, tmp_path):
+    table = long([stamp] * 3)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    pl.from_pandas(table).write_parquet(tmp_path / "t.parquet")
+    rule = "^date_format is .*: it must be a text such as '%d.%m.%Y'"
+    for read, source in ((bt.read_panel, table), (bt.read_panel, tmp_path / "t.csv"),
+                         (bt.scan_panel, tmp_path / "t.parquet")):  # fmt: skip
+        with pytest.raises(bt.PanelError, match=rule):
+            read(source, date_format=date_format)
+    panel = bt.Panel(np.ones((1, 1)), timestamps=["2024-01-02"], assets=["A"])
+    with pytest.raises(bt.WeightsError, match=rule):
+        bt.read_weights(table.rename(columns={"close": "weight"}), panel, date_format=date_format)
+
+
+@pytest.mark.parametrize("due", ["04.01.2024", 4012024, "2024-01-04", dt.date(2024, 1, 4), pd.Timestamp("2024-01-04")])
+def test_the_next_timestamp_may_be_written_as_the_others(due, tmp_path):
+    date_format = "%d.%m.%Y" if due != 4012024 else "%d%m%Y"
+    table = pl.DataFrame({"date": [f"{dt.date(2024, 1, d):{date_format}}" for d in (2, 3)], "asset": "A", "close": 1.0})
+    table.write_parquet(tmp_path / "t.parquet")
+    for source, read in ((table, bt.read_panel), (tmp_path / "t.parquet", bt.scan_panel)):
+        panel = read(source, date_format=date_format, next_timestamp=due)
+        assert panel.next_timestamp == np.datetime64("2024-01-04")
+        refused("next_timestamp[0] is 'x.2024': it must be", source, reader=read, date_format=date_format,
+                next_timestamp="x.2024")  # fmt: skip
