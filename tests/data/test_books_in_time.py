@@ -170,6 +170,7 @@ def readable(stamps: list[Any], zone: str | None) -> bool:
     return True
 
 
+@pytest.mark.filterwarnings("ignore::gpu_bt.BacktestWarning")  # some are of midnight among times of day
 @given(scenes())
 @settings(max_examples=250, deadline=None)
 def test_books_stand_where_a_plain_loop_puts_them(scene):
