@@ -178,7 +178,7 @@ def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
     lane.cut("NO_PRICE", np.isinf(x), 0.0)
     given = np.isfinite(x)
     x = np.where(given, x, 0.0)
-    lots = _to_lots(lane, x, x + lane.h)
+    lots = _to_lots(lane, x)
     lane.cut("ROUNDED_OUT", (x != 0) & (lots == 0), x)
     lane.o = np.where(given, _enlarging(lane, lots, given), lane.o)
     if lane.on & {"max_weight", "max_gross"}:
@@ -197,29 +197,31 @@ def _limit_direct(lane: Lane, given: Array) -> None:
     wanted = np.abs(o - left)
     room = (lane.marked.equity * np.fmin(lane.p["max_weight"], most)) * (1 / marks) - stays
     room = np.maximum(np.where(marks > 0, room, 0.0), 0.0)
-    more = np.where(wanted > room, _cut_down(lane, room), wanted)
+    more = _cut_down(lane, wanted, room)
     if "max_gross" in lane.on:
         worth = [lane.worth(lots, marks) * (1 / lane.marked.equity) for lots in (stays, more)]
         kept, grown = map(_weight_sum, worth)
         lane.test(kept, kept + grown, limit=LIMIT * WEIGHT_TICK)
         if some((grown > 0) & (kept + grown > most)):
-            more = _cut_down(lane, more * (scale_to(most - kept, grown) * SHAVE))
+            more = _cut_down(lane, more, more * (scale_to(most - kept, grown) * SHAVE))
     cut = more != wanted
     lane.o = np.where(cut, left + np.sign(o) * more + 0.0, o)
     lane.cut("LIMITED", cut, o - lane.o)
 
 
-def _cut_down(lane: Lane, size: Array) -> Array:
-    """Sizes cut to whole lots where the asset has lots."""
-    return np.where(lane.whole, np.trunc(size), size)
+def _cut_down(lane: Lane, size: Array, room: Array) -> Array:
+    """Sizes, at most `room`, in whole lots where the asset has lots."""
+    return np.where(lane.whole, np.where(size - room <= SNAP, size, to_lots(room)), np.minimum(size, room))
 
 
-def _to_lots(lane: Lane, x: Array, wanted: Array) -> Array:
-    """[S8] The rounding of the orders x, which lead to the holdings `wanted`."""
+def _to_lots(lane: Lane, x: Array, wanted: Array | None = None) -> Array:
+    """[S8] The rounding of the orders x, which lead to the holdings `wanted` of targets; None = direct orders."""
     if lane.lots.none_whole:
         return x
     if lane.rounding == "position":
-        lots = to_lots(wanted) - lane.h + 0.0
+        lots = to_lots(x + lane.h if wanted is None else wanted) - lane.h + 0.0
+        if wanted is None:  # an order of whole lots is none for a whole position
+            lots = np.where(np.abs(x - np.rint(x)) <= SNAP, np.rint(x) + 0.0, lots)
     else:
         lots = to_lots(x, lane.rounding == "nearest")
     if lane.odd:  # an order that leaves nothing of an odd lot sells all

@@ -173,7 +173,7 @@ def _cut_to_volume(lane: Lane, volume: Array, q: Array) -> Array:
     shares = lane.p["participation"] * volume
     cap = np.where(lane.whole, np.trunc(shares / lane.unit), shares)
     size = np.abs(q)
-    less = cap < size
+    less = (cap < size) & ~(in_shares(size, lane.unit) <= shares)
     lane.cut("VOLUME_CLIPPED", less, np.sign(q) * (size - cap))
     return np.where(less, np.sign(q) * cap + 0.0, q)
 
@@ -275,15 +275,18 @@ def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Arra
     room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (least + 4 * p["tick"])
     scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
-    cut = _buy_back(lane, offer, cut, scaled, buy & (cut < size) & lane.whole, funds)
+    cut = _buy_back(lane, offer, cut, scaled, size, funds)
     lane.cut("CASH_CLIPPED", buy & (cut < size), size - cut)
     return np.where(buy, cut, q)
 
 
-def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, cand: Array, funds: Array) -> Array:
-    """[S4] 3. Remainders: one lot more for whole classes of buys, the largest fraction first, while the cash lasts."""
+def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, size: Array, funds: Array) -> Array:
+    """[S4] 3. Remainders: one lot more, or what is left of the `size` ordered, for whole classes of buys, the largest
+    fraction first, while the cash lasts."""
+    cand = (cut < size) & lane.whole
+    fuller = np.where(cand, np.minimum(cut + 1, size), cut)
     now = _charge(lane, offer, cut).money
-    more = _charge(lane, offer, cut + 1).money
+    more = _charge(lane, offer, fuller).money
     extra = (more[0] + more[1]) - (now[0] + now[1])
     left = funds - total(now[0] + now[1])
     tie = lane.tie[lane.names]
@@ -293,7 +296,8 @@ def _buy_back(lane: Lane, offer: _Offer, cut: Array, scaled: Array, cand: Array,
         classes = (64 * np.trunc(8 * (scaled[i, members] - cut[i, members]))).astype(np.int64) + tie[members]
         sums = np.bincount(classes, weights=extra[i, members], minlength=512)
         fits = np.cumsum(sums[::-1])[::-1] <= left[i]  # extras are >= 0: past the first misfit nothing fits
-        cut[i, members[fits[classes]]] += 1
+        back = members[fits[classes]]
+        cut[i, back] = fuller[i, back]
     return cut
 
 

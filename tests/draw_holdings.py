@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from draw import chance, pick
+from draw import chance, maybe, pick, scenario
 from oracle import OraclePanel
 
 from gpu_bt.config import Config
 
-__all__ = ["draw_holdings"]
+__all__ = ["draw_holdings", "odd_book"]
 
 
 def draw_holdings(seed: int, panel: OraclePanel, config: Config) -> np.ndarray:
@@ -39,3 +41,33 @@ def draw_holdings(seed: int, panel: OraclePanel, config: Config) -> np.ndarray:
     if config.account == "margin" and chance(rng, 0.5):
         shares *= rng.choice([1.0, 1.0, -0.125 if (unit == 0).all() else -1.0], n)
     return np.where(held, shares, 0.0) + 0.0
+
+
+#: Accounts whose cash does not last for their targets, and others.
+SHORT: tuple[dict[str, Any], ...] = (
+    {},
+    *({"account": "cash", "fixed_commission": 0.0, "min_commission": 0.0, "slippage": x} for x in (0.02, 0.1)),
+)
+
+
+def odd_book(seed: int) -> tuple[OraclePanel, np.ndarray, Config, np.ndarray]:
+    """(panel, weights, config, shares): odd lots held under lots of several shares, of what a scenario of draw.py has
+    otherwise; orders are odd, and cash and volumes are short of them."""
+    panel, weights, config = scenario(seed)
+    rng = np.random.default_rng([seed, 3])
+    panel.lot = None
+    lot = float(pick(rng, (7.0, 10.0, 100.0)))
+    volume = np.where(rng.random(panel.shape) < 0.5, rng.integers(0, 3 * int(lot), panel.shape), rng.integers(0, 100))
+    panel.volume = None if config.impact == 0.0 and chance(rng, 0.4) else volume.astype(np.float64)
+    panel.split = np.where(rng.random(panel.shape) < 0.1, rng.choice((1.3, 0.7, 1.1, 7 / 3), panel.shape), 1.0)
+    quoted = np.nan_to_num(np.asarray(panel.close, np.float64), nan=1.0)
+    cash = float(np.clip(np.median(quoted) * lot * len(quoted[0]) * rng.uniform(0.3, 4.0), 1.0, 1e9))
+    config = config.replace(
+        lot=lot, rounding=pick(rng, ("position", "position", "toward_zero")), initial_cash=cash, money_tick=None,
+        cash_buffer=0.0, max_gross=None, max_turnover=None, min_trade_value=0.0, **pick(rng, SHORT),
+        participation=maybe(rng, 0.7, pick(rng, (1.0, 0.5))) if panel.volume is not None else None,
+    )  # fmt: skip
+    if config.account == "cash":
+        weights = np.abs(weights)
+    shares = np.abs(draw_holdings(seed, panel, config))
+    return panel, weights, config, np.where(shares > 0, shares + rng.integers(1, int(lot), len(shares)), shares)

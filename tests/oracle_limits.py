@@ -131,9 +131,10 @@ class Limits:
         for i in placed:
             m = self.m[i]
             room = (self.equity * min(caps)) * (1.0 / m) - stays[i] if m > 0.0 else 0.0
-            if more[i] > room:
-                more[i] = self.cut_down(i, max(0.0, room))
-                self.out.paths["direct order, name cap"] += 1
+            kept = self.cut_down(i, more[i], max(0.0, room))
+            self.out.paths["direct order, name cap"] += kept != more[i]
+            self.out.paths["direct order, name cap met but for dust"] += kept == more[i] and kept > room
+            more[i] = kept
         if c.max_gross is not None:
             kept = self.weight_sum(
                 [(x * m) * inverse for x, m in zip(stays, self.m, strict=True) if x != 0.0 and m == m]
@@ -142,15 +143,20 @@ class Limits:
             self.test_weights(kept, kept + grown)
             if grown > 0.0 and kept + grown > c.max_gross:
                 f = max(0.0, (c.max_gross - kept) / grown) * (1.0 - 2.0**-40)
-                more = {i: self.cut_down(i, x * f) for i, x in more.items()}
+                more = {i: self.cut_down(i, x, x * f) for i, x in more.items()}
                 self.out.paths["direct order, gross cap"] += 1
         for i in placed:
             if more[i] != wanted[i]:
                 self.o[i] = left[i] + sgn(self.o[i]) * more[i] + 0.0
                 self.count["limited"] += 1
 
-    def cut_down(self, i: int, size: float) -> float:
-        return size if self.lot[i] == 0.0 else trunc(size)
+    def cut_down(self, i: int, size: float, room: float) -> float:
+        """A size, at most `room`: in whole lots, and within a millionth of one, where the asset has lots."""
+        if self.lot[i] == 0.0:
+            return min(size, room)
+        if size - room <= 1e-6:
+            return size
+        return rint(room) if abs(room - rint(room)) <= 1e-6 else trunc(room)
 
     def weight_sum(self, terms: Sequence[float]) -> float:
         total = 0.0

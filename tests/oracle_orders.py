@@ -138,10 +138,11 @@ class Trading(Limits):
             self.count["cancelled"] += 1
         held_back = 0.0
         if c.participation is not None:
-            cap = c.participation * volume
-            if self.lot[i] != 0.0:
-                cap = trunc(cap / self.lot[i])
-            if abs(q) > cap:
+            most = c.participation * volume
+            cap = trunc(most / self.lot[i]) if self.lot[i] != 0.0 else most
+            fits = self.shares(i, abs(q)) <= most
+            self.out.paths["odd order within the volume"] += fits and abs(q) > cap
+            if abs(q) > cap and not fits:
                 held_back = q - sgn(q) * cap
                 q, status = sgn(q) * cap + 0.0, "VOLUME_CLIPPED"
                 self.count["volume_clipped"] += 1
@@ -210,7 +211,7 @@ class Trading(Limits):
         self.out.paths["cash clip"] += 1
         self.out.paths["lambda = 0"] += factor == 0.0
         self.out.paths["B = 0"] += b == 0.0
-        left, classes = available, {}
+        left, classes, ordered = available, {}, dict(q)
         for i in buys:
             exact = factor * q[i]
             cut = exact if self.lot[i] == 0.0 else trunc(exact)
@@ -219,20 +220,23 @@ class Trading(Limits):
                 classes.setdefault(rank, []).append(i)
             q[i] = cut
             left -= self.cost(t, i, cut).total
-        self.buy_back(t, q, classes, left)
+        self.buy_back(t, q, ordered, classes, left)
 
-    def buy_back(self, t: int, q: dict[int, float], classes: dict[int, list[int]], left: float) -> None:
+    def buy_back(
+        self, t: int, q: dict[int, float], ordered: dict[int, float], classes: dict[int, list[int]], left: float
+    ) -> None:
         """[S4] 3. Remainders: whole classes, the highest first, until one does not fit."""
         for rank in sorted(classes, reverse=True):
-            extra = 0.0
+            extra, more = 0.0, {i: min(q[i] + 1.0, ordered[i]) for i in classes[rank]}
             for i in classes[rank]:
-                extra += self.cost(t, i, q[i] + 1.0).total - self.cost(t, i, q[i]).total
+                extra += self.cost(t, i, more[i]).total - self.cost(t, i, q[i]).total
             if not extra <= left:
                 self.out.paths["buy-back ended by a class"] += 1
                 return
             left -= extra
             for i in classes[rank]:
-                q[i] += 1.0
+                self.out.paths["rest of an odd order bought back"] += more[i] != q[i] + 1.0
+                q[i] = more[i]
                 self.out.paths["lot bought back"] += 1
             self.out.paths["class of several bought back"] += len(classes[rank]) > 1
 
@@ -343,16 +347,19 @@ class Trading(Limits):
         if math.isinf(x):
             self.count["no_price"] += 1
             return
-        delta = x if self.lot[i] == 0.0 else self.rounded(i, x, x + self.h[i])
+        delta = x if self.lot[i] == 0.0 else self.rounded(i, x, x + self.h[i], direct=True)
         self.count["rounded_out"] += x != 0.0 and delta == 0.0
         self.o[i] = self.reduced(t, i, delta + 0.0)
         self.limit[i], self.stop[i], self.triggered[i] = limit, stop, False
         self.out.paths["direct order"] += self.o[i] != 0.0
 
-    def rounded(self, i: int, x: float, wanted: float) -> float:
+    def rounded(self, i: int, x: float, wanted: float, direct: bool = False) -> float:
         if abs(x + self.h[i]) * max(self.lot[i], 1.0) <= 1e-6:
             self.out.paths["exit of an odd lot by an order"] += self.h[i] != rint(self.h[i])
             return -self.h[i] + 0.0
+        if direct and abs(x - rint(x)) <= 1e-6:
+            self.out.paths["direct order of whole lots, odd holding"] += self.h[i] != rint(self.h[i])
+            return rint(x)
         if self.config.rounding == "position":
             near = rint(wanted)
             self.out.paths["position rounded otherwise"] += trunc(wanted) - self.h[i] != trunc(x)

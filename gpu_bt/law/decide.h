@@ -176,7 +176,7 @@ BT_STEP bool bt_limit_direct(Lane &lane, Scenario &s, int64_t t, const double *g
         const double left = bt_left(s, fabs(given[j]) <= BT_HUGE, o[j], h[j]), after = h[j] + left;
         const double stays = s.margin ? fabs(after) : bt_max(after, 0.0), wanted = fabs(o[j] - left);
         const double room = bt_max(m[j] > 0.0 ? top * (1.0 / m[j]) - stays : 0.0, 0.0);
-        more[j] = wanted > room ? (whole[j] != 0.0 ? trunc(room) : room) : wanted;
+        more[j] = bt_cut_down(wanted, room, whole[j] != 0.0);
         kept += stays != 0.0 ? bt_weight_round((stays * m[j]) * inverse) : 0.0;
         grown += more[j] != 0.0 ? bt_weight_round((more[j] * m[j]) * inverse) : 0.0;
     }
@@ -184,8 +184,8 @@ BT_STEP bool bt_limit_direct(Lane &lane, Scenario &s, int64_t t, const double *g
     if (most >= 0.0 && !bt_weights_inside(kept, kept + grown)) return false;
     if (grown > 0.0 && kept + grown > most) f = bt_leverage_factor(most, kept, grown);
     BT_EACH(j, lane.A) {
-        const double left = bt_left(s, fabs(given[j]) <= BT_HUGE, o[j], h[j]), old = o[j], size = more[j] * f;
-        const double kept_size = f != 1.0 && whole[j] != 0.0 ? trunc(size) : size;
+        const double left = bt_left(s, fabs(given[j]) <= BT_HUGE, o[j], h[j]), old = o[j];
+        const double kept_size = bt_cut_down(more[j], more[j] * f, whole[j] != 0.0);
         if (kept_size != fabs(old - left)) {
             o[j] = left + bt_sign(old) * kept_size + 0.0;
             limited += 1.0;
@@ -214,7 +214,8 @@ BT_STEP bool bt_direct(Lane &lane, Scenario &s, int64_t t) {
         if (lane.out->logging && unsized) bt_cut(lane, s, t, ORDER_NO_PRICE, bt_asset(lane, j), 0.0);
         if (given[j] == given[j] && !unsized) {
             const double x = given[j], h = s.h[j];
-            const double d = whole[j] != 0.0 ? bt_order_of(x, x + h, h, unit[j], s.p->rounding) : x + 0.0;
+            const int rounding = bt_near(x) ? ROUNDING_TOWARD_ZERO : s.p->rounding;  // whole lots are ordered as they are
+            const double d = whole[j] != 0.0 ? bt_order_of(x, x + h, h, unit[j], rounding) : x + 0.0;
             const bool gone = (x != 0.0) & (d == 0.0);
             o[j] = inside[j] == 0.0 ? bt_reduction(d, h) + 0.0 : d;
             const bool less = o[j] != d;

@@ -97,8 +97,8 @@ BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, int p
         const double excess = over ? fill - room : 0.0;
         fill = over ? room : fill;
         want = over ? room : want;
-        const double size = fabs(fill), by_volume = thin ? bt_volume_cap(most, volume[j], unit[j], whole[j] != 0.0) : size;
-        const double kept = bt_at_most(size, by_volume);
+        const double size = fabs(fill);
+        const double kept = thin ? bt_within_volume(size, most, volume[j], unit[j], whole[j] != 0.0) : size;
         const bool less = (fill != 0.0) & (kept < size);
         const double lost = fill < 0.0 ? -(size - kept) : size - kept;
         fill = less ? (fill < 0.0 ? -kept : kept) + 0.0 : fill;
@@ -148,8 +148,8 @@ template <bool LEAN> BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const
     return {need, proceeds, base, buys};
 }
 
-/* [S4] 3. All buys by one factor, cut to lots, into `cut`; `extra` is what one lot more costs, `rank` the class of a
- * remainder, -1 for none. Returns the cost of what is kept. */
+/* [S4] 3. All buys by one factor, cut to lots, into `cut`; `extra` is what one lot more, or the rest, costs, `rank` the
+ * class of a remainder, -1 for none. Returns the cost of what is kept. */
 template <bool LEAN>
 BT_STEP double bt_cut_buys(Lane &lane, const Scenario &s, const double *q, const Costs c, double factor) {
     const bt_params p = *s.p;
@@ -157,7 +157,7 @@ BT_STEP double bt_cut_buys(Lane &lane, const Scenario &s, const double *q, const
     BT_SIMD(reduction(+ : spent))
     BT_EACH(j, lane.A) {
         const double x = q[j] > 0.0 ? factor * q[j] : 0.0, kept = c.whole[j] != 0.0 ? trunc(x) : x;
-        const bt_cost now = bt_charge_at<LEAN>(c, p, j, kept), more = bt_charge_at<LEAN>(c, p, j, kept + 1.0);
+        const bt_cost now = bt_charge_at<LEAN>(c, p, j, kept), more = bt_charge_at<LEAN>(c, p, j, bt_min(kept + 1.0, q[j]));
         const double cost = now.ref + now.drag;
         cut[j] = kept;
         extra[j] = more.ref + more.drag - cost;
@@ -188,7 +188,7 @@ template <bool LOG> BT_STEP void bt_buy_back(Lane &lane, Scenario &s, int64_t t,
     double *fill = BT_OWN(lane, FILL), *status = BT_OWN(lane, STATUS), clipped = 0;
     BT_SIMD(if (simd : !LOG) reduction(+ : clipped))
     BT_EACH(j, lane.A) {
-        const double want = q[j], kept = cut[j] + (rank[j] > last ? 1.0 : 0.0);
+        const double want = q[j], kept = rank[j] > last ? bt_min(cut[j] + 1.0, want) : cut[j];
         const bool less = (want > 0.0) & (kept < want);
         clipped += less ? 1.0 : 0.0;
         if (LOG && less) {

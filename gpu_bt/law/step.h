@@ -73,6 +73,12 @@ BT_FN double bt_shares(double lots, double unit) {
     return (unit > 1.0 && fabs(x - r) <= BT_SNAP ? r : x) + 0.0;
 }
 
+/* [S4] 1. A size under the participation cap, which is off where it is NaN: whole where its shares fit. */
+BT_FN double bt_within_volume(double size, double participation, double volume, double unit, bool whole) {
+    double shares = participation * volume, cap = whole ? trunc(shares / unit) : shares;
+    return cap < size && !(bt_shares(size, unit) <= shares) ? cap : size;
+}
+
 /* [S1] Interest and the borrow fee of a short h < 0. */
 BT_FN double bt_interest(const bt_params *p, double cash, double days) {
     double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;
@@ -87,11 +93,6 @@ BT_FN double bt_settled(double h, double mark, double back, double magic) {
     return bt_round(h * (mark * (1.0 + back)), magic);
 }
 
-/* [S4] 1. The participation cap in lots; NaN where it is off. */
-BT_FN double bt_volume_cap(double participation, double volume, double unit, int whole) {
-    double shares = participation * volume;
-    return whole ? trunc(shares / unit) : shares;
-}
 
 /* [S4] 2. The adverse move; `inverse` is 1/sqrt(volume), 0 without volume; `sigma` the volatility, 1 without such. */
 BT_FN double bt_adverse(double slippage, double spread, double impact, double sigma, double shares, double inverse) {
@@ -163,6 +164,11 @@ BT_FN double bt_weight(double h, double mark, double equity, double magic) {
 BT_FN double bt_name_cap(double w, double top) { return w > top ? top : w < -top ? -top : w; }
 BT_FN double bt_factor(double part, double whole) { return whole == 0.0 ? 0.0 : bt_max(part / whole, 0.0); }
 BT_FN double bt_weight_round(double x) { return bt_round(x, BT_WEIGHT_TICK * BT_MAGIC); }
+
+/* [S7] A size, at most `room`, in whole lots where the asset has lots. */
+BT_FN double bt_cut_down(double size, double room, bool lots) {
+    return !lots ? bt_min(size, room) : size - room <= BT_SNAP ? size : bt_whole(room);
+}
 
 /* [S8] Lots to hold, before rounding; scale is E*(1 - cash_buffer), u is 1/P. */
 BT_FN double bt_wanted(double scale, double w, double u) { return (scale * w) * u; }

@@ -11,7 +11,7 @@ import pytest
 from build import panel_of, simulate_callback
 from compare import assert_same_as_oracle, assert_same_raw
 from draw import scenario
-from draw_holdings import draw_holdings
+from draw_holdings import draw_holdings, odd_book
 from draw_orders import callback_scenario
 from emulator.build import why_not
 from emulator.fake_cupy import FakeCupy, installed
@@ -99,3 +99,21 @@ def test_on_the_emulated_device(threads, order):
                 assert_same_raw(raw, decided(seed, NUMPY))
                 limited += int(raw.column("limited").sum())
     assert limited >= 3
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_odd_lots(name):
+    """Books of odd lots, short of cash and of volume; drawn so that they reach what odd orders alone do."""
+    paths = Counter()
+    for seed in seeds(range(600)):
+        panel, weights, config, shares = odd_book(seed)
+        public = panel_of(panel, config)
+        if fits(public, shares, config):
+            record = ("fills", "positions") if seed % 3 else "bars"
+            oracle = simulate(panel, weights, config, holdings=shares)
+            assert_same_as_oracle(
+                bt.run(public, weights, config, engine=name, record=record, holdings=shares).raw, oracle
+            )
+            paths += oracle.paths
+    some = min(paths[path] for path in ("rest of an odd order bought back", "odd order within the volume"))
+    assert len(seeds(range(600))) < 600 or some >= 3, paths

@@ -137,3 +137,15 @@ def test_cash_buffer_leaves_a_fraction_uninvested(engine):
     # A quarter stays: 768/16 = 48 shares; the default buffer of 0.25 % leaves 2.56, so 63 shares.
     assert book(run(engine, panel([16]), [1], cash_buffer=0.25)) == [[48.0]]
     assert book(run(engine, panel([16]), [1], cash_buffer=0.0025)) == [[63.0]]
+
+
+def test_no_more_is_bought_back_than_was_ordered(engine):
+    # 10 of A0 in lots of 10 become 15 of the 20 wanted: 5 are ordered for 40, and three lots of A1 for 200 each, half
+    # spread and all. 496 are there: 0.775 of half a lot and of three are none and two, and 96 stay. A0 comes first, and
+    # takes what was ordered, not the lot that 96 would pay for.
+    market = panel([[12, 16], [8, 16]], split=[[1, 1], [1.5, 1]], half_spread=[[0, 0.25]] * 2)
+    weights = [[120 / 616, NAN], [160 / 616, 480 / 616]]
+    result = run(engine, market, weights, lot=10, rounding="position", initial_cash=616.0)
+    assert book(result) == [[10.0, 0.0], [20.0, 20.0]] and column(result, "cash") == [496.0, 56.0]
+    assert [(f[1], f[2], f[7]) for f in fills(result)[1:]] == [("A0", 5.0, "FILLED"), ("A1", 20.0, "CASH_CLIPPED")]
+    assert column(result, "cash_clipped") == [0, 1]

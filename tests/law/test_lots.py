@@ -135,3 +135,23 @@ def test_an_exit_needs_no_rounding_and_no_price(engine):
 def test_positions_count_shares_and_fills_are_signed(engine):
     result = run(engine, panel([16, 16]), [0.5, 0.25], lot=8)
     assert shares(result) == [32.0, 16.0] and [f[2] for f in fills(result)] == [32.0, -16.0]
+
+
+@pytest.mark.parametrize(
+    ("step", "got"),
+    [
+        (lambda s, b: s.cancel("A0"), 15),
+        (lambda s, b: s.order("A0", 0), 15),
+        (lambda s, b: s.order_target_shares("A0", 15), 15),
+        (lambda s, b: s.order("A0", -10), 5),
+        (lambda s, b: s.order("A0", 10), 25),
+        (lambda s, b: s.order("A0", -6), 0),  # 9 would be held: no lot
+        (lambda s, b: s.order("A0", 6), 20),  # 21 would be held: two lots
+    ],
+)
+def test_a_direct_order_of_whole_lots_beside_an_odd_lot_is_placed_as_it_is(engine, step, got):
+    # 10 shares in lots of 10, split 3 for 2: 15 are held.
+    market = panel([12, 8, 8], split=[1, 1.5, 1])
+    result = ask(engine, market, lambda s, b: s.order("A0", 10), None, step, lot=10, rounding="position")
+    assert shares(result) == [10.0, 15.0, got] and column(result, "rounded_out") == [0, 0, 0]
+    assert len(fills(result)) == 1 + (got != 15)

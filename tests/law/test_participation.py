@@ -74,3 +74,20 @@ def test_a_new_target_counts_what_was_filled_not_what_was_ordered(engine):
     # 4 of 16 filled; the same target again orders the other 12, and no more.
     result = run(engine, panel([16] * 5, volume=[8] * 5), [0.25] * 5, participation=0.5)
     assert shares(result) == [4.0, 8.0, 12.0, 16.0, 16.0]
+
+
+def test_an_odd_lot_fills_whole_where_its_shares_fit(engine):
+    # 10 shares in lots of 10 become 13. A lot and then the odd 3 shares are sold; 2 of them, or 9 of a lot, are not.
+    market = panel([13] + [10] * 5, split=[1, 1.3, 1, 1, 1, 1], volume=[10, 9, 10, 2, 3, 3])
+    result = run(engine, market, [130 / 1024, 0, NAN, NAN, NAN, NAN], lot=10, participation=1)
+    assert shares(result) == [10.0, 13.0, 3.0, 3.0, 0.0, 0.0]
+    assert [f[2:3] + f[7:] for f in fills(result)[1:]] == [(-10.0, "VOLUME_CLIPPED"), (-3.0, "FILLED")]
+    assert column(result, "volume_clipped") == [0, 1, 1, 1, 0, 0]
+
+
+def test_an_odd_order_fits_by_its_shares(engine):
+    # From 13 to 20 shares: 7, or 0.7 lots, of a volume of 14 or 13.
+    for volume, got in ((14, 20.0), (13, 13.0)):
+        market = panel([13, 10], split=[1, 1.3], volume=[20, volume])
+        settings = dict(lot=10, rounding="position", participation=0.5)
+        assert shares(run(engine, market, [130 / 1024, 200 / 1024], **settings)) == [10.0, got]
