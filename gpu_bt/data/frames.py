@@ -26,7 +26,7 @@ from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
 
-__all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights"]
+__all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights", "warn_of_empty"]
 
 
 def read_panel(
@@ -234,14 +234,19 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
         return weights  # which the stream reads as it goes
     asset = names[0] if len(names) == 1 and is_series(weights) else "asset"
     found = read_weights(weights, panel, asset=asset, time_zone=panel.time_zone)
-    if found.empty_cells:
-        warnings.warn(
-            f"weights: {found.empty_cells} empty cells of its books are read as 0, which closes them (in arrays NaN"
-            " holds): write 0, or pass read_weights(table, panel, missing='hold')",
-            BacktestWarning,
-            stacklevel=3,
-        )
+    warn_of_empty(found.empty_cells)
     return found
+
+
+def warn_of_empty(cells: int) -> None:
+    """Warn of empty cells in books that `run` and `sweep` have read."""
+    if cells:
+        warnings.warn(
+            f"weights: {cells} empty cells of its books are read as 0, which closes them (in arrays NaN holds): write"
+            " 0, or pass read_weights(table, panel, missing='hold')",
+            BacktestWarning,
+            stacklevel=4,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,8 +35,9 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
 
     Text is ISO 8601, or as `date_format` (strptime) says; without a day in it, the last of its month or year. A whole
     number of eight digits, also as a float or as text, is a date YYYYMMDD. A date is midnight. A pandas Period of a day
-    or longer is its last day, a shorter one its start.
+    or longer is its last day, a shorter one its start. Raises PanelError for a format that leaves the date open.
     """
+    parts = set() if date_format is None else _parts(date_format)
     if isinstance(value, dt.datetime):
         return value if value == value else None  # pandas' NaT is a datetime
     if isinstance(value, dt.date):
@@ -52,7 +53,6 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         value = str(int(number)) if abs(number) < most and number == int(number) else ""
     if not isinstance(value, str):
         return None
-    parts = set() if date_format is None else _parts(date_format)
     text = value.strip() if "." in (date_format or "") else value.strip().removesuffix(".0")
     try:
         if date_format is None:

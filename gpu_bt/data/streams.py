@@ -21,7 +21,7 @@ import polars.selectors as cs
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
-from gpu_bt.data.frames import Reading
+from gpu_bt.data.frames import Reading, warn_of_empty
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.stamps import moment
@@ -227,6 +227,7 @@ class WeightsStream:
         self._source = source
         self._how = Reading(**options)
         self.account = "margin"
+        self._empty: int | None = None if options else 0  # cells, counted where nobody has said what they mean
         self.shape = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
         read_for = panel if self._table else source
@@ -253,11 +254,19 @@ class WeightsStream:
             return check_weights(panel, self._source[a:b], self.account, counts), counts
         first, last = int(self._until[a - 1]) if a else 0, int(self._until[b - 1])
         if first == last:
-            return np.full(panel.shape, np.nan), {}
-        sources = [_between(s, self._stamp(s), self._times, first, last) for s in self._open()]
-        found = self._how.books(sources, panel, self._by_day)
-        counts = {name: getattr(found, name) for name in ("moved_rows", "unknown_rows", "dropped_rows")}
-        return check_weights(panel, found.values, self.account, counts), counts
+            values = np.full(panel.shape, np.nan)
+        else:
+            sources = [_between(s, self._stamp(s), self._times, first, last) for s in self._open()]
+            found = self._how.books(sources, panel, self._by_day)
+            names = ("moved_rows", "unknown_rows", "dropped_rows", "empty_cells")
+            counts = {name: getattr(found, name) for name in names}
+            values = check_weights(panel, found.values, self.account, counts)
+        if self._empty is not None:
+            self._empty = (self._empty if a else 0) + counts.get("empty_cells", 0)
+            if b == self.shape[0]:  # all are counted
+                warn_of_empty(self._empty)
+                self._empty = None
+        return values, counts
 
     def fingerprint(self) -> str:
         """A hash as that of `PanelStream`; of an array by its bytes."""

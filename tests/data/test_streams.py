@@ -7,6 +7,7 @@ import concurrent.futures as futures
 import datetime as dt
 import multiprocessing
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -426,3 +427,28 @@ def test_an_asset_that_appears_late_and_one_that_ends(tmp_path: Path):
     assert (want.equity["settlements"] != 0).sum() == 2
     for bars in (1, 7, 40):
         assert_same_result(bt.run(bt.scan_panel(path, bars=bars), weights, config), want)
+
+
+def test_empty_cells_of_wide_books_are_warned_of_once_with_the_number_of_all_parts(tmp_path: Path):
+    path, panel, _, config = example(tmp_path)
+    stream = bt.scan_panel(path, bars=7)
+    cells = np.full((3, 5), 0.1)
+    cells[[0, 1, 1], [1, 0, 4]] = np.nan
+    columns = {name: cells[:, i] for i, name in enumerate(panel.assets)}
+    book = pl.DataFrame({"timestamp": panel.timestamps[[2, 4, 30]], **columns})  # no book in the last part
+    book.write_parquet(tmp_path / "w.parquet")
+    grid = {"band": [0.0, 0.1]}
+    for use in (lambda p, w: bt.run(p, w, config, record=("bars", "fills")), lambda p, w: bt.sweep(p, w, config, grid)):
+        said = []
+        for market in (panel, stream):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                result = use(market, tmp_path / "w.parquet")
+                if isinstance(result, bt.Result):
+                    assert result.fills.height and result.notes["empty_cells"] == 3
+            said.append([str(w.message) for w in caught if "empty cells" in str(w.message)])
+        assert said[0] == said[1] and len(said[0]) == 1 and said[0][0].startswith("weights: 3 empty cells")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            use(stream, bt.read_weights(tmp_path / "w.parquet", stream))  # by somebody who has said what they mean
+        assert not [w for w in caught if "empty cells" in str(w.message)]

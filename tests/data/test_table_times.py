@@ -248,6 +248,8 @@ def test_formats_that_leave_the_date_open_are_refused(date_format, stamp, tmp_pa
                          (bt.scan_panel, tmp_path / "t.parquet")):  # fmt: skip
         with pytest.raises(bt.PanelError, match=rule):
             read(source, date_format=date_format)
+    with pytest.raises(bt.PanelError, match=rule):
+        bt.read_panel(table.assign(timestamp=DAYS), date_format=date_format)  # also where nothing is written
     panel = bt.Panel(np.ones((1, 1)), timestamps=["2024-01-02"], assets=["A"])
     with pytest.raises(bt.WeightsError, match=rule):
         bt.read_weights(table.rename(columns={"close": "weight"}), panel, date_format=date_format)
