@@ -58,7 +58,7 @@ def make_raw(end: int = 4, recorded: str = "fills cuts positions", **first_bars:
     for name, bar in first_bars.items():
         state["first_bar"][0, SCENARIO_STATUS.index(name)] = bar
     holdings = np.array([POSITIONS[end - 1] if end else [0.0, 0.0]])
-    raw = RawResult("numpy", money, counts, state, holdings, np.array([[0.0, 3.0]]))
+    raw = RawResult("numpy", money, counts, state, holdings, np.array([[0.0, 3.0]]), began=np.zeros(1, np.int64))
     keep = {"fills": np.array(FILLS, FILL), "cuts": np.array(CUTS, FILL), "positions": positions}
     return dataclasses.replace(raw, **{name: keep[name] for name in recorded.split()})
 
