@@ -210,7 +210,7 @@ def sentences(
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
     said = ("rebalance", "rebalance_on", "week_starts")[: {"bar": 1, "week": 3}.get(config.rebalance, 2)]
     rule = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*said, "rebalance_every"))
-    out: dict[str, str] = {}
+    out = _of_idle(panel, config)
     for kind, value in found.items():
         if kind == "money_tick":
             out[kind] = _of_tick(config, *value)
@@ -249,6 +249,18 @@ def sentences(
                 f" {names}; NaN means hold, use 0 to close"
             )
     return out
+
+
+def _of_idle(panel: Panel | PanelStream, config: Config) -> dict[str, str]:
+    """Kind -> the sentence of each setting that is not the default and that nothing reads."""
+    period, whole = f" with rebalance={config.rebalance!r}", "universe" in panel.fields
+    idle = {"rebalance_on": config.rebalance == "bar", "week_starts": config.rebalance != "week", "outside": not whole}
+    why = {"outside": ": the panel has no universe"}
+    return {
+        f"idle {name}": f"{name}={value!r} changes nothing{why.get(name, period)}"
+        for name, off in idle.items()
+        if off and (value := getattr(config, name)) != FIELDS[name].default
+    }
 
 
 def _of_tick(config: Config, few: Sequence[str], most: float) -> str:

@@ -76,6 +76,25 @@ def test_the_rule_by_which_no_bar_decided_is_named(settings, rule):
     assert rule in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(outside="hold"), "outside='hold' changes nothing: the panel has no universe"),
+        (dict(rebalance_on="first"), "rebalance_on='first' changes nothing with rebalance='bar'"),
+        (dict(week_starts="friday"), "week_starts='friday' changes nothing with rebalance='bar'"),
+        (dict(week_starts="friday", rebalance="month"), "week_starts='friday' changes nothing with rebalance='month'"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_told(settings, message):
+    for weights in (np.full((T, N), 0.25), Fixed("A", 0.5)):
+        (text,) = said(weights, **settings)
+        assert text == message
+    everywhere = bt.Panel(np.full((T, N), 16.0), timestamps=DAYS, assets=["A", "B"], universe=np.ones((T, N), bool))
+    period = {"month": {"rebalance_on": "first"}, "bar": {}}.get(settings.get("rebalance", "bar"), {})
+    meant = {**settings, **period, "rebalance": "week"}
+    assert bt.run(everywhere, np.full((T, N), 0.25), bt.Config(execution="next_close", **meant)).advice == {}
+
+
 class Silent(bt.Strategy):
     def on_data_batch(self, timestamp, batch):
         pass
