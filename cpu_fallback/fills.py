@@ -269,10 +269,14 @@ def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Arra
     buy = (q > 0) & (need > funds) & (need < lane.limit)
     size = np.where(buy, q, 0.0)
     base, least = need, np.maximum(p["fixed_commission"], p["min_commission"])
+    flat = buy  # what costs `least` however small it is cut
     if some(least > 0):
-        extra = snap(costs.moved + np.maximum(costs.variable - least, 0.0), lane.magic)
+        most = p["max_commission_rate"] * (size * offer.price)
+        flat = buy & ~(most < least)
+        extra = snap(costs.moved + np.where(flat, np.maximum(costs.variable - least, 0.0), most), lane.magic)
         base = total(np.where(buy, costs.money[0] + extra, 0.0))
-    room = funds - np.count_nonzero(buy, axis=1, keepdims=True) * (least + 4 * p["tick"])
+    buys, flats = total(buy), total(flat)
+    room = funds - (flats * (least + 4 * p["tick"]) + (buys - flats) * (4 * p["tick"]))
     scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
     cut = _buy_back(lane, offer, cut, scaled, size, funds)

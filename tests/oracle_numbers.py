@@ -19,6 +19,7 @@ class Cost:
     slip: float = 0.0
     adverse: float = 0.0
     scaled: float = 0.0  # this fill's term of B
+    least: float = 0.0  # what it costs however small it is cut
 
     @property
     def total(self) -> float:

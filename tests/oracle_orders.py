@@ -182,8 +182,12 @@ class Trading(Limits):
         if q < 0.0:
             fee = fee + v * c.sell_tax
         ref = self.money(n)
-        scaled = ref + self.money(n * a + max(variable - max(c.fixed_commission, c.min_commission), 0.0))
-        return Cost(ref, self.money(n * a + fee), self.money(n * a), a, scaled)
+        least = max(c.fixed_commission, c.min_commission)
+        if most < least:  # the maximum, which shrinks with the fill, is what it costs
+            least, scaled = 0.0, ref + self.money(n * a + most)
+        else:
+            scaled = ref + self.money(n * a + max(variable - least, 0.0))
+        return Cost(ref, self.money(n * a + fee), self.money(n * a), a, scaled, least)
 
     def clip_to_cash(self, t: int, q: dict[int, float]) -> None:
         """[S4] 3. One factor for all buys, then one lot back where it fits."""
@@ -204,9 +208,11 @@ class Trading(Limits):
             b += costs[i].scaled
         factor = 0.0
         if b != 0.0:
-            least = max(self.config.fixed_commission, self.config.min_commission)
             self.out.paths["cash clip with a fixed commission"] += self.config.fixed_commission > 0.0
-            spendable = available - len(buys) * (least + 4.0 * self.tick)
+            least = max(self.config.fixed_commission, self.config.min_commission)
+            flat = sum(costs[i].least > 0.0 for i in buys) if least > 0.0 else len(buys)
+            self.out.paths["cash clip below a maximum commission"] += flat < len(buys)
+            spendable = available - (flat * (least + 4.0 * self.tick) + (len(buys) - flat) * (4.0 * self.tick))
             factor = max(0.0, spendable / b) * _SHADE
         self.out.paths["cash clip"] += 1
         self.out.paths["lambda = 0"] += factor == 0.0

@@ -130,22 +130,23 @@ BT_STEP bool bt_match(Lane &lane, Scenario &s, int64_t t, const double *F, int p
     return fills > 0.0;
 }
 
-struct Needs { /* [S4] 3. Sums over buys: what they need, B, and how many; over sells: what they bring in */
-    double need, proceeds, base, buys;
+struct Needs { /* [S4] 3. Sums over buys: what they need, B, how many, and of these `flat`; over sells: what they bring in */
+    double need, proceeds, base, buys, flat;
 };
 template <bool LEAN> BT_STEP Needs bt_needs(Lane &lane, const Scenario &s, const double *q, const Costs c) {
     const bt_params p = *s.p;
-    double need = 0, proceeds = 0, base = 0, buys = 0;
-    BT_SIMD(reduction(+ : need, proceeds, base, buys))
+    double need = 0, proceeds = 0, base = 0, buys = 0, flat = 0;
+    BT_SIMD(reduction(+ : need, proceeds, base, buys, flat))
     BT_EACH(j, lane.A) {
         const bt_cost x = bt_charge_at<LEAN>(c, p, j, q[j]);
         need += q[j] > 0.0 ? x.ref + x.drag : 0.0;
         proceeds += q[j] < 0.0 ? x.ref - x.drag : 0.0;
         base += q[j] > 0.0 ? x.base : 0.0;
         buys += q[j] > 0.0 ? 1.0 : 0.0;
+        flat += q[j] > 0.0 ? x.flat : 0.0;
     }
-    bt_sum(lane.turn, need, proceeds, base, buys);
-    return {need, proceeds, base, buys};
+    bt_sum(lane.turn, need, proceeds, base, buys, flat);
+    return {need, proceeds, base, buys, flat};
 }
 
 /* [S4] 3. All buys by one factor, cut to lots, into `cut`; `extra` is what one lot more, or the rest, costs, `rank` the
@@ -204,7 +205,7 @@ template <bool LOG> BT_STEP void bt_buy_back(Lane &lane, Scenario &s, int64_t t,
 /* [S4] 3. One factor for all buys. */
 template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
     const double funds = s.st.cash + sum.proceeds;
-    const double factor = bt_cash_factor(funds, sum.buys, sum.base, bt_least<false>(*s.p), s.p->tick);
+    const double factor = bt_cash_factor(funds, sum.buys, sum.flat, sum.base, bt_least<false>(*s.p), s.p->tick);
     const double spent = c.lean ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
     bt_buy_back<LOG>(lane, s, t, q, funds - spent);
 }

@@ -111,11 +111,12 @@ BT_FN bool bt_lean(const bt_params &p) {
 template <bool LEAN> BT_FN double bt_least(const bt_params &p) {
     return LEAN ? p.min_commission : bt_max(p.fixed_commission, p.min_commission);
 }
-/* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3. Operands are selected,
+/* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3., where it is `flat`, 1.0,
+ * unless its maximum commission is below bt_least. Operands are selected,
  * not results: compilers make vector code of that. The amounts are >= 0, so `magic` is 2^52 units here, which rounds
  * right up to 2^52 of them: drag is tested in two parts alone. */
 typedef struct bt_cost {
-    double ref, drag, slip, base;
+    double ref, drag, slip, base, flat;
 } bt_cost;
 template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, double unit, const bt_params &p, double magic) {
     bt_cost c;
@@ -130,13 +131,14 @@ template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, doubl
     c.ref = bt_round(n, magic);
     c.drag = bt_round(move + fee, magic);
     c.slip = bt_round(move, magic);
-    c.base = c.ref + bt_round(move + bt_max(variable - bt_least<LEAN>(p), 0.0), magic);
+    c.flat = !LEAN && most < bt_least<LEAN>(p) ? 0.0 : 1.0;
+    c.base = c.ref + bt_round(move + (c.flat != 0.0 ? bt_max(variable - bt_least<LEAN>(p), 0.0) : most), magic);
     return c;
 }
 
 /* [S4] 3. lambda, and the class of a remainder. */
-BT_FN double bt_cash_factor(double funds, double buys, double base, double least, double tick) {
-    double room = funds - buys * (least + 4.0 * tick);
+BT_FN double bt_cash_factor(double funds, double buys, double flat, double base, double least, double tick) {
+    double room = funds - (flat * (least + 4.0 * tick) + (buys - flat) * (4.0 * tick));
     return (base == 0.0 ? 0.0 : bt_max(room / base, 0.0)) * BT_SHAVE;
 }
 BT_FN double bt_class(double scaled, double cut, double tie) { return 64.0 * trunc(8.0 * (scaled - cut)) + tie; }

@@ -149,3 +149,21 @@ def test_no_more_is_bought_back_than_was_ordered(engine):
     assert book(result) == [[10.0, 0.0], [20.0, 20.0]] and column(result, "cash") == [496.0, 56.0]
     assert [(f[1], f[2], f[7]) for f in fills(result)[1:]] == [("A0", 5.0, "FILLED"), ("A1", 20.0, "CASH_CLIPPED")]
     assert column(result, "cash_clipped") == [0, 1]
+
+
+def test_a_maximum_commission_below_the_fixed_one_shrinks_with_the_fill(engine):
+    # Four buys of 256 at a sixteenth each cost 16, not 300: they are cut by 16/17, to 1024 with their fees.
+    for fee in ({"min_commission": 300.0}, {"fixed_commission": 300.0}):
+        result = run(engine, panel([[8] * 4]), [[0.25] * 4], lot=0, max_commission_rate=2.0**-4, **fee)
+        assert column(result, "fills") == [4] and column(result, "cash_clipped") == [4]
+        assert 0 <= column(result, "cash")[0] < 1e-6 and abs(column(result, "buys")[0] - 1024 * 16 / 17) < 1e-6
+
+
+def test_a_maximum_commission_for_some_buys_alone(engine):
+    # A0's quarter is 16 at most and A1's whole 64: with a fixed 32, A1 is flat. B is 256 + 16 and 1024 + 0, and
+    # (1024 - 32)/1296 of 256 and 1024 is bought.
+    settings = dict(lot=0, fixed_commission=32.0, max_commission_rate=2.0**-4)
+    result = run(engine, panel([[8, 8]]), [[0.25, 1]], **settings)
+    bought = [8 * x for x in book(result)[0]]
+    assert all(abs(x - y * 992 / 1296) < 1e-6 for x, y in zip(bought, (256, 1024), strict=True))
+    assert 0 <= column(result, "cash")[0] < 1e-6
