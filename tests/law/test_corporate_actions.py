@@ -151,10 +151,11 @@ def test_an_exit_of_an_odd_lot_survives_the_split(engine):
 
 
 def test_a_cap_by_volume_leaves_the_odd_lot_for_last(engine):
-    # A cap of 6 shares is one lot a bar; the last two shares go when nothing else is left.
-    market = panel([16, 32, 32, 32, 32], split=[1, 0.5, 1, 1, 1], volume=[99, 6, 6, 6, 6])
-    result = run(engine, market, [0.3125, 0, NAN, NAN, NAN], lot=4, participation=1.0)
-    assert shares(result) == [20.0, 6.0, 2.0, 0.0, 0.0]
+    # A cap of 5 shares is one lot a bar; the last two shares go when nothing else is left, or all six where six fit.
+    for volume, got in ((5, [20.0, 6.0, 2.0, 0.0, 0.0]), (6, [20.0, 6.0, 0.0, 0.0, 0.0])):
+        market = panel([16, 32, 32, 32, 32], split=[1, 0.5, 1, 1, 1], volume=[99] + [volume] * 4)
+        result = run(engine, market, [0.3125, 0, NAN, NAN, NAN], lot=4, participation=1.0)
+        assert shares(result) == got
 
 
 def test_stops_and_calls_sell_odd_lots(engine):
