@@ -275,8 +275,7 @@ def _clip_to_cash(lane: Lane, offer: _Offer, q: Array, costs: _Costs, need: Arra
         flat = buy & ~(most < least)
         extra = snap(costs.moved + np.where(flat, np.maximum(costs.variable - least, 0.0), most), lane.magic)
         base = total(np.where(buy, costs.money[0] + extra, 0.0))
-    buys, flats = total(buy), total(flat)
-    room = funds - (flats * (least + 4 * p["tick"]) + (buys - flats) * (4 * p["tick"]))
+    room = funds - (total(flat) * (least + 4 * p["tick"]) + total(buy & ~flat) * (4 * p["tick"]))
     scaled = scale_to(room, base) * SHAVE * size
     cut = np.where(lane.whole, np.trunc(scaled), scaled)
     cut = _buy_back(lane, offer, cut, scaled, size, funds)

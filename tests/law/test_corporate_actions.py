@@ -150,11 +150,12 @@ def test_an_exit_of_an_odd_lot_survives_the_split(engine):
     assert shares(result) == [0.0, 20.0, 0.0] and column(result, "cash")[-1] == 1024.0
 
 
-def test_an_odd_order_within_the_cap_by_volume_fills_whole(engine):
-    # A cap of 6 shares is one lot of the ten; the six that are left are within it, and go at once.
-    market = panel([16, 32, 32, 32, 32], split=[1, 0.5, 1, 1, 1], volume=[99, 6, 6, 6, 6])
-    result = run(engine, market, [0.3125, 0, NAN, NAN, NAN], lot=4, participation=1.0)
-    assert shares(result) == [20.0, 6.0, 0.0, 0.0, 0.0]
+def test_a_cap_by_volume_leaves_the_odd_lot_for_last(engine):
+    # A cap of 5 shares is one lot a bar; the last two shares go when nothing else is left, or all six where six fit.
+    for volume, got in ((5, [20.0, 6.0, 2.0, 0.0, 0.0]), (6, [20.0, 6.0, 0.0, 0.0, 0.0])):
+        market = panel([16, 32, 32, 32, 32], split=[1, 0.5, 1, 1, 1], volume=[99] + [volume] * 4)
+        result = run(engine, market, [0.3125, 0, NAN, NAN, NAN], lot=4, participation=1.0)
+        assert shares(result) == got
 
 
 def test_stops_and_calls_sell_odd_lots(engine):
