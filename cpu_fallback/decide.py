@@ -29,10 +29,10 @@ __all__ = ["decide"]
 def decide(lane: Lane, decision: Decision | None) -> None:
     """Replace the orders of the scenarios whose decision is due, and of those that a drawdown has stopped; a margin
     call takes the place of the decision. `decision`: that of a strategy, in a callback run."""
-    rows, due = None, lane.due[lane.t][:, None]
+    rows, due = None, np.asarray(lane.due[lane.t][:, None])
     if decision is not None:
         rows = np.full((1, lane.n), np.nan) if decision.weights is None else decision.weights[None]
-        due = ~np.isnan(rows).all(axis=1, keepdims=True) | lane.closes
+        due = np.asarray(~np.isnan(rows).all(axis=1, keepdims=True) | lane.closes)
     stopped = lane.stop
     if np.count_nonzero(lane.flags) or some(stopped):
         stopped = stopped & ~lane.dead

@@ -195,13 +195,10 @@ def _open_file(path: Path) -> Source:
         scan = scan_text(path, "\t" if ".tsv" in ending else ",")
     elif kind == "Excel":
         scan = _scan_excel(path)
+    elif kind == "Parquet":
+        scan = lambda _: pl.scan_parquet(path, glob=False, hive_partitioning=False)  # noqa: E731
     else:
-
-        def scan(floats: list[str]) -> pl.LazyFrame:
-            if kind == "Parquet":
-                return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-            return pl.scan_ipc(path, hive_partitioning=False)
-
+        scan = lambda _: pl.scan_ipc(path, hive_partitioning=False)  # noqa: E731
     return Source(str(path), kind, scan, stem=stem)
 
 

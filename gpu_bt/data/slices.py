@@ -113,7 +113,7 @@ def _clock(microseconds: np.ndarray, time_zone: str | None, instant: bool, label
 
 def _span(label: Any) -> tuple[int, int, bool]:
     """(first microsecond, the one after the last, it is an instant and no wall-clock time) of a label."""
-    moment = label
+    moment: Any = label
     if isinstance(label, str):
         text = label.strip()
         quarter = re.fullmatch(r"(\d{4})-?[Qq]([1-4])", text)
@@ -143,8 +143,8 @@ def _span(label: Any) -> tuple[int, int, bool]:
         return _of(np.datetime64(naive, "us")), _of(np.datetime64(naive, "us")) + 1, zone
     if isinstance(moment, dt.date) and moment == moment:
         return _of(np.datetime64(moment, "D")), _of(np.datetime64(moment, "D") + 1), False
-    if hasattr(moment, "start_time"):  # pandas' Period
-        return _of(np.datetime64(moment.start_time, "us")), _of(np.datetime64(moment.end_time, "us")) + 1, False
+    if hasattr(label, "start_time"):  # pandas' Period
+        return _of(np.datetime64(label.start_time, "us")), _of(np.datetime64(label.end_time, "us")) + 1, False
     raise PanelError(f"{label!r} is no time: {_TIMES}")
 
 

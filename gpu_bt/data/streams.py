@@ -262,9 +262,9 @@ class WeightsStream:
             counts = {name: getattr(found, name) for name in names}
             values = check_weights(panel, found.values, self.account, counts)
         if self._empty is not None:
-            self._empty = (self._empty if a else 0) + counts.get("empty_cells", 0)
+            self._empty = empty = (self._empty if a else 0) + counts.get("empty_cells", 0)
             if b == self.shape[0]:  # all are counted
-                warn_of_empty(self._empty)
+                warn_of_empty(empty)
                 self._empty = None
         return values, counts
 
