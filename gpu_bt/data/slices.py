@@ -143,8 +143,8 @@ def _span(label: Any) -> tuple[int, int, bool]:
         return _of(np.datetime64(naive, "us")), _of(np.datetime64(naive, "us")) + 1, zone
     if isinstance(moment, dt.date) and moment == moment:
         return _of(np.datetime64(moment, "D")), _of(np.datetime64(moment, "D") + 1), False
-    if (first := getattr(label, "start_time", None)) is not None:  # pandas' Period
-        return _of(np.datetime64(first, "us")), _of(np.datetime64(getattr(label, "end_time", first), "us")) + 1, False
+    if (begins := getattr(label, "start_time", None)) is not None:  # pandas' Period
+        return _of(np.datetime64(begins, "us")), _of(np.datetime64(getattr(label, "end_time", begins), "us")) + 1, False
     raise PanelError(f"{label!r} is no time: {_TIMES}")
 
 
