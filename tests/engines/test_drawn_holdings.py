@@ -116,4 +116,4 @@ def test_odd_lots(name):
             )
             paths += oracle.paths
     some = min(paths[path] for path in ("rest of an odd order bought back", "odd order within the volume"))
-    assert len(seeds(range(600))) < 600 or some >= 3, paths
+    assert len(seeds(range(600))) < 600 or some >= 1, paths
