@@ -35,9 +35,9 @@ HAS_ENGINE = (ROOT / "gpu_bt" / "cuda" / "module.py").exists()
 PRODUCT = [(compiler, 90, full, shared) for compiler in (OLDEST, NEWEST) for full in (0, 1) for shared in (0, 1)]
 OTHERS = [(NEWEST, 80, 0, 1), ("nvcc", 90, 1, 1), ("nvcc", 100, 0, 1)]
 PRODUCT += [pytest.param(*case, marks=exhaustive) for case in OTHERS]
-#: Bytes of stack of a thread: 2,048 threads on each multiprocessor of a large device make 350 MB of it, taken at the
-#: first launch.
-STACK = 1300
+#: Bytes of stack of a thread: 2,048 threads on each multiprocessor of a large device make 330 MB of it, taken at the
+#: first launch. nvcc, which CuPy does not use, makes a little more.
+STACK, STACK_OF_NVCC = 1200, 1300
 
 #: The loops over assets: nothing spills inside them on the devices that are the target.
 LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_buy_back", "bt_book", "bt_value", "bt_keep_old",
@@ -65,10 +65,10 @@ def test_newer_devices(arch):
     keeps_the_law_and_fits(product(OLDEST, arch, 0, 1))
 
 
-def keeps_the_law_and_fits(out):
+def keeps_the_law_and_fits(out, stack=STACK):
     assert contracted(out.ptx) == [] and flushing(out.ptx) == []
     assert 0 < out.resources["bt_bars"].registers <= 128  # 512 threads a block
-    assert 0 < out.resources["bt_bars"].stack <= STACK
+    assert 0 < out.resources["bt_bars"].stack <= stack
 
 
 def product(compiler: str, arch: int, full: int, shared: int):
@@ -84,7 +84,7 @@ def sample(name: str) -> str:
 @pytest.mark.parametrize(("compiler", "arch", "full", "shared"), PRODUCT)
 def test_the_product(compiler, arch, full, shared):
     out = product(compiler, arch, full, shared)
-    keeps_the_law_and_fits(out)
+    keeps_the_law_and_fits(out, STACK_OF_NVCC if compiler == "nvcc" else STACK)
     loops = {name: r for name, r in out.resources.items() if any(f"{len(loop)}{loop}" in name for loop in LOOPS)}
     assert len(loops) >= len(LOOPS) - (not full) * 3
     most = 0 if arch == 90 and compiler != "nvcc" else 8  # one number, by compilers and for devices that are no target
