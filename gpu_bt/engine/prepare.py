@@ -17,12 +17,14 @@ from gpu_bt.config import CHOICES
 from gpu_bt.engine.spec import Before, Market, RunSpec
 
 __all__ = [
-    "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares", "left_behind",
-    "lots", "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
+    "NEVER_PRICED", "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares",
+    "left_behind", "lots", "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
 PRICE_OF = ("open", "close", "vwap", "close")
+#: Dates since its last price of an asset that never had one: what is counted from here reaches no count.
+NEVER_PRICED = int(np.iinfo(np.int64).min // 2)
 #: Per-lot panels of more lots than this are dropped from the cache, oldest first: each one is T*N*8 bytes.
 _KEPT_LOTS = 3
 _DAY = 86_400_000_000  # microseconds
@@ -210,8 +212,7 @@ def silence(market: Market) -> Iterator[np.ndarray]:
     missing = np.isnan(market.close)
     if market.open is not None:
         missing &= np.isnan(market.open)
-    never = np.full(missing.shape[1], np.iinfo(np.int64).min // 2)  # what began before the first price reaches no count
-    run = never if market.before is None else market.before.silent
+    run = np.full(missing.shape[1], NEVER_PRICED) if market.before is None else market.before.silent
     for row, new in zip(missing, _new_dates(market), strict=True):
         run = np.where(row, run + new, 0)
         yield run

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, STATE
+from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
 
 __all__ = [
     "FILL", "Before", "Book", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session", "Start",
@@ -133,6 +133,30 @@ class RunSpec:
     positions: bool = False
     callback: bool = False
     start: Start | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for arrays of other types and shapes: compiled code reads them without asking."""
+        (t, n), k = self.market.shape, len(self.params)
+        wanted: list[tuple[str, np.ndarray, Any, tuple[int, ...]]] = [
+            ("params", self.params, PARAMS, (k,)),
+            ("schedules", self.schedules, np.bool_, (len(self.schedules), t)),
+            *(("weights", panel, panel.dtype, (t, n)) for panel in self.weights),
+        ]
+        for name, value in vars(self.market).items():
+            if isinstance(value, np.ndarray):
+                wanted.append((name, value, value.dtype, {"clock": (t,)}.get(name, (t, n)[2 - value.ndim :])))
+        if self.market.before is not None:
+            wanted += [("marks", marks, np.float64, (n,)) for marks in self.market.before.marks.values()]
+            wanted.append(("silent", self.market.before.silent, np.int64, (n,)))
+        if self.start is not None:
+            wanted.append(("state", self.start.state, STATE, (k,)))
+            wanted += [(name, getattr(self.start, name), np.float64, (k, n)) for name in ("holdings", "orders")]
+        for name, array, dtype, shape in wanted:
+            if array.dtype != dtype or array.shape != shape:
+                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)} {shape}")
+        for name, panels in (("schedule", self.schedules), ("weights", self.weights)):
+            if not ((self.params[name] >= 0) & (self.params[name] < max(len(panels), 1))).all():
+                raise ValueError(f"params name {name} {self.params[name].max()}, and there are {len(panels)}")
 
     @cached_property
     def with_targets(self) -> tuple[np.ndarray, ...]:

@@ -9,26 +9,24 @@ to read.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gpu_bt import __version__
 from gpu_bt.config import Config
 from gpu_bt.data.clock import named_bars
-from gpu_bt.data.disk import write_beside
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import left_behind
 from gpu_bt.engine.spec import Before, Market, RawResult, Start
-from gpu_bt.errors import PanelError, ResultError
+from gpu_bt.errors import PanelError
 from gpu_bt.law.layout import SCENARIO_STATUS, STATE, members_of
+from gpu_bt.runs import states
+from gpu_bt.runs.seam import check_jumps, gap, moment
 
 __all__ = ["Saved", "following", "load", "save"]
 
@@ -39,7 +37,8 @@ class Saved:
 
     before, stands: Before and Start as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N)
     last weights rows.   delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.
-    earlier: status -> bar at which it was first set, microseconds.   tick: of the ledger.
+    earlier: status -> bar at which it was first set, microseconds.   tick: of the ledger.   longest: time between two
+    bars so far, microseconds.   notes: what the run wants a person to know of it.   late: a warning of missing bars.
     """
 
     before: Before
@@ -50,6 +49,9 @@ class Saved:
     opening: float
     earlier: Mapping[str, int]
     tick: float
+    longest: int
+    notes: Mapping[str, str | int]
+    late: str | None
     first: int = 0  # the bar from which on it decides
 
     def config(self, config: Config) -> Config:
@@ -89,7 +91,7 @@ def save(
     named = named_bars(panel.microseconds, panel.time_zone, following(panel), config, since)
     rows = np.concatenate([saved.rows, weights]) if saved else weights
     before, start, stamps = left_behind(market, [config.lot]), raw.carried(), panel.microseconds
-    first = raw.state["first_bar"][0]
+    first, runs = raw.state["first_bar"][0], raw.state["ended"] == 0  # what an ended run leaves is never used again
     earlier = {name: int(stamps[bar]) for name, bar in zip(SCENARIO_STATUS, first, strict=True) if bar >= 0}
     equity = raw.money[0, 0][~np.isnan(raw.money[0, 0])]
     opening = float(equity[-1]) if len(equity) else saved.opening if saved else config.initial_cash
@@ -99,67 +101,59 @@ def save(
         "clock": before.clock,
         "named": int(named.sum()) + (saved.named if saved else 0),
         "last_named": bool(named[-1]),
+        "longest": max(int(np.diff(stamps).max(initial=0)), saved.longest if saved else 0),
         "opening": opening.hex(),
         "tick": tick.hex(),
         "earlier": {**(saved.earlier if saved else {}), **earlier},
     }
-    arrays: dict[str, np.ndarray] = {name: start.state[name] for name in members_of(STATE)} | {
-        "head": np.array(json.dumps(head)),
+    arrays: dict[str, np.ndarray] = {
+        **{name: start.state[name] for name in members_of(STATE)},
+        "cash": np.where(runs, start.state["cash"], 0.0),
+        "peak": np.where(runs, start.state["peak"], 0.0),
         "holdings": start.holdings,
-        "orders": start.orders,
+        "orders": np.where(runs[:, None], start.orders, 0.0),
         "marks": before.marks[config.lot],
         "silent": before.silent,
         "rows": np.asarray(rows[len(rows) - min(config.signal_lag, len(rows)) :], np.float64),
         "delisted": (market.delisted_at >= 0) & (market.delisted_at < len(stamps)),
     }
-
-    named_arrays: Callable[..., None] = np.savez
-
-    def write(beside: Path) -> None:
-        with open(beside, "wb") as file:
-            named_arrays(file, **arrays)
-
-    write_beside(Path(path), write)
-    return Path(path)
+    return states.write(path, head, arrays)
 
 
-def load(path: str | os.PathLike[str], panel: Panel, config: Config) -> Saved:
+def load(path: str | os.PathLike[str], panel: Panel, config: Config, accept_jumps: bool = False) -> Saved:
     """Read a state for a run over later bars of the same assets under the same config.
 
     Raises ResultError where the file is no such state or belongs to other assets, another config or version; PanelError
-    where the panel does not begin after its last bar, or the decision at that bar was not taken.
+    where the panel does not begin after its last bar, the decision at that bar was not taken, or what is held has
+    prices on another scale than before, unless accept_jumps.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        head = json.loads(found["head"].item())
-        parts, tick = head["parts"], float.fromhex(head["tick"])
-        state = np.zeros(1, STATE)
-        for name in members_of(STATE):
-            state[name] = found[name]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "it is not whole, or something else"
-        raise ResultError(f"{path} is no saved state ({reason}): make one with result.checkpoint(path)") from error
-    for name, value in _parts(panel, config).items():
-        if parts.get(name) != value:
-            raise ResultError(f"{path} was saved with another {name}: go on with the same, or begin without resume=")
-    _check_time(path, panel, config, head)
+    found, head = states.read(path, panel, config, _parts(panel, config))
+    last, clock, longest = (int(head[name]) for name in ("microsecond", "clock", "longest"))
+    _check_time(states.shown(path), panel, config, last, clock, bool(head["last_named"]))
+    state = np.zeros(1, STATE)
+    for name in members_of(STATE):
+        state[name] = found[name]
     start = Start(state, found["holdings"], found["orders"])
-    before = Before(head["clock"], {config.lot: found["marks"]}, found["silent"])
-    opening = float.fromhex(head["opening"])
-    return Saved(before, start, head["named"], found["rows"], found["delisted"], opening, head["earlier"], tick)
+    before = Before(clock, {config.lot: found["marks"]}, found["silent"])
+    jumps = check_jumps(panel, config.lot, before, start, last, accept_jumps)
+    text, late = gap(panel, last, clock, longest)
+    earlier = dict(zip(SCENARIO_STATUS, head["earlier"].tolist(), strict=True))
+    return Saved(
+        before, start, int(head["named"]), found["rows"], found["delisted"], float(head["opening"]),
+        {name: bar for name, bar in earlier.items() if bar != states.NOT_YET}, float(head["tick"]), longest,
+        {"resumed": text, **({"accepted_jumps": jumps} if jumps else {})}, late,
+    )  # fmt: skip
 
 
-def _check_time(path: Any, panel: Panel, config: Config, head: Mapping[str, Any]) -> None:
+def _check_time(path: str, panel: Panel, config: Config, last: int, clock: int, last_named: bool) -> None:
     """Raise PanelError unless the panel's bars follow, and the last decision was taken or was none."""
-    last = np.array([head["microsecond"]])
-    if panel.microseconds[0] <= last[0]:
-        moment = str(last.view("datetime64[us]")[0])
+    if panel.microseconds[0] <= last:
         raise PanelError(
-            f"the panel begins at {panel.label(0)}, and {path} ends at {moment}: pass the bars after it alone"
+            f"the panel begins at {panel.label(0)}, and {path} ends at {moment(last, panel.time_zone)}: pass the bars"
+            " after it alone"
         )
-    named = named_bars(last, panel.time_zone, int(panel.microseconds[0]), config, head["clock"])
-    if config.rebalance_on == "last" and bool(named[0]) != head["last_named"]:
+    named = named_bars(np.array([last]), panel.time_zone, int(panel.microseconds[0]), config, clock)
+    if config.rebalance_on == "last" and bool(named[0]) != last_named:
         raise PanelError(
             f"{path} ends at the end of a {config.rebalance}, which its run could not know: pass next_timestamp= to"
             " that panel, so that its last bar decides"

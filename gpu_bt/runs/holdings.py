@@ -17,7 +17,7 @@ from gpu_bt.config import Config, tick_of
 from gpu_bt.data.holdings import MOST, shares_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
-from gpu_bt.engine.prepare import lots, marks
+from gpu_bt.engine.prepare import NEVER_PRICED, lots, marks
 from gpu_bt.engine.spec import Before, Market, Start, start_of
 from gpu_bt.errors import WeightsError
 
@@ -82,7 +82,7 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
         carried[lot] = np.zeros(len(shares))
         at = quoted[bar, held].astype(np.float64) * lots(market, lot).unit[held]
         carried[lot][held] = at * splits[bar, columns]
-    silent = np.full(len(shares), np.iinfo(np.int64).min // 2)
+    silent = np.full(len(shares), NEVER_PRICED)
     before = Before(int(market.clock[0]), carried, silent)
     mark = marks(dataclasses.replace(market, before=before, cache={}), 0.0)[first, held]
     found = Opening(shares, first, math.fsum(shares[held] * splits[first] * mark), before)

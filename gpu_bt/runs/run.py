@@ -51,6 +51,7 @@ def run(
     progress: Progress | None = None,
     resume: str | os.PathLike[str] | None = None,
     start: Any = None,
+    accept_jumps: bool = False,
 ) -> Result:
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
@@ -69,7 +70,9 @@ def run(
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.
-    resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run.
+    resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run. The
+    first price of what is held must be near its last mark, by `split` where there is one: within a factor of 1.4, or of
+    exp(0.1*sqrt(days)) after longer gaps. accept_jumps: True where prices did move by more.
     start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision
     with a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 
@@ -82,6 +85,8 @@ def run(
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     if resume is not None and holdings is not None:
         raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
+    if not isinstance(accept_jumps, bool) or (accept_jumps and resume is None):
+        raise ConfigError(f"accept_jumps is {accept_jumps!r}: it must be True or False, and True only with resume=")
     check_fields(panel, config)
     held = None if holdings is None else opening(panel, holdings, [config])
     first = start_bar(panel.timestamps, panel.time_zone, start)
@@ -94,7 +99,7 @@ def run(
         kept = {"fills", "positions"} if kept == {"bars"} else kept
         result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held, first)
     else:
-        saved = None if resume is None else load(resume, panel, config)
+        saved = None if resume is None else load(resume, panel, config, accept_jumps)
         result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
     for text in result.advice.values():
         warnings.warn(text, BacktestWarning, stacklevel=2)
@@ -110,6 +115,7 @@ def _run_weights(
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
     values = check_weights(panel, weights, config.account, notes)
     spec, saved = _spec(panel, config, values, begun, kept), begun if isinstance(begun, Saved) else None
+    notes |= saved.notes if saved else {}
     clock = time.perf_counter()
     raw = simulate(engine, spec, progress)
     raw.began = began(spec)
@@ -226,6 +232,8 @@ def _result(
         ticks = (own.tick * 2.0**power for power in range(4, 61, 4))
         tick = next((tick for tick in ticks if tick <= RANGES["money_tick"][1] and holds(tick)), None)
     advice = sentences(panel, own, asked, found, strategy, tick)
+    if isinstance(begun, Saved) and begun.late:
+        advice["missing bars"] = begun.late
     for text in settled.advice(config.delist_after):
         advice["settled then traded"], notes["settled_then_traded"] = text, len(settled.back)
     return Result(

@@ -39,11 +39,8 @@ def in_parts(given: dict, weights: np.ndarray, config: bt.Config, cuts: list[int
     """The results of the parts, each gone on from the file of the one before."""
     edges, out = [0, *cuts, len(weights)], []
     for a, b in itertools.pairwise(edges):
-        out.append(
-            bt.run(
-                slice_of(given, a, b), weights[a:b], config, record=RECORD, engine=engine, resume=path if a else None
-            )
-        )
+        resumed = {"resume": path, "accept_jumps": True} if a else {}  # drawn prices jump
+        out.append(bt.run(slice_of(given, a, b), weights[a:b], config, record=RECORD, engine=engine, **resumed))
         assert out[-1].checkpoint(path) == path
     return out
 

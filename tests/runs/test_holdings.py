@@ -136,7 +136,8 @@ def test_a_saved_run_goes_on_with_their_tick(cut: int, tmp_path: Path):
     first = bt.Panel(CLOSE[:cut], timestamps=DAYS[:cut], assets=["A", "B", "C"])
     later = bt.Panel(CLOSE[cut:], timestamps=DAYS[cut:], assets=["A", "B", "C"])
     bt.run(first, weights[:cut], settings, holdings=HELD).checkpoint(tmp_path / "s.npz")
-    part = bt.run(later, weights[cut:], settings, resume=tmp_path / "s.npz", record=("fills", "positions"))
+    again = {"resume": tmp_path / "s.npz", "accept_jumps": True}
+    part = bt.run(later, weights[cut:], settings, **again, record=("fills", "positions"))
     assert_bits("money", part.raw.money, long.raw.money[:, :, cut:])
     assert_bits("positions", part.raw.positions, long.raw.positions[:, cut:])
     assert part.config.tick == long.config.tick and part.opening == long.equity["equity"][cut - 1]
@@ -249,7 +250,8 @@ def test_the_summary_of_a_resumed_run_says_why(tmp_path: Path):
         (NAN, NAN, "all, as no decision has a target"),
     ):
         bt.run(market()[:"2024-01-03"], rows((1, early), t=3), config()).checkpoint(tmp_path / "s.npz")
-        rest = bt.run(market()["2024-01-04":], rows((1, later), t=3), config(), resume=tmp_path / "s.npz")
+        resumed = {"resume": tmp_path / "s.npz", "accept_jumps": True}
+        rest = bt.run(market()["2024-01-04":], rows((1, later), t=3), config(), **resumed)
         assert f" bars, {why}\n" in str(rest)
 
 

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a saved run meets the bars that it goes on with: prices on another scale, and bars that are missing.
+
+Letters: N assets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.data.clock import DAY, MICROSECOND, local_microseconds, time_label
+from gpu_bt.data.panel import Panel
+from gpu_bt.engine.prepare import lots
+from gpu_bt.engine.spec import Before, Start
+from gpu_bt.errors import PanelError
+
+__all__ = ["check_jumps", "gap", "moment"]
+
+#: A price that moves by more than this factor over some days, or by more than 10 % times the root of the days, is asked
+#: about: a split of 3 for 2 and beyond, from a day to the next; 4.5 times what a stock of 35 % a year usually moves.
+_FACTOR, _ROOT = 1.4, 0.1
+#: Days that a market may rest: holidays of a spring festival, weekends around them included.
+_REST = 12
+
+
+def moment(microsecond: int, time_zone: str | None) -> str:
+    """An instant as a person writes it, in the panel's zone."""
+    return time_label(local_microseconds(np.array([microsecond]), time_zone).view("datetime64[us]")[0])
+
+
+def gap(panel: Panel, last: int, clock: int, longest: int) -> tuple[str, str | None]:
+    """How long after a state's last bar the panel begins, and a warning where that is unusual: more than twice the
+    longest time between bars so far, and than a market rests. longest: between bars of the state, microseconds."""
+    span = int(panel.market.clock[0]) - clock
+    days = f"{span / DAY:.4g}"
+    text = f"{days} day{'s' * (days != '1')}" if span >= DAY else str(span * MICROSECOND)
+    text = f"after {moment(last, panel.time_zone)}, {text} before the first bar"
+    usual = max(longest, int(np.diff(panel.microseconds).max(initial=0)))
+    if span <= max(2 * usual, _REST * DAY):
+        return text, None
+    return text, (
+        f"the run goes on {text}, where bars were at most {usual / DAY:.4g} days apart: if bars are missing, so are"
+        " their dividends, splits and decisions; pass a panel that begins right after the state"
+    )
+
+
+def check_jumps(panel: Panel, lot: float, before: Before, stands: Start, last: int, accepted: bool) -> int:
+    """The number of assets, held or with a working order, whose first price in the panel is so far from the state's
+    mark that its history may have been adjusted anew. Raises PanelError for them unless they are accepted.
+
+    The first price is the open, else the close, times the splits up to its bar, with the dividends of an old share;
+    the longer without one, the more it may have moved.
+    """
+    market, unit = panel.market, lots(panel.market, lot).unit
+    mark = before.marks[lot] / unit
+    first, bar = np.full(len(mark), np.nan), np.zeros(len(mark), np.int64)
+    splits, paid = np.ones(len(mark)), np.zeros(len(mark))
+    asked = ((stands.holdings[0] != 0) | (stands.orders[0] != 0)) & (mark > 0) & (stands.state["ended"][0] == 0)
+    for t in range(panel.shape[0]):
+        if not (wait := asked & np.isnan(first)).any():
+            break
+        close = market.close[t].astype(np.float64)
+        price = close if market.open is None else np.where(np.isnan(market.open[t]), close, market.open[t])
+        first, bar = np.where(wait, price, first), np.where(wait, t, bar)
+        if market.dividend is not None:
+            paid += np.where(wait, splits * market.dividend[t], 0)
+        if market.split is not None:
+            splits = np.where(wait, splits * market.split[t], splits)
+    days = (panel.microseconds[bar] - last) / DAY + np.maximum(before.silent, 0)
+    with np.errstate(all="ignore"):
+        moved = (first * splits + paid) / mark
+        found = np.flatnonzero(np.abs(np.log(moved)) > np.maximum(np.log(_FACTOR), _ROOT * np.sqrt(days)))
+    if len(found) and not accepted:
+        cells: list[Any] = [
+            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(bar[i])} (times {moved[i]:.3g})"
+            for i in found[:3]
+        ]
+        more = f" and {len(found) - 3} others" if len(found) > 3 else ""
+        raise PanelError(
+            f"the state of {moment(last, panel.time_zone)} and this panel have prices on two scales, which no split"
+            f" explains: {', '.join(cells)}{more}: if the history was adjusted again, begin without resume=, or pass"
+            " prices='raw' with split=; if prices did move so, accept_jumps=True"
+        )
+    return len(found)
