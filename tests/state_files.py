@@ -14,8 +14,8 @@ import gpu_bt as bt
 from gpu_bt.runs.states import _checksum
 
 __all__ = [
-    "CLOSE", "CONFIG", "CUT", "DAYS", "NUMBERS", "SHAPES", "WEIGHTS", "contents", "edits", "go_on", "later", "put",
-    "rewrite", "saved", "with_array", "with_head",
+    "CLOSE", "CONFIG", "CUT", "DAYS", "NUMBERS", "SHAPES", "WEIGHTS", "contents", "edits", "go_on", "later", "part_of",
+    "put", "rewrite", "saved", "with_array", "with_head",
 ]  # fmt: skip
 
 DAYS = np.datetime64("2024-03-04", "us") + np.arange(12) * np.timedelta64(1, "D")
@@ -25,6 +25,21 @@ _RNG = np.random.default_rng(5)
 CLOSE = np.round(100 * np.exp(np.cumsum(_RNG.normal(0, 0.01, (12, 3)), axis=0)), 2)
 WEIGHTS = np.abs(_RNG.normal(0.3, 0.1, (12, 3)))
 CONFIG = bt.Config(initial_cash=1e5, signal_lag=2, execution="next_close", participation=0.5, rebalance="day")
+
+
+def part_of(given: dict[str, Any], a: int, b: int) -> bt.Panel:
+    """Bars a..b-1 of a panel's arguments, as a person would have them: the first part knows when the next bar is."""
+    t = len(given["timestamps"])
+    part = dict(given)
+    for name, value in given.items():
+        if isinstance(value, np.ndarray) and value.shape[:1] == (t,) and (value.ndim == 2 or name == "timestamps"):
+            part[name] = value[a:b]
+    if part["delisted_at"] is not None:
+        later = np.asarray(part["delisted_at"])
+        part["delisted_at"] = np.where(later >= a, later - a, -1)
+    if b < t:
+        part["next_timestamp"] = given["timestamps"][b]
+    return bt.Panel(**part)
 
 
 def later(close: np.ndarray | None = None, start: int = CUT, **fields: Any) -> bt.Panel:

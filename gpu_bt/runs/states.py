@@ -86,14 +86,15 @@ ENTRIES = {
 }
 
 
-def _whole(s: Any, lots: np.ndarray) -> np.ndarray:
-    """Whether these are whole shares, or whole lots of a share or less; where lots and shares do not divide one
+def _near_whole(x: Any) -> Any:
+    return np.abs(x - np.rint(x)) <= 1e-6 + 1e-15 * np.abs(x)
+
+
+def _whole_shares(s: Any) -> Any:
+    """Whether holdings are whole shares, or whole lots of a share or less; where lots and shares do not divide one
     another, opening holdings leave fractions of both."""
-    size = np.where(s.unit > 1, s.unit, 1 / s.unit)
-    x = lots * np.maximum(s.unit, 1)
-    fine = np.abs(x - np.rint(x)) <= 1e-6 + 1e-15 * np.abs(x)
-    out: np.ndarray = ~s.whole | (np.abs(size - np.rint(size)) > 1e-6) | fine
-    return out
+    divides = _near_whole(np.where(s.unit > 1, s.unit, 1 / s.unit))
+    return ~s.whole | ~divides | _near_whole(s.holdings * np.maximum(s.unit, 1))
 
 
 def _on_grid(s: Any, name: str) -> Any:
@@ -132,8 +133,10 @@ RULES = (
     Rule("rows", "they must be at most signal_lag", lambda s: len(s.rows) <= s.config.signal_lag),
     Rule("rows", "a cash account is long-only", lambda s: s.margin | ~(s.rows < 0)),
     Rule("holdings", "a cash account is long-only", lambda s: s.margin | (s.holdings >= 0)),
-    Rule("holdings", "they must be whole lots or shares", lambda s: _whole(s, s.holdings)),
-    Rule("orders", "they must be whole lots or shares", lambda s: _whole(s, s.orders), True),
+    Rule("holdings", "they must be whole lots or shares", _whole_shares),
+    Rule("orders", "they must be whole lots, or lead from an odd lot to such",
+         lambda s: ~s.whole | (s.orders == np.rint(s.orders))
+         | ((s.holdings != np.rint(s.holdings)) & _near_whole(s.orders + s.holdings)), True),
     Rule("delisted", "a delisted asset has neither holding nor order",
          lambda s: ~s.delisted | ((s.holdings == 0) & (s.orders == 0)), True),
     Rule("marks", "what is held has a mark", lambda s: (s.holdings == 0) | ((s.marks > 0) & (s.marks < np.inf)), True),

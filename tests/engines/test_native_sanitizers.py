@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native engine under the compiler's sanitizers: no stray access, no undefined operation, no race; and each of them
-sees a planted fault."""
+"""The native engine under the compiler's sanitizers: no stray access, no undefined operation, no race, whatever an
+edited state file says; and each of them sees a planted fault."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import state_files as files
 from build import panel_of, simulate_spec, spec_of
-from draw import scenario
+from draw import scenario, to_public
 from extent import seeds
 from waits import HANGS
 
+import gpu_bt as bt
 from cpu_fallback.engine import ENGINE
 from cpu_fallback.native_build import compile_library, library_name
+from gpu_bt.runs.checkpoint import load
+from gpu_bt.runs.run import _spec
 
 ROOT = Path(__file__).parents[2]
 SANITIZERS = {
@@ -44,6 +49,14 @@ native._SMALL = 0  # threads at any size
 engine = native.NativeEngine(threads, folder)
 assert engine.missing() is None, engine.missing()
 whole = lanes.lane_bytes
+if fault == "short orders":
+    copied = lanes.LaneSession._record
+
+    def short(self, *given):
+        arrays = copied(self, *given)
+        return arrays | {"orders": arrays["orders"][:, :1].copy()}
+
+    lanes.LaneSession._record = short
 if fault == "arena":
     lanes.lane_bytes = lambda scenarios, assets: whole(scenarios, assets) - 512
 # One thread may have done all lanes before another begins, and then there is no race: it has many chances.
@@ -77,6 +90,45 @@ def drawn(threads: int) -> bytes:
 
 
 @functools.cache
+def resumed() -> tuple[bytes, int]:
+    """Specs of runs that go on from edited states under a right checksum, and what NumPy makes of them, pickled; and
+    how many of the edited files are refused."""
+    pairs, refused = [], 0
+    names = (
+        "orders",
+        "holdings",
+        "orders",
+        "marks",
+        "silent",
+        "rows",
+        "delisted",
+        "cash",
+        "peak",
+        "first_bar",
+        "ended",
+    )
+    with tempfile.TemporaryDirectory() as folder, np.errstate(all="raise", under="ignore"):
+        path, edited = Path(folder) / "s.npz", Path(folder) / "t.npz"
+        for seed in seeds(range(1000, 1060)):
+            drawn_panel, weights, config = scenario(seed)
+            cut = len(weights) // 2
+            if not cut:
+                continue
+            given = to_public(drawn_panel, config)
+            bt.run(files.part_of(given, 0, cut), weights[:cut], config, engine="numpy").checkpoint(path)
+            panel = files.part_of(given, cut, len(weights))
+            for change in files.edits(names, np.random.default_rng(seed), 12):
+                try:
+                    state = load(files.rewrite(path, edited, change), panel, config, accept_jumps=True)
+                except bt.ResultError:
+                    refused += 1
+                else:
+                    spec = _spec(panel, config, weights[cut:], state, {"fills"})
+                    pairs.append((spec, simulate_spec(ENGINE, spec)))
+    return pickle.dumps(pairs), refused
+
+
+@functools.cache
 def runtime(sanitizer: str) -> str | None:
     """The sanitizer's runtime library, or None."""
     compiler = shlex.split(os.environ.get("CXX") or "c++")
@@ -95,7 +147,7 @@ def library(sanitizer: str) -> tempfile.TemporaryDirectory:
     return folder
 
 
-def run(sanitizer: str, threads: int, fault: str = "none") -> subprocess.CompletedProcess:
+def run(sanitizer: str, threads: int, fault: str = "none", specs: bytes = b"") -> subprocess.CompletedProcess:
     if runtime(sanitizer) is None:
         pytest.skip(f"there is no C++ compiler with the {sanitizer} sanitizer")
     environment = os.environ | {
@@ -110,7 +162,7 @@ def run(sanitizer: str, threads: int, fault: str = "none") -> subprocess.Complet
         command,
         cwd=ROOT,
         env=environment,
-        input=drawn(threads),
+        input=specs or drawn(threads),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=HANGS,
@@ -125,9 +177,23 @@ def test_drawn_scenarios_under_a_sanitizer(sanitizer, threads):
 
 
 @pytest.mark.proof
+@pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
+def test_edited_states_under_a_sanitizer():
+    """Each edited file is refused, or its run is that of NumPy, to the bit and without a stray access."""
+    specs, refused = resumed()
+    assert refused and len(pickle.loads(specs)) > refused / 4
+    done = run("address", 1, specs=specs)
+    assert (done.returncode, done.stdout) == (0, b"the end\n"), done.stdout[-6000:].decode()
+
+
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("sanitizer", "fault", "report"),
-    [("address", "arena", "AddressSanitizer: heap-buffer-overflow"), ("thread", "race", "ThreadSanitizer: data race")],
+    [
+        ("address", "arena", "AddressSanitizer: heap-buffer-overflow"),
+        ("address", "short orders", "AddressSanitizer: heap-buffer-overflow"),
+        ("thread", "race", "ThreadSanitizer: data race"),
+    ],
 )
 def test_a_planted_fault_is_seen(sanitizer, fault, report):
     done = run(sanitizer, 3 if sanitizer == "thread" else 1, fault)

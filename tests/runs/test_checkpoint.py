@@ -12,6 +12,7 @@ import pytest
 from compare import assert_bits
 from draw import scenario, to_public
 from extent import seeds
+from state_files import part_of
 
 import gpu_bt as bt
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
@@ -20,27 +21,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
 RECORD = ("bars", "fills", "positions")
 
 
-def slice_of(given: dict[str, Any], a: int, b: int) -> bt.Panel:
-    """Bars a..b-1 of a panel's arguments, as a person would have them: the first part knows when the next bar is."""
-    t = len(given["timestamps"])
-    part = dict(given)
-    for name, value in given.items():
-        if isinstance(value, np.ndarray) and value.shape[:1] == (t,) and (value.ndim == 2 or name == "timestamps"):
-            part[name] = value[a:b]
-    if part["delisted_at"] is not None:
-        later = np.asarray(part["delisted_at"])
-        part["delisted_at"] = np.where(later >= a, later - a, -1)
-    if b < t:
-        part["next_timestamp"] = given["timestamps"][b]
-    return bt.Panel(**part)
-
-
 def in_parts(given: dict, weights: np.ndarray, config: bt.Config, cuts: list[int], path: Path, engine: str = "numpy"):
     """The results of the parts, each gone on from the file of the one before."""
     edges, out = [0, *cuts, len(weights)], []
     for a, b in itertools.pairwise(edges):
         resumed = {"resume": path, "accept_jumps": True} if a else {}  # drawn prices jump
-        out.append(bt.run(slice_of(given, a, b), weights[a:b], config, record=RECORD, engine=engine, **resumed))
+        out.append(bt.run(part_of(given, a, b), weights[a:b], config, record=RECORD, engine=engine, **resumed))
         assert out[-1].checkpoint(path) == path
     return out
 
@@ -127,22 +113,22 @@ def test_metrics_of_the_later_bars_are_against_the_equity_before_them(tmp_path: 
 
 def test_fills_are_made_afterwards_by_the_same_run(tmp_path: Path):
     given, weights, config = example()
-    bt.run(slice_of(given, 0, 30), weights[:30], config).checkpoint(tmp_path / "s.npz")
-    recorded = bt.run(slice_of(given, 30, 60), weights[30:], config, resume=tmp_path / "s.npz", record="fills").fills
-    later = bt.run(slice_of(given, 30, 60), weights[30:], config, resume=tmp_path / "s.npz").fills
+    bt.run(part_of(given, 0, 30), weights[:30], config).checkpoint(tmp_path / "s.npz")
+    recorded = bt.run(part_of(given, 30, 60), weights[30:], config, resume=tmp_path / "s.npz", record="fills").fills
+    later = bt.run(part_of(given, 30, 60), weights[30:], config, resume=tmp_path / "s.npz").fills
     assert later.equals(recorded) and later.height > 0
 
 
 def refused(error: type[Exception], text: str, given: dict, weights: np.ndarray, config: bt.Config, path: Path) -> None:
     with pytest.raises(error) as caught:
-        bt.run(slice_of(given, 30, 60), weights[30:], config, resume=path)
+        bt.run(part_of(given, 30, 60), weights[30:], config, resume=path)
     assert text in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path):
     given, weights, config = example()
     path = tmp_path / "s.npz"
-    bt.run(slice_of(given, 0, 30), weights[:30], config).checkpoint(path)
+    bt.run(part_of(given, 0, 30), weights[:30], config).checkpoint(path)
     refused(bt.ResultError, "saved with another config", given, weights, config.replace(slippage=1e-4), path)
     refused(
         bt.ResultError, "another list of assets", {**given, "assets": ["B", "A", "C", "D", "E"]}, weights, config, path
@@ -150,7 +136,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path):
     refused(bt.ResultError, "another lot of the panel", {**given, "lot": np.ones(5)}, weights, config, path)
     refused(bt.ResultError, "another time zone", {**given, "time_zone": "UTC"}, weights, config, path)
     with pytest.raises(bt.PanelError, match="pass the bars after it alone"):
-        bt.run(slice_of(given, 29, 60), weights[29:], config, resume=path)
+        bt.run(part_of(given, 29, 60), weights[29:], config, resume=path)
 
 
 def test_a_decision_that_the_saved_run_could_not_take_is_refused(tmp_path: Path):
@@ -161,7 +147,7 @@ def test_a_decision_that_the_saved_run_could_not_take_is_refused(tmp_path: Path)
     first = {k: v[:cut] if isinstance(v, np.ndarray) else v for k, v in given.items()}
     bt.run(bt.Panel(**first), weights[:cut], config).checkpoint(path)
     with pytest.raises(bt.PanelError, match=r"ends at the end of a week, .*: pass next_timestamp= to that panel"):
-        bt.run(slice_of(given, cut, 60), weights[cut:], config, resume=path)
+        bt.run(part_of(given, cut, 60), weights[cut:], config, resume=path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut short", b"text"])
