@@ -260,7 +260,8 @@ class Result:
         """Write the state after the last bar, for `run(panel_of_later_bars, weights, config, resume=path)`.
 
         Where `rebalance` is not "bar", the panel of this run needs a next_timestamp if its last bar may be one that
-        decides. Gives the path. Raises ResultError where the run cannot be saved, or the disk refuses.
+        decides. The file appears whole, in the place of an older one, or not at all. Gives the path. Raises ResultError
+        where the run cannot be saved, the path is none, or the disk refuses.
         """
         if self._save is None:
             raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")

@@ -154,9 +154,6 @@ class RunSpec:
         for name, array, dtype, shape in wanted:
             if array.dtype != dtype or array.shape != shape:
                 raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)} {shape}")
-        for name, panels in (("schedule", self.schedules), ("weights", self.weights)):
-            if not ((self.params[name] >= 0) & (self.params[name] < max(len(panels), 1))).all():
-                raise ValueError(f"params name {name} {self.params[name].max()}, and there are {len(panels)}")
 
     @cached_property
     def with_targets(self) -> tuple[np.ndarray, ...]:

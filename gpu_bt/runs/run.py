@@ -81,12 +81,7 @@ def run(
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
     config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
-    if resume is not None and strategy is not None:
-        raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
-    if resume is not None and holdings is not None:
-        raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
-    if not isinstance(accept_jumps, bool) or (accept_jumps and resume is None):
-        raise ConfigError(f"accept_jumps is {accept_jumps!r}: it must be True or False, and True only with resume=")
+    _check_resume(resume, strategy, holdings, accept_jumps)
     check_fields(panel, config)
     held = None if holdings is None else opening(panel, holdings, [config])
     first = start_bar(panel.timestamps, panel.time_zone, start)
@@ -104,6 +99,16 @@ def run(
     for text in result.advice.values():
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return result
+
+
+def _check_resume(resume: Any, strategy: Any, holdings: Any, accept_jumps: object) -> None:
+    """Raise ConfigError for what cannot go together with a saved state, or without one."""
+    if resume is not None and strategy is not None:
+        raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
+    if resume is not None and holdings is not None:
+        raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
+    if not isinstance(accept_jumps, bool) or (accept_jumps and resume is None):
+        raise ConfigError(f"accept_jumps is {accept_jumps!r}: it must be True or False, and True only with resume=")
 
 
 def _run_weights(

@@ -44,7 +44,7 @@ _TICK = RANGES["money_tick"]
 #: Units of the ledger's grid that no number of money reaches (semantics.md, The ledger).
 _UNITS = 2.0**51
 _MONEY = _UNITS * _TICK[1]
-_FIRST, _LAST = ((moment - EPOCH) // MICROSECOND for moment in (dt.datetime.min, dt.datetime.max))
+_FIRST, _LAST = ((moment - EPOCH) // MICROSECOND for moment in (dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30)))
 _DATES = (dt.date.max - dt.date.min).days
 #: Bytes of a head, and of what any array has beside its numbers, at most.
 _ROOM = 16384
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 #: Entries of the head, as arrays.
 HEAD = {
     "microsecond": Entry(np.int64, "", _FIRST, _LAST),
-    "clock": Entry(np.int64, "", _FIRST, _LAST),
+    "clock": Entry(np.int64, ""),
     "named": Entry(np.int64, "", 0, 2**53),
     "last_named": Entry(np.bool_, ""),
     "longest": Entry(np.int64, "", 0, _LAST - _FIRST),
@@ -161,7 +161,10 @@ def read(
             raise OSError(errno.EINVAL, "it is no regular file")
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
-            head = _head(_member(archive, "head", 0))
+            text = _member(archive, "head", 0).item()
+            head = json.loads(text)
+            if json.dumps(head) != text:
+                raise ValueError("it was written otherwise, as with a key twice")
             if head.get("format") != FORMAT:
                 version = str(head["parts"]["version"])[:20]
                 raise ResultError(
@@ -173,25 +176,21 @@ def read(
                     raise ResultError(
                         f"{shown(path)} was saved with another {name}: go on with the same, or begin without resume="
                     )
-            if sorted(names) != sorted([*ENTRIES, "head", "checksum"]):
-                raise _damaged(path, f"it has the arrays {', '.join(names)[:200]}")
-            try:
-                room = 8 * len(panel.assets) * max(config.signal_lag, 1)
-                found = {name: _member(archive, name, room) for name in names}
-                numbers = _numbers(head)
-            except Exception as error:
-                raise _damaged(path, "its head or arrays cannot be read") from error
+            if sorted(names) != sorted([*ENTRIES, "head", "checksum"]) or len(head["parts"]) != len(parts):
+                raise _damaged(path, f"it has the entries {', '.join((*names, *head['parts']))}")
+            room = 8 * len(panel.assets) * max(config.signal_lag, 1)
+            found = {name: _member(archive, name, room) for name in names}
+            numbers = _numbers(head)
     except ResultError:
         raise
     except Exception as error:  # whatever zipfile, NumPy and json make of bytes that they do not understand
         reason = getattr(error, "strerror", None) or "it is not whole, or something else"
         raise ResultError(
-            f"{shown(path)} is no saved state, or a damaged one ({reason}): make one with result.checkpoint(path)"
+            f"{shown(path)} is no saved state, or a damaged one ({reason}): pass an undamaged copy, or make one with"
+            " result.checkpoint(path)"
         ) from error
     if found.pop("checksum").tolist() != _checksum(found):
         raise _damaged(path, "its checksum is another")
-    if set(head["parts"]) != set(parts):
-        raise _damaged(path, "its head has other parts")
     del found["head"]
     _check(path, {**found, **numbers}, panel, config)
     return found, numbers
@@ -265,21 +264,6 @@ def _member(archive: zipfile.ZipFile, name: str, room: int) -> np.ndarray:
     return np.array(flat.reshape(shape, order="F" if fortran else "C"), order="C")
 
 
-def _head(array: np.ndarray) -> dict[str, Any]:
-    """The head, with no key twice and no number that JSON does not know. Raises for what is none."""
-
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(found)) != len(found):
-            raise ValueError("a key is there twice")
-        return dict(found)
-
-    def constant(text: str) -> None:
-        raise ValueError(f"{text} is no number of JSON")
-
-    head: dict[str, Any] = json.loads(array.item(), object_pairs_hook=pairs, parse_constant=constant)
-    return head
-
-
 def _numbers(head: dict[str, Any]) -> dict[str, Any]:
     """What stands in the head as arrays. Raises for keys that it should not have."""
     given = {name: head[name] for name in HEAD}
@@ -296,9 +280,7 @@ def _check(path: Path, found: Mapping[str, np.ndarray], panel: Panel, config: Co
     for name, entry in {**HEAD, **ENTRIES}.items():
         array, wanted = found[name], tuple(sizes[letter] for letter in entry.shape)
         if array.dtype != entry.dtype or array.shape != wanted:
-            raise _damaged(
-                path, f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(entry.dtype)} {wanted}"
-            )
+            raise _damaged(path, f"{name} is {array.dtype}{array.shape}, not {np.dtype(entry.dtype)}{wanted}")
         fine = (array >= entry.low) & (array <= entry.high)
         if array.dtype == np.float64:
             fine = fine & ((array != 0) | ~np.signbit(array) | entry.nan) | (np.isnan(array) & entry.nan)

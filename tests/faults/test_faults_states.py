@@ -119,7 +119,7 @@ _NUMBERS = {
 @fault(KIND, "an array has another type or shape, under a right checksum (one hundred of them)", "refused")
 def test_shapes(state: Path, tmp_path: Path):
     for what, change in _SHAPES.items():
-        with refused(f"damaged .{what.split(':')[0]}|damaged .its head or arrays"):
+        with refused(f"damaged .{what.split(':')[0]}|damaged one .it is not whole"):
             files.go_on(files.rewrite(state, tmp_path / "t.npz", change))
 
 
@@ -264,7 +264,7 @@ def test_members(value: bytes, state: Path, tmp_path: Path):
 def test_a_bomb(state: Path, tmp_path: Path):
     path = member(state, tmp_path / "t.npz", "orders.npy", bytes(200_000_000), zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 300_000
-    with refused("its head or arrays cannot be read"):
+    with refused("damaged"):
         files.go_on(path)
 
 

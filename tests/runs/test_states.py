@@ -140,7 +140,7 @@ def test_a_market_of_another_shape_reaches_no_engine(name: str, tmp_path: Path):
         dataclasses.replace(made, market=market)
 
 
-def test_marks_weights_and_indices_of_another_shape_reach_no_engine(tmp_path: Path):
+def test_marks_and_weights_of_another_shape_reach_no_engine(tmp_path: Path):
     made = spec(tmp_path)
     before = dataclasses.replace(made.market.before, marks={1.0: np.ones(2)})
     changes: list[dict[str, Any]] = [
@@ -150,8 +150,3 @@ def test_marks_weights_and_indices_of_another_shape_reach_no_engine(tmp_path: Pa
     for change in changes:
         with pytest.raises(ValueError, match="of shape"):
             dataclasses.replace(made, **change)
-    for name in ("weights", "schedule"):
-        params = made.params.copy()
-        params[name] = 1
-        with pytest.raises(ValueError, match=f"params name {name} 1, and there are 1"):
-            dataclasses.replace(made, params=params)
