@@ -50,7 +50,7 @@ class Saved:
     earlier: Mapping[str, int]
     tick: float
     longest: int
-    notes: Mapping[str, str | int]
+    notes: dict[str, str | int]
     late: str | None
     first: int = 0  # the bar from which on it decides
 
@@ -135,14 +135,16 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config, accept_jump
         state[name] = found[name]
     start = Start(state, found["holdings"], found["orders"])
     before = Before(clock, {config.lot: found["marks"]}, found["silent"])
-    jumps = check_jumps(panel, config.lot, before, start, last, accept_jumps)
     text, late = gap(panel, last, clock, longest)
     earlier = dict(zip(SCENARIO_STATUS, head["earlier"].tolist(), strict=True))
-    return Saved(
+    saved = Saved(
         before, start, int(head["named"]), found["rows"], found["delisted"], float(head["opening"]),
         {name: bar for name, bar in earlier.items() if bar != states.NOT_YET}, float(head["tick"]), longest,
-        {"resumed": text, **({"accepted_jumps": jumps} if jumps else {})}, late,
+        {"resumed": text}, late,
     )  # fmt: skip
+    if jumps := check_jumps(panel, saved.market(panel.market), config, start, last, accept_jumps):
+        saved.notes["accepted_jumps"] = jumps
+    return saved
 
 
 def _check_time(path: str, panel: Panel, config: Config, last: int, clock: int, last_named: bool) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.config import Config
 from gpu_bt.data.clock import DAY, MICROSECOND, local_microseconds, time_label
 from gpu_bt.data.panel import Panel
-from gpu_bt.engine.prepare import lots
-from gpu_bt.engine.spec import Before, Start
+from gpu_bt.engine.prepare import events, lots, opening_marks
+from gpu_bt.engine.spec import Market, Start
 from gpu_bt.errors import PanelError
 
 __all__ = ["check_jumps", "gap", "moment"]
@@ -46,19 +47,23 @@ def gap(panel: Panel, last: int, clock: int, longest: int) -> tuple[str, str | N
     )
 
 
-def check_jumps(panel: Panel, lot: float, before: Before, stands: Start, last: int, accepted: bool) -> int:
+def check_jumps(panel: Panel, market: Market, config: Config, stands: Start, last: int, accepted: bool) -> int:
     """The number of assets, held or with a working order, whose first price in the panel is so far from the state's
     mark that its history may have been adjusted anew. Raises PanelError for them unless they are accepted.
 
     The first price is the open, else the close, times the splits up to its bar, with the dividends of an old share;
-    the longer without one, the more it may have moved.
+    the longer without one, the more it may have moved. What is settled before has none.   market: the panel's, with
+    what it carries over.
     """
-    market, unit = panel.market, lots(panel.market, lot).unit
-    mark = before.marks[lot] / unit
+    before = market.before
+    assert before is not None  # the market goes on
+    settled = events(market, config.delist_after).settled
+    mark = opening_marks(market, config.lot) / lots(market, config.lot).unit
     first, bar = np.full(len(mark), np.nan), np.zeros(len(mark), np.int64)
     splits, paid = np.ones(len(mark)), np.zeros(len(mark))
     asked = ((stands.holdings[0] != 0) | (stands.orders[0] != 0)) & (mark > 0) & (stands.state["ended"][0] == 0)
     for t in range(panel.shape[0]):
+        asked[settled.get(t, [])] = False
         if not (wait := asked & np.isnan(first)).any():
             break
         close = market.close[t].astype(np.float64)

@@ -110,6 +110,17 @@ def test_a_dividend_that_explains(state: Path):
     survived(got.equity["dividends"][0] > 0, True)
 
 
+@fault(SEAM, "an asset that was settled comes back at twice its price", "survived")
+def test_settled_and_back(state: Path):
+    close = times(1, 2, 1)
+    close[:-1, 1] = np.nan
+    config = files.CONFIG.replace(delist_after=3)
+    with pytest.warns(bt.BacktestWarning, match="trade"):
+        saved = files.saved(state.with_name("three.npz"), config)
+        got = files.go_on(saved, config, files.later(close))
+    survived("accepted_jumps" in got.notes, False)
+
+
 @fault(SEAM, "a price that really doubled, with accept_jumps=True", "survived")
 def test_accepted(state: Path):
     got = files.go_on(state, panel=files.later(times(2, 1, 1)), accept_jumps=True)

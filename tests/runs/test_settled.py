@@ -115,8 +115,7 @@ def test_strategies_streams_and_resumed_runs_say_it_too(tmp_path):
     later = bt.Panel(panel.close[2:], timestamps=panel.timestamps[2:], assets=panel.assets)
     early = bt.Panel(panel.close[:2], timestamps=panel.timestamps[:2], assets=panel.assets)
     told(lambda: bt.run(early, targets[:2], config).checkpoint(tmp_path / "s.npz"))
-    resumed = {"resume": tmp_path / "s.npz", "accept_jumps": True}
-    assert told(lambda: bt.run(later, targets[2:], config, **resumed))[1] == expected
+    assert told(lambda: bt.run(later, targets[2:], config, resume=tmp_path / "s.npz"))[1] == expected
 
 
 def test_drawn_scenarios_against_their_positions():
