@@ -181,7 +181,7 @@ def test_drawn_scenarios_under_a_sanitizer(sanitizer, threads):
 def test_edited_states_under_a_sanitizer():
     """Each edited file is refused, or its run is that of NumPy, to the bit and without a stray access."""
     specs, refused = resumed()
-    assert refused and len(pickle.loads(specs)) > refused / 4
+    assert refused and len(pickle.loads(specs)) >= refused / 4
     done = run("address", 1, specs=specs)
     assert (done.returncode, done.stdout) == (0, b"the end\n"), done.stdout[-6000:].decode()
 
