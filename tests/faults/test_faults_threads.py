@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,7 +108,13 @@ def test_one_panel_again_and_again():
 @fault(KIND, "eight threads ask for the same marks at once: they are made once", "survived")
 def test_an_entry_is_made_once(monkeypatch):
     market, made, marks = panel().market, [], prepare._marks
-    monkeypatch.setattr(prepare, "_marks", lambda *given: (made.append(given), marks(*given))[1])
+
+    def slow(*given: Any) -> np.ndarray:
+        made.append(given)
+        time.sleep(0.01)  # in which the others come
+        return marks(*given)
+
+    monkeypatch.setattr(prepare, "_marks", slow)
     found = together([lambda: prepare.marks(market, 10.0)] * THREADS)
     assert len({id(array) for array in found}) == 1
     survived(len(made), 1)
