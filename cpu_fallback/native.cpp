@@ -35,7 +35,10 @@ void bt_run(const bt_launch *call, int64_t threads) {
             bt_advance<true>(call, i, nullptr);
     };
     std::vector<std::thread> helpers;
-    for (int64_t i = 1; i < threads && i < call->lanes; ++i) helpers.emplace_back(take);
+    try {
+        for (int64_t i = 1; i < threads && i < call->lanes; ++i) helpers.emplace_back(take);
+    } catch (...) {  // no thread more can be had, or no memory for it: those there are take all lanes
+    }
     take();
     for (auto &helper : helpers) helper.join();
 }

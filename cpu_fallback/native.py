@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpu_fallback.native_build import REASON, build_id, library_name
+from cpu_fallback.native_build import REASON, SEAL, build_id, library_name, seal
 from gpu_bt.engine.lanes import LaneSession
 from gpu_bt.engine.spec import RunSpec
 
@@ -29,7 +29,10 @@ _LOG_BYTES = 1 << 28
 
 
 def _open(path: Path) -> ctypes.CDLL:
-    """A library with the types of its functions declared."""
+    """A library with the types of its functions declared. OSError where its bytes are not those that were built."""
+    code = path.read_bytes()
+    if code[-SEAL:] != seal(code[:-SEAL]):
+        raise OSError(f"{path.name} is damaged or was changed; install gpu-bt again")
     library = ctypes.CDLL(str(path))
     library.bt_build.restype = ctypes.c_char_p
     library.bt_run.argtypes, library.bt_run.restype = [ctypes.c_void_p, ctypes.c_int64], None
@@ -40,19 +43,19 @@ def _open(path: Path) -> ctypes.CDLL:
 def load(folder: Path = _FOLDER) -> ctypes.CDLL | str:
     """The library for this processor, or why there is none."""
     path, note = folder / library_name(0), folder / REASON
-    if not path.exists():
-        reason = note.read_text("utf-8").strip() if note.exists() else "gpu-bt was not installed from here"
-        return f"its library was not built: {reason}"
     try:
+        if not path.exists():
+            reason = note.read_text("utf-8", "replace") if note.exists() else "gpu-bt was not installed from here"
+            return f"its library was not built: {' '.join(reason.split())}"
         library = _open(path)
         for level in range(library.bt_level(), 0, -1):
             if (folder / library_name(level)).exists():
                 library = _open(folder / library_name(level))
                 break
-    except OSError as exc:
+        if library.bt_build().decode() != build_id():
+            return "its library was built from other sources; install gpu-bt again"
+    except (OSError, AttributeError, ValueError) as exc:  # of the file, of its functions, of its name
         return f"its library cannot be loaded: {exc}"
-    if library.bt_build().decode() != build_id():
-        return "its library was built from other sources; install gpu-bt again"
     return library
 
 

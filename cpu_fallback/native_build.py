@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gpu_bt.law.layout import render_c
 
-__all__ = ["FLAGS", "LEVELS", "REASON", "build", "build_id", "compile_library", "library_name"]
+__all__ = ["FLAGS", "LEVELS", "REASON", "SEAL", "build", "build_id", "compile_library", "library_name", "seal"]
 
 FLAGS = (
     "-O3",
@@ -33,6 +33,10 @@ FLAGS = (
 LEVELS = ((), ("-march=x86-64-v3",), ("-march=x86-64-v4", "-mprefer-vector-width=512"))
 #: Stands in the package's folder where there is no library, and says why.
 REASON = "_native_reason.txt"
+#: Bytes at a library's end that say what all those before them are: loading a file that was cut ends the process.
+SEAL = 16
+#: Seconds after which a compiler hangs; the libraries take some ten.
+_HANGS = 900
 _FOLDER = Path(__file__).parent
 _LAW = _FOLDER.parent / "gpu_bt" / "law"
 
@@ -50,32 +54,54 @@ def build_id() -> str:
     return digest.hexdigest()
 
 
+def seal(code: bytes) -> bytes:
+    """What stands at the end of a library of this code."""
+    return hashlib.blake2b(code, digest_size=SEAL).digest()
+
+
 def compile_library(target: Path, extra: Sequence[str] = (), flags: Sequence[str] = FLAGS) -> None:
-    """Compile to `target` with $CXX (default c++). RuntimeError with one line where that fails."""
-    compiler = shlex.split(os.environ.get("CXX") or "c++")
-    with tempfile.TemporaryDirectory() as folder:
+    """Compile to `target`, which is there whole or as it was, with $CXX (default c++). RuntimeError with one line where
+    that fails."""
+    given = os.environ.get("CXX") or ""
+    try:
+        compiler = shlex.split(given) or ["c++"]
+    except ValueError as exc:
+        raise RuntimeError(f"CXX is {given!r}: {exc}; it must be a command as a shell has it") from None
+    with tempfile.TemporaryDirectory(prefix="_native_", dir=target.parent) as folder:
         (Path(folder) / "layout.h").write_text(render_c(), "utf-8")
+        made = Path(folder) / "library.so"
         command = [*compiler, *flags, *extra, f'-DBT_BUILD="{build_id()}"', f"-I{folder}", f"-I{_LAW}"]
-        command += [str(_FOLDER / "native.cpp"), "-o", str(target)]
+        command += [str(_FOLDER / "native.cpp"), "-o", str(made)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_HANGS)
         except OSError as exc:
             raise RuntimeError(f"no C++ compiler {compiler[0]!r} ({exc.strerror}); install one or set CXX") from None
-    if done.returncode:
-        lines = done.stderr.splitlines() or ["no message"]
-        first = next((line for line in lines if "error" in line), lines[0])
-        raise RuntimeError(f"the compiler {compiler[0]!r} failed with status {done.returncode}: {first.strip()}")
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"the compiler {compiler[0]!r} did not end in {_HANGS} s") from None
+        if done.returncode or not made.is_file():
+            said = done.stderr.decode("utf-8", "replace").splitlines()
+            lines = [line for line in said if line.strip()] or ["no message"]
+            first = next((line for line in lines if "error" in line), lines[0])
+            what = f"failed with status {done.returncode}" if done.returncode else "wrote no library"
+            raise RuntimeError(f"the compiler {compiler[0]!r} {what}: {first.strip()}")
+        with made.open("r+b") as file:
+            file.write(seal(file.read()))
+        os.replace(made, target)
 
 
 def build(folder: Path) -> str | None:
-    """Put the libraries, or the reason why there are none, into `folder`; returns the reason."""
+    """Put the libraries, or the reason why there are none, into `folder`; returns the reason. Each file is there whole
+    or as it was, also where two build at once or one is interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*map(library_name, range(len(LEVELS))), REASON):
-        (folder / name).unlink(missing_ok=True)
     levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
     with ThreadPoolExecutor() as pool:  # each thread waits for a compiler
         made = [pool.submit(compile_library, folder / library_name(i), extra) for i, extra in enumerate(levels)]
     reason = made[0].exception()  # the others fail alone where a compiler does not know so new a processor
-    if reason is not None:
+    for level in range(len(LEVELS)):
+        if reason is not None or level >= len(made) or made[level].exception() is not None:
+            (folder / library_name(level)).unlink(missing_ok=True)
+    if reason is None:
+        (folder / REASON).unlink(missing_ok=True)
+    else:
         (folder / REASON).write_text(f"{reason}\n", "utf-8")
     return None if reason is None else str(reason)

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = [
     "BacktestError",
@@ -16,6 +19,8 @@ __all__ = [
     "StrategyError",
     "WeightsError",
     "nearest",
+    "quiet",
+    "warn",
 ]
 
 
@@ -55,3 +60,22 @@ def nearest(name: object, known: Iterable[str], otherwise: str) -> str:
     """The way out of a name that is not known: the nearest one that is, or else what to do."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else otherwise
+
+
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block without what `warn` says in this thread. Python's filters are those of all threads."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
+def warn(text: str, stacklevel: int) -> None:
+    """Warn (BacktestWarning), but in a block of `quiet`. stacklevel: as of warnings.warn, called where this is."""
+    if not _quiet.get():
+        warnings.warn(text, BacktestWarning, stacklevel + 1)

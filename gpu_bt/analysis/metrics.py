@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_bt.analysis.elementary import power
 from gpu_bt.law.layout import MONEY
 
 __all__ = ["drawdown", "equity_metrics", "idle_start", "returns", "rounding_of"]
@@ -87,7 +88,8 @@ def equity_metrics(
 
     NaN where a formula has no value: n = 0 (all but int64 and sums), n < 2 (volatility, sharpe), no dispersion
     (sharpe), no loss (sortino), no drawdown (calmar), no r != 0 (hit_rate), mean(E) <= 0 (turnover, annual_costs).
-    Reproducible: a scenario's bits do not depend on its companions, nor on the layout of the array in memory.
+    Reproducible: a scenario's bits do not depend on its companions, on the layout of the array in memory, nor on the
+    processor.
     """
     cash = np.broadcast_to(np.asarray(initial_cash, np.float64), money.shape[1])
     grid = rounding_of(np.ldexp(1.0, np.frexp(cash)[1] - 37)) if rounding is None else rounding
@@ -119,8 +121,7 @@ def _few(money: Floats, cash: Floats, per_year: Floats, start: Ints, grid: Float
     deviation = np.sqrt(_ratio((np.where(alive, r - mean[:, None], 0.0) ** 2).sum(axis=1), n - 1))
     deviation = np.where(still & (n > 1), 0.0, deviation)
     downside = np.sqrt((np.where(r < -noise, r, 0.0) ** 2).sum(axis=1) / n)
-    with np.errstate(over="ignore"):  # a gain of a few bars, annualised
-        annual = np.power(np.maximum(last / cash, 0.0), per_year / n) - 1.0
+    annual = power(np.maximum(last / cash, 0.0), per_year / n) - 1.0
     peak = np.maximum(np.maximum.accumulate(equity, axis=1), cash[:, None])
     falls = np.where(alive, np.where(peak - equity <= grid[:, None], 0.0, equity / peak - 1.0), np.nan)
     deepest = np.fmin.reduce(falls, axis=1)

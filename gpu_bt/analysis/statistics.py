@@ -11,10 +11,10 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
-from statistics import NormalDist
 
 import numpy as np
 
+from gpu_bt.analysis.elementary import log, normal_cdf, normal_quantile
 from gpu_bt.analysis.metrics import idle_start
 from gpu_bt.errors import ConfigError
 
@@ -23,14 +23,13 @@ __all__ = [
     "sharpe_probability", "walk_forward",
 ]  # fmt: skip
 
-_NORMAL = NormalDist()
 #: What float64 makes of a return, E/E, and of a variance, relative to the squares it is the rest of.
 _RATIO, _SQUARES = 2.0**-50, 2.0**-48
 #: What a ledger's rounding may make of a return while equity is what it was at first: three of its ticks, 2**-36 each,
 #: as `gpu_bt.analysis.metrics.rounding_of` has it for one asset.
 _ROUNDING = 3 * 2.0**-36
 #: Numbers of the combinations looked at together, times scenarios: it bounds the memory. No block of bars is meant.
-_BLOCK = 1 << 22
+_BLOCK = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +67,10 @@ def sharpe_probability(sharpe: float, bars: int, skew: float, kurtosis: float, b
     NaN where the root is of no positive number.   Source: Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient
     Frontier, Journal of Risk 15(2).
     """
-    spread = 1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
+    spread = 1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * (sharpe * sharpe)
     if not spread > 0 or math.isnan(sharpe) or math.isnan(benchmark):
         return math.nan
-    return _NORMAL.cdf((sharpe - benchmark) * math.sqrt(bars - 1) / math.sqrt(spread))
+    return normal_cdf((sharpe - benchmark) * math.sqrt(bars - 1) / math.sqrt(spread))
 
 
 def expected_best_sharpe(trials: float, variance: float) -> float:
@@ -81,11 +80,11 @@ def expected_best_sharpe(trials: float, variance: float) -> float:
     trials: K >= 1.   variance: of the trials' SR, per bar.   Source: Bailey and Lopez de Prado 2014, The Deflated
     Sharpe Ratio, Journal of Portfolio Management 40(5), equation 1.
     """
-    if not trials >= 1 or not variance >= 0:
-        raise ConfigError(f"trials is {trials!r} and variance {variance!r}: they must be >= 1 and >= 0")
+    if not 1 <= trials <= 1e15 or not 0 <= variance <= 1e15:
+        raise ConfigError(f"trials is {trials!r} and variance {variance!r}: they must be >= 1 and >= 0, up to 1e15")
     if trials == 1:
         return 0.0
-    far, farther = (_NORMAL.inv_cdf(1.0 - 1.0 / (trials * f)) for f in (1.0, math.e))
+    far, farther = (-normal_quantile(1.0 / (trials * f)) for f in (1.0, math.e))
     return math.sqrt(variance) * ((1.0 - np.euler_gamma) * far + np.euler_gamma * farther)
 
 
@@ -114,8 +113,10 @@ def deflated_sharpe_ratio(
     deviation = np.sqrt((centred**2).sum(axis=1) / np.maximum(n - 1, 1))
     sharpe = np.where(flat, 0.0, np.nansum(returns, axis=1) / n / np.where(flat, 1.0, deviation))
     k = int(sharpe.argmax()) if scenario is None else scenario
-    moments = [float((centred[k] ** p).sum() / n[k]) for p in (2, 3, 4)]
-    skew, kurtosis = (0.0, 3.0) if flat[k] else (moments[1] / moments[0] ** 1.5, moments[2] / moments[0] ** 2)
+    own, squares = centred[k], centred[k] * centred[k]
+    second, third, fourth = (float(x.sum() / n[k]) for x in (squares, squares * own, squares * squares))
+    root = second * math.sqrt(second)
+    skew, kurtosis = (0.0, 3.0) if flat[k] else (third / root, fourth / (second * second))
     count = float(len(returns) if trials is None else trials)
     best = expected_best_sharpe(count, float(sharpe.var(ddof=1)))
     value = float(sharpe[k])
@@ -131,7 +132,7 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, roundin
     u = w/(K + 1), logit = ln(u/(1 - u)).
     returns: (K, T), K >= 2; NaN before a scenario's start and after its end counts as 0.   blocks: S, even, in [2, 20],
     of 2 bars or more.   rounding: as in `deflated_sharpe_ratio`. A half whose standard deviation is not above it
-    has SR 0.   Memory: C*S + 2**22 numbers at a time.
+    has SR 0.   Memory: C*S + 2**18 numbers at a time.
     Source: Bailey, Borwein, Lopez de Prado and Zhu 2015, The Probability of Backtest Overfitting, Journal of
     Computational Finance, section 3.
     """
@@ -155,13 +156,17 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, roundin
     step = max(1, _BLOCK // k)
     for a in range(0, len(chosen), step):
         some = chosen[a : a + step]
-        inside, outside = (_sharpe(m @ sums, m @ squares, m @ rounded, means, count) for m in (some, 1 - some))
+        inside, outside = (
+            _sharpe(_of_blocks(half, sums), _of_blocks(half, squares), _of_blocks(half, rounded), means, count)
+            for half in (some, 1 - some)
+        )
         best = inside.argmax(axis=1)[:, None]
         value = np.take_along_axis(outside, best, axis=1)
         rank = ((outside < value).sum(axis=1) + (outside <= value).sum(axis=1) + 1) / 2.0
         parts.append(np.array([rank, np.take_along_axis(inside, best, axis=1)[:, 0], value[:, 0]]))
     rank, inside, outside = np.concatenate(parts, axis=1)
-    logits = np.log(rank / (k + 1 - rank))
+    ranks, place = np.unique(rank, return_inverse=True)
+    logits = np.array([log(w / (k + 1 - w)) for w in ranks.tolist()])[place]
     return Overfitting(float((logits <= 0).mean()), float((outside < 0).mean()), logits, inside, outside)
 
 
@@ -186,6 +191,15 @@ def _rows(returns: np.ndarray) -> np.ndarray:
     if rows.ndim != 2 or len(rows) < 2 or rows.shape[1] < 3:
         raise ConfigError(f"returns has shape {rows.shape}: it must be (K, T), 2 scenarios and 3 bars at least")
     return rows
+
+
+def _of_blocks(chosen: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """(C, K) sums of (S, K) numbers over the blocks that the rows of (C, S) choose, added block by block: a matrix
+    product adds them as suits the processor."""
+    total = np.zeros((len(chosen), blocks.shape[1]))
+    for column, block in zip(chosen.T, blocks, strict=True):
+        total += column[:, None] * block
+    return total
 
 
 def _noise(returns: np.ndarray, rounding: float) -> np.ndarray:

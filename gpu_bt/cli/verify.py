@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from gpu_bt.analysis.result import Result
 from gpu_bt.config import Config
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.engine.spec import FILL, RawResult
-from gpu_bt.errors import BacktestWarning
+from gpu_bt.errors import quiet
 from gpu_bt.law.layout import COUNTS, MONEY, members_of
 from gpu_bt.runs.run import run
 
@@ -80,8 +79,7 @@ def _run(engine: str, seed: int, settings: dict[str, Any]) -> Result:
     weights = gross * random_weights(panel, 0.5, seed=seed)
     if settings.get("account") == "margin":
         weights[:, ::2] *= -1.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BacktestWarning)
+    with quiet():
         return run(panel, weights, Config(**settings), engine=engine, record=("fills", "positions"))
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
@@ -19,7 +18,7 @@ from gpu_bt.data.sanity import warn_of_prices
 from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
-from gpu_bt.errors import BacktestWarning, PanelError
+from gpu_bt.errors import PanelError, warn
 
 __all__ = ["Panel", "asset_names", "warn_of_splits"]
 
@@ -244,11 +243,10 @@ def warn_of_splits(panel: Panel, close: np.ndarray, split: np.ndarray, first: in
     if hidden.any():
         k = int(np.argmax(hidden))
         bar, asset = int(t[k]) + 1, int(i[k])
-        warnings.warn(
+        warn(
             f"split[{panel.label(first + bar)}, {panel.assets[asset]!r}] is {split[bar, asset]:g} but the close moved"
             f" from {close[bar - 1, asset]:g} to {close[bar, asset]:g} ({int(hidden.sum())} splits like it): if the"
             " prices are already adjusted, leave split out",
-            BacktestWarning,
             stacklevel=3,
         )
 

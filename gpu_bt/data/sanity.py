@@ -6,12 +6,11 @@ Letters: T bars, N assets.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from gpu_bt.errors import BacktestWarning
+from gpu_bt.errors import warn
 
 __all__ = ["warn_of_prices"]
 
@@ -28,14 +27,13 @@ _SAMPLE = 256
 def warn_of_prices(fields: Mapping[str, np.ndarray], label: Callable[[int], str], assets: Sequence[str]) -> None:
     """Warn of high below low, of close or open outside them, and of close and open on two scales, with their number."""
 
-    def warn(found: list[np.ndarray], text: str) -> None:
+    def tell(found: list[np.ndarray], text: str) -> None:
         cells = np.concatenate(found)
         if len(cells):
             t, i = cells[0].tolist()
-            warnings.warn(
+            warn(
                 f"{text} in {len(cells)} cells, the first [{label(t)}, {assets[i]!r}]: are all prices adjusted alike?"
                 " read_panel has adjust='scale' for an adjusted close beside others",
-                BacktestWarning,
                 stacklevel=4,
             )
 
@@ -43,12 +41,12 @@ def warn_of_prices(fields: Mapping[str, np.ndarray], label: Callable[[int], str]
     with np.errstate(invalid="ignore", divide="ignore"):
         for more, less in pairs:
             if more in fields and less in fields:
-                warn(_below(fields[more], fields[less], 1 - _ROUNDING), f"{more} is below {less}")
+                tell(_below(fields[more], fields[less], 1 - _ROUNDING), f"{more} is below {less}")
         if "open" in fields:
             close, open = fields["close"], fields["open"]
             leaps = [*_below(close, open, 1 / _LEAP), *_below(open, close, 1 / _LEAP)]
             wrong = np.concatenate([_taken_back(close, open, np.concatenate(leaps)), _apart(close, open)])
-            warn([np.unique(wrong, axis=0)], "close and open are on two scales")
+            tell([np.unique(wrong, axis=0)], "close and open are on two scales")
 
 
 def _below(more: np.ndarray, less: np.ndarray, share: float) -> list[np.ndarray]:

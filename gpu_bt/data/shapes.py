@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -24,19 +25,28 @@ __all__ = ["any_offset", "tidy", "with_asset"]
 
 #: A level of pandas' index that has no name, as Parquet and CSV have it; the second as Polars makes it of a CSV's.
 _LEVEL = re.compile(r"__index_level_\d+__|_duplicated_\d+|Unnamed: \d+|")
+#: What the variable of `any_offset` was before, for each block that is in it.
+_reading: list[str | None] = []
+_lock = threading.Lock()
 _DATE = re.compile(r"(18|19|20)\d\d-?[01]\d-?[0-3]\d([T ].*)?")
 
 
 @contextmanager
 def any_offset() -> Iterator[None]:
-    """Where Polars reads times of an offset that is no IANA zone, such as '+05:30', instead of panicking."""
+    """Where Polars reads times of an offset that is no IANA zone, such as '+05:30', instead of panicking. The variable
+    is that of all threads: the last one to leave sets it back."""
     name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+    with _lock:
+        _reading.append(os.environ.get(name))
+        os.environ[name] = "1"
     try:
         yield
     finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
+        with _lock:
+            before = _reading[0]
+            _reading.pop()
+            if not _reading:
+                os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 def tidy(source: Source) -> Source:

@@ -16,6 +16,7 @@ import numpy as np
 
 from gpu_bt.data.arrays import frozen
 from gpu_bt.data.clock import DAY, local_microseconds, time_label
+from gpu_bt.engine.spec import Cache
 from gpu_bt.errors import PanelError, nearest
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def cut(panel: Panel, key: Any) -> Panel:
     a, b = _bars(panel, times)
     columns = _columns(panel, assets)
     market = panel.market
-    changed: dict[str, Any] = {"clock": frozen(market.clock[a:b]), "cache": {}}
+    changed: dict[str, Any] = {"clock": frozen(market.clock[a:b]), "cache": Cache()}
     for field in dataclasses.fields(market):
         array = getattr(market, field.name)
         if field.name in changed or not isinstance(array, np.ndarray):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from gpu_bt.data.stamps import moment
 from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
-from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError
+from gpu_bt.errors import PanelError, ResultError, WeightsError, quiet, warn
 
 __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
 
@@ -158,9 +158,7 @@ class PanelStream:
         if table is None or not table.times.equals(self._times[a:b]):
             raise PanelError(f"bars {a} to {b - 1} are not those that scan_panel found: scan the changed files again")
         table.drop_duplicates(self._duplicates)
-        with warnings.catch_warnings():
-            if a < self._judged:
-                warnings.simplefilter("ignore", BacktestWarning)
+        with quiet() if a < self._judged else nullcontext():
             self._warn(table)
             following = self.next_timestamp if b == len(self.timestamps) else self.timestamps[b]
             due = None if following is None else time_series([following], self.time_zone)[0]
@@ -194,7 +192,7 @@ class PanelStream:
         for text in table.warnings:
             if text not in self._said:
                 self._said.add(text)
-                warnings.warn(text, BacktestWarning, stacklevel=4)
+                warn(text, stacklevel=4)
 
     def _stamp(self, source: Source) -> str:
         """The column of its timestamps, which `_outline` has found there."""
@@ -261,8 +259,8 @@ class WeightsStream:
             names = ("moved_rows", "unknown_rows", "dropped_rows", "empty_cells")
             counts = {name: getattr(found, name) for name in names}
             values = check_weights(panel, found.values, self.account, counts)
-        if self._empty is not None:
-            self._empty = empty = (self._empty if a else 0) + counts.get("empty_cells", 0)
+        if (before := self._empty) is not None:
+            self._empty = empty = (before if a else 0) + counts.get("empty_cells", 0)
             if b == self.shape[0]:  # all are counted
                 warn_of_empty(empty)
                 self._empty = None

@@ -7,6 +7,7 @@ the working memory is that of one block whatever N is.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def synthetic_universe(
     silent (prices just end); halts of 1 to 5 bars, bars without an open or without a close (NaN), bars without volume.
     messy=False: adjusted prices, every asset at every bar.
 
-    n_bars: T >= 2.   n_assets: N >= 1.   seed: the same seed gives the same panel with the same NumPy.
+    n_bars: T >= 2.   n_assets: N >= 1.   seed: the same one gives the same panel with the same NumPy, on any processor.
     start: first business day.   dtype: float64 or float32.   Raises ValueError for other sizes.
     """
     if n_bars < 2 or n_assets < 1:
@@ -70,18 +71,30 @@ def _tails(z: _Floats) -> _Floats:
     return z * (0.85 + 0.08 * (z * z))
 
 
+def _exp(x: Any) -> _Floats:
+    """The exponential to 1e-15, of x in [-700, 700], with the same bits on every processor, which NumPy's has not."""
+    twos = np.rint(x * 1.4426950408889634)
+    rest = (x - twos * 0.693147180369123816490) - twos * 1.90821492927058770002e-10  # log(2) in two parts
+    total = np.full_like(rest, 1 / math.factorial(13))
+    for i in range(12, -1, -1):
+        total *= rest
+        total += 1 / math.factorial(i)
+    result: _Floats = np.ldexp(total, twos.astype(np.int64))
+    return result
+
+
 def _block(rng: np.random.Generator, market: _Floats, sector: _Floats, messy: bool) -> dict[str, np.ndarray]:
     """The fields of one block of assets, (T, n) and (n,); market (T, 1) and sector (T, n) are their common returns."""
     shape = sector.shape
     n = sector.shape[1]
-    vol = np.exp(rng.normal(np.log(0.016), 0.35, n))
+    vol = _exp(rng.normal(-4.135166556742356, 0.35, n))  # about 0.016
     returns = rng.normal(1.0, 0.3, n) * market + sector + vol * _tails(rng.standard_normal(shape))
     returns -= 0.6 * vol**2  # half the variance: a volatile stock earns no more, on average, than a calm one
-    returns[0] = rng.normal(np.log(35.0), 0.7, n)  # the first "return" is the level
+    returns[0] = rng.normal(3.5553480614894135, 0.7, n)  # the first "return" is the level, about 35
     events = _corporate_actions(rng, returns) if messy else None
-    close = np.exp(np.cumsum(returns, axis=0))
-    opening = close * np.exp(0.7 * vol * rng.standard_normal(shape))
-    money = np.exp(rng.normal(np.log(8e6), 1.5, n))  # traded per day
+    close = _exp(np.cumsum(returns, axis=0))
+    opening = close * _exp(0.7 * vol * rng.standard_normal(shape))
+    money = _exp(rng.normal(15.89495209964411, 1.5, n))  # traded per day, about 8e6
     fields = {
         "close": close,
         "open": opening,
@@ -106,15 +119,20 @@ def _corporate_actions(rng: np.random.Generator, returns: _Floats) -> tuple[_Flo
     """
     T, n = returns.shape
     bar, asset = rng.integers(1, T, n), np.arange(n)
-    price = np.exp(np.cumsum(returns, axis=0)[bar - 1, asset])
-    split = np.ones((T, n))
-    split[bar, asset] = np.select([price > 120, price > 60, price < 8], [3.0, 2.0, 0.1], 1.0)
+    price = _exp(np.cumsum(returns, axis=0)[bar - 1, asset])
+    split, kinds = np.ones((T, n)), [price > 120, price > 60, price < 8]
+    split[bar, asset] = np.select(kinds, [3.0, 2.0, 0.1], 1.0)
     returns[bar, asset] *= 0.2  # a calm day shows the split clearly
-    returns -= np.log(split)
+    returns[bar, asset] -= np.select(
+        kinds, [1.0986122886681098, 0.6931471805599453, -2.302585092994046], 0.0
+    )  # logarithms
     rate = np.where(rng.random(n) < 0.4, rng.uniform(0.002, 0.008, n), 0.0)
     quarterly = (np.arange(T)[:, None] - rng.integers(1, 63, n)) % 63 == 0  # never at bar 0
     payout = np.where(quarterly & (split == 1.0), rate, 0.0)
-    returns += np.log1p(-payout)
+    drop = np.zeros((T, n))  # -log(1 - payout), by its series
+    for i in range(8, 0, -1):
+        drop = payout * (drop + 1 / i)
+    returns -= drop
     return split, payout
 
 

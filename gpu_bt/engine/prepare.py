@@ -101,11 +101,12 @@ def in_shares(lots: np.ndarray, unit: np.ndarray | float) -> np.ndarray:
 
 
 def _kept(market: Market, key: tuple[Hashable, ...], make: Callable[[], _V]) -> _V:
-    """What the market's cache has under the key, made the first time."""
-    if key not in market.cache:
-        market.cache[key] = make()
-    found: _V = market.cache[key]
-    return found
+    """What the market's cache has under the key, made the first time: once, and by one thread."""
+    with market.cache.lock:
+        if key not in market.cache:
+            market.cache[key] = make()
+        found: _V = market.cache[key]
+        return found
 
 
 def prices(market: Market, field: str, lot: float) -> Prices:

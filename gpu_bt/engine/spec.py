@@ -7,6 +7,7 @@ Letters: T bars, N assets, K scenarios.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -16,8 +17,8 @@ import numpy as np
 from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
 
 __all__ = [
-    "FILL", "Before", "Book", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session", "Start",
-    "joined", "ordered", "simulate", "start_of",
+    "FILL", "Before", "Book", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session",
+    "Start", "joined", "ordered", "simulate", "start_of",
 ]  # fmt: skip
 
 
@@ -32,6 +33,17 @@ class Before:
     clock: int
     marks: Mapping[float, np.ndarray]
     silent: np.ndarray
+
+
+class Cache(dict[Any, Any]):
+    """What engines derive from a market. Threads that share one make its entries under the lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type[Cache], tuple[()]]:
+        return Cache, ()  # locks cannot be pickled, and what is kept can be made again
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,16 +79,13 @@ class Market:
     lot: np.ndarray | None = None
     tie: np.ndarray
     before: Before | None = None
-    cache: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
+    cache: Cache = dataclasses.field(default_factory=Cache, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(T, N)."""
         t_count, n = self.close.shape
         return t_count, n
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "cache": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

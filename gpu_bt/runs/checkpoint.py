@@ -22,7 +22,7 @@ from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import left_behind
-from gpu_bt.engine.spec import Before, Market, RawResult, Start
+from gpu_bt.engine.spec import Before, Cache, Market, RawResult, Start
 from gpu_bt.errors import PanelError
 from gpu_bt.law.layout import SCENARIO_STATUS, STATE, members_of
 from gpu_bt.runs import states
@@ -65,7 +65,7 @@ class Saved:
     def market(self, market: Market) -> Market:
         """The later bars' market, with what it carries over. What was delisted stays so: it holds nothing any more."""
         gone = np.where(self.delisted, 0, market.delisted_at)
-        return dataclasses.replace(market, before=self.before, delisted_at=gone, cache={})
+        return dataclasses.replace(market, before=self.before, delisted_at=gone, cache=Cache())
 
     def start(self, params: np.ndarray, market: Market) -> Start:
         """Where the scenario stands."""

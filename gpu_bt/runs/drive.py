@@ -12,7 +12,7 @@ from gpu_bt.config import Config
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import Book, Progress, RawResult, Session
-from gpu_bt.errors import ConfigError
+from gpu_bt.errors import ConfigError, StrategyError
 from gpu_bt.runs.batch import Batch
 from gpu_bt.runs.strategy import Strategy, _Desk
 
@@ -30,9 +30,11 @@ def drive(
     """
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
-    desk = strategy._desk = _Desk(panel, config, session)
+    desk = _Desk(panel, config, session)
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
+    if vars(strategy).setdefault("_desk", desk) is not desk:  # in one step: another thread may do the same
+        raise StrategyError(f"this {type(strategy).__name__} is running already: make an instance for each run")
     try:
         strategy.initialize()
         for t in np.flatnonzero(schedule[:bars]).tolist():
@@ -64,7 +66,7 @@ def drive(
         desk.over = True
         strategy.finalize()
     finally:
-        strategy._desk = None
+        del strategy._desk
     if progress is not None:
         progress(bars, bars)
     return raw

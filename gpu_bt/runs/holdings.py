@@ -18,7 +18,7 @@ from gpu_bt.data.holdings import MOST, shares_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import NEVER_PRICED, lots, marks
-from gpu_bt.engine.spec import Before, Market, Start, start_of
+from gpu_bt.engine.spec import Before, Cache, Market, Start, start_of
 from gpu_bt.errors import WeightsError
 
 __all__ = ["Opening", "opening"]
@@ -45,7 +45,7 @@ class Opening:
 
     def market(self, market: Market) -> Market:
         """The market as a run of these holdings sees it."""
-        return dataclasses.replace(market, before=self.before, cache={})
+        return dataclasses.replace(market, before=self.before, cache=Cache())
 
     def start(self, params: np.ndarray, market: Market) -> Start:
         """Where scenarios of PARAMS[K] stand before the first bar."""
@@ -84,7 +84,7 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
         carried[lot][held] = at * splits[bar, columns]
     silent = np.full(len(shares), NEVER_PRICED)
     before = Before(int(market.clock[0]), carried, silent)
-    mark = marks(dataclasses.replace(market, before=before, cache={}), 0.0)[first, held]
+    mark = marks(dataclasses.replace(market, before=before, cache=Cache()), 0.0)[first, held]
     found = Opening(shares, first, math.fsum(shares[held] * splits[first] * mark), before)
     for config in configs:
         if not 1e-2 <= config.initial_cash + found.worth <= MOST:

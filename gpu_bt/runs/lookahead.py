@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from types import CodeType, FunctionType
@@ -21,7 +20,7 @@ from gpu_bt.data.fields import PRICE_RANGE, PRICES
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve
-from gpu_bt.errors import BacktestWarning, StrategyError
+from gpu_bt.errors import StrategyError, quiet
 from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.run import callback_spec, check_fields, schedule_of
@@ -165,8 +164,7 @@ class _Future:
             else:
                 fields[name] = self._rows(values, 1.0 if name in ("volume", "half_spread", "volatility") else 0.0)
         off, following = panel.delisted_at, panel.next_timestamp
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BacktestWarning)  # a split moved to another bar is not shown by the prices
+        with quiet():  # a split moved to another bar is not shown by the prices
             return Panel(
                 **fields, timestamps=time_series(panel.timestamps, panel.time_zone), assets=panel.assets,
                 time_zone=panel.time_zone, delisted_at=np.where(off > cut, self.rng.integers(cut + 1, shape[0] + 1,

@@ -19,7 +19,7 @@ from gpu_bt.analysis.spans import began
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.prepare import left_behind
-from gpu_bt.engine.spec import Before, Engine, Progress, RawResult, RunSpec, Start, joined, simulate
+from gpu_bt.engine.spec import Before, Cache, Engine, Progress, RawResult, RunSpec, Start, joined, simulate
 from gpu_bt.law.layout import NEVER
 from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.settled import Settled
@@ -53,7 +53,7 @@ def through(
     for a, window in panel.parts():
         b = a + window.shape[0]
         counted.update(window.notes)
-        market = dataclasses.replace(window.market, before=before, cache={})
+        market = dataclasses.replace(window.market, before=before, cache=Cache())
         start = held.start(params, market) if held and not a else start
         spec = RunSpec(
             market, params, rows.of(window, a, counted), schedules[:, a:b], columns=columns, fills=fills, start=start

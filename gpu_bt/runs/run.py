@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,7 +25,7 @@ from gpu_bt.data.weights import Weights, check_weights
 from gpu_bt.engine.prepare import price_of
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Engine, Market, Progress, RawResult, RunSpec, simulate
-from gpu_bt.errors import BacktestWarning, ConfigError, PanelError, ResultError
+from gpu_bt.errors import ConfigError, PanelError, ResultError, warn
 from gpu_bt.law.layout import NEVER, SCENARIO_STATUS, pack
 from gpu_bt.runs.checkpoint import Saved, following, load, save
 from gpu_bt.runs.drive import drive
@@ -97,7 +96,7 @@ def run(
         saved = None if resume is None else load(resume, panel, config, accept_jumps)
         result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
     for text in result.advice.values():
-        warnings.warn(text, BacktestWarning, stacklevel=2)
+        warn(text, stacklevel=2)
     return result
 
 

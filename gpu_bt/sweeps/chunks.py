@@ -8,7 +8,6 @@ chunk's own parameters with the chunk. Results are the same bits however scenari
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import mmap
@@ -16,7 +15,6 @@ import os
 import pickle
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
-from gpu_bt.errors import BacktestWarning, ResultError
+from gpu_bt.errors import ResultError, quiet
 from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
@@ -137,15 +135,11 @@ class Spilled:
 
 
 def _own(source: Inputs | Spilled) -> Inputs:
-    """The inputs as this thread keeps them from chunk to chunk: a market's cache is not shared between threads."""
+    """The inputs as this thread keeps them from chunk to chunk."""
     if _mine.inputs is not None and _mine.inputs.key == source.key:
         return _mine.inputs
     _mine.inputs = None  # the old ones go first
-    inputs = source.read() if isinstance(source, Spilled) else source
-    panel = copy.copy(inputs.panel)
-    if isinstance(panel, Panel):
-        panel.market = dataclasses.replace(panel.market, cache={})
-    _mine.inputs = dataclasses.replace(inputs, panel=panel)
+    _mine.inputs = source.read() if isinstance(source, Spilled) else source
     _mine.free = available_memory()  # once: later some of it is held for reuse, and would be counted as taken
     return _mine.inputs
 
@@ -316,9 +310,8 @@ def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str,
     """Callback strategies, one after another."""
     passes, engine = [], ""
     for k, (config, values) in enumerate(chunk.asked):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BacktestWarning)
-            holdings = inputs.begun.shares if inputs.begun else None
+        holdings = inputs.begun.shares if inputs.begun else None
+        with quiet():
             result = run(inputs.panel, made(cls, values), config, engine=inputs.engine, record=(), holdings=holdings)
         raw, engine = result.raw, result.engine
         told = {"decisions": result.decisions, "unread": 0, "fills": raw.column("fills").sum()}
