@@ -71,7 +71,6 @@ def references(code: CodeType, imported: dict[str, Reference] | None = None) -> 
         if at.opname == "IMPORT_NAME":
             for made in _imports(found, i):
                 mine[made.name] = made
-                yield made
     for i, at in enumerate(found):
         if not at.opname.startswith("LOAD_") or at.opname in _ATTRIBUTES or at.opcode in dis.hasconst:
             continue

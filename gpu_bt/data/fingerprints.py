@@ -18,6 +18,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import io
+import logging
 import os
 import platform
 import random
@@ -251,20 +252,18 @@ class _Walk:
         self.elements((f.__defaults__, f.__kwdefaults__))
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=False):
             with self.at(f"`{name}`"):
-                try:
-                    self.value(cell.cell_contents)
-                except ValueError:  # not set yet
-                    self.put("empty")
+                self.value(cell.cell_contents if cell != types.CellType() else _NOWHERE)
         self.named(vars(f), "its attribute")
 
     def code(self, code: types.CodeType, namespace: Mapping[str, Any]) -> None:
         """What compiled code does, and the values of what it looks up in the namespace of its module."""
         self.instructions(code)
         for use in dict.fromkeys(references(code)):
-            what = f"the global `{'.'.join((use.name, *use.attributes))}`"
-            with self.at(what if use.module is None else f"the import of `{'.'.join((use.module, *use.attributes))}`"):
+            value = self.looked_up(use, namespace)
+            taken = use.attributes if isinstance(value, types.ModuleType) else ()
+            with self.at(f"{'the global ' if use.module is None else ''}`{'.'.join((use.module or use.name, *taken))}`"):
                 self.put("use", use.name)
-                self.follow(self.looked_up(use, namespace), use.attributes)
+                self.follow(value, use.attributes)
 
     def instructions(self, code: types.CodeType) -> None:
         shape = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFFFF
@@ -301,7 +300,7 @@ class _Walk:
                 value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
             if known and not isinstance(value, types.ModuleType) and not any(value is x for x in _BLIND):
                 return
-        self.put("missing") if value is _NOWHERE else self.value(value)
+        self.value(value)
 
     def cls(self, x: type) -> None:
         heap = bool(x.__flags__ & 1 << 9)
@@ -324,8 +323,10 @@ class _Walk:
 
     def instance(self, x: Any) -> None:
         """What would be pickled of an object, with the classes and functions in it."""
-        if isinstance(x, _WEAK) or any(x is shared for shared in _SHARED_RANDOM):
-            return self.put("cache")
+        if isinstance(x, _WEAK) or any(x is shared for shared in (_NOWHERE, *_SHARED_RANDOM)):
+            return self.put(type(x).__name__)  # a cache, or what is new in every process
+        if isinstance(x, logging.Logger):
+            return self.put("logger")
         if any(c.__module__ in ("ctypes", "_ctypes") for c in type(x).__mro__):
             self.refuse("an object of ctypes")
         x = x.rechunk() if type(x).__module__.startswith("polars.") and hasattr(x, "rechunk") else x

@@ -52,7 +52,8 @@ from gpu_bt.sweeps.chunks import (
 from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
 from gpu_bt.sweeps.grid import expand
 from gpu_bt.sweeps.result import SweepResult
-from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared, stoppable
+from gpu_bt.sweeps.stops import stoppable
+from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
 
 __all__ = ["Plan", "sweep"]
 
@@ -248,11 +249,8 @@ class _Job:
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
         parts["choice of equity rows"], parts["start"] = str(inputs.equity), str(inputs.start)
-        return (
-            {f"version of {name}": found for name, found in versions.items()}
-            | parts
-            | {"choice of metrics": inputs.columns}
-        )
+        parts["choice of metrics"] = inputs.columns
+        return {f"version of {name}": found for name, found in versions.items()} | parts
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""

@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
-import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from gpu_bt.data.fingerprints import fingerprint_code
@@ -19,8 +15,9 @@ from gpu_bt.engine.registry import resolve
 from gpu_bt.errors import ConfigError
 from gpu_bt.sweeps.chunks import Inputs, Spilled
 from gpu_bt.sweeps.locks import temporary
+from gpu_bt.sweeps.stops import Ended
 
-__all__ = ["check_executor", "check_forks", "ended", "lost", "shared", "stoppable"]
+__all__ = ["check_executor", "check_forks", "ended", "lost", "shared"]
 
 
 def check_executor(executor: Any) -> None:
@@ -57,7 +54,7 @@ def check_forks(executor: futures.Executor | None, inputs: Inputs) -> None:
         raise ConfigError(f"executor forks its workers, which can hang there, and {what}: {WAY_OUT}")
 
 
-def lost(done: int, total: int, out: str | None, error: Exception) -> str:
+def lost(done: int, total: int, out: str | None, error: BaseException) -> str:
     """What is said where a worker was lost: how far it came, why, and how to go on."""
     reason = " ".join(str(error).split()) or type(error).__name__
     rest = f"start it again with a new executor and {out}" if out else "with out= a rerun would go on from here"
@@ -75,41 +72,8 @@ def shared(inputs: Inputs, executor: futures.Executor, scratch: Any) -> Iterator
         yield Spilled.write(inputs, folder)
 
 
-class _Ended(SystemExit):
-    """A signal that asks this process to end has arrived; its exit status is what a shell says of it."""
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    if os.getpid() != _end_in["process"]:  # a worker that was forked: it dies at once, as others do
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        return
-    signal.signal(number, signal.SIG_IGN)  # what is left to do is done once
-    raise _Ended(128 + number)
-
-
-_end_in = {"process": 0}
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """While it lasts, SIGTERM and SIGHUP end the process as Ctrl-C would, tidily; elsewhere than in the main thread,
-    and where a program has a handler of its own, nothing is changed."""
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    mine = threading.current_thread() is threading.main_thread()
-    numbers = [n for n in (getattr(signal, name) for name in names) if mine and signal.getsignal(n) == signal.SIG_DFL]
-    _end_in["process"] = os.getpid() if numbers else _end_in["process"]
-    for number in numbers:
-        signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
 def ended(executor: futures.Executor, error: BaseException) -> None:
     """Where a signal ends this process, end the executor's processes, too: they would run their chunks to the end."""
-    if isinstance(error, _Ended):
+    if isinstance(error, Ended):
         for process in list((getattr(executor, "_processes", None) or {}).values()):
             process.terminate()
