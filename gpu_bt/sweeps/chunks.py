@@ -14,6 +14,7 @@ import math
 import mmap
 import os
 import pickle
+import re
 import threading
 import time
 import warnings
@@ -146,9 +147,10 @@ class Spilled:
 def _stays(strategy: type | None, error: Exception) -> str:
     """What is said where the inputs cannot be pickled, or a worker cannot make them of it."""
     what = "what the workers need" if strategy is None else f"the strategy {strategy.__qualname__}"
+    reason = re.sub(r"<class '([^']*)'>", r"\1", " ".join(str(error).split()))[:200]
     return (
-        f"{what} cannot travel to the workers ({' '.join(str(error).split())[:200]}): define the strategy at the top of"
-        " a module that they can import, or leave executor= out"
+        f"{what} cannot travel to the workers ({reason}): define the strategy at the top of a module that they can"
+        " import, or leave executor= out"
     )
 
 

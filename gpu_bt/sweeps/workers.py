@@ -31,7 +31,7 @@ def check_executor(executor: Any) -> None:
             " leave it out"
         )
     if getattr(executor, "_shutdown", False) or getattr(executor, "_shutdown_thread", False):
-        raise ConfigError("executor has been shut down: pass a new one")
+        raise ConfigError("executor is broken or has been shut down: pass a new one")
 
 
 def check_forks(executor: futures.Executor | None, inputs: Inputs) -> None:

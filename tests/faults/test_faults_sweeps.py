@@ -242,7 +242,7 @@ MANIFESTS = {
     "of an older layout": without("layout"),
     "of a layout to come": edited(layout=99),
     "without parts": without("parts"),
-    "without a part": lambda p: edited(parts={k: v for k, v in json.loads(p.read_text())["parts"].items() if k != "grid"})(p),
+    "without a part": lambda p: edited(parts={"panel": json.loads(p.read_text())["parts"]["panel"]})(p),
     "without chunk_size": without("chunk_size"),
     "without fingerprint": without("sweep"),
     "with numbers as parts": edited(parts={"panel": 7}),
@@ -276,7 +276,7 @@ def test_chunks_alone(folder):
 
 @faults(
     "sweep folders", "refused",
-    {"a number": 5, "bytes with a NUL": b"a\0b", "a text with a NUL": "a\0b", "empty": "", "a list": ["a"], "True": True},
+    {"a number": 5, "bytes, a NUL": b"a\0b", "a text with a NUL": "a\0b", "empty": "", "a list": ["a"], "a bool": True},
     "out= is ",
 )  # fmt: skip
 def test_what_is_no_folder(value):
