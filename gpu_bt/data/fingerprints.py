@@ -261,9 +261,8 @@ class _Walk:
         for use in dict.fromkeys(references(code)):
             value = self.looked_up(use, namespace)
             taken = use.attributes if isinstance(value, types.ModuleType) else ()
-            with self.at(
-                f"{'the global ' if use.module is None else ''}`{'.'.join((use.module or use.name, *taken))}`"
-            ):
+            what = f"`{'.'.join((use.module or use.name, *taken))}`"
+            with self.at(what if use.module else f"the global {what}"):
                 self.put("use", use.name)
                 self.follow(value, use.attributes)
 

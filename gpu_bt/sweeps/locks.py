@@ -128,9 +128,8 @@ def temporary(scratch: Any) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f"gpu-bt-{_host()[1]}-{pid}-{max(_began(pid), 0)}-", dir=place))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ResultError(
-            f"scratch={scratch and os.fspath(scratch)!r} cannot be used: {reason}; pass another folder"
-        ) from error
+        said = scratch and os.fspath(scratch)
+        raise ResultError(f"scratch={said!r} cannot be used: {reason}; pass another folder") from error
     try:
         yield folder
     finally:

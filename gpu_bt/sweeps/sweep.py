@@ -24,7 +24,6 @@ from gpu_bt.analysis.metrics import rounding_of
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
-from gpu_bt.data.forks import with_threads
 from gpu_bt.data.frames import books_of
 from gpu_bt.data.labels import is_book
 from gpu_bt.data.panel import Panel
@@ -53,13 +52,12 @@ from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
 from gpu_bt.sweeps.grid import expand
 from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
-from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
+from gpu_bt.sweeps.workers import check_calls, check_forks, ended, lost, shared
 
 __all__ = ["Plan", "sweep"]
 
 #: Scenarios of a chunk: enough to keep an engine's threads busy, few enough that little is lost by an interruption.
 _CHUNK = 256
-_METRICS = ("all", "equity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,29 +119,26 @@ def sweep(
     engine, holdings: as in `run`; every worker picks its engine for itself.   executor: any of concurrent.futures; None
     = this process. Panel and weights travel once per worker: through files in `scratch` (a folder that the workers
     share; default the temporary folder), mapped into memory; to Dask's workers by its own scatter.   out: a folder in
-    which finished chunks are kept; the same sweep goes on from there.   progress: called with (scenarios done, of all).
+    which finished chunks are kept; the same sweep, by its numbers and a strategy's code as it runs, goes on from there
+    (`gpu_bt.data.fingerprints` says what counts).   progress: called with (scenarios done, of all).
     equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
     the equity rows alone, for which engines record less.   max_memory: bytes that the scenarios of one process may take
     besides panel and weights; None = half of what is free, shared by the processors where there is an executor.
     chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan, run nothing.   start: as in `run`; None = each
     scenario's own.
 
-    Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
-    where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
-    Warns once, with counts, of what the table's column `advice` tells.
+    Raises ConfigError, PanelError, WeightsError before anything runs, also for workers that would hang because they are
+    forked, and for `out` with a strategy whose code cannot be known; EngineUnavailable for a named engine; ResultError
+    where `out` is another sweep's, the disk refuses, a worker is lost, or one scenario does not fit the memory.
+    Warns, with counts, of what the table's column `advice` tells, and of damaged chunks.
     """
     config = checked(panel, config)
-    if metrics not in _METRICS:
-        raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
-    if progress is not None and not callable(progress):
-        raise ConfigError(f"progress is {progress!r}: it must be a function of (scenarios done, of all), or None")
-    with_threads("sweep()")
-    check_executor(executor)
+    check_calls(executor, progress, metrics)
     resolve(engine)  # refuse before anything runs
-    sharers, first = 1 if executor is None else os.cpu_count() or 1, start_bar(panel.timestamps, panel.time_zone, start)
     every = partial(
         Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
-        sharers=sharers, start=first,
+        sharers=1 if executor is None else os.cpu_count() or 1,
+        start=start_bar(panel.timestamps, panel.time_zone, start),
     )  # fmt: skip
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
