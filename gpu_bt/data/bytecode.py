@@ -15,6 +15,7 @@ __all__ = ["Reference", "Step", "references", "steps"]
 #: Instructions that do nothing, and names of a class body that say nothing of what the class does.
 _NOTHING = ("CACHE", "EXTENDED_ARG", "NOP", "RESUME", "PRECALL")
 _ABOUT = ("__doc__", "__firstlineno__", "__static_attributes__")
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 
 #: What an instruction is, and the constant that it loads (with True) or (None, False).
@@ -76,10 +77,12 @@ def references(code: CodeType, imported: dict[str, Reference] | None = None) -> 
             continue
         taken = _attributes(found, i + 1)
         for name in at.argval if isinstance(at.argval, tuple) else (at.argval,):
+            if name in (*code.co_cellvars, *code.co_freevars) and "DEREF" not in at.opname:
+                continue  # its cell is handed on to a function inside
             if name in mine:
                 made = mine[name]
                 yield dataclasses.replace(made, attributes=made.attributes + taken)
-            elif at.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            elif at.opname in _GLOBALS and name not in ("__name__", "__file__"):
                 yield Reference(name, taken)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

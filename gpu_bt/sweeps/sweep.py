@@ -116,29 +116,27 @@ def sweep(
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
-    engine, holdings: as in `run`; every worker picks its engine for itself.   executor: any of concurrent.futures; None
-    = this process. Panel and weights travel once per worker: through files in `scratch` (a folder that the workers
-    share; default the temporary folder), mapped into memory; to Dask's workers by its own scatter.   out: a folder in
-    which finished chunks are kept; the same sweep, by its numbers and a strategy's code as it runs, goes on from there
-    (`gpu_bt.data.fingerprints` says what counts).   progress: called with (scenarios done, of all).
-    equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
-    the equity rows alone, for which engines record less.   max_memory: bytes that the scenarios of one process may take
-    besides panel and weights; None = half of what is free, shared by the processors where there is an executor.
-    chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan, run nothing.   start: as in `run`; None = each
-    scenario's own.
+    engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
+    concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
+    folder that the workers share; default the temporary folder), mapped into memory; to Dask's by its own scatter.
+    out: a folder in which finished chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from
+    there.   progress: called with (scenarios done, of all).   equity: keep the (K, T) equity rows.   metrics: "all"
+    (with turnover and costs), or "equity": those of the equity rows alone, for which engines record less.   max_memory:
+    bytes that the scenarios of one process may take besides panel and weights; None = half of what is free, shared by
+    the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan alone.
 
-    Raises ConfigError, PanelError, WeightsError before anything runs, also for workers that would hang because they are
-    forked, and for `out` with a strategy whose code cannot be known; EngineUnavailable for a named engine; ResultError
-    where `out` is another sweep's, the disk refuses, a worker is lost, or one scenario does not fit the memory.
-    Warns, with counts, of what the table's column `advice` tells, and of damaged chunks.
+    Raises ConfigError, PanelError, WeightsError before anything runs, also for forked workers that would hang, and for
+    `out` with a strategy whose code cannot be known; EngineUnavailable for a named engine; ResultError where `out` is
+    another sweep's, the disk refuses, a worker is lost, or one scenario does not fit the memory. Warns, with counts, of
+    what the table's column `advice` tells, and of damaged chunks.
     """
     config = checked(panel, config)
     check_calls(executor, progress, metrics)
     resolve(engine)  # refuse before anything runs
+    room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
     every = partial(
-        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
+        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=room, start=first,
         sharers=1 if executor is None else os.cpu_count() or 1,
-        start=start_bar(panel.timestamps, panel.time_zone, start),
     )  # fmt: skip
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
