@@ -62,7 +62,7 @@ _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
 #: What runs or looks up code that nobody can know beforehand.
 _BLIND = (eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe)
 #: The generators behind the functions of `random` and `numpy.random`, whose state is new in every process.
-_SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.seed, "__self__", None))
+_SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.rand, "__self__", None))
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
 _DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
@@ -98,7 +98,7 @@ def _package(top: str) -> tuple[str, str] | None:
     """The distribution that a module on top belongs to, and its version; None where the module is a user's."""
     if top in ("gpu_bt", "cpu_fallback"):
         return "gpu_bt", __version__
-    module = sys.modules.get(top)
+    module = None if top in ("__main__", "__mp_main__") else sys.modules.get(top)
     file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     if file is None:
         return ("Python", platform.python_version()) if top in sys.stdlib_module_names else None
@@ -124,7 +124,7 @@ class _Walk:
         self.seen: dict[int, int] = {}
         self.kept: list[Any] = []  # so that no number of an object is given away
         self.path: list[str] = []
-        self.packages: dict[str, str] = {}
+        self.packages = {"Python": platform.python_version()}
         self.kinds: dict[type, Callable[[Any], None]] = {
             list: self.elements, dict: self.mapping, types.MappingProxyType: self.mapping, set: self.unordered,
             types.FunctionType: self.function, types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
@@ -330,7 +330,8 @@ class _Walk:
             return self.put("logger")
         if any(c.__module__ in ("ctypes", "_ctypes") for c in type(x).__mro__):
             self.refuse("an object of ctypes")
-        x = x.rechunk() if type(x).__module__.startswith("polars.") and hasattr(x, "rechunk") else x
+        if type(x).__module__ in ("polars.dataframe.frame", "polars.series.series"):  # not how it is cut in memory
+            return self.elements((c.name, str(c.dtype), c.to_list()) for c in getattr(x, "iter_columns", lambda: [x])())
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -347,7 +348,7 @@ class _Walk:
                 self.elements(part)
             elif type(part) is dict and all(type(name) is str for name in part):  # attributes, those that are kept
                 self.named({n: v for n, v in part.items() if not _derived(type(x), n)}, "its attribute")
-            else:
+            elif part is not None:
                 self.value(part)
 
 
