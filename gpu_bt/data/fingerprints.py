@@ -63,6 +63,7 @@ _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
 _BLIND = (eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe)
 #: The generators behind the functions of `random` and `numpy.random`, whose state is new in every process.
 _SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.rand, "__self__", None))
+_FRAMES = ("polars.dataframe.frame", "polars.series.series")
 _WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
 _DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
@@ -87,10 +88,9 @@ def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str]]:
     """
     walk = _Walk(own.partition(".")[0])
     try:
-        walk.value(parts)
+        return walk.whole(parts).hex(), walk.packages
     except RecursionError:
         walk.refuse("nested too deeply")
-    return walk.hash.hexdigest(), walk.packages
 
 
 @functools.cache
@@ -124,15 +124,24 @@ class _Walk:
         self.seen: dict[int, int] = {}
         self.kept: list[Any] = []  # so that no number of an object is given away
         self.path: list[str] = []
+        self.waiting: list[tuple[Any, list[str]]] = []  # functions and classes: one may lead to a thousand others
         self.packages = {"Python": platform.python_version()}
         self.kinds: dict[type, Callable[[Any], None]] = {
             list: self.elements, dict: self.mapping, types.MappingProxyType: self.mapping, set: self.unordered,
-            types.FunctionType: self.function, types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
+            types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
             functools.cached_property: lambda x: self.value(x.func),
             types.MethodType: lambda x: self.elements((x.__func__, x.__self__)),
             staticmethod: lambda x: self.value(x.__func__), classmethod: lambda x: self.value(x.__func__),
             **dict.fromkeys(_DESCRIPTORS, lambda x: self.put("slot", x.__name__)),
         }  # fmt: skip
+
+    def whole(self, x: Any) -> bytes:
+        """The digest of a value and all that it leads to."""
+        self.value(x)
+        while self.waiting:
+            code, self.path = self.waiting.pop()
+            self.cls(code) if isinstance(code, type) else self.function(code)
+        return self.hash.digest()
 
     def put(self, kind: str, content: bytes | str = b"") -> None:
         content = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
@@ -180,8 +189,9 @@ class _Walk:
         if (step := self.kinds.get(type(x))) is not None:
             self.put(type(x).__name__)
             step(x)
-        elif isinstance(x, type):
-            self.cls(x)
+        elif isinstance(x, (type, types.FunctionType)):
+            self.put("code")
+            self.waiting.append((x, list(self.path)))
         elif isinstance(x, np.ndarray):
             self.array(x)
         elif isinstance(x, types.ModuleType):
@@ -205,10 +215,9 @@ class _Walk:
         digests = []
         for element in x:
             walk = _Walk(self.own)
-            walk.seen, walk.path, walk.packages = dict(self.seen), self.path, self.packages
-            walk.value(element)
+            walk.seen, walk.path, walk.packages = dict(self.seen), list(self.path), self.packages
+            digests.append(walk.whole(element))
             self.kept.append(walk.kept)
-            digests.append(walk.hash.digest())
         self.put("set", b"".join(sorted(digests)))
 
     def array(self, x: np.ndarray) -> None:
@@ -330,7 +339,8 @@ class _Walk:
             return self.put("logger")
         if any(c.__module__ in ("ctypes", "_ctypes") for c in type(x).__mro__):
             self.refuse("an object of ctypes")
-        if type(x).__module__ in ("polars.dataframe.frame", "polars.series.series"):  # not how it is cut in memory
+        known = self.installed(type(x).__module__)
+        if known and type(x).__module__ in _FRAMES:  # by what they hold, not by how it is cut in memory
             return self.elements((c.name, str(c.dtype), c.to_list()) for c in getattr(x, "iter_columns", lambda: [x])())
         try:
             with warnings.catch_warnings():

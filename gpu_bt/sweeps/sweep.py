@@ -239,11 +239,12 @@ class _Job:
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
             parts["strategy"], versions = fingerprint_code(strategy, own=strategy.__module__)
+            versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
         parts["choice of equity rows"], parts["start"] = str(inputs.equity), str(inputs.start)
         parts["choice of metrics"] = inputs.columns
-        return {f"version of {name}": found for name, found in versions.items()} | parts
+        return {f"version of {name}": found for name, found in sorted(versions.items())} | parts
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""

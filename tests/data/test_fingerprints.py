@@ -93,6 +93,15 @@ def test_what_holds_itself_ends():
     assert fingerprint(cells)
 
 
+def test_thousands_of_functions_that_call_one_another():
+    text = "".join(f"def f{i}(x): return f{i + 1}(x) + {i}\n" for i in range(3000)) + "def f3000(x): return "
+    made = [dict[str, object](), dict[str, object](), dict[str, object]()]
+    for namespace, end in zip(made, ("1", "1", "2"), strict=True):
+        exec(text + end, namespace)
+    a, b, c = (fingerprint(namespace["f0"]) for namespace in made)
+    assert a == b != c
+
+
 def test_what_was_computed_and_kept_is_no_difference():
     class Lazy:
         @functools.cached_property

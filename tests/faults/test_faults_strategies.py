@@ -24,6 +24,7 @@ import functools
 import logging
 import numpy as np
 import gpu_bt as bt
+import polars as pl
 import trade_help
 from trade_help import scale
 TOP = 3
@@ -57,7 +58,7 @@ class Own(Root):
     add = staticmethod(lambda x: x + 1)
     part = functools.partial(helper, 3)
     @times(2)
-    def score(self, x): return helper(x)
+    def score(self, x): return helper(x) or pl.Series(x)
     @property
     def size(self): return 11
     @classmethod
@@ -194,7 +195,7 @@ def test_another_version(value, folder, monkeypatch):
     monkeypatch.setattr(target, *value)
     fingerprints._package.cache_clear()
     try:
-        with refused("holds a sweep with another version of (Python|numpy): choose another folder", bt.ResultError):
+        with refused("holds a sweep with another version of (Python|polars): choose another folder", bt.ResultError):
             bt.sweep(universe(), made(), None, {"band": [0.0, 0.1]}, out=folder)
     finally:
         fingerprints._package.cache_clear()
