@@ -25,6 +25,7 @@ from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
+from gpu_bt.data.forks import with_threads
 from gpu_bt.data.settings import config_text
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
@@ -127,6 +128,7 @@ class Result:
 
         After the end of a run that was ended, money is NaN and counts are null.   Source: semantics.md, [S9].
         """
+        with_threads("Result.equity")
         money = dict(zip(MONEY, self.raw.money[:, 0], strict=False))
         counts = {}
         if self.raw.counts is not None:
@@ -157,6 +159,7 @@ class Result:
     @cached_property
     def final_positions(self) -> pl.DataFrame:
         """asset and shares of what is held at the end, without the assets that are not held."""
+        with_threads("Result.final_positions")
         size = self.config.lot if self._lots is None or self.config.lot == 0 else self._lots
         shares = in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
         return pl.DataFrame({"asset": self.assets, "shares": shares}).filter(pl.col("shares") != 0)
@@ -279,6 +282,7 @@ class Result:
 
     def _labelled(self, name: str, *columns: str) -> pl.DataFrame:
         """A FILL array as a table: bar, asset and status by name."""
+        with_threads(f"Result.{name}")
         rows = self._record(name)
         rows = rows[rows["scenario"] == 0]
         return pl.DataFrame(

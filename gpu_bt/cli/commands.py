@@ -2,8 +2,8 @@
 """The commands of gpu-bt.
 
 Results go to stdout, everything else (progress, notes, warnings, errors) to stderr. Exit status: 0, 1 where `verify`
-finds a difference, 2 with one line for whatever was asked wrongly, 130 after Ctrl-C. What is slow to import is imported
-by the commands that need it.
+finds a difference, 2 with one line for whatever was asked wrongly, 130 after Ctrl-C, 143 after SIGTERM (129 SIGHUP).
+What is slow to import is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gpu_bt.cli import common, words
 from gpu_bt.cli.common import draw, pairs, prices_of, progress, say, table, weights_of, write
 from gpu_bt.cli.sweep import sweep
 from gpu_bt.errors import BacktestError, BacktestWarning
+from gpu_bt.sweeps.stops import Ended, stoppable
 
 if TYPE_CHECKING:
     from gpu_bt.analysis.result import Result
@@ -53,16 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", BacktestWarning)
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
-            status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
+            with stoppable():
+                status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough: let the interpreter's last flush go nowhere.
             sys.stdout = open(os.devnull, "w")
             return 1
         except KeyboardInterrupt:
             status = 130
+        except Ended as ended:
+            status = ended.code
         except Exception as error:
             return _refused(error)
-    if status == 130:
+    if isinstance(status, int) and status > 128:
         wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
         say("interrupted", "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
     return status if isinstance(status, int) else 0

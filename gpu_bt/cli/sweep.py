@@ -103,6 +103,22 @@ def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: 
         return run(**given, executor=executor, progress=step)
 
 
+def _mask(how: str, numbers: Any = (signal.SIGINT,)) -> Any:
+    """`signal.pthread_sigmask`, where the system has it."""
+    return signal.pthread_sigmask(getattr(signal, how), numbers) if hasattr(signal, "pthread_sigmask") else ()
+
+
+class _Pool(ProcessPoolExecutor):
+    """Processes that hear of Ctrl-C when they are ready for it: one that still imports would print a traceback."""
+
+    def submit(self, *given: Any, **named: Any) -> Any:
+        before = _mask("SIG_BLOCK")  # which the processes that it starts inherit
+        try:
+            return super().submit(*given, **named)
+        finally:
+            _mask("SIG_SETMASK", before)
+
+
 @contextmanager
 def _pool(workers: int) -> Iterator[Executor | None]:
     """Processes that end at once on Ctrl-C, without a word."""
@@ -113,7 +129,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     hook = threading.excepthook
     # Where its processes end while futures are cancelled, the pool's own thread complains.
     threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
-    pool = ProcessPoolExecutor(workers, context, _begin_worker)
+    pool = _Pool(workers, context, _begin_worker)
     try:
         yield pool
     except BaseException:
@@ -128,6 +144,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
 def _begin_worker() -> None:
     """A worker ends at Ctrl-C without a word, and with the program that began it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _mask("SIG_UNBLOCK")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,24 +1,386 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints: whether what was saved belongs to what is given."""
+"""Fingerprints: whether what was saved belongs to what is given, be it numbers or code.
+
+A value counts as it is now, not as its text stands in a file: a strategy's fingerprint holds its compiled code, that of
+its base classes and of all functions that it calls, and the values of the globals, closures, defaults and attributes
+that these look up. Code of installed packages counts by their versions. What code reads only while it runs (files,
+the clock, the environment, unseeded random numbers) cannot be seen.
+"""
 
 from __future__ import annotations
 
+import copyreg
+import datetime as dt
+import functools
 import hashlib
-import json
-from typing import Any
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import io
+import logging
+import os
+import platform
+import random
+import socket
+import struct
+import sys
+import sysconfig
+import types
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import numpy as np
 
-__all__ = ["fingerprint"]
+from gpu_bt import __version__
+from gpu_bt.data.bytecode import Reference, references, steps
+from gpu_bt.errors import ConfigError
+
+__all__ = ["fingerprint", "fingerprint_code"]
+
+#: Names in classes that say nothing of what they do, or are made anew in every process.
+_ABOUT = frozenset(
+    "__module__ __doc__ __dict__ __weakref__ __firstlineno__ __static_attributes__ __annotations__ __annotate__"
+    " __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __orig_bases__ __parameters__".split()
+)
+#: Values without parts -> their bytes. A float64 of NumPy is a Python float.
+_PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
+    type(None): ("none", lambda x: b""),
+    type(...): ("dots", lambda x: b""),
+    bool: ("bool", lambda x: bytes([x])),
+    int: ("int", lambda x: hex(x).encode()),
+    float: ("float", lambda x: struct.pack("<d", x)),
+    np.float64: ("float", lambda x: struct.pack("<d", x)),
+    complex: ("complex", lambda x: struct.pack("<dd", x.real, x.imag)),
+    str: ("text", lambda x: x.encode("utf-8", "surrogatepass")),
+    bytes: ("bytes", bytes),
+    bytearray: ("bytes", bytes),
+}
+#: What runs or looks up code that nobody can know beforehand.
+_BLIND = (eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe)
+#: The generators behind the functions of `random` and `numpy.random`, whose state is new in every process.
+_SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.rand, "__self__", None))
+_FRAMES = ("polars.dataframe.frame", "polars.series.series")
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+_DESCRIPTORS = (
+    types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+)  # fmt: skip
+_NOWHERE = object()
 
 
 def fingerprint(*parts: Any) -> str:
-    """A hash of arrays, by dtype, shape and bytes, and of other values, by their JSON."""
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            total.update(f"{part.dtype.str}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).view(np.uint8).data if part.size else b"")
+    """A hash of values of any kind, the same in every process: numbers by their bits, arrays by dtype, shape and bytes,
+    containers by their elements, functions, classes and instances by what they do and hold.
+
+    Raises ConfigError for what cannot be known: an open file, a lock, a generator, code that calls `eval`.
+    """
+    return fingerprint_code(*parts)[0]
+
+
+def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str]]:
+    """`fingerprint`, and the packages that the values need, with their versions.
+
+    own: a module; the package that it is of counts by its code, wherever it is installed.
+    """
+    walk = _Walk(own.partition(".")[0])
+    try:
+        return walk.whole(parts).hex(), walk.packages
+    except RecursionError:
+        walk.refuse("nested too deeply")
+
+
+@functools.cache
+def _package(top: str) -> tuple[str, str] | None:
+    """The distribution that a module on top belongs to, and its version; None where the module is a user's."""
+    if top in ("gpu_bt", "cpu_fallback"):
+        return "gpu_bt", __version__
+    module = None if top in ("__main__", "__mp_main__") else sys.modules.get(top)
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    if file is None:
+        return ("Python", platform.python_version()) if top in sys.stdlib_module_names else None
+    if {"site-packages", "dist-packages"} & set(file.split(os.sep)):
+        names = [top] if _version(top) else importlib.metadata.packages_distributions().get(top, [])
+        return next(((name, version) for name in sorted(names) if (version := _version(name))), None)
+    roots = {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
+    return ("Python", platform.python_version()) if os.path.realpath(file).startswith(tuple(roots)) else None
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return ""
+
+
+class _Walk:
+    """One way through values. An object that can hold others is entered once; later it is the number of that visit."""
+
+    def __init__(self, own: str) -> None:
+        self.hash, self.own = hashlib.blake2b(digest_size=16), own
+        self.seen: dict[int, int] = {}
+        self.kept: list[Any] = []  # so that no number of an object is given away
+        self.path: list[str] = []
+        self.waiting: list[tuple[Any, list[str]]] = []  # functions and classes: one may lead to a thousand others
+        self.packages = {"Python": platform.python_version()}
+        self.kinds: dict[type, Callable[[Any], None]] = {
+            list: self.elements, dict: self.mapping, types.MappingProxyType: self.mapping, set: self.unordered,
+            types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
+            functools.cached_property: lambda x: self.value(x.func),
+            types.MethodType: lambda x: self.elements((x.__func__, x.__self__)),
+            staticmethod: lambda x: self.value(x.__func__), classmethod: lambda x: self.value(x.__func__),
+            **dict.fromkeys(_DESCRIPTORS, lambda x: self.put("slot", x.__name__)),
+        }  # fmt: skip
+
+    def whole(self, x: Any) -> bytes:
+        """The digest of a value and all that it leads to."""
+        self.value(x)
+        while self.waiting:
+            code, self.path = self.waiting.pop()
+            self.cls(code) if isinstance(code, type) else self.function(code)
+        return self.hash.digest()
+
+    def put(self, kind: str, content: bytes | str = b"") -> None:
+        content = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        self.hash.update(f"{kind} {len(content)}:".encode())
+        self.hash.update(content)
+
+    def refuse(self, what: str) -> NoReturn:
+        where = self.path[:2] + (["..."] if len(self.path) > 4 else []) + self.path[2:][-2:]
+        said = " uses ".join(where[:2]) + "".join(f", which uses {part}" for part in where[2:]) or "a value is"
+        raise ConfigError(
+            f"{said}{',' if where else ''} {what}: a later run could not know that it is the same; use arrays, numbers,"
+            " texts and functions of modules instead, or leave out= out"
+        )
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """A step of the way to what is looked at, for `refuse`."""
+        self.path.append(place[:80])
+        yield
+        self.path.pop()
+
+    def value(self, x: Any) -> None:
+        if (plain := _PLAIN.get(type(x))) is not None:
+            self.put(plain[0], plain[1](x))
+        elif type(x) is tuple:
+            self.elements(x)
+        elif type(x) is frozenset:
+            self.unordered(x)
+        elif isinstance(x, np.generic) and not x.dtype.hasobject:
+            self.put(f"number {x.dtype.str}", x.tobytes())
+        elif isinstance(x, (dt.date, dt.time, dt.timedelta)):
+            self.instance(x)
+        elif id(x) in self.seen:
+            self.put("again", str(self.seen[id(x)]))
         else:
-            total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
-    return total.hexdigest()
+            self.seen[id(x)] = len(self.seen)
+            self.kept.append(x)
+            self.entered(x)
+
+    def entered(self, x: Any) -> None:
+        """A value that is met for the first time."""
+        if any(x is blind for blind in _BLIND):
+            name = "sys.modules" if x is sys.modules else f"{x.__name__}()"
+            self.refuse(f"{name}, which finds code only while it runs")
+        if (step := self.kinds.get(type(x))) is not None:
+            self.put(type(x).__name__)
+            step(x)
+        elif isinstance(x, (type, types.FunctionType)):
+            self.put("code")
+            self.waiting.append((x, list(self.path)))
+        elif isinstance(x, np.ndarray):
+            self.array(x)
+        elif isinstance(x, types.ModuleType):
+            self.module(x)
+        else:
+            self.instance(x)
+
+    # ---- containers
+
+    def elements(self, x: Iterable[Any]) -> None:
+        listed = list(x)
+        self.put("elements", str(len(listed)))
+        for element in listed:
+            self.value(element)
+
+    def mapping(self, x: Mapping[Any, Any]) -> None:
+        self.elements(pair for pair in x.items())
+
+    def unordered(self, x: Iterable[Any]) -> None:
+        """A set: each element by itself, as if it were the first, since their order is that of no two processes."""
+        digests = []
+        for element in x:
+            walk = _Walk(self.own)
+            walk.seen, walk.path, walk.packages = dict(self.seen), list(self.path), self.packages
+            digests.append(walk.whole(element))
+            self.kept.append(walk.kept)
+        self.put("set", b"".join(sorted(digests)))
+
+    def array(self, x: np.ndarray) -> None:
+        if type(x) not in (np.ndarray, np.memmap):
+            self.value(type(x))
+            self.named(vars(x), "its attribute")
+        dtype = str(x.dtype.descr) if x.dtype.names else x.dtype.str
+        self.put("array", f"{dtype}{x.shape}")
+        if x.dtype.hasobject or x.dtype.kind == "T":
+            self.elements(x.reshape(-1).tolist())
+        else:
+            whole = np.ascontiguousarray(x)
+            self.put("cells", whole.reshape(-1).view(np.uint8).data if whole.nbytes else b"")  # type: ignore[arg-type]
+
+    def named(self, names: Mapping[str, Any], what: str) -> None:
+        """A namespace, by its names; what: what they are called, the name comes after it."""
+        for name in sorted(names):
+            if name not in _ABOUT:
+                self.put("name", name)
+                with self.at(f"{what}{name}" if what.endswith(".") else f"{what} `{name}`"):
+                    self.value(names[name])
+
+    # ---- code
+
+    def installed(self, module: object) -> bool:
+        """Whether a module is of an installed package, which is noted."""
+        top = str(module).partition(".")[0]
+        found = None if module is None or (top == self.own and top not in ("gpu_bt", "cpu_fallback")) else _package(top)
+        if found is not None:
+            self.packages[found[0]] = found[1]
+        return found is not None
+
+    def function(self, f: types.FunctionType) -> None:
+        module = f.__globals__.get("__name__")
+        if self.installed(module):
+            self.put("of", f"{module}:{f.__code__.co_qualname}")
+            if _found(str(module), f.__qualname__) is f:
+                return
+        else:
+            self.code(f.__code__, f.__globals__)
+        self.elements((f.__defaults__, f.__kwdefaults__))
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=False):
+            with self.at(f"`{name}`"):
+                self.value(cell.cell_contents if cell != types.CellType() else _NOWHERE)
+        self.named(vars(f), "its attribute")
+
+    def code(self, code: types.CodeType, namespace: Mapping[str, Any]) -> None:
+        """What compiled code does, and the values of what it looks up in the namespace of its module."""
+        self.instructions(code)
+        for use in dict.fromkeys(references(code)):
+            value = self.looked_up(use, namespace)
+            taken = use.attributes if isinstance(value, types.ModuleType) else ()
+            what = f"`{'.'.join((use.module or use.name, *taken))}`"
+            with self.at(what if use.module else f"the global {what}"):
+                self.put("use", use.name)
+                self.follow(value, use.attributes)
+
+    def instructions(self, code: types.CodeType) -> None:
+        shape = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFFFF
+        arguments = code.co_argcount + code.co_kwonlyargcount
+        self.elements((shape, code.co_varnames[:arguments], code.co_freevars, code.co_exceptiontable))
+        for text, constant, is_constant in steps(code):
+            self.put("step", text)
+            if is_constant and isinstance(constant, types.CodeType):
+                self.instructions(constant)
+            elif is_constant:
+                self.value(constant)
+
+    def looked_up(self, use: Reference, namespace: Mapping[str, Any]) -> Any:
+        """The value of a name, _NOWHERE where there is none."""
+        if use.module is None:
+            builtins = namespace.get("__builtins__", __builtins__)
+            builtins = builtins if isinstance(builtins, dict) else vars(builtins)
+            return namespace.get(use.name, builtins.get(use.name, _NOWHERE))
+        try:
+            name = "." * use.level + use.module
+            name = importlib.util.resolve_name(name, namespace.get("__package__")) if use.level else name
+            return importlib.import_module(name)
+        except Exception:  # as it would fail where the code runs, which may be made for that
+            return _NOWHERE
+
+    def follow(self, value: Any, attributes: tuple[str, ...]) -> None:
+        """A value, or what attributes lead to where it is a module: one of a user's alone, not all of it."""
+        while isinstance(value, types.ModuleType) and attributes:
+            known, name, attributes = self.installed(value.__name__), attributes[0], attributes[1:]
+            self.put("of", f"{value.__name__ if known else ''}.{name}")
+            try:
+                value = getattr(value, name)
+            except AttributeError:  # a module that is not imported yet
+                value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
+            if known and not isinstance(value, types.ModuleType) and not any(value is x for x in _BLIND):
+                return
+        self.value(value)
+
+    def cls(self, x: type) -> None:
+        heap = bool(x.__flags__ & 1 << 9)
+        known = self.installed(x.__module__)
+        if not heap or (known and _found(x.__module__, x.__qualname__) is x):
+            return self.put("class", f"{x.__module__}.{x.__qualname__}")
+        self.put("class", x.__qualname__)
+        self.elements((*(() if type(x) is type else (type(x),)), *x.__bases__))
+        self.named(vars(x), f"{x.__qualname__}.")
+
+    def accessors(self, x: property) -> None:
+        self.elements((x.fget, x.fset, x.fdel))
+
+    def module(self, x: types.ModuleType) -> None:
+        """A module that is used as a whole, as by getattr(): all that it holds, where it is a user's."""
+        known = self.installed(x.__name__)
+        self.put("module", x.__name__ if known else "")
+        if not known:
+            self.named({name: value for name, value in vars(x).items() if not name.startswith("__")}, f"{x.__name__}.")
+
+    def instance(self, x: Any) -> None:
+        """What would be pickled of an object, with the classes and functions in it."""
+        if isinstance(x, _WEAK) or any(x is shared for shared in (_NOWHERE, *_SHARED_RANDOM)):
+            return self.put(type(x).__name__)  # a cache, or what is new in every process
+        if isinstance(x, logging.Logger):
+            return self.put("logger")
+        if any(c.__module__ in ("ctypes", "_ctypes") for c in type(x).__mro__):
+            self.refuse("an object of ctypes")
+        known = self.installed(type(x).__module__)
+        if known and type(x).__module__ in _FRAMES:  # by what they hold, not by how it is cut in memory
+            return self.elements((c.name, str(c.dtype), c.to_list()) for c in getattr(x, "iter_columns", lambda: [x])())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                reduced = copyreg.dispatch_table.get(type(x))
+                made: Any = x.__reduce_ex__(4) if reduced is None else reduced(x)
+        except Exception:
+            self.refuse(_kind(x))
+        if isinstance(made, str):
+            module = getattr(x, "__module__", None) or type(x).__module__
+            self.put("of", f"{module if self.installed(module) else ''}:{made}")
+            return self.named(getattr(x, "__dict__", {}), "its attribute")
+        for part in made:
+            if isinstance(part, Iterator):
+                self.elements(part)
+            elif type(part) is dict and all(type(name) is str for name in part):  # attributes, those that are kept
+                self.named({n: v for n, v in part.items() if not _derived(type(x), n)}, "its attribute")
+            elif part is not None:
+                self.value(part)
+
+
+def _found(module: str, name: str) -> Any:
+    """What a module holds under a name with dots, None where there is nothing."""
+    value: Any = sys.modules.get(module)
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _derived(cls: type, name: str) -> bool:
+    return isinstance(getattr(cls, name, None), functools.cached_property)
+
+
+def _kind(x: Any) -> str:
+    """What an object is that cannot be looked into."""
+    if isinstance(x, io.IOBase):
+        return "an open file"
+    if isinstance(x, socket.socket):
+        return "a socket"
+    if inspect.isgenerator(x) or inspect.iscoroutine(x) or inspect.isasyncgen(x):
+        return "a generator"
+    name = type(x).__name__
+    return "a lock" if name.lower() in ("lock", "rlock") else f"a {name}, which cannot be pickled"

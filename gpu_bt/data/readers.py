@@ -22,6 +22,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.data.forks import with_threads
 from gpu_bt.data.shapes import any_offset, tidy
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
@@ -51,6 +52,7 @@ _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError
 def open_sources(source: Any, main: str = "close") -> list[Source]:
     """A path, a folder, a glob, a list of paths, or a table -> sources whose column names are known; `main` is what a
     Series without a name holds. Raises PanelError."""
+    with_threads("a table")
     items = source if isinstance(source, (list, tuple)) else [source]
     if items and all(isinstance(item, Source) for item in items):
         return list(items)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_bt.data.fields import MASKS, PRICES, RATES
+from gpu_bt.data.forks import with_threads
 from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import StrategyError, nearest
@@ -103,6 +104,7 @@ class Batch:
         """The slice as a Polars DataFrame: asset, group where there is one, then each field of the panel."""
         import polars as pl
 
+        with_threads("Batch.frame()")
         fields = {name: self._panel.__getattr__(name) for name in FIELDS}
         labels = {} if self.group is None else {"group": self.group}
         rows = {name: field[self.bar] for name, field in fields.items() if field is not None}

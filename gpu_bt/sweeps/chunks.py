@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import pickle
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
-from gpu_bt.errors import ResultError, quiet
+from gpu_bt.errors import ConfigError, ResultError, quiet
 from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
@@ -99,9 +100,13 @@ class Spilled:
 
     @classmethod
     def write(cls, inputs: Inputs, folder: Path) -> Spilled:
-        """Write inputs.pickle and inputs.bin into a folder. Raises ResultError where the disk refuses."""
+        """Write inputs.pickle and inputs.bin into a folder. Raises ConfigError for a strategy that cannot be pickled,
+        ResultError where the disk refuses."""
         buffers: list[pickle.PickleBuffer] = []
-        head = pickle.dumps(inputs, protocol=5, buffer_callback=buffers.append)
+        try:
+            head = pickle.dumps(inputs, protocol=5, buffer_callback=buffers.append)
+        except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
+            raise ConfigError(_stays(inputs.strategy, error)) from error
         places, at = [], 0
         try:
             with open(folder / "inputs.bin", "wb") as file:
@@ -130,8 +135,21 @@ class Spilled:
                 f"a worker on {os.uname().nodename if hasattr(os, 'uname') else 'another machine'} does not see"
                 f" {self.path}: pass scratch=, a folder that all workers share"
             ) from None
-        inputs: Inputs = pickle.loads(head, buffers=[view[a:b] for a, b in places])
+        try:
+            inputs: Inputs = pickle.loads(head, buffers=[view[a:b] for a, b in places])
+        except (AttributeError, ImportError, pickle.UnpicklingError) as error:
+            raise ResultError(_stays(None, error)) from None
         return inputs
+
+
+def _stays(strategy: type | None, error: Exception) -> str:
+    """What is said where the inputs cannot be pickled, or a worker cannot make them of it."""
+    what = "what the workers need" if strategy is None else f"the strategy {strategy.__qualname__}"
+    reason = re.sub(r"<class '([^']*)'>", r"\1", " ".join(str(error).split()))[:200]
+    return (
+        f"{what} cannot travel to the workers ({reason}): define the strategy at the top of a module that they can"
+        " import, or leave executor= out"
+    )
 
 
 def _own(source: Inputs | Spilled) -> Inputs:

@@ -6,18 +6,14 @@ from __future__ import annotations
 import concurrent.futures as futures
 import copy
 import dataclasses
-import inspect
 import itertools
 import os
 import secrets
-import shutil
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +23,7 @@ from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.analysis.metrics import rounding_of
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
-from gpu_bt.data.fingerprints import fingerprint
+from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
 from gpu_bt.data.frames import books_of
 from gpu_bt.data.labels import is_book
 from gpu_bt.data.panel import Panel
@@ -45,7 +41,6 @@ from gpu_bt.sweeps.chunks import (
     Chunk,
     Done,
     Inputs,
-    Spilled,
     available_memory,
     fixed_bytes,
     pass_size,
@@ -56,12 +51,13 @@ from gpu_bt.sweeps.chunks import (
 from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
 from gpu_bt.sweeps.grid import expand
 from gpu_bt.sweeps.result import SweepResult
+from gpu_bt.sweeps.stops import stoppable
+from gpu_bt.sweeps.workers import check_calls, check_forks, ended, lost, shared
 
 __all__ = ["Plan", "sweep"]
 
 #: Scenarios of a chunk: enough to keep an engine's threads busy, few enough that little is lost by an interruption.
 _CHUNK = 256
-_METRICS = ("all", "equity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,36 +116,37 @@ def sweep(
     as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
     of the strategy: an attribute that it has after `initialize`, set before and again after that.
-    engine, holdings: as in `run`; every worker picks its engine for itself.   executor: any of concurrent.futures; None
-    = this process. Panel and weights travel once per worker: through files in `scratch` (a folder that the workers
-    share; default the temporary folder), mapped into memory; to Dask's workers by its own scatter.   out: a folder in
-    which finished chunks are kept; the same sweep goes on from there.   progress: called with (scenarios done, of all).
-    equity: keep the (K, T) equity rows.   metrics: "all" (with turnover and costs), or "equity": those that follow from
-    the equity rows alone, for which engines record less.   max_memory: bytes that the scenarios of one process may take
-    besides panel and weights; None = half of what is free, shared by the processors where there is an executor.
-    chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan, run nothing.   start: as in `run`; None = each
-    scenario's own.
+    engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
+    concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
+    folder that the workers share; default the temporary folder), mapped into memory; to Dask's by its own scatter.
+    out: a folder in which finished chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from
+    there.   progress: called with (scenarios done, of all).   equity: keep the (K, T) equity rows.   metrics: "all"
+    (with turnover and costs), or "equity": those of the equity rows alone, for which engines record less.   max_memory:
+    bytes that the scenarios of one process may take besides panel and weights; None = half of what is free, shared by
+    the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan alone.
 
-    Raises ConfigError, PanelError, WeightsError before anything runs; EngineUnavailable for a named engine; ResultError
-    where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
-    Warns once, with counts, of what the table's column `advice` tells.
+    Raises ConfigError, PanelError, WeightsError before anything runs, also for forked workers that would hang, and for
+    `out` with a strategy whose code cannot be known; EngineUnavailable for a named engine; ResultError where `out` is
+    another sweep's, the disk refuses, a worker is lost, or one scenario does not fit the memory. Warns, with counts, of
+    what the table's column `advice` tells, and of damaged chunks.
     """
     config = checked(panel, config)
-    if metrics not in _METRICS:
-        raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
+    check_calls(executor, progress, metrics)
     resolve(engine)  # refuse before anything runs
-    sharers, first = 1 if executor is None else os.cpu_count() or 1, start_bar(panel.timestamps, panel.time_zone, start)
-    shared = partial(
-        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
-        sharers=sharers, start=first,
+    room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
+    every = partial(
+        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=room, start=first,
+        sharers=1 if executor is None else os.cpu_count() or 1,
     )  # fmt: skip
-    job, wanted = _Job(panel, weights, config, grid, shared, holdings), _whole("chunk_size", chunk_size)
-    files = None if out is None else ChunkFiles(out, job.parts(), wanted, _CHUNK)
+    job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
+    check_forks(executor, job.inputs)
+    files = None if out is None else ChunkFiles(out, job.parts(), job.inputs, wanted, _CHUNK)
     size = files.chunk_size if files else wanted or _CHUNK
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
     if dry_run:
         return _plan(job, chunks, size, files)
-    found = _run(job, chunks, files, executor, scratch, progress)
+    with stoppable(), files.running() if files else nullcontext():
+        found = _run(job, chunks, files, executor, scratch, progress)
     if text := counted(found.table[found.column("advice")].to_list()):
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
@@ -160,10 +157,7 @@ def _run(
     progress: Progress | None,
 ) -> SweepResult:  # fmt: skip
     """Run the chunks that are not there yet; what is done is kept at once."""
-    began, found = time.perf_counter(), {}
-    if files is not None:
-        files.start()
-        found = {i: done for i in range(len(chunks)) if (done := files.load(i)) is not None}
+    began, found = time.perf_counter(), files.load(chunks) if files else {}
     todo = {i: chunk for i, chunk in enumerate(chunks) if i not in found}
     before = count = sum(len(chunks[i]) for i in found)
     if progress is not None:
@@ -190,10 +184,10 @@ class _Job:
     """The sweep, checked: scenarios, packed parameters, and what all chunks share."""
 
     def __init__(
-        self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, shared: Callable[..., Inputs],
+        self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, every: Callable[..., Inputs],
         holdings: Any,
     ) -> None:  # fmt: skip
-        self.config = config
+        self.config, self.panel = config, panel
         strategy = strategy_of(weights, panel)
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
@@ -227,7 +221,7 @@ class _Job:
                 panel.market = held.market(panel.market)
         usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
-        self.inputs = shared(panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, begun=held)
+        self.inputs = every(panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, begun=held)
         room = self.inputs.max_memory
         least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, self.inputs.columns)
         if room is not None and room < least:
@@ -239,16 +233,18 @@ class _Job:
     def parts(self) -> dict[str, str]:
         """What makes it this sweep and no other, for ChunkFiles."""
         inputs, strategy = self.inputs, self.inputs.strategy
-        parts = {"panel": fingerprint_panel(inputs.panel)}
+        parts, versions = {"panel": fingerprint_panel(self.panel)}, dict[str, str]()
         if strategy is None:
             books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
-            parts["strategy"] = fingerprint(strategy.__qualname__, _source(strategy))
+            parts["strategy"], versions = fingerprint_code(strategy, own=strategy.__module__)
+            versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
-        choice = f"{inputs.columns} {inputs.start}"
-        return parts | {"choice of equity rows": str(inputs.equity), "choice of metrics": choice}
+        parts["choice of equity rows"], parts["start"] = str(inputs.equity), str(inputs.start)
+        parts["choice of metrics"] = inputs.columns
+        return {f"version of {name}": found for name, found in sorted(versions.items())} | parts
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""
@@ -301,17 +297,10 @@ def _parameters(strategy: type[Strategy] | None) -> set[str]:
     return {name for name in names if not name.startswith("_") and not callable(getattr(made, name))}
 
 
-def _source(strategy: type[Strategy]) -> str:
-    """The text of a strategy, by which a rerun knows that it is the same."""
-    try:
-        return inspect.getsource(strategy)
-    except (OSError, TypeError):  # typed into an interpreter
-        return strategy.__module__
-
-
 def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -> Plan:
     """The Plan of the chunks that are not there yet."""
-    missing = [i for i in range(len(chunks)) if files is None or i not in files.there]
+    found = files.load(chunks) if files else {}
+    missing = [i for i in range(len(chunks)) if i not in found]
     inputs, shape, free = job.inputs, job.inputs.panel.shape, available_memory()
     return Plan(
         scenarios=len(job), chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
@@ -332,7 +321,7 @@ def _drive(
         return
     if not todo:
         return
-    with _shared(inputs, executor, scratch) as source:
+    with shared(inputs, executor, scratch) as source:
         waiting: dict[futures.Future[Done], int] = {}
         try:
             for i, chunk in todo.items():
@@ -341,35 +330,12 @@ def _drive(
                 for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
                     done = future.result()
                     yield waiting.pop(future), done
-        except Exception as error:
-            lost = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
-            if lost or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
-                raise ResultError(_lost(len(todo) - len(waiting), len(todo), out, error)) from error
+        except BaseException as error:
+            ended(executor, error)
+            gone = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
+            if gone or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
+                raise ResultError(lost(len(todo) - len(waiting), len(todo), out, error)) from error
             raise
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _lost(done: int, total: int, out: str | None, error: Exception) -> str:
-    """What is said where a worker was lost: how far it came, why, and how to go on."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    rest = f"start it again with a new executor and {out}" if out else "with out= a rerun would go on from here"
-    return f"a worker was lost after {done} of {total} chunks ({reason[:200]}): {rest}"
-
-
-@contextmanager
-def _shared(inputs: Inputs, executor: futures.Executor, scratch: Any) -> Iterator[Any]:
-    """The inputs as a worker gets them: Dask's scatter where the executor is Dask's, else files that they map."""
-    scatter = getattr(getattr(executor, "_client", None), "scatter", None)
-    if scatter is not None:
-        yield scatter(inputs, broadcast=True, hash=False)
-        return
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="gpu-bt-", dir=scratch))
-    except OSError as error:
-        raise ResultError(f"scratch={scratch} cannot be used: {error.strerror}; pass another folder") from error
-    try:
-        yield Spilled.write(inputs, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays readable until its worker lets go

@@ -165,8 +165,8 @@ def test_the_help_shows_the_brackets_of_toml(capsys):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="Ctrl-C reaches a process group, as on POSIX")
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_after_ctrl_c_the_line_that_it_prints_goes_on(folder: Path, tmp_path: Path, workers: str, capsys):
+@pytest.mark.parametrize("workers, number", [("1", signal.SIGINT), ("2", signal.SIGINT), ("2", signal.SIGTERM)])
+def test_after_ctrl_c_the_line_that_it_prints_goes_on(folder: Path, tmp_path: Path, workers: str, number, capsys):
     (tmp_path / "g.toml").write_text(
         f"commission_rate = {[i * 1e-5 for i in range(500)]}\nrebalance_every = [1, 2, 3, 4]\n"
     )
@@ -178,9 +178,12 @@ def test_after_ctrl_c_the_line_that_it_prints_goes_on(folder: Path, tmp_path: Pa
     )  # fmt: skip
     chunks = tmp_path / "o" / "chunks"
     wait_for(lambda: len(list(chunks.glob("chunk-*.parquet"))) >= 3 or process.poll() is not None)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it, too
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: the workers get it, too
+    else:
+        process.send_signal(number)
     out, err = process.communicate(timeout=HANGS)
-    assert process.returncode == 130 and out == ""
+    assert process.returncode == 128 + number and out == ""
     assert err.count("\n") == 1 and err.startswith("interrupted: finished chunks are in "), err
     kept = len(list(chunks.glob("chunk-*.parquet")))
     assert 3 <= kept < 200

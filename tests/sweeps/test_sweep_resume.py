@@ -111,7 +111,8 @@ def damage(path: Path, how: str) -> None:
 def test_a_damaged_chunk_is_run_again(whole: bt.SweepResult, tmp_path: Path, how: str):
     sweep_small(equity=True, out=tmp_path, chunk_size=SIZE)
     damage(sorted(tmp_path.glob("chunk-00003-*"))[0], how)
-    again = sweep_small(equity=True, out=tmp_path)
+    with pytest.warns(bt.BacktestWarning, match="1 of 10 chunks in .* were damaged or of another sweep"):
+        again = sweep_small(equity=True, out=tmp_path)
     assert again.run == 10
     assert_same_sweep(again, whole)
     assert len(files(tmp_path)) == 11
