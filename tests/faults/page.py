@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+sys.path[:0] = [str(folder) for folder in Path(__file__).parents[:3]]  # under the names that pytest gives the modules
 
 from faults import kit  # noqa: E402
 
@@ -26,7 +26,7 @@ these tests by `python tests/faults/page.py`. `make test` runs all but the longe
 def page() -> str:
     """The text of the page."""
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        importlib.import_module(f"faults.{path.stem}")
+        importlib.import_module(path.stem)
     kinds = sorted({f.kind for f in kit.FAULTS})
     count = Counter((f.kind, f.outcome) for f in kit.FAULTS)
     meanings = [f"- **{name}**: {meaning}." for name, meaning in kit.OUTCOMES.items()]
