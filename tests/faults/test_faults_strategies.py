@@ -19,6 +19,8 @@ from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
 
+#: Modules whose open files are not to be found by the collector in the middle of another test.
+KEPT: list[types.ModuleType] = []
 TEXT = '''
 import functools
 import logging
@@ -92,6 +94,7 @@ def made(old: str = "", new: str = "", *, helped: str = HELP, after: str = "", n
     exec(compile(helped, "trade_help.py", "exec"), vars(helper))
     exec(compile(TEXT.replace(old, new, 1), f"{name}.py", "exec"), vars(module))
     exec(after, vars(module))
+    KEPT.extend((helper, module))
     return module.Own
 
 
