@@ -309,7 +309,8 @@ class _Walk:
                 value = getattr(value, name)
             except AttributeError:  # a module that is not imported yet
                 value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
-            if known and not isinstance(value, types.ModuleType) and not any(value is x for x in _BLIND):
+            whole = isinstance(value, (types.ModuleType, types.FunctionType, type)) or any(value is x for x in _BLIND)
+            if known and not whole:
                 return
         self.value(value)
 

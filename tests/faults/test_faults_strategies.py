@@ -146,6 +146,9 @@ EDITS = {
     "a constant bound anew": dict(after="TOP = 8"),
     "defaults set later": dict(after="helper.__defaults__ = (7,)"),
     "an array set later": dict(after="RULE.v = np.arange(3)"),
+    "a function of NumPy replaced by an own one": dict(
+        after="import types; own = types.ModuleType('numpy'); vars(own).update(vars(np)); np = own; np.log = deep"
+    ),
     "a list grown later": dict(after="RULE.v = [1, [2, 3]]"),
 }
 
