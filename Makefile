@@ -17,7 +17,7 @@ GPU_CHECK ?=
 PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench gpu-check peers clean
+.PHONY: help demo test check bench gpu-check peers packages clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make peers      gpu_bt beside vectorbt, bt, backtrader, cvxportfolio, ml4t-backtest, zipline; the tables of docs/peers.md"
+	@echo "make packages   sdist and wheel in bare environments of every Python here, and with the lowest versions; the network"
 	@echo "make clean      remove what was made, $(VENV) aside"
 	@echo
 	@echo "They need Python 3.11 or newer (PYTHON=$(PYTHON)) and, the first time, the network."
@@ -66,6 +67,10 @@ peers: $(PEERS:%=.venv-peers-%/.installed)
 	$(PEERS_PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
+
+# Bare environments, each made anew.
+packages:
+	$(PYTHON) tests/packages/check.py
 
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

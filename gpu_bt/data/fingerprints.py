@@ -4,7 +4,8 @@
 A value counts as it is now, not as its text stands in a file: a strategy's fingerprint holds its compiled code, that of
 its base classes and of all functions that it calls, and the values of the globals, closures, defaults and attributes
 that these look up. Code of installed packages counts by their versions. What code reads only while it runs (files,
-the clock, the environment, unseeded random numbers) cannot be seen.
+the clock, the environment, unseeded random numbers) cannot be seen, and what a run changes in a class or a global is
+another value afterwards.
 """
 
 from __future__ import annotations
@@ -308,7 +309,8 @@ class _Walk:
                 value = getattr(value, name)
             except AttributeError:  # a module that is not imported yet
                 value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
-            if known and not isinstance(value, types.ModuleType) and not any(value is x for x in _BLIND):
+            whole = isinstance(value, (types.ModuleType, types.FunctionType, type)) or any(value is x for x in _BLIND)
+            if known and not whole:
                 return
         self.value(value)
 
@@ -342,6 +344,8 @@ class _Walk:
         known = self.installed(type(x).__module__)
         if known and type(x).__module__ in _FRAMES:  # by what they hold, not by how it is cut in memory
             return self.elements((c.name, str(c.dtype), c.to_list()) for c in getattr(x, "iter_columns", lambda: [x])())
+        if callable(compiled := getattr(x, "py_func", None)):  # by Numba, which names it anew in every process
+            return self.elements((type(x), compiled, getattr(x, "targetoptions", None)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import numbers
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -50,7 +51,8 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
             f"{strangers[0]!r} is no asset of the panel ({len(strangers)} of {len(names)} are none): correct the labels"
         )
     if len(set(names)) != len(names):
-        fail(f"{next(n for i, n in enumerate(names) if n in names[:i])!r} is there twice: keep one value per asset")
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        fail(f"{twice!r} is there twice: keep one value per asset")
     row = [empty] * len(assets)
     for name, cell in zip(names, cells, strict=True):
         row[assets[name]] = cell

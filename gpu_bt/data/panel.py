@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
@@ -276,7 +277,7 @@ def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
             raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")
     names = tuple(str(name).strip() for name in ids)
     if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise PanelError(f"assets has {twice!r} twice: names must be unique; merge or rename the columns")
     return names
 

@@ -68,7 +68,8 @@ def tidy(source: Source) -> Source:
         read = source.scan
 
         def scan(floats: list[str]) -> pl.LazyFrame:
-            rows = read([name for name, new in kept.items() if new in floats]).select(cs.by_name(*kept))
+            parsed = set(floats)
+            rows = read([name for name, new in kept.items() if new in parsed]).select(cs.by_name(*kept))
             return rows.rename({name: new for name, new in kept.items() if name != new})
 
         zones = {kept.get(name, name): zone for name, zone in source.odd_zones.items()}
@@ -135,21 +136,22 @@ def _unstacked(source: Source, names: list[str]) -> Source:
             f"{source.label} has columns of several levels: they must be two, fields (one is the close) and assets"
         )
     field = closes.index(True)
-    assets = tuple(dict.fromkeys(pair[1 - field].strip() for pair in cells.values()))
+    fields: dict[str, list[tuple[str, str]]] = {}  # of each asset: column and its field
+    for name, pair in cells.items():
+        fields.setdefault(pair[1 - field].strip(), []).append((name, pair[field]))
     read = source.scan
 
     def scan(floats: list[str]) -> pl.LazyFrame:
         rows = read([])
         keep = [cs.by_name(name).alias(new) for name, new in keys.items()]
         parts = [
-            rows.select(*keep, pl.lit(asset).alias("asset"), *(
-                pl.col(name).alias(pair[field]) for name, pair in cells.items() if pair[1 - field].strip() == asset))
-            for asset in assets
+            rows.select(*keep, pl.lit(asset).alias("asset"), *(pl.col(name).alias(new) for name, new in own))
+            for asset, own in fields.items()
         ]  # fmt: skip
         return pl.concat(parts, how="diagonal_relaxed")
 
     zones = {keys.get(name, name): zone for name, zone in source.odd_zones.items()}
-    return dataclasses.replace(source, scan=scan, assets=assets, odd_zones=zones)
+    return dataclasses.replace(source, scan=scan, assets=tuple(fields), odd_zones=zones)
 
 
 def _pair(name: str) -> tuple[str, ...] | None:

@@ -141,7 +141,8 @@ def read_table(
     frames = [s.read(c, _wide_types(c, main) if wide else _TYPES) for s, c in zip(sources, columns, strict=True)]
     frame = joined(sources, frames)
     names = {ours: column for found in columns for ours, column in found.items()}
-    unused = [name for s, used in zip(sources, columns, strict=True) for name in s.names if name not in used.values()]
+    used = [set(found.values()) for found in columns]
+    unused = [name for s, own in zip(sources, used, strict=True) for name in s.names if name not in own]
     ignored = dict.fromkeys(unused)
     table = Table(frame, wide, frame["timestamp"].unique().sort(), [], np.empty(0), {}, _place(sources), names, [])
     if wide:

@@ -32,6 +32,7 @@ from gpu_bt.runs.drive import drive
 from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
+from gpu_bt.runs.states import shown
 from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
@@ -75,8 +76,8 @@ def run(
     start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision
     with a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 
-    Raises PanelError, WeightsError, ConfigError before the first bar; EngineUnavailable for a named engine;
-    StrategyError, and whatever a strategy raises, with a note that names its bar.
+    Raises PanelError, WeightsError, ConfigError, for resume= ResultError, before the first bar; EngineUnavailable for a
+    named engine; StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
     config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
@@ -107,7 +108,8 @@ def _check_resume(resume: Any, strategy: Any, holdings: Any, accept_jumps: objec
     if resume is not None and holdings is not None:
         raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
     if not isinstance(accept_jumps, bool) or (accept_jumps and resume is None):
-        raise ConfigError(f"accept_jumps is {accept_jumps!r}: it must be True or False, and True only with resume=")
+        given = shown(repr(accept_jumps))
+        raise ConfigError(f"accept_jumps is {given}: it must be True or False, and True only with resume=")
 
 
 def _run_weights(

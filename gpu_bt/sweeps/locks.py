@@ -36,9 +36,13 @@ if hasattr(os, "register_at_fork"):
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's `.sweep.lock`, which is gone afterwards; the system lets go of it when this process dies.
 
-    Raises ResultError where another sweep holds it. Where the file system has no locks, warns and goes on.
+    Raises ResultError where another sweep holds it. Where the file system has no locks, warns and goes on; a folder
+    that may not be written, which holds what it will ever hold, has none.
     """
     path = folder / ".sweep.lock"
+    if not os.access(folder, os.W_OK):
+        yield
+        return
     try:
         number = _open(path)
     except BlockingIOError:
@@ -49,8 +53,9 @@ def locked(folder: Path) -> Iterator[None]:
         raise ResultError(f"{path} cannot be opened: {error.strerror}; choose another folder for out=") from error
     _held.add(number)
     try:
-        os.ftruncate(number, 0)
-        os.write(number, f"process {os.getpid()} on {_host()[0]}".encode())
+        with suppress(OSError):  # it only helps a person
+            os.ftruncate(number, 0)
+            os.write(number, f"process {os.getpid()} on {_host()[0]}".encode())
         yield
     finally:
         if number in _held:  # not in a child that was forked meanwhile
@@ -63,7 +68,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _open(path: Path) -> int:
     """A descriptor that holds the lock of a file; BlockingIOError where another one does."""
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        number = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             import fcntl
 
@@ -133,7 +138,8 @@ def temporary(scratch: Any) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays readable until its worker lets go
+        if os.getpid() == pid:  # not in a child that was forked meanwhile
+            shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays readable until its worker lets go
 
 
 def _sweep_up(place: Path) -> None:

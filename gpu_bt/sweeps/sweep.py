@@ -134,10 +134,8 @@ def sweep(
     check_calls(executor, progress, metrics)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
-    every = partial(
-        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=room, start=first,
-        sharers=1 if executor is None else os.cpu_count() or 1,
-    )  # fmt: skip
+    every = partial(Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=room, start=first)
+    every = partial(every, sharers=1 if executor is None else os.cpu_count() or 1)
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
     files = None if out is None else ChunkFiles(out, job.parts(), job.inputs, wanted, _CHUNK)

@@ -102,6 +102,15 @@ def test_thousands_of_functions_that_call_one_another():
     assert a == b != c
 
 
+def test_what_numba_compiled_is_known_by_its_function():
+    class Dispatcher:
+        def __init__(self, py_func, name):
+            self.py_func, self.uuid = py_func, name
+
+    one, two = (Dispatcher(lambda x: x + 1, name) for name in "ab")
+    assert fingerprint(one) == fingerprint(two) != fingerprint(Dispatcher(lambda x: x + 2, "a"))
+
+
 def test_what_was_computed_and_kept_is_no_difference():
     class Lazy:
         @functools.cached_property

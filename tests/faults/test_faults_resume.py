@@ -159,7 +159,7 @@ def test_monthly(tmp_path: Path):
     survived(got.notes["resumed"], "after 2023-06-01, 30 days before the first bar")
 
 
-@faults(SEAM, "refused", {"a text": "yes", "1": 1, "None": None, "a list": ["A"]}, "accept_jumps= is ")
+@faults(SEAM, "refused", {"a text": "yes", "1": 1, "None": None, "a table": np.ones((2, 2))}, "accept_jumps= is ")
 def test_accept_jumps(value: Any, state: Path):
     with refused("accept_jumps is .* must be True or False", bt.ConfigError):
         files.go_on(state, accept_jumps=value)

@@ -161,7 +161,7 @@ _CELLS = {
     "the head is bytes": lambda arrays: arrays.update(head=np.array(b"{}")),
     "the head is empty": lambda arrays: arrays.update(head=np.array("")),
     "the head is a list": lambda arrays: arrays.update(head=np.array("[]")),
-    "the head is nested 100,000 deep": lambda arrays: arrays.update(head=np.array("[" * 4000 + "]" * 4000)),
+    "the head is nested 4,000 deep": lambda arrays: arrays.update(head=np.array("[" * 4000 + "]" * 4000)),
     "the head is megabytes": lambda arrays: arrays.update(head=np.array(" " * 10**6)),
 }
 

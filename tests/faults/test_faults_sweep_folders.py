@@ -208,6 +208,29 @@ def test_begun_meanwhile(tmp_path, monkeypatch):
         tiny(tmp_path / "out")
 
 
+@faults(
+    "two sweeps at once", "refused",
+    {
+        "a link to a file": lambda path: path.symlink_to(path.with_name("sweep.json")),
+        "a folder": lambda path: path.mkdir(),
+    },
+    "the lock is ",
+)  # fmt: skip
+def test_an_odd_lock(value, folder):
+    before = (folder / "sweep.json").read_bytes()
+    value(folder / ".sweep.lock")
+    with refused("sweep.lock cannot be opened: .*; choose another folder", bt.ResultError):
+        tiny(folder, equity=True)
+    assert (folder / "sweep.json").read_bytes() == before
+
+
+@fault("two sweeps at once", "a finished sweep lies in a folder that may not be written", "survived")
+def test_a_folder_that_may_not_be_written(folder, finished, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it was written"))
+    same(tiny(folder, equity=True), finished[1], 0)
+
+
 @fault("two sweeps at once", "the file system has no locks", "told")
 def test_no_locks(tmp_path, monkeypatch):
     def none(*_):
