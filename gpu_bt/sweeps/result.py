@@ -7,7 +7,7 @@ Letters: T bars, K scenarios.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from gpu_bt.analysis.advice import IDLE
 from gpu_bt.analysis.metrics import equity_metrics
 from gpu_bt.analysis.spans import returns_since
 from gpu_bt.config import Config
-from gpu_bt.data.disk import write_together
+from gpu_bt.data.disk import Job, path_of, to_file, write_together
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
@@ -155,25 +155,23 @@ class SweepResult:
 
         return sweep_plots.plot(self, path, **options)
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, stale: Collection[str] = ()) -> list[Path]:
         """Write table.parquet, config.toml and, where the rows were kept, equity.parquet (timestamp, and a column per
-        scenario by its number) into a folder. All files appear whole, or none does. Gives the paths.
+        scenario by its number) into a folder, as `Result.write` does; table.parquet goes first and comes last.
 
-        Raises ResultError where the disk refuses.
+        stale: names of other files of an older result there. Gives the paths. Raises as `Result.write` does.
         """
+        place = path_of(folder, "folder")
         config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
         run = {"engine": self.engine, "scenarios": len(self), "axes": list(self.axes), "version": __version__}
         text = tomli_w.dumps({"config": config, "run": run})
-        jobs: dict[str, Any] = {
-            "table.parquet": self.table.write_parquet,
-            "config.toml": lambda path: path.write_text(text, "utf-8"),
-        }
+        jobs: dict[str, Job] = {"config.toml": text}
         if self._equity is not None:
             rows = pl.DataFrame({"timestamp": self.timestamps, **{str(k): row for k, row in enumerate(self._equity)}})
-            jobs["equity.parquet"] = rows.write_parquet
-        files = {Path(folder) / name: job for name, job in jobs.items()}
-        write_together(files)
-        return list(files)
+            jobs["equity.parquet"] = to_file(rows.write_parquet)
+        jobs["table.parquet"] = to_file(self.table.write_parquet)
+        write_together({place / name: job for name, job in jobs.items()}, stale)
+        return [place / name for name in sorted(jobs, key=["table.parquet", *jobs].index)]
 
     def summary(self) -> str:
         """The sweep in a few lines, and the five best scenarios by their Sharpe ratio."""
