@@ -17,7 +17,7 @@ import tomli_w
 
 from gpu_bt import __version__
 from gpu_bt.analysis.advice import IDLE
-from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.metrics import equity_metrics, given
 from gpu_bt.analysis.spans import returns_since
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, path_of, to_file, write_together
@@ -115,14 +115,15 @@ class SweepResult:
 
         every: look at those, too, that ended early (BANKRUPT, LEDGER_OVERFLOW) or never traded.
         Less is better for volatility, longest_drawdown, turnover and costs; more for the rest (max_drawdown is <= 0).
-        Raises ConfigError for what is no metric.
+        Raises ConfigError for what is no metric, or an n that is no whole number >= 0.
         """
         column = self._metric(metric)
+        given("n", n, (), "a whole number >= 0", lambda x: (x >= 0) & (x % 1 == 0))
         rows = self.table.filter(pl.col(column).is_not_nan() if self.table[column].dtype.is_float() else True)
         if not every:
             status, advice = (pl.col(self.column(name)) for name in ("status", "advice"))
             rows = rows.filter(~status.is_in(_ENDED), ~advice.str.contains_any(list(IDLE)))
-        return rows.sort(column, descending=metric not in _LESS, maintain_order=True).head(n)
+        return rows.sort(column, descending=metric not in _LESS, maintain_order=True).head(min(int(n), rows.height))
 
     def pivot(
         self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any
@@ -141,8 +142,13 @@ class SweepResult:
         for axis in (rows, columns, *where):
             if axis not in self.axes:
                 raise ConfigError(f"{axis!r} is no axis of the sweep: it has {', '.join(map(repr, self.axes))}")
+        if rows == columns:
+            raise ConfigError(f"rows and columns are both {rows!r}: take two axes")
         for axis, value in where.items():
-            found = found.filter(pl.col(axis).eq_missing(pl.lit(value)))
+            try:
+                found = found.filter(pl.col(axis).eq_missing(pl.lit(value)))
+            except (pl.exceptions.PolarsError, TypeError):  # a text for numbers
+                found = found.clear()
             if found.is_empty():
                 raise ConfigError(f"no scenario has {axis}={value!r}: see table[{axis!r}]")
         cell = getattr(pl.col(metric).fill_nan(None), how)().fill_null(float("nan"))
