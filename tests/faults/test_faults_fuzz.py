@@ -34,7 +34,7 @@ def test_tables(ending: str):
 
 @fault(KIND, "damaged settings", "survived")
 def test_settings():
-    both([properties.settings(seed) for seed in range(90)])
+    both([properties.settings(seed) for seed in range(30)])
 
 
 @fault(KIND, "texts that are no table and no settings", "survived")

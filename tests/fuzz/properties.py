@@ -190,8 +190,8 @@ _SPLICES = (
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """Bytes with a few changes: bits flipped, cut, doubled, put elsewhere, odd pieces put in."""
-    for _ in range(int(rng.integers(1, 3))):
+    """Bytes with a few changes, or none: bits flipped, cut, doubled, put elsewhere, odd pieces put in."""
+    for _ in range(int(rng.integers(0, 3))):
         at, to = sorted(int(x) for x in rng.integers(0, len(content) + 1, 2))
         kind = pick(rng, ("flip", "flip", "flip", "flip", "cut", "end", "double", "splice", "splice", "zero"))
         if kind == "flip" and content:
