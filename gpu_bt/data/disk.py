@@ -184,7 +184,7 @@ def _place(jobs: Mapping[Path, Job], old: Collection[Path] | None) -> None:
             undo = None
             _sync(path.parent)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise ResultError(f"{path} was not written: {_refusal(error, path, new[path])}") from error
+            raise ResultError(f"{path} was not written: {_refusal(error, path, new.get(path))}") from error
         finally:
             _tidy(new, aside, undo)
     finally:  # again: Polars raises a second KeyboardInterrupt after the first, which may have cut the tidying short
@@ -201,14 +201,15 @@ def _check_place(path: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError:
         if not path.is_dir():  # some disks know no such thing of a folder
             raise
-    finally:
-        os.close(handle)
 
 
 def _tidy(new: Mapping[Path, Path], aside: Mapping[Path, Path], undo: Mapping[Path, Path] | None) -> None:
@@ -228,10 +229,12 @@ def _tidy(new: Mapping[Path, Path], aside: Mapping[Path, Path], undo: Mapping[Pa
 def _refusal(error: Exception, path: Path, beside: Path | None = None) -> str:
     """Why a file was not written, and the way out. Errors of Polars have no errno, and name the temporary file."""
     reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+    reason = re.sub(r".*(IO error|specification): | \(os error \d+\)", "", reason)
     if beside is not None:
         reason = reason.replace(str(beside), str(path)).replace(beside.name, path.name)
-    # The third is what Polars says where a disk is full at the end of a Parquet file.
-    if any(text in reason.lower() for text in ("no space left", "quota exceeded", "transport error", "too large")):
+    # What Polars says where a disk is full at the end of a Parquet file.
+    reason = reason.replace("Invalid thrift: transport error", "No space left on device")
+    if any(text in reason.lower() for text in ("no space left", "quota exceeded", "too large")):
         return f"{reason}; make room or choose another folder"
     if any(text in reason.lower() for text in ("permission denied", "not permitted")):
         return "permission denied; choose another folder"
