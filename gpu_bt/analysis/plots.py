@@ -81,7 +81,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
         raise ResultError(f"{path} has an unknown format {kind!r}: take one of {', '.join(sorted(kinds))}")
-    write_beside(path, lambda beside: figure.savefig(beside, format=kind, dpi=150))
+
+    def draw(beside: Path) -> None:
+        try:
+            figure.savefig(beside, format=kind, dpi=150)
+        except (RuntimeError, ValueError, ImportError) as error:  # a format or a setting that needs LaTeX, for one
+            raise ResultError(f"{path} was not drawn: {str(error).splitlines()[0]:.200}; take png") from error
+
+    write_beside(path, draw)
     return path
 
 

@@ -105,6 +105,9 @@ def write_together(jobs: Mapping[Path, Job], stale: Collection[str] = ()) -> Non
     Raises ResultError where the system refuses. After any failure, an interrupt included, the old files are as they
     were and no temporary file is left; what a killed process has left is removed by the next one.
     """
+    stale = {stale} if isinstance(stale, str) else set(stale)
+    if other := [name for name in stale if not isinstance(name, str) or Path(name).name != name]:
+        raise ConfigError(f"stale has {other[0]!r}: it must be names of files in the folder")
     first, *_, mark = *jobs, *jobs
     folder = mark.parent
     try:

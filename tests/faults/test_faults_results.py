@@ -377,3 +377,31 @@ def test_no_window_system_is_needed(tmp_path: Path):
     files = ["run", "--prices", "p.csv", "--weights", "w.csv", "--out", "out", "--set", "execution=next_close"]
     command(files, tmp_path, status=0, MPLBACKEND="nonsense")
     survived((tmp_path / "out" / "report.png").read_bytes()[:4], b"\x89PNG")
+
+
+@faults(
+    KIND,
+    "refused",
+    {"elsewhere": ["../notes"], "a number": [3], "a folder": ["sub/x"]},
+    "an older result's file named ",
+)
+def test_stale_names(value: Any, tmp_path: Path):
+    (tmp_path / "notes").write_text("mine")
+    with refused("names of files in the folder", bt.ConfigError):
+        result().write(tmp_path / "out", stale=value)
+    assert (tmp_path / "notes").exists() and not (tmp_path / "out").exists()
+
+
+@fault(KIND, "a picture that needs LaTeX where there is none", "refused")
+def test_a_picture_that_needs_latex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from matplotlib.figure import Figure
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("latex could not be found\nmore")
+
+    (tmp_path / "x.pgf").write_text("old")
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with refused("was not drawn: latex could not be found; take png", bt.ResultError):
+        result().plot(tmp_path / "x.pgf")
+    survived((tmp_path / "x.pgf").read_text(), "old")
+    assert os.listdir(tmp_path) == ["x.pgf"]
