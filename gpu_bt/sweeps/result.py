@@ -118,7 +118,7 @@ class SweepResult:
         Raises ConfigError for what is no metric, or an n that is no whole number >= 0.
         """
         column = self._metric(metric)
-        given("n", n, (), "a whole number >= 0", lambda x: (x >= 0) & (x % 1 == 0))
+        given("n", n, (), "a whole number >= 0", lambda x: (x >= 0) & (x == np.floor(x)))
         rows = self.table.filter(pl.col(column).is_not_nan() if self.table[column].dtype.is_float() else True)
         if not every:
             status, advice = (pl.col(self.column(name)) for name in ("status", "advice"))
@@ -195,6 +195,7 @@ class SweepResult:
 
     def shown(self, metric: str = "sharpe", n: int = 5) -> pl.DataFrame:
         """The n best in as many columns as fit a line: number, axes, and a few metrics to four digits."""
+        self._metric(metric)
         names = dict.fromkeys((metric, "sharpe", "annual_return", "max_drawdown", "turnover"))
         numbers = pl.col([self.column(name) for name in names if name in self._metrics])
         ends = self.column("scenario"), self.column("status")

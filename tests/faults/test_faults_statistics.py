@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
-from faults.kit import checked, fault, faults, refused, survived
+import pytest
+from faults.kit import checked, fault, faults, refused, silence, survived
 
 import gpu_bt as bt
 from gpu_bt import metrics, statistics
@@ -174,3 +177,50 @@ def test_masked_cells():
     masked = np.ma.masked_greater(E, 125)
     survived(metrics.returns(masked, 100.0), metrics.returns(np.where(E > 125, np.nan, E), 100.0))
     checked.add("survived")
+
+
+@cache
+def grid() -> bt.SweepResult:
+    """Nothing is traded, so that ratios are NaN everywhere."""
+    close = np.full((20, 2), 100.0)
+    panel = bt.Panel(close, open=close, timestamps=np.busday_offset("2024-01-02", np.arange(20)), assets=["A", "B"])
+    with pytest.warns(bt.BacktestWarning):
+        return bt.sweep(panel, np.full((20, 2), 0.4), bt.Config(), {"lot": [1e6, 1e7], "band": [0, 0.1]}, equity=True)
+
+
+@faults(
+    KIND, "refused", {"a text": "x", "half": 2.5, "below 0": -1, "NaN": np.nan, "None": None, "infinite": np.inf},
+    "the best n scenarios, n is ",
+)  # fmt: skip
+def test_how_many(value: Any):
+    with refused("n (is|holds)", bt.ConfigError):
+        grid().best("sharpe", value)
+
+
+@faults(KIND, "refused", {"a number": 3, "None": None, "unknown": "gain", "a list": []}, "a metric that is ")
+def test_metric(value: Any):
+    for call in (grid().best, grid().shown, lambda metric: grid().plot(metric=metric)):
+        with refused("is no metric", bt.ConfigError):
+            call(value)
+
+
+@faults(
+    KIND, "refused",
+    {
+        "an axis twice": {"rows": "band", "columns": "band"}, "no axis": {"rows": "x"}, "no such value": {"how": "x"},
+        "a text for numbers": {"rows": "lot", "columns": "band", "lot": "x"},
+        "an object for numbers": {"rows": "lot", "columns": "band", "lot": object()},
+    }, "a picture of a sweep with ",
+)  # fmt: skip
+def test_pictures_of_sweeps(value: dict[str, Any]):
+    with refused("both|is no axis|must be one of|no scenario has", bt.ConfigError):
+        grid().plot(**value)
+
+
+@fault(KIND, "a sweep in which nothing has a Sharpe ratio", "survived")
+def test_nothing_to_rank(tmp_path: Path):
+    with silence():
+        survived(grid().best("sharpe").height, 0)
+        assert grid().best("sharpe", 10**18, every=True).height == 0 and "lot" in str(grid())
+        grid().plot(tmp_path / "x.png")
+    assert np.isnan(grid().pivot("lot", "band")["0.0"].to_numpy()).all()
