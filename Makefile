@@ -17,12 +17,13 @@ GPU_CHECK ?=
 PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench gpu-check peers packages clean
+.PHONY: help demo test check fuzz bench gpu-check peers packages clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
 	@echo "make test       tests in minutes: some of the drawn scenarios, a witness of each long proof"
 	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
+	@echo "make fuzz       drawn scenarios, tables, settings, grids, orders and state files, FUZZ_EXAMPLES=2000 of each"
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make peers      gpu_bt beside vectorbt, bt, backtrader, cvxportfolio, ml4t-backtest, zipline; the tables of docs/peers.md"
@@ -46,6 +47,10 @@ check: $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/gpu-bt verify
 	$(PYTEST) --exhaustive --require-tools
+
+# What a case found is kept in .hypothesis, and tried first the next time.
+fuzz: $(VENV)/.data
+	$(PYTEST) tests/fuzz/fuzz_all.py
 
 bench: $(VENV)/.data
 	$(BIN)/python -m benchmarks.run $(BENCH)

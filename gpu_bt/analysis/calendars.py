@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.data.clock import local_microseconds
+from gpu_bt.errors import ConfigError
 
 __all__ = ["bars_of_a_year", "infer_bars_per_year"]
 
@@ -40,7 +41,10 @@ def infer_bars_per_year(microseconds: _Ints, time_zone: str | None = None) -> fl
     bars of a median day times 365, or, where weekends have none, bars of a median week times 52.
     Medians, so that holidays, half days and gaps change nothing. Fewer than 2 bars: 252.
     """
-    return bars_of_a_year(microseconds, time_zone)[0]
+    found = np.asarray(microseconds)
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise ConfigError(f"microseconds is {found.dtype} of shape {found.shape}: it must be (T,) whole numbers")
+    return bars_of_a_year(found.astype(np.int64), time_zone)[0]
 
 
 def bars_of_a_year(microseconds: _Ints, time_zone: str | None = None) -> tuple[float, str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from gpu_bt.analysis.metrics import drawdown
 from gpu_bt.analysis.result import Result
-from gpu_bt.data.disk import write_beside
+from gpu_bt.data.disk import path_of, write_beside
 from gpu_bt.data.times import stamp
 from gpu_bt.errors import ResultError
 
@@ -61,12 +61,14 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches. Raises ResultError where matplotlib is missing."""
+    """An empty figure, in inches. Raises ResultError where matplotlib is missing or does not start."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
+    except ValueError as error:  # a setting of its own, such as MPLBACKEND
+        raise ResultError(f"matplotlib cannot start: {str(error).splitlines()[0]:.200}") from error
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
 
 
@@ -74,12 +76,19 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
     """Write a figure in the format that the suffix names and give the path; the figure itself where path is None."""
     if path is None:
         return figure
-    path = Path(path)
+    path = path_of(path, "path")
     kind = path.suffix[1:].lower() or "png"
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
         raise ResultError(f"{path} has an unknown format {kind!r}: take one of {', '.join(sorted(kinds))}")
-    write_beside(path, lambda beside: figure.savefig(beside, format=kind, dpi=150))
+
+    def draw(beside: Path) -> None:
+        try:
+            figure.savefig(beside, format=kind, dpi=150)
+        except (RuntimeError, ValueError, ImportError) as error:  # a format or a setting that needs LaTeX, for one
+            raise ResultError(f"{path} was not drawn: {str(error).splitlines()[0]:.200}; take png") from error
+
+    write_beside(path, draw)
     return path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
 from gpu_bt.config import Config
-from gpu_bt.data.disk import Job, write_together
+from gpu_bt.data.disk import Job, path_of, to_file, write_together
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.settings import config_text
 from gpu_bt.data.slices import start_bar
@@ -229,15 +229,21 @@ class Result:
 
     __str__ = __repr__ = summary
 
-    def write(self, folder: str | os.PathLike[str], *, csv: bool = False) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, csv: bool = False, stale: Collection[str] = ()) -> list[Path]:
         """Write equity.parquet, fills.parquet, config.toml and metrics.json into a folder, made where it is missing.
 
-        csv: equity.csv and fills.csv as well. All files appear whole, in the place of older ones, or none does. In
-        metrics.json a number that is not finite is null. config.toml has the tables [config], for `read_config`, and
-        [run], with what is no part of a Config, such as opening holdings. Gives the paths.
+        csv: equity.csv and fills.csv as well.   stale: names of other files of an older result there, such as its
+        picture. In metrics.json a number that is not finite is null. config.toml has the tables [config], for
+        `read_config`, and [run], with what is no part of a Config, such as opening holdings. Gives the paths.
 
-        Raises ResultError: the fills cannot be made, the disk is full or refuses.
+        The folder then holds this result alone: an older one, of a run or a sweep, is replaced, its tables, CSV and
+        `stale` files removed; other files stay. A failure leaves the older one as it was. Whatever ends the process,
+        files of two results never stand side by side, and metrics.json goes first and comes last: where it is missing,
+        the folder is unfinished, and the next write makes it whole.
+
+        Raises ConfigError for what is no path; ResultError: the fills cannot be made, the disk is full or refuses.
         """
+        place = path_of(folder, "folder")
         run = {
             "engine": self.engine,
             "metrics_since": stamp(self.start),
@@ -250,13 +256,13 @@ class Result:
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.metrics.items()}
         jobs: dict[str, Job] = {}
         for name, table in {"equity": self.equity, "fills": self.fills}.items():
-            jobs[f"{name}.parquet"] = table.write_parquet
+            jobs[f"{name}.parquet"] = to_file(table.write_parquet)
             if csv:
-                jobs[f"{name}.csv"] = table.write_csv
+                jobs[f"{name}.csv"] = to_file(table.write_csv)
         jobs["config.toml"] = config_text(self.config, run)
         jobs["metrics.json"] = json.dumps(finite, indent=2, allow_nan=False) + "\n"
-        files = {Path(folder) / name: job for name, job in jobs.items()}
-        write_together(files)
+        files = {place / name: job for name, job in jobs.items()}
+        write_together(files, stale)
         return list(files)
 
     def checkpoint(self, path: str | os.PathLike[str]) -> Path:

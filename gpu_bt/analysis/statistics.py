@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpu_bt.analysis.elementary import log, normal_cdf, normal_quantile
-from gpu_bt.analysis.metrics import idle_start
+from gpu_bt.analysis.metrics import given, idle_start
 from gpu_bt.errors import ConfigError
 
 __all__ = [
@@ -64,13 +64,16 @@ def sharpe_probability(sharpe: float, bars: int, skew: float, kurtosis: float, b
 
     Phi((SR - SR*) * sqrt(T - 1) / sqrt(1 - skew*SR + (kurtosis - 1)/4*SR**2)), Phi the normal distribution.
     sharpe, benchmark: per bar.   bars: T.   skew, kurtosis: of the returns; 0 and 3 for normal ones.
-    NaN where the root is of no positive number.   Source: Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient
-    Frontier, Journal of Risk 15(2).
+    NaN where one of them is, and where the root is of no positive number.
+    Source: Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient Frontier, Journal of Risk 15(2).
     """
+    numbers = {"sharpe": sharpe, "skew": skew, "kurtosis": kurtosis, "benchmark": benchmark}
+    sharpe, skew, kurtosis, benchmark = (float(given(name, x, ())) for name, x in numbers.items())
+    length = float(given("bars", bars, (), "a number >= 1", lambda x: x >= 1))
     spread = 1.0 - skew * sharpe + (kurtosis - 1.0) / 4.0 * (sharpe * sharpe)
-    if not spread > 0 or math.isnan(sharpe) or math.isnan(benchmark):
+    if not 0 < spread < math.inf or math.isnan(benchmark):
         return math.nan
-    return normal_cdf((sharpe - benchmark) * math.sqrt(bars - 1) / math.sqrt(spread))
+    return normal_cdf((sharpe - benchmark) * math.sqrt(length - 1) / math.sqrt(spread))
 
 
 def expected_best_sharpe(trials: float, variance: float) -> float:
@@ -80,8 +83,8 @@ def expected_best_sharpe(trials: float, variance: float) -> float:
     trials: K >= 1.   variance: of the trials' SR, per bar.   Source: Bailey and Lopez de Prado 2014, The Deflated
     Sharpe Ratio, Journal of Portfolio Management 40(5), equation 1.
     """
-    if not 1 <= trials <= 1e15 or not 0 <= variance <= 1e15:
-        raise ConfigError(f"trials is {trials!r} and variance {variance!r}: they must be >= 1 and >= 0, up to 1e15")
+    trials = float(given("trials", trials, (), "a number in [1, 1e15]", lambda x: (x >= 1) & (x <= 1e15)))
+    variance = float(given("variance", variance, (), "a number >= 0", lambda x: x >= 0))
     if trials == 1:
         return 0.0
     far, farther = (-normal_quantile(1.0 / (trials * f)) for f in (1.0, math.e))
@@ -94,8 +97,9 @@ def deflated_sharpe_ratio(
     """How sure one may be that the best scenario of a sweep is better than the luck of so many trials.
 
     sharpe_probability(SR, T, skew, kurtosis, benchmark=expected_best_sharpe(trials, variance of all SR)).
-    returns: (K, T), K >= 2; NaN before a scenario's start and after its end is left out.   scenario: the row; None =
-    the highest SR.   trials: independent trials; None = K, which is strict, as scenarios of a grid resemble each other.
+    returns: (K, T), K >= 2; NaN before a scenario's start and after its end is left out, and so is a row of fewer than
+    2 returns: it is no trial, and its own answer is NaN.   scenario: the row; None = the highest SR.
+    trials: independent trials; None = all of them, which is strict, as scenarios of a grid resemble each other.
     rounding: what the ledger's rounding can make of a return while equity is what it was before the first one; as
     equity grows, it makes less. 3*2**-36 = three ticks of the default ledger; else rounding_of(tick, assets)/equity, as
     `SweepResult.rounding` has it.
@@ -103,7 +107,7 @@ def deflated_sharpe_ratio(
     passes before a run's first bar), has SR 0.
     Source: Bailey and Lopez de Prado 2014 (as above), equation 2.
     """
-    returns = _rows(returns)
+    returns, trial = _rows(returns)
     alive = ~np.isnan(returns)
     noise = _noise(returns, rounding)
     rated = alive & ~idle_start(returns, noise, alive)
@@ -112,14 +116,17 @@ def deflated_sharpe_ratio(
     centred = np.where(alive, returns - (np.nansum(returns, axis=1) / n)[:, None], 0.0)
     deviation = np.sqrt((centred**2).sum(axis=1) / np.maximum(n - 1, 1))
     sharpe = np.where(flat, 0.0, np.nansum(returns, axis=1) / n / np.where(flat, 1.0, deviation))
-    k = int(sharpe.argmax()) if scenario is None else scenario
+    if scenario is not None:
+        place = f"a row, {-len(sharpe)} to {len(sharpe) - 1}"
+        given("scenario", scenario, (), place, lambda x: (x == np.floor(x)) & (-len(sharpe) <= x) & (x < len(sharpe)))
+    k = int(np.where(trial, sharpe, -np.inf).argmax()) if scenario is None else int(scenario)
     own, squares = centred[k], centred[k] * centred[k]
     second, third, fourth = (float(x.sum() / n[k]) for x in (squares, squares * own, squares * squares))
     root = second * math.sqrt(second)
     skew, kurtosis = (0.0, 3.0) if flat[k] else (third / root, fourth / (second * second))
-    count = float(len(returns) if trials is None else trials)
-    best = expected_best_sharpe(count, float(sharpe.var(ddof=1)))
-    value = float(sharpe[k])
+    count = float(given("trials", trial.sum() if trials is None else trials, ()))
+    best = expected_best_sharpe(count, float(sharpe[trial].var(ddof=1)))
+    value = float(sharpe[k]) if trial[k] else math.nan
     return Deflated(sharpe_probability(value, int(n[k]), skew, kurtosis, best), value, best, count, k)
 
 
@@ -130,17 +137,18 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, roundin
     as no time passes before it). Each of the C = S!/((S/2)!)**2 ways to take half of them is a sample, the other half
     the test: the scenario with the highest SR in the sample has rank w of K in the test (ties share the mean rank),
     u = w/(K + 1), logit = ln(u/(1 - u)).
-    returns: (K, T), K >= 2; NaN before a scenario's start and after its end counts as 0.   blocks: S, even, in [2, 20],
-    of 2 bars or more.   rounding: as in `deflated_sharpe_ratio`. A half whose standard deviation is not above it
-    has SR 0.   Memory: C*S + 2**18 numbers at a time.
+    returns: (K, T), K >= 2; NaN before a scenario's start and after its end counts as 0, and a row of fewer than 2
+    returns is left out.   blocks: S, even, in [2, 20], of 2 bars or more.   rounding: as in `deflated_sharpe_ratio`.
+    A half whose standard deviation is not above it has SR 0.   Memory: C*S + 2**18 numbers at a time.
     Source: Bailey, Borwein, Lopez de Prado and Zhu 2015, The Probability of Backtest Overfitting, Journal of
     Computational Finance, section 3.
     """
-    rows = _rows(returns)
+    rows, trial = _rows(returns)
+    rows = rows[trial]
     rows = rows if np.nan_to_num(rows[:, 0]).any() else rows[:, 1:]
     returns, noise = np.nan_to_num(rows), _noise(rows, rounding)
     k, t = returns.shape
-    if not isinstance(blocks, int) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):
+    if not isinstance(blocks, (int, np.integer)) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):
         raise ConfigError(f"blocks is {blocks!r}: it must be even, in [2, 20], and leave 2 of the {t} bars for each")
     size = t // blocks
     by_block, noise = (x[:, t - size * blocks :].reshape(k, blocks, size) for x in (returns, noise))
@@ -179,18 +187,25 @@ def walk_forward(
     as a signal or a label reaches.   expanding: training begins at bar 0 and grows.   Raises ConfigError where none
     fits. Source: Pardo 2008, The Evaluation and Optimization of Trading Strategies, chapter 11.
     """
+    numbers = {"bars": bars, "train": train, "test": test, "gap": gap}
+    for name, value in numbers.items():
+        given(name, value, (), "a whole number", lambda x: x == np.floor(x))
+    bars, train, test, gap = map(int, numbers.values())
     if min(train, test) < 1 or gap < 0 or train + gap >= bars:
         raise ConfigError(f"train={train}, gap={gap} and test={test} do not fit into {bars} bars: each >= 1, gap >= 0")
     for start in range(train + gap, bars, test):
         yield slice(0 if expanding else start - gap - train, start - gap), slice(start, min(bars, start + test))
 
 
-def _rows(returns: np.ndarray) -> np.ndarray:
-    """(K, T) float64, checked."""
-    rows = np.asarray(returns, np.float64)
-    if rows.ndim != 2 or len(rows) < 2 or rows.shape[1] < 3:
-        raise ConfigError(f"returns has shape {rows.shape}: it must be (K, T), 2 scenarios and 3 bars at least")
-    return rows
+def _rows(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K, T) float64, checked, and (K,) which rows are trials: they have 2 returns."""
+    rule = "a number in [-1e60, 1e60], or NaN where a scenario has none"  # the fourth powers stay in float64
+    rows = given("returns", returns, None, rule, lambda x: ~(np.abs(x) > 1e60))
+    trial = np.count_nonzero(~np.isnan(rows), axis=-1) > 1
+    if rows.ndim != 2 or rows.shape[1] < 3 or np.count_nonzero(trial) < 2:
+        found = f"shape {rows.shape}" + f", {np.count_nonzero(trial)} rows with 2 returns" * (rows.ndim == 2)
+        raise ConfigError(f"returns has {found}: it must be (K, T), 2 scenarios with returns and 3 bars at least")
+    return rows, trial
 
 
 def _of_blocks(chosen: np.ndarray, blocks: np.ndarray) -> np.ndarray:
@@ -204,9 +219,9 @@ def _of_blocks(chosen: np.ndarray, blocks: np.ndarray) -> np.ndarray:
 
 def _noise(returns: np.ndarray, rounding: float) -> np.ndarray:
     """(K, T) what rounding may make of each return: less, the more equity there is."""
-    if not 0 <= rounding < math.inf:
-        raise ConfigError(f"rounding is {rounding!r}: it must be a number >= 0, a fraction of the first equity")
-    grown = np.cumprod(1.0 + np.nan_to_num(returns[:, :-1]), axis=1)
+    given("rounding", rounding, (), "a number >= 0, a fraction of the first equity", lambda x: x >= 0)
+    with np.errstate(over="ignore"):
+        grown = np.cumprod(1.0 + np.nan_to_num(returns[:, :-1]), axis=1)
     before = np.concatenate([np.ones((len(returns), 1)), np.abs(grown)], axis=1)
     noise: np.ndarray = _RATIO + rounding / np.maximum(before, np.finfo(np.float64).tiny)
     return noise

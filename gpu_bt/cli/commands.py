@@ -22,7 +22,7 @@ import typer
 
 from gpu_bt import __version__
 from gpu_bt.cli import common, words
-from gpu_bt.cli.common import draw, pairs, prices_of, progress, say, table, weights_of, write
+from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, say, table, weights_of, write
 from gpu_bt.cli.sweep import sweep
 from gpu_bt.errors import BacktestError, BacktestWarning
 from gpu_bt.sweeps.stops import Ended, stoppable
@@ -115,7 +115,7 @@ def run(
 ) -> None:  # fmt: skip
     """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
     settings = words.config(config, set_ or [])
-    folder = words.folder(out)
+    folder = words.folder(out, *["report.png"] * plot)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     with progress() as show:
         show("reading prices")
@@ -143,7 +143,7 @@ def demo(
     plot: common.Plot = True,
 ) -> None:
     """A monthly momentum book on a made-up universe of stocks: mechanics, not skill."""
-    folder = words.folder(out)
+    folder = words.folder(out, *["report.png"] * plot)
     with progress() as show:
         show("making the universe")
         from gpu_bt.config import Config
@@ -245,9 +245,10 @@ def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
     """Print the summary, then write: a disk that is full does not hide what the run gave."""
     table(pairs(result.summary().splitlines()))
     print(flush=True)
-    write("writing", lambda: result.write(out, csv=csv))
-    if plot:
-        draw(out / "report.png", result.plot)
+    with replacing(out) as stale:
+        write("writing", lambda: result.write(out, csv=csv, stale=stale))
+        if plot:
+            draw(out / "report.png", result.plot)
 
 
 def _fields() -> list[tuple[str, str, str, str]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ADVICE", "ARGUMENTS", "WRITTEN", "Adjust", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
     "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "Start",
-    "TimeColumn", "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "say", "table",
-    "weights_of", "write",
+    "TimeColumn", "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "replacing",
+    "say", "table", "weights_of", "write",
 ]  # fmt: skip
 
 Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
@@ -109,6 +110,17 @@ def write(what: str, job: Callable[[], list[Path]]) -> None:
         print(f"wrote {path}")
 
 
+@contextmanager
+def replacing(folder: Path) -> Iterator[tuple[str, ...]]:
+    """A block that writes a result into a folder; it gives the names of pictures that an older one may have there, and
+    prints what is gone at its end."""
+    before = set(os.listdir(folder)) if folder.exists() else set()
+    yield ("report.png", "sweep.png")
+    for name in sorted(before - set(os.listdir(folder))):
+        if not name.startswith("."):
+            print(f"removed {folder / name}, of an older result")
+
+
 def draw(picture: Path, plot: Callable[[Path], Any]) -> None:
     """Draw a picture and print its name, or say why there is none."""
     if importlib.util.find_spec("matplotlib") is None:
@@ -116,6 +128,7 @@ def draw(picture: Path, plot: Callable[[Path], Any]) -> None:
         return
 
     def job() -> list[Path]:
+        os.environ["MPLBACKEND"] = "agg"  # no window is wanted, whatever it says
         plot(picture)
         return [picture]
 

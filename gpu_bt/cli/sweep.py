@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpu_bt.cli import common, words
-from gpu_bt.cli.common import draw, pairs, prices_of, progress, table, weights_of, write
+from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, table, weights_of, write
 
 if TYPE_CHECKING:
     from gpu_bt.sweeps.result import SweepResult
@@ -55,7 +55,7 @@ def sweep(
     settings = words.config(config, set_ or [])
     axes = words.grid(grid)
     books = words.books(weights)
-    folder = None if out is None else words.folder(out)
+    folder = None if out is None else words.folder(out, *["sweep.png"] * plot)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
     _advise(folder)
@@ -166,6 +166,7 @@ def _report(result: SweepResult, folder: Path | None, metric: str, best: int, pl
     table(texts(rows), rows.columns)
     if folder is None:
         return
-    write("writing", lambda: result.write(folder))
-    if plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
-        draw(folder / "sweep.png", partial(result.plot, metric=metric))
+    with replacing(folder) as stale:
+        write("writing", lambda: result.write(folder, stale=stale))
+        if plot and any(result.table[axis].n_unique() > 1 for axis in result.axes):
+            draw(folder / "sweep.png", partial(result.plot, metric=metric))

@@ -12,7 +12,7 @@ from typing import Any
 
 from gpu_bt.config import Config, check_names
 from gpu_bt.data.settings import read_config, read_toml
-from gpu_bt.errors import ConfigError
+from gpu_bt.errors import ConfigError, ResultError
 
 __all__ = ["books", "config", "folder", "grid", "mapping", "typed"]
 
@@ -46,17 +46,16 @@ def mapping(fields: list[str] | None) -> dict[str, str] | None:
     return {field.strip(): column if equals else field.strip() for field, equals, column in parts} or None
 
 
-def folder(text: str) -> Path:
-    """The folder of --out: not made yet, but what cannot be made is refused before the run, not after."""
-    if not text.strip():
-        raise ConfigError("--out is empty: name a folder for the results")
-    out = near = Path(text)
-    while not os.path.lexists(near) and near != near.parent:
-        near = near.parent
-    if not near.is_dir():
-        raise ConfigError(f"--out {out} cannot be made: {near} is no folder; choose another folder")
-    if not os.access(near, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out {out} cannot be written: permission denied in {near}; choose another folder")
+def folder(text: str, *pictures: str) -> Path:
+    """The folder of --out: not made yet, but what cannot be made or written, with these pictures or a result's other
+    files, is refused before the run, not after."""
+    from gpu_bt.data.disk import FILES, check_writable, path_of
+
+    out = path_of(text, "--out")
+    try:
+        check_writable(out, (*FILES, *pictures))
+    except ResultError as error:
+        raise ConfigError(f"--out {error}") from None
     return out
 
 

@@ -16,7 +16,6 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -208,16 +207,8 @@ def write(value: Any, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
     def job(beside: Path) -> None:
         with open(beside, "wb") as file:
             put(file, **contents)
-            file.flush()
-            os.fsync(file.fileno())
 
     write_beside(path, job)
-    with suppress(OSError):  # some systems know no handle of a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
     return path
 
 

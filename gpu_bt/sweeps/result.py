@@ -7,7 +7,7 @@ Letters: T bars, K scenarios.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ import tomli_w
 
 from gpu_bt import __version__
 from gpu_bt.analysis.advice import IDLE
-from gpu_bt.analysis.metrics import equity_metrics
+from gpu_bt.analysis.metrics import equity_metrics, given
 from gpu_bt.analysis.spans import returns_since
 from gpu_bt.config import Config
-from gpu_bt.data.disk import write_together
+from gpu_bt.data.disk import Job, path_of, to_file, write_together
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
@@ -115,14 +115,15 @@ class SweepResult:
 
         every: look at those, too, that ended early (BANKRUPT, LEDGER_OVERFLOW) or never traded.
         Less is better for volatility, longest_drawdown, turnover and costs; more for the rest (max_drawdown is <= 0).
-        Raises ConfigError for what is no metric.
+        Raises ConfigError for what is no metric, or an n that is no whole number >= 0.
         """
         column = self._metric(metric)
+        given("n", n, (), "a whole number >= 0", lambda x: (x >= 0) & (x == np.floor(x)))
         rows = self.table.filter(pl.col(column).is_not_nan() if self.table[column].dtype.is_float() else True)
         if not every:
             status, advice = (pl.col(self.column(name)) for name in ("status", "advice"))
             rows = rows.filter(~status.is_in(_ENDED), ~advice.str.contains_any(list(IDLE)))
-        return rows.sort(column, descending=metric not in _LESS, maintain_order=True).head(n)
+        return rows.sort(column, descending=metric not in _LESS, maintain_order=True).head(min(int(n), rows.height))
 
     def pivot(
         self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any
@@ -141,8 +142,13 @@ class SweepResult:
         for axis in (rows, columns, *where):
             if axis not in self.axes:
                 raise ConfigError(f"{axis!r} is no axis of the sweep: it has {', '.join(map(repr, self.axes))}")
+        if rows == columns:
+            raise ConfigError(f"rows and columns are both {rows!r}: take two axes")
         for axis, value in where.items():
-            found = found.filter(pl.col(axis).eq_missing(pl.lit(value)))
+            try:
+                found = found.filter(pl.col(axis).eq_missing(pl.lit(value)))
+            except (pl.exceptions.PolarsError, TypeError):  # a text for numbers
+                found = found.clear()
             if found.is_empty():
                 raise ConfigError(f"no scenario has {axis}={value!r}: see table[{axis!r}]")
         cell = getattr(pl.col(metric).fill_nan(None), how)().fill_null(float("nan"))
@@ -155,25 +161,23 @@ class SweepResult:
 
         return sweep_plots.plot(self, path, **options)
 
-    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str], *, stale: Collection[str] = ()) -> list[Path]:
         """Write table.parquet, config.toml and, where the rows were kept, equity.parquet (timestamp, and a column per
-        scenario by its number) into a folder. All files appear whole, or none does. Gives the paths.
+        scenario by its number) into a folder, as `Result.write` does; table.parquet goes first and comes last.
 
-        Raises ResultError where the disk refuses.
+        stale: names of other files of an older result there. Gives the paths. Raises as `Result.write` does.
         """
+        place = path_of(folder, "folder")
         config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
         run = {"engine": self.engine, "scenarios": len(self), "axes": list(self.axes), "version": __version__}
         text = tomli_w.dumps({"config": config, "run": run})
-        jobs: dict[str, Any] = {
-            "table.parquet": self.table.write_parquet,
-            "config.toml": lambda path: path.write_text(text, "utf-8"),
-        }
+        jobs: dict[str, Job] = {"config.toml": text}
         if self._equity is not None:
             rows = pl.DataFrame({"timestamp": self.timestamps, **{str(k): row for k, row in enumerate(self._equity)}})
-            jobs["equity.parquet"] = rows.write_parquet
-        files = {Path(folder) / name: job for name, job in jobs.items()}
-        write_together(files)
-        return list(files)
+            jobs["equity.parquet"] = to_file(rows.write_parquet)
+        jobs["table.parquet"] = to_file(self.table.write_parquet)
+        write_together({place / name: job for name, job in jobs.items()}, stale)
+        return [place / name for name in sorted(jobs, key=["table.parquet", *jobs].index)]
 
     def summary(self) -> str:
         """The sweep in a few lines, and the five best scenarios by their Sharpe ratio."""
@@ -191,6 +195,7 @@ class SweepResult:
 
     def shown(self, metric: str = "sharpe", n: int = 5) -> pl.DataFrame:
         """The n best in as many columns as fit a line: number, axes, and a few metrics to four digits."""
+        self._metric(metric)
         names = dict.fromkeys((metric, "sharpe", "annual_return", "max_drawdown", "turnover"))
         numbers = pl.col([self.column(name) for name in names if name in self._metrics])
         ends = self.column("scenario"), self.column("status")

@@ -90,8 +90,10 @@ def test_full_disk_leaves_the_old_files(
     original = getattr(owner, name)
 
     def full(*args: object, **kwargs: object) -> None:
-        if name != "replace":  # a part is written before the disk is full
-            Path(args[owner is not Path]).write_bytes(b"part")
+        if owner is Path:  # a part is written before the disk is full
+            args[0].write_bytes(b"part")
+        elif owner is pl.DataFrame:
+            args[1].write(b"part")
         raise error
 
     way_out = "permission denied; choose" if isinstance(error, PermissionError) else ".*; make room or choose"
@@ -109,3 +111,24 @@ def test_a_folder_that_is_a_file(tmp_path: Path):
         make().write(tmp_path / "out")
     one_line(error)
     assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("at", range(1, 11))
+def test_an_older_result_is_whole_after_any_rename_that_fails(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Six files step aside, two of them for good, and four take their places."""
+    old = {path.name: path.read_bytes() for path in make().write(tmp_path, csv=True)}
+    replace, calls = os.replace, []
+
+    def fail(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == at:
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(ResultError, match="was not written: Input/output") as raised:
+        patch.setattr(os, "replace", fail)
+        make(make_raw(end=2)).write(tmp_path)
+    one_line(raised)
+    assert {path: (tmp_path / path).read_bytes() for path in os.listdir(tmp_path)} == old
+    make(make_raw(end=2)).write(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["config.toml", "equity.parquet", "fills.parquet", "metrics.json"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from gpu_bt.data import disk
-from gpu_bt.data.disk import write_beside, write_together
+from gpu_bt.data.disk import check_writable, write_beside, write_together
 from gpu_bt.errors import ResultError
 
 TABLE = pl.DataFrame({"x": [1.0, 2.0]})
@@ -29,10 +29,9 @@ def texts(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["failure", "interrupt"])
-@pytest.mark.parametrize("links", [True, False])
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
 def test_a_rename_that_fails_takes_the_others_back(
-    at: int, links: bool, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "a").write_text("old a")
     (tmp_path / "c").write_text("old c")
@@ -44,28 +43,10 @@ def test_a_rename_that_fails_takes_the_others_back(
             raise error
         replace(source, target)
 
-    def no_links(*_: object, **__: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
     monkeypatch.setattr(os, "replace", fail)
-    if not links:
-        monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ResultError):
         pair(tmp_path)
     assert len(calls) >= at and texts(tmp_path) == {"a": "old a", "c": "old c"}
-
-
-def test_a_part_of_a_copy_is_not_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def cut(source: Path, target: Path) -> None:
-        target.write_text("ol")
-        raise OSError(28, "No space left on device")
-
-    (tmp_path / "a").write_text("old")
-    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "no links")))
-    monkeypatch.setattr(shutil, "copy2", cut)
-    with pytest.raises(ResultError, match="make room"):
-        pair(tmp_path)
-    assert texts(tmp_path) == {"a": "old"}
 
 
 def test_a_second_interrupt_in_the_cleanup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -129,3 +110,56 @@ def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         write_beside(tmp_path / "x", write)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_is_write_protected_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a").write_text("old")
+    access = os.access  # root may write everything
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "a" and access(path, mode))
+    with pytest.raises(ResultError, match="a was not written: permission denied; choose another folder"):
+        pair(tmp_path)
+    with pytest.raises(ResultError, match=r"cannot be written: permission denied in .*a; choose another folder"):
+        check_writable(tmp_path, ["b", "a"])
+    assert texts(tmp_path) == {"a": "old"}
+
+
+def test_what_can_be_written_is_tried_without_a_trace(tmp_path: Path):
+    for folder in (tmp_path, tmp_path / "new" / "er"):
+        check_writable(folder, ["a", "b"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_goes_and_nothing_else(tmp_path: Path):
+    others = (".a.0123abcd.tmp2", ".notes.0123abcd.tmp", "a.0123abcd.tmp", ".b.tmp")
+    for name in (*others, ".a.0123abcd.tmp", ".b.4567abcd.old"):
+        (tmp_path / name).write_text("x")
+    pair(tmp_path)
+    assert sorted(texts(tmp_path)) == sorted([*others, "a", "b", "c"])
+
+
+def test_the_last_file_is_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It goes first and comes last."""
+    pair(tmp_path)
+    replace, names = os.replace, []
+
+    def told(source: Path, target: Path) -> None:
+        names.append(target.name.split(".")[1] + " goes" if target.suffix == ".old" else target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", told)
+    pair(tmp_path)
+    assert names == ["c goes", "a goes", "b goes", "a", "b", "c"]
+
+
+def test_two_threads_write_one_after_another(tmp_path: Path):
+    def write(word: str) -> None:
+        for _ in range(20):
+            write_together({tmp_path / name: word for name in "abc"})
+
+    threads = [threading.Thread(target=write, args=(word,)) for word in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = texts(tmp_path)
+    assert sorted(found) == ["a", "b", "c"] and len(set(found.values())) == 1
