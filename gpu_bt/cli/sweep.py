@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shlex
 import signal
 import threading
@@ -20,6 +19,7 @@ import typer
 
 from gpu_bt.cli import common, words
 from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, table, weights_of, write
+from gpu_bt.sweeps.stops import end_with_parent
 
 if TYPE_CHECKING:
     from gpu_bt.sweeps.result import SweepResult
@@ -145,15 +145,7 @@ def _begin_worker() -> None:
     """A worker ends at Ctrl-C without a word, and with the program that began it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _mask("SIG_UNBLOCK")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A program that was killed cannot stop its pool, whose processes would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:

@@ -35,6 +35,7 @@ from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.sweeps.stops import end_with_parent
 
 __all__ = [
     "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "run_here",
@@ -244,6 +245,7 @@ def pass_size(chunk: Chunk, inputs: Inputs, free: int) -> int:
 
 def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
     """`run_here` on a worker, which opens the inputs once and keeps them."""
+    end_with_parent()
     return run_here(_own(source), chunk, _mine.free)
 
 

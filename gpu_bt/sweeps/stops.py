@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -10,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Ended", "stoppable"]
+__all__ = ["Ended", "end_with_parent", "stoppable"]
+
+#: Processes that end with the one that began them.
+_watched: set[int] = set()
 
 
 class Ended(SystemExit):
@@ -40,3 +44,18 @@ def stoppable() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+def end_with_parent() -> None:
+    """Called in the main thread of a worker: it ends with the program that began it. One that was killed cannot stop
+    its pool, whose processes would wait for work for ever."""
+    parent, main = multiprocessing.parent_process(), threading.current_thread() is threading.main_thread()
+    if parent is None or not main or os.getpid() in _watched:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    _watched.add(os.getpid())
+    threading.Thread(target=watch, daemon=True).start()

@@ -105,6 +105,22 @@ def ends_tidily(tmp_path: Path, where: str, number: int, status: int) -> None:
     kit.survived((process.returncode, tiny(tmp_path / "out").run), (status, 2))
 
 
+@exhaustive
+@faults(
+    "signals", "survived", {"forked": "fork", "spawned": "spawn"}, "SIGKILL ends a sweep; its workers end with it: "
+)
+def test_workers_end_with_a_sweep_that_was_killed(value, tmp_path):
+    process, workers = stopped(tmp_path, signal.SIGKILL, value, "default")
+    with process:
+        pass
+    assert len(workers) >= 2
+    wait_for(lambda: not any(map(running, workers)))
+    left = list(tmp_path.glob("gpu-bt-*"))
+    with futures.ThreadPoolExecutor(1) as pool:
+        kit.survived((tiny(tmp_path / "out", executor=pool, scratch=tmp_path).run, len(left)), (2, 1))
+    assert not list(tmp_path.glob("gpu-bt-*"))
+
+
 def running(number: int) -> bool:
     try:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
