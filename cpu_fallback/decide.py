@@ -191,7 +191,7 @@ def _direct(lane: Lane, decision: Decision, rows: Array) -> None:
 def _limit_direct(lane: Lane, given: Array) -> None:
     """[S7] Direct orders, as if every order filled at the mark: their increases meet name cap and gross cap."""
     most, o, marks = lane.p["max_gross"], lane.o, lane.row(lane.marks)
-    opposite = np.where(o * lane.h < 0, np.sign(o) * np.minimum(np.abs(o), np.abs(lane.h)), 0.0)
+    opposite = np.where(np.sign(o) * lane.h < 0, np.sign(o) * np.minimum(np.abs(o), np.abs(lane.h)), 0.0)
     left = np.where(given & (lane.margin | (o > 0)), opposite, o)
     stays = np.abs(lane.h + left) if lane.margin else np.maximum(lane.h + left, 0.0)
     wanted = np.abs(o - left)

@@ -63,7 +63,7 @@ def split_sums(x: Array) -> tuple[Array, Array]:
 
 def reduction(q: Array, h: Array) -> Array:
     """[S4m] The part of q that brings h towards zero, at most |h|."""
-    return np.where(h * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
+    return np.where(np.sign(h) * q < 0, np.sign(q) * np.minimum(np.abs(q), np.abs(h)), 0.0)
 
 
 def scale_to(room: Array, wanted: Array) -> Array:

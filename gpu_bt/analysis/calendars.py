@@ -54,6 +54,7 @@ def bars_of_a_year(microseconds: _Ints, time_zone: str | None = None) -> tuple[f
     local = np.sort(local_microseconds(np.asarray(microseconds), time_zone))  # an hour that is repeated goes back
     gaps = np.diff(local)
     spacing = int(np.quantile(gaps, 0.25, method="lower"))  # breaks are fewer than three in four
+    spacing = spacing or max(1, int(np.diff(np.sort(microseconds)).min()))  # 0 where the bars are those of such an hour
     if spacing >= 18 * _HOUR:
         return _dates(np.unique(local // _DAY))
     quiet, middle = _quiet(local)

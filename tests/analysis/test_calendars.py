@@ -233,3 +233,10 @@ def test_a_few_days_around_a_holiday(dates: tuple[str, ...]):
 def test_hours_of_one_saturday_are_a_coins():
     assert infer_bars_per_year(microseconds(pd.date_range("2024-01-06", periods=12, freq="h"))) == 24 * 365
     assert infer_bars_per_year(microseconds(pd.date_range("2024-01-05 10:00", periods=6, freq="h"))) == 6 * 252
+
+
+def test_bars_of_little_more_than_an_hour_that_is_repeated():
+    """The clock shows most of their times twice; five minutes lie between them all the same."""
+    bars = np.arange(34) * 5 + np.datetime64("2006-10-29T00:36", "m")
+    found = infer_bars_per_year(bars.astype("datetime64[us]").astype(np.int64), "America/St_Johns")
+    assert found == 365 * 288

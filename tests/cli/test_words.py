@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,17 @@ from gpu_bt.cli import commands as cli
 from gpu_bt.cli import words
 
 
-def test_access_is_asked_of_the_nearest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    monkeypatch.setattr(os, "access", lambda path, mode: bool(asked.append((path, mode))))
-    with pytest.raises(bt.ConfigError, match=r"permission denied in .*; choose another folder"):
+def test_a_file_is_tried_in_the_nearest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tried = []
+
+    def refuse(path: Path, content: bytes) -> None:
+        tried.append((path.parent, len(content)))
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(bt.ConfigError, match=rf"--out .*b cannot be written: permission denied in {tmp_path}; choose"):
         words.folder(str(tmp_path / "a" / "b"))
-    assert asked == [(tmp_path, os.W_OK | os.X_OK)]
+    assert tried == [(tmp_path, 4096)]
 
 
 @pytest.mark.parametrize(
