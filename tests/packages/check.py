@@ -25,8 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
 #: Tests with the lowest versions: of what other libraries do, tables, files, pictures, workers. Warnings
-#: of libraries are left out, clocks, since the oldest pandas knows no daylight saving after 2037, and tests of commands,
-#: as the oldest Click mixes what they print; the commands themselves are tried.
+#: of libraries are left out, clocks, since the oldest pandas knows no daylight saving after 2037, and commands,
+#: as the oldest Click mixes what they print and these are tried by themselves.
 LOWEST_TESTS = (
     *(f"tests/data/test_{name}.py" for name in ("disk", "frames", "labels", "panel", "streams", "table_times",
                                                 "text_files", "vendors")),
