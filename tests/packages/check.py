@@ -24,13 +24,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
-#: Tests with the lowest versions: those of what other libraries do, tables, files, pictures, commands, workers. Warnings
-#: of libraries are left out, and clocks, since the oldest pandas knows no daylight saving after 2037.
+#: Tests with the lowest versions: of what other libraries do, tables, files, pictures, workers. Warnings
+#: of libraries are left out, clocks, since the oldest pandas knows no daylight saving after 2037, and commands,
+#: as the oldest Click mixes what they print and these are tried by themselves.
 LOWEST_TESTS = (
     *(f"tests/data/test_{name}.py" for name in ("disk", "frames", "labels", "panel", "streams", "table_times",
                                                 "text_files", "vendors")),
     "tests/analysis/test_plots.py", "tests/analysis/test_result.py", "tests/analysis/test_result_files.py",
-    "tests/runs/test_api.py", "tests/runs/test_strategy.py", "tests/sweeps", "tests/cli",
+    "tests/runs/test_api.py", "tests/runs/test_strategy.py", "tests/sweeps",
 )  # fmt: skip
 PYTEST = ("-q", "-n0", "--drawn=0.05", "-k", "not emulated", "-W", "ignore::DeprecationWarning", "-x")
 #: What a newcomer does, without optional dependencies: a run, its tables, a file. It prints the engine and the money.
@@ -145,6 +146,8 @@ def steps(work: Path, pythons: list[str], with_lowest: bool) -> Iterator[str]:
         oldest = environment(pythons[0], work / "lowest", *lowest())
         compiled = "from pathlib import Path; from cpu_fallback import native_build as n; n.build(Path('cpu_fallback'))"
         run(oldest, "-c", compiled, cwd=clone)
+        run(oldest, "-m", "gpu_bt.cli", "verify", cwd=clone)
+        run(oldest, "-m", "gpu_bt.cli", "run", "--help", cwd=clone)
         done = run(oldest, "-m", "pytest", *PYTEST, *LOWEST_TESTS, cwd=clone).strip().splitlines()[-1]
         yield f"{pythons[0]}, the lowest versions ({', '.join(lowest())}): {done}"
 
