@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -20,23 +17,11 @@ from gpu_bt.errors import PanelError
 if TYPE_CHECKING:
     from gpu_bt.data.readers import Source
 
-__all__ = ["any_offset", "tidy", "with_asset"]
+__all__ = ["tidy", "with_asset"]
 
 #: A level of pandas' index that has no name, as Parquet and CSV have it; the second as Polars makes it of a CSV's.
 _LEVEL = re.compile(r"__index_level_\d+__|_duplicated_\d+|Unnamed: \d+|")
 _DATE = re.compile(r"(18|19|20)\d\d-?[01]\d-?[0-3]\d([T ].*)?")
-
-
-@contextmanager
-def any_offset() -> Iterator[None]:
-    """Where Polars reads times of an offset that is no IANA zone, such as '+05:30', instead of panicking."""
-    name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 def tidy(source: Source) -> Source:
@@ -103,8 +88,7 @@ def _kind(source: Source, name: str) -> str:
     dtype = source.schema[name]
     if dtype.is_temporal():
         return "timestamp"
-    with any_offset():
-        found = source.scan([]).select(cs.by_name(name)).drop_nulls().head(1).collect().to_series()
+    found = source.scan([]).select(cs.by_name(name)).drop_nulls().head(1).collect().to_series()
     text = str(found[0]).strip().removesuffix(".0") if len(found) else ""
     if _DATE.fullmatch(text):
         return "timestamp"

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What libraries say where they cannot read something: one line and one error, here alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import polars as pl
+
+from gpu_bt.errors import BacktestError, PanelError
+
+__all__ = ["reason", "shield"]
+
+#: What readers raise of a file or a table; their panics and what PyArrow raises are known by name (`_is_theirs`).
+_ERRORS = (
+    pl.exceptions.PolarsError, OSError, UnicodeError, ArithmeticError, RecursionError, NotImplementedError, EOFError,
+    zlib.error, csv.Error,
+)  # fmt: skip
+#: One at a time turns stderr away: it belongs to the whole process.
+_STDERR = threading.RLock()
+
+
+@contextmanager
+def shield(what: str, quiet: bool = False) -> Iterator[None]:
+    """A block in which an error of a library is a PanelError of one line, `what` and its reason. Other errors stay as
+    they are, and so do MemoryError and KeyboardInterrupt.
+
+    quiet: the library may panic, of which it writes to stderr by itself; that does not reach the user.
+    Polars reads times of an offset that is no IANA zone, such as '+05:30', in the block.
+    """
+    name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        if quiet:
+            with _quiet():
+                yield
+        else:
+            yield
+    except BaseException as error:
+        if not _is_theirs(error):
+            raise
+        raise PanelError(f"{what}: {reason(error)}; write it again") from None
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line, without advice for a programmer."""
+    if type(error).__name__ == "PanicException":
+        return "its reader gave up on it"
+    text = " ".join(str(error).split())
+    for advice in (" Consider setting", " The current offset", " Hint:", " This error occurred"):
+        text = text.split(advice)[0]
+    return text[:300].rstrip(" .") or type(error).__name__
+
+
+def _is_theirs(error: BaseException) -> bool:
+    if isinstance(error, BacktestError):
+        return False
+    kinds = type(error).__mro__
+    return isinstance(error, _ERRORS) or any(k.__name__ in ("PanicException", "ArrowException") for k in kinds)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """stderr, that of C and Rust too, is held back meanwhile; of a panic nothing is shown afterwards."""
+    with _STDERR, tempfile.TemporaryFile() as held:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # there is none
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            os.write(2, held.read().split(b"\nthread '")[0])
