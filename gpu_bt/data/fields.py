@@ -33,7 +33,7 @@ _MOST = float(np.finfo(np.float64).max)
 def _floats(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype in (np.float64, np.float32) and array.dtype.isnative:
         return array
-    if array.dtype.kind not in "iufb":
+    if array.dtype.kind not in "iuf":
         raise PanelError(f"{name} has dtype {array.dtype}: it must hold numbers; convert it to float64")
     return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
 
@@ -49,6 +49,14 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
         what = "be held" if name == "universe" else "trade"
         raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may {what}")
     return array.astype(np.bool_)
+
+
+def _labels(name: str, array: np.ndarray) -> np.ndarray:
+    cells = ["" if cell is None or cell != cell else cell for cell in array.ravel().tolist()]
+    for cell in cells:
+        if not isinstance(cell, (str, int, float)) or not str(cell).isprintable():
+            raise PanelError(f"{name} holds {cell!r}: a label must be printable text or a number, or empty")
+    return np.array(cells).reshape(array.shape)
 
 
 def _bars(name: str, array: np.ndarray) -> np.ndarray:
@@ -102,5 +110,5 @@ FIELDS: dict[str, Field] = {
     "delisted_at": Field(_bars, -1, rule="it must be a bar number >= 0, or -1 for none", default=-1),
     "delisting_return": Field(_doubles, -1.0, _MOST, "it must be >= -1, or NaN for 0", nan=0.0, default=0.0),
     "lot": Field(_doubles, *LOT_RANGE, "it must be 0 (fractional) or in [1e-08, 1e+09] shares", zero=True),
-    "group": Field(lambda name, array: array),
+    "group": Field(_labels),
 }

@@ -7,6 +7,7 @@ Long: a row per (timestamp, asset). Wide: the first column (or the pandas index)
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -224,6 +225,10 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
         raise WeightsError(f"weights: {rule}")
 
     names = panel.assets
+    for name, weight in weights.items() if isinstance(weights, Mapping) or is_book(weights) else ():
+        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+        if not (number or is_labelled(weight) or isinstance(weight, (list, tuple))):
+            fail(f"{name!r} is {weight!r}: a weight is a number")
     if is_book(weights):
         if not len(weights):
             fail("the book is empty: pass {asset: weight}, 0 to hold none of it")

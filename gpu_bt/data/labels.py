@@ -54,7 +54,7 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
     row = [empty] * len(assets)
     for name, cell in zip(names, cells, strict=True):
         row[assets[name]] = cell
-    return np.array(row)
+    return np.array(row, object if empty == "" else None)  # in an array of texts NaN would be one
 
 
 def row_of(panel: Any, bar: int, what: str, value: Any, empty: Any = np.nan, where: Any = slice(None)) -> Any:

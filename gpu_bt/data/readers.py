@@ -13,6 +13,7 @@ import functools
 import glob
 import importlib.util
 import numbers
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -28,7 +29,7 @@ from gpu_bt.data.shapes import tidy
 from gpu_bt.data.shield import reason, shield
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
-from gpu_bt.errors import PanelError
+from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
 
@@ -379,6 +380,10 @@ class Source:
         """Dates and datetimes of text or numbers: Date, Datetime, or Datetime in UTC where there are offsets; null for
         what is none. Each is parsed once."""
         given = s.unique().drop_nulls()
+        bare = sum(":" not in str(value) for value in given)
+        if self.date_format is None and 0 < bare < len(given):
+            what = f"{bare} of {len(given)} times in {column} are dates alone"
+            warnings.warn(f"{self.label}: {what}, and stand at midnight", BacktestWarning, stacklevel=6)
         moments = [moment(value, self.date_format) for value in given]
         aware = any(m and m.tzinfo for m in moments)
         naive, zone = read_moments(m if m and bool(m.tzinfo) == aware else None for m in moments)

@@ -22,6 +22,12 @@ _ERRORS = (
     pl.exceptions.PolarsError, OSError, UnicodeError, ArithmeticError, RecursionError, NotImplementedError, EOFError,
     zlib.error, csv.Error,
 )  # fmt: skip
+#: What Polars says of a text file -> what that means.
+_WORDS = {
+    "found more fields than": "a line has more cells than the header",
+    "as dtype `str`": "a quote is not closed",
+    "CSV malformed": "a quote is not closed",
+}
 #: One at a time turns stderr away: it belongs to the whole process.
 _STDERR = threading.RLock()
 
@@ -56,6 +62,9 @@ def reason(error: BaseException) -> str:
     if type(error).__name__ == "PanicException":
         return "its reader gave up on it"
     text = " ".join(str(error).split())
+    for theirs, ours in _WORDS.items():
+        if theirs in text:
+            return ours
     for advice in (" Consider setting", " The current offset", " Hint:", " This error occurred"):
         text = text.split(advice)[0]
     return text[:300].rstrip(" .") or type(error).__name__

@@ -19,7 +19,7 @@ from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
 from gpu_bt.data.labels import is_series
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.shapes import with_asset
-from gpu_bt.data.stamps import SEVERAL
+from gpu_bt.data.stamps import SEVERAL, moment
 from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
@@ -304,6 +304,8 @@ def _wide_columns(source: Source, timestamp: str) -> dict[str, str]:
     dated = [name for name, kind in source.schema.items() if kind.is_temporal()]
     found = find_column(source, timestamp)
     stamp = found or (dated if len(dated) == 1 else source.names)[0]
+    if moment(stamp) is not None:
+        raise PanelError(f"{source.label} has no header: its first line begins with {stamp!r}; write the names above")
     if found is None and source.schema[stamp].is_float():
         raise PanelError(
             f"{source.label} has no timestamps in its first column {stamp!r}, which holds numbers: give its rows the"
