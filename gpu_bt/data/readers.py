@@ -24,11 +24,11 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
-from gpu_bt.data.clock import DAY, zone_info
 from gpu_bt.data.shapes import tidy
 from gpu_bt.data.shield import reason, shield
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
+from gpu_bt.data.times import check_calendar
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
@@ -48,8 +48,6 @@ _KINDS = {
     "name": (pl.String, "text or a whole number"),
     "time": (pl.Date, f"{RULE}; for other texts pass date_format= (as for strptime)"),
 }
-#: Days since 1970 that a time may lie on, and how many of its units a day has.
-_FIRST_DAY, _LAST_DAY, _PER_DAY = -719_161, 2_932_895, {"ms": 86_400_000, "us": DAY, "ns": 1000 * DAY}
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -333,7 +331,7 @@ class Source:
         if kind == "time" and self.date_format is not None:
             rule = f"a time as date_format={self.date_format!r} writes it"
         if kind == "time" and s.dtype in (pl.Date, pl.Datetime):
-            self._check_calendar(s, column)
+            check_calendar(s, f"{self.label}: {column}")
         if kind == "time" and (s.dtype == pl.String or s.dtype.is_numeric()) and s.count():
             out = self._moments(s, column)
         else:
@@ -350,18 +348,6 @@ class Source:
                 f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype}): it must be {rule}"
             )
         return out.alias(column)
-
-    def _check_calendar(self, s: pl.Series, column: str) -> None:
-        """Raise PanelError for times that no calendar has, of which Polars panics, and for a zone that nobody knows."""
-        days, zone = s.to_physical(), str(getattr(s.dtype, "time_zone", None) or "UTC")
-        if isinstance(s.dtype, pl.Datetime):
-            days = days // _PER_DAY[s.dtype.time_unit]
-        strange = int(((days < _FIRST_DAY) | (days > _LAST_DAY)).sum())
-        if strange:
-            rule = "they must lie in the years 1 to 9999; correct their unit"
-            raise PanelError(f"{self.label}: {column} has {strange} times outside the calendar: {rule}")
-        if zone[0] not in "+-":
-            zone_info(zone, PanelError)
 
     def _stripped(self, s: pl.Series, column: str) -> pl.Series:
         """Names without the blanks around them. Raises PanelError for two that then are one."""

@@ -67,7 +67,7 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
     return scan
 
 
-def _check_cells(path: Path, file: IO[bytes], end: str, separator: str, width: int, skip: int) -> None:
+def _check_cells(path: Path, file: IO[bytes] | gzip.GzipFile, end: str, separator: str, width: int, skip: int) -> None:
     """Refuse a file that ends within a line, and warn of lines with fewer than `width` cells after the first `skip`."""
     rest, line, short, at = b"", 0, 0, 0
     while (block := file.read(_BLOCK)) and len(rest) < _LONGEST:
