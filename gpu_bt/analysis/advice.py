@@ -166,8 +166,10 @@ def _most(p: Any) -> float:
     """The largest median book that scenario parameters p may mean."""
     if CHOICES["account"][p["account"]] == "cash":
         return _GROSS
-    leverage = math.inf if np.isnan(p["max_leverage"]) else float(p["max_leverage"])
-    return min(_GROSS * leverage, _MARGIN if leverage == math.inf else max(_MARGIN, leverage))
+    leverage = float(p["max_leverage"])
+    if math.isnan(leverage):
+        return math.inf if np.isnan(p["maintenance_margin"]) else _MARGIN  # without either, anything goes
+    return min(_GROSS * leverage, max(_MARGIN, leverage))
 
 
 def asked_by_all(spec: RunSpec) -> list[Asked]:

@@ -366,11 +366,11 @@ class Source:
         """Dates and datetimes of text or numbers: Date, Datetime, or Datetime in UTC where there are offsets; null for
         what is none. Each is parsed once."""
         given = s.unique().drop_nulls()
+        moments = [moment(value, self.date_format) for value in given]
         bare = sum(":" not in str(value) for value in given)
-        if self.date_format is None and 0 < bare < len(given):
+        if self.date_format is None and 0 < bare < len(given) and None not in moments:
             what = f"{bare} of {len(given)} times in {column} are dates alone"
             warnings.warn(f"{self.label}: {what}, and stand at midnight", BacktestWarning, stacklevel=6)
-        moments = [moment(value, self.date_format) for value in given]
         aware = any(m and m.tzinfo for m in moments)
         naive, zone = read_moments(m if m and bool(m.tzinfo) == aware else None for m in moments)
         values = pl.Series(naive, dtype=pl.Datetime("us"))
