@@ -112,7 +112,7 @@ def _fields(
             raise PanelError(f"the mapping has {name!r} beside fields, and that is none: rename or drop it")
         if names.setdefault(field_of(name) or "", name) != name:
             raise PanelError(f"the mapping has {field_of(name)} twice, the second time as {name!r}: drop one")
-    given = {field_of(str(name)) or "": value for name, value in source.items()}
+    given = {field_of(str(name)) or "": value for name, value in source.items() if value is not None}
     alone = "close" not in given  # an adjusted close
     if alone and "adj_close" not in given:
         raise PanelError(f"the mapping has no close among {', '.join(map(repr, source))}: a panel needs one")
@@ -225,10 +225,9 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
         raise WeightsError(f"weights: {rule}")
 
     names = panel.assets
-    for name, weight in weights.items() if isinstance(weights, Mapping) or is_book(weights) else ():
-        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-        if not (number or is_labelled(weight) or isinstance(weight, (list, tuple))):
-            fail(f"{name!r} is {weight!r}: a weight is a number")
+    for name, weight in weights.items() if isinstance(weights, Mapping) else ():
+        if not (isinstance(weight, numbers.Real) or is_labelled(weight) or isinstance(weight, (list, tuple))):
+            fail(f"{name!r} is {weight!r}: it must be a number")
     if is_book(weights):
         if not len(weights):
             fail("the book is empty: pass {asset: weight}, 0 to hold none of it")

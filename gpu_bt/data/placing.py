@@ -111,6 +111,7 @@ def _per_asset(name: str, value: Any, index: Mapping[str, int]) -> Any:
 
     default = FIELDS[name].default
     row = as_row(value, index, fail, "" if name == "group" else np.nan if default is None else default)
-    if name == "lot" and row is not value and (missing := [asset for asset, i in index.items() if row[i] != row[i]]):
+    named = name == "lot" and row is not value and row.dtype.kind == "f"
+    if named and (missing := [asset for asset, i in index.items() if np.isnan(row[i])]):
         fail(f"{missing[0]!r} has no lot ({len(missing)} of {len(index)} have none): name every asset, 0 = fractional")
     return row

@@ -84,17 +84,13 @@ def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = No
     """
     if isinstance(table, pl.DataFrame):
         return table
-    what = f"the {type(table).__name__} cannot be read"
-    try:
-        with shield(what, quiet=True):
-            frame = nw.from_native(_with_index(table, main), pass_through=True)
-            frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
-            if isinstance(frame, nw.DataFrame):
-                return pl.DataFrame([_column(frame[name], {} if zones is None else zones) for name in frame.columns])
-            if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
-                return pl.DataFrame(frame)
-    except (ImportError, TypeError, ValueError) as exc:
-        raise exc if isinstance(exc, PanelError) else PanelError(f"{what}: {reason(exc)}") from None
+    with shield(f"the {type(table).__name__} cannot be read", quiet=True):
+        frame = nw.from_native(_with_index(nw.to_native(table, pass_through=True), main), pass_through=True)
+        frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+        if isinstance(frame, nw.DataFrame):
+            return pl.DataFrame([_column(frame[name], {} if zones is None else zones) for name in frame.columns])
+        if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
+            return pl.DataFrame(frame)
     raise PanelError(
         f"a {type(table).__name__} cannot be read: pass a path, or a Polars, pandas, PyArrow or cuDF table; (T, N)"
         " arrays go into Panel(close=...)"
@@ -367,11 +363,11 @@ class Source:
         what is none. Each is parsed once."""
         given = s.unique().drop_nulls()
         moments = [moment(value, self.date_format) for value in given]
+        aware = any(m and m.tzinfo for m in moments)
         bare = sum(":" not in str(value) for value in given)
-        if self.date_format is None and 0 < bare < len(given) and None not in moments:
+        if self.date_format is None and 0 < bare < len(given) and None not in moments and not aware:
             what = f"{bare} of {len(given)} times in {column} are dates alone"
             warnings.warn(f"{self.label}: {what}, and stand at midnight", BacktestWarning, stacklevel=6)
-        aware = any(m and m.tzinfo for m in moments)
         naive, zone = read_moments(m if m and bool(m.tzinfo) == aware else None for m in moments)
         values = pl.Series(naive, dtype=pl.Datetime("us"))
         if zone is not None:

@@ -132,7 +132,7 @@ def _pair(name: str) -> tuple[str, ...] | None:
         return None
     try:
         value = ast.literal_eval(name)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two of a text that is too deep
         return None
     return tuple(map(str, value)) if isinstance(value, tuple) else None
 

@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import tempfile
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import polars as pl
 
 from gpu_bt.errors import BacktestError, PanelError
 
 __all__ = ["reason", "shield"]
 
-#: What readers raise of a file or a table; their panics and what PyArrow raises are known by name (`_is_theirs`).
-_ERRORS = (
-    pl.exceptions.PolarsError, OSError, UnicodeError, ArithmeticError, RecursionError, NotImplementedError, EOFError,
-    zlib.error, csv.Error,
-)  # fmt: skip
 #: What Polars says of a text file -> what that means.
 _WORDS = {
     "found more fields than": "a line has more cells than the header",
@@ -34,8 +25,8 @@ _STDERR = threading.RLock()
 
 @contextmanager
 def shield(what: str, quiet: bool = False) -> Iterator[None]:
-    """A block in which an error of a library is a PanelError of one line, `what` and its reason. Other errors stay as
-    they are, and so do MemoryError and KeyboardInterrupt.
+    """A block in which an error of a library, or of an object that is read, is a PanelError of one line, `what` and its
+    reason. Those of this package, MemoryError and KeyboardInterrupt stay as they are.
 
     quiet: the library may panic, of which it writes to stderr by itself; that does not reach the user.
     Polars reads times of an offset that is no IANA zone, such as '+05:30', in the block.
@@ -50,7 +41,8 @@ def shield(what: str, quiet: bool = False) -> Iterator[None]:
         else:
             yield
     except BaseException as error:
-        if not _is_theirs(error):
+        panic = type(error).__name__ == "PanicException"  # which is no Exception
+        if not (panic or isinstance(error, Exception)) or isinstance(error, (BacktestError, Warning, MemoryError)):
             raise
         raise PanelError(f"{what}: {reason(error)}; write it again") from None
     finally:
@@ -68,13 +60,6 @@ def reason(error: BaseException) -> str:
     for advice in (" Consider setting", " The current offset", " Hint:", " This error occurred"):
         text = text.split(advice)[0]
     return text[:300].rstrip(" .") or type(error).__name__
-
-
-def _is_theirs(error: BaseException) -> bool:
-    if isinstance(error, BacktestError):
-        return False
-    kinds = type(error).__mro__
-    return isinstance(error, _ERRORS) or any(k.__name__ in ("PanicException", "ArrowException") for k in kinds)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         if date_format is None:
             return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
         return _by_format(text, date_format, parts)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, re.error):
         return None
 
 

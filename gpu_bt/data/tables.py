@@ -17,6 +17,7 @@ import polars.selectors as cs
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
 from gpu_bt.data.labels import is_series
+from gpu_bt.data.panel import asset_names
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.shapes import with_asset
 from gpu_bt.data.stamps import SEVERAL, moment
@@ -166,6 +167,7 @@ def open_named(source: Any, asset: str, layout: str = "auto", main: str = "close
     a mapping name them, or asset="filename" does, or `asset` itself. Raises PanelError for one without a name, and
     where a column names others."""
     if isinstance(source, Mapping):
+        asset_names(list(source))
         bare = {name: table.rename(None) if is_series(table) else table for name, table in source.items()}
         tables = {str(name): open_sources(table, main) for name, table in bare.items()}
         if not tables:
