@@ -84,7 +84,7 @@ def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = No
     """
     if isinstance(table, pl.DataFrame):
         return table
-    with shield(f"the {type(table).__name__} cannot be read", quiet=True):
+    with shield(f"the {type(table).__name__} cannot be read", quiet=not hasattr(table, "iloc")):
         frame = nw.from_native(_with_index(nw.to_native(table, pass_through=True), main), pass_through=True)
         frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
         if isinstance(frame, nw.DataFrame):

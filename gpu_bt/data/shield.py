@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from gpu_bt.errors import BacktestError, PanelError
 
@@ -19,8 +19,6 @@ _WORDS = {
     "as dtype `str`": "a quote is not closed",
     "CSV malformed": "a quote is not closed",
 }
-#: One at a time turns stderr away: it belongs to the whole process.
-_STDERR = threading.RLock()
 
 
 @contextmanager
@@ -35,10 +33,7 @@ def shield(what: str, quiet: bool = False) -> Iterator[None]:
     before = os.environ.get(name)
     os.environ[name] = "1"
     try:
-        if quiet:
-            with _quiet():
-                yield
-        else:
+        with _Quiet() if quiet else nullcontext():
             yield
     except BaseException as error:
         panic = type(error).__name__ == "PanicException"  # which is no Exception
@@ -62,20 +57,33 @@ def reason(error: BaseException) -> str:
     return text[:300].rstrip(" .") or type(error).__name__
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """stderr, that of C and Rust too, is held back meanwhile; of a panic nothing is shown afterwards."""
-    with _STDERR, tempfile.TemporaryFile() as held:
-        try:
-            stderr = os.dup(2)
-        except OSError:  # there is none
-            yield
-            return
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            os.write(2, held.read().split(b"\nthread '")[0])
+class _Quiet:
+    """A block in which stderr, that of C and Rust too, is held back; of a panic nothing is shown afterwards. It belongs
+    to the whole process: of several threads the first turns it away, and the last gives it back."""
+
+    lock, inside, held, stderr = threading.Lock(), 0, -1, -1
+
+    def __enter__(self) -> None:
+        with _Quiet.lock:
+            if not _Quiet.inside:
+                try:
+                    with tempfile.TemporaryFile() as file:
+                        _Quiet.held = os.dup(file.fileno())
+                except OSError:  # no room for it
+                    _Quiet.held = os.open(os.devnull, os.O_RDWR)
+                try:
+                    _Quiet.stderr = os.dup(2)
+                except OSError:  # there is none
+                    _Quiet.stderr = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(_Quiet.held, 2)
+            _Quiet.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with _Quiet.lock:
+            _Quiet.inside -= 1
+            if not _Quiet.inside:
+                os.dup2(_Quiet.stderr, 2)
+                with open(_Quiet.held, "rb") as file:
+                    file.seek(0)
+                    os.write(2, file.read().split(b"\nthread '")[0])
+                os.close(_Quiet.stderr)

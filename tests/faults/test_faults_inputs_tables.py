@@ -100,6 +100,29 @@ def test_a_panic_is_not_shown(tmp_path: Path) -> None:
         bt.read_panel(path)
 
 
+@fault("binary files", "four threads read damaged and whole files at once", "survived")
+def test_threads_that_read_damaged_files(tmp_path: Path) -> None:
+    bad = {"B": pa.array([decimal.Decimal(1)], pa.decimal256(50, 2))}
+    written(tmp_path, arrow(**bad), "bad.arrow")
+    written(tmp_path, packed(LONG, "parquet"), "good.parquet")
+    done = script(
+        "import sys, threading, gpu_bt as bt\n"
+        "counts = []\n"
+        "def work():\n"
+        "    for _ in range(8):\n"
+        "        counts.append(bt.read_panel('good.parquet').shape == (2, 2))\n"
+        "        try:\n            bt.read_panel('bad.arrow')\n"
+        "        except bt.PanelError as error:\n            counts.append('gave up' in str(error))\n"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(len(counts), all(counts))\n"
+        "print('still here', file=sys.stderr)\n",
+        folder=tmp_path,
+    )  # fmt: skip
+    survived((done.stdout, done.stderr), ("64 True\n", "still here\n"))
+
+
 @exhaustive
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 @fault("binary files", "bytes changed at random, 400 times", "survived")
