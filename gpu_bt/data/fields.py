@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 
 import numpy as np
@@ -52,9 +53,11 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _labels(name: str, array: np.ndarray) -> np.ndarray:
-    cells = ["" if cell is None or cell != cell else cell for cell in array.ravel().tolist()]
-    for cell in cells:
-        if not isinstance(cell, (str, int, float)) or not str(cell).isprintable():
+    cells = array.ravel().tolist()
+    for i, cell in enumerate(cells):
+        if not isinstance(cell, str) and str(cell) in ("None", "nan", "NaT", "<NA>"):
+            cells[i] = ""
+        elif not isinstance(cell, (str, numbers.Real)) or not str(cell).isprintable():
             raise PanelError(f"{name} holds {cell!r}: a label must be printable text or a number, or empty")
     return np.array(cells).reshape(array.shape)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -279,7 +280,7 @@ def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
     ids = getattr(assets, "tolist", lambda: list(assets))()
     for i, name in enumerate(ids):
-        known = isinstance(name, (str, int, float)) and not isinstance(name, bool) and name == name
+        known = isinstance(name, (str, numbers.Real)) and not isinstance(name, bool) and name == name
         if not known or not str(name).isprintable() or not str(name).strip():
             raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")
     names = tuple(str(name).strip() for name in ids)

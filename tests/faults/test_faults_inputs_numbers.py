@@ -111,6 +111,9 @@ def test_missing_groups_are_empty() -> None:
     for missing in (None, float("nan")):
         assert panel(group=["a", missing, "b"]).group.tolist() == ["a", "", "b"]
         assert panel(group={"A": "a", "B": missing, "C": "b"}).group.tolist() == ["a", "", "b"]
+    assert panel(group=["a", pd.NA, "b"]).group.tolist() == ["a", "", "b"]
+    assert panel(group=np.array([np.int64(3), None, "b"], object)).group.tolist() == ["3", "", "b"]
+    assert panel(assets=[np.int64(1), np.float32(2.5), np.str_("C")]).assets == ("1", "2.5", "C")
     survived(panel(group=pd.Series({"A": "a", "C": np.nan, "B": "b"})).group.tolist(), ["a", "b", ""])
 
 
