@@ -16,7 +16,8 @@ from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 import numpy as np
 import polars as pl
 
-from gpu_bt.data.fields import FIELDS, PRICES, RATES
+from gpu_bt.data.arrays import as_host
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
@@ -119,6 +120,8 @@ def _fields(
     if alone:
         given["close"] = given.pop("adj_close")
     placed, labels, notes = with_labels(given, None, None, time_zone, date_format)
+    for name in placed.keys() - {*MASKS, *ASSET_FIELDS}:
+        placed[name] = FIELDS["close"].typed(name, as_host(name, placed[name], PanelError))
     if alone:
         placed["adj_close"] = placed.pop("close")
     if "split" in placed:

@@ -276,7 +276,7 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
 
 def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
-    if assets is None or isinstance(assets, (str, set)) or not hasattr(assets, "__iter__"):
+    if assets is None or isinstance(assets, (str, set)) or not np.iterable(assets):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
     ids = getattr(assets, "tolist", lambda: list(assets))()
     for i, name in enumerate(ids):

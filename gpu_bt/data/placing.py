@@ -52,6 +52,8 @@ def with_labels(
     if timestamps is None or assets is None:
         raise PanelError("timestamps and assets are missing: pass both, or close= as a table that has them")
     stamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
+    if not len(stamps):
+        raise PanelError("timestamps is empty: a panel needs a bar")
     index = {name: i for i, name in enumerate(asset_names(assets))}
     notes: dict[str, Any] = {}
     for name, table in wide.items():

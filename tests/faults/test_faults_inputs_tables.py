@@ -258,6 +258,14 @@ def test_odd_arrays_of_numbers() -> None:
     survived(got.close, plain.close)
 
 
+@faults("arrays", "refused", {"bytes": "S5", "booleans": "?", "complex numbers": "c16", "objects": "O"}, "a mapping's ")
+def test_arrays_of_a_mapping_that_hold_no_numbers(value: str) -> None:
+    table = pd.DataFrame(CLOSE, STAMPS, ["A", "B"])
+    for field, options in (("volume", {}), ("split", {"prices": "raw"}), ("Adj Close", {"adjust": "scale"})):
+        with refused("must hold numbers"):
+            bt.read_panel({"close": table, field: CLOSE.astype(value)}, **options)
+
+
 MASKS = {"texts": [["True", "False"]] * 3, "bytes": [[b"1", b"0"]] * 3, "NaN": [[1.0, np.nan]] * 3, "2": [[1, 2]] * 3}
 
 
