@@ -35,7 +35,7 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
     """
     unpack = gzip.open if path.name.lower().endswith(".gz") else open
     with shield(f"{path} cannot be read as CSV"), unpack(path, "rb") as file:
-        head = file.read(_HEAD)
+        head = file.read(_HEAD) + file.readline(_LONGEST)  # whole lines
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head:
         way_out = "save it as UTF-8 (a spreadsheet's 'CSV UTF-8'), or unpack it where it is packed"
         raise PanelError(f"{path} is UTF-16, or has zero bytes: {way_out}")
