@@ -238,7 +238,7 @@ class Source:
     are, where not all.   engine: that of Polars.
     date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source ->
     its offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times,
-    where they are in UTC because Polars does not know it, or because text has it.
+    where they are in UTC because Polars does not know it, or because text has it.   padded: asset -> its name with blanks.
     """
 
     label: str
@@ -252,6 +252,7 @@ class Source:
     date_format: str | None = None
     odd_zones: dict[str, str] = dataclasses.field(default_factory=dict)
     zones: dict[str, str] = dataclasses.field(default_factory=dict)
+    padded: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def shield(self) -> AbstractContextManager[None]:
         """Where it is read: the library's errors are PanelErrors there."""
@@ -356,6 +357,8 @@ class Source:
             raise PanelError(
                 f"{self.label}: {column} has {a!r} and {b!r}, one name without blanks: correct one of them"
             )
+        if column == "asset":
+            self.padded |= {b: a for a, b in names.filter(pl.col("raw") != pl.col("bare")).rows()}
         return s.str.strip_chars()
 
     def _moments(self, s: pl.Series, column: str) -> pl.Series:

@@ -140,6 +140,11 @@ def read_table(
     wanted |= {name: name for name in ADJUSTED if main == "close" and (adjust or not fields)}
     columns = [_wide_columns(s, timestamp) if wide else _long_columns(s, wanted, required) for s in sources]
     frames = [s.read(c, _wide_types(c, main) if wide else _TYPES) for s, c in zip(sources, columns, strict=True)]
+    padded = {bare: raw for s in sources for bare, raw in s.padded.items()}
+    for s, f in zip(sources, frames, strict=True) if padded else ():
+        if both := padded.keys() & set(f["asset"].unique()) - s.padded.keys():
+            a = min(both)
+            raise PanelError(f"{s.label} has {a!r}, another file {padded[a]!r}, one name without blanks: correct it")
     frame = joined(sources, frames)
     names = {ours: column for found in columns for ours, column in found.items()}
     unused = [name for s, used in zip(sources, columns, strict=True) for name in s.names if name not in used.values()]

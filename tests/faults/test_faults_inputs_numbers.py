@@ -272,3 +272,14 @@ ASSETS: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_no_market_has(value: tuple[dict[str, Any], str]) -> None:
     with refused(value[1], bt.PanelError):
         panel(**value[0])
+
+
+@faults("labels", "refused", {"blanks around it in another file": ("A", "A ")}, "one asset twice, but for ")
+def test_names_that_are_one_across_files(value: tuple[str, str], tmp_path: Path) -> None:
+    for i, name in enumerate(value):
+        (tmp_path / f"{i}.csv").write_text(f"date,asset,close\n2024-01-0{i + 2},{name},10\n")
+    with refused("has 'A', another file 'A ', one name without blanks"):
+        bt.read_panel(tmp_path)
+    (tmp_path / "0.csv").write_text("date,asset,close\n2024-01-02,A ,10\n")
+    with silence():
+        assert bt.read_panel(tmp_path).assets == ("A",)
