@@ -238,7 +238,7 @@ class Source:
     are, where not all.   engine: that of Polars.
     date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source ->
     its offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times,
-    where they are in UTC because Polars does not know it, or because text has it.   padded: asset -> its name with blanks.
+    where they are in UTC because Polars does not know it, or because text has it.   padded: asset -> name with blanks.
     """
 
     label: str
