@@ -62,13 +62,14 @@ def nearest(name: object, known: Iterable[str], otherwise: str) -> str:
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 
-_quiet = ContextVar("quiet", default=False)
+_quiet: ContextVar[tuple[str, ...]] = ContextVar("quiet", default=())
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """A block without what `warn` says in this thread. Python's filters are those of all threads."""
-    token = _quiet.set(True)
+def quiet(*starts: str) -> Iterator[None]:
+    """A block without what `warn` says in this thread, or without the texts that begin so. Python's filters are those
+    of all threads."""
+    token = _quiet.set((*_quiet.get(), *(starts or ("",))))
     try:
         yield
     finally:
@@ -77,5 +78,5 @@ def quiet() -> Iterator[None]:
 
 def warn(text: str, stacklevel: int) -> None:
     """Warn (BacktestWarning), but in a block of `quiet`. stacklevel: as of warnings.warn, called where this is."""
-    if not _quiet.get():
+    if not text.startswith(_quiet.get()):
         warnings.warn(text, BacktestWarning, stacklevel + 1)

@@ -44,6 +44,7 @@ def long_table(seed: int, *, assets: int = 7, holes: float = 0.2, stamps: list |
     price = rng.lognormal(0, 3, len(keys))
     for field in FIELDS:
         columns[field] = list(price * rng.uniform(0.9, 1.1, len(keys)))
+    columns["half_spread"] = [value / 1000 for value in columns["half_spread"]]  # a fraction of the price
     ends = [sorted(row) for row in zip(*(columns[f] for f in ("open", "high", "low", "close")), strict=True)]
     columns["low"], columns["high"] = [row[0] for row in ends], [row[-1] for row in ends]
     gone = rng.random(len(keys)) < 0.1

@@ -33,8 +33,9 @@ IDLE = ("no decision", "never traded", "cash alone")
 _FORGOTTEN = 20
 #: Below this many lots, rounding shifts the median target by percents.
 _FEW_LOTS = 20
-#: A cash account cannot hold more than 1; books this much above it are in percent, or no fractions at all.
-_GROSS = 3.0
+#: Books this many times above what an account can hold, or above that many times equity in a margin account, are in
+#: percent, or no fractions at all.
+_GROSS, _MARGIN = 3.0, 20.0
 #: Decisions looked at for the medians.
 _SAMPLE = 8
 #: An amount of fewer ticks is rounded by more than half a percent; a coarser tick than this loses cents.
@@ -150,15 +151,25 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
         found["never traded" if asked.moves() else "cash alone"] = None
     if asked.unread and asked.sparse:  # books on chosen dates; rows for every bar are meant to be picked from
         found["unread books"] = None
+    if asked.gross > _most(p) and np.isnan(p["max_gross"]):
+        found["percent"] = asked.gross
     if market is None:
         return found
-    if CHOICES["account"][p["account"]] == "cash" and asked.gross > _GROSS and np.isnan(p["max_gross"]):
-        found["percent"] = asked.gross
     if p["lot"] != 0 and (median := capital * asked.lots(market, float(p["lot"]))) < _FEW_LOTS:
         found["few lots"] = median
     if len(lost := np.flatnonzero(asked.forgotten & (raw.holdings[k] != 0))):
         found["forgotten"] = lost
     return found
+
+
+def _most(p: Any) -> float:
+    """The largest median book that scenario parameters p may mean."""
+    if CHOICES["account"][p["account"]] == "cash":
+        return _GROSS
+    leverage = float(p["max_leverage"])
+    if math.isnan(leverage):
+        return math.inf if np.isnan(p["maintenance_margin"]) else _MARGIN  # without either, anything goes
+    return min(_GROSS * leverage, max(_MARGIN, leverage))
 
 
 def asked_by_all(spec: RunSpec) -> list[Asked]:
@@ -168,13 +179,15 @@ def asked_by_all(spec: RunSpec) -> list[Asked]:
     return [found[key] for key in keys]
 
 
-def asked_at(due: np.ndarray, books: np.ndarray) -> list[Asked]:
-    """Of K scenarios whose weights are not at hand: (T, K) bool, the bars that decide, and those with a target."""
+def asked_at(due: np.ndarray, books: np.ndarray, sample: Sequence[Asked]) -> list[Asked]:
+    """Of K scenarios whose weights are not all at hand: (T, K) bool, the bars that decide, and those with a target.
+    sample: of a part of the bars."""
     missed = books & ~due
     return [
-        Asked(int(d.sum()), books=int(b.sum()), sparse=bool(b.mean() < 0.5), unread=int(m.sum()), first=int(m.argmax()))
-        for d, b, m in zip(due.T, books.T, missed.T, strict=True)
-    ]
+        Asked(int(d.sum()), books=int(b.sum()), sparse=bool(b.mean() < 0.5), unread=int(m.sum()), first=int(m.argmax()),
+              sizes=s.sizes)
+        for d, b, m, s in zip(due.T, books.T, missed.T, sample, strict=True)
+    ]  # fmt: skip
 
 
 def columns(
@@ -210,6 +223,7 @@ def sentences(
     """Kind -> its sentence. strategy: its name, where one has decided.   holding: a money_tick that holds the run."""
     said = ("rebalance", "rebalance_on", "week_starts")[: {"bar": 1, "week": 3}.get(config.rebalance, 2)]
     rule = ", ".join(f"{name}={getattr(config, name)!r}" for name in (*said, "rebalance_every"))
+    can = "which can hold 1" if config.account == "cash" else f"whose max_leverage is {config.max_leverage}"
     out = _of_idle(panel, config)
     for kind, value in found.items():
         if kind == "money_tick":
@@ -234,7 +248,7 @@ def sentences(
             )
         elif kind == "percent":
             out[kind] = (
-                f"the median book sums to {value:.3g} in a cash account, which can hold 1: weights are fractions of"
+                f"the median book sums to {value:.3g} in a {config.account} account, {can}: weights are fractions of"
                 " equity, so 50 % is 0.5"
             )
         elif kind == "few lots":

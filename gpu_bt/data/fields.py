@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +34,7 @@ _MOST = float(np.finfo(np.float64).max)
 def _floats(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype in (np.float64, np.float32) and array.dtype.isnative:
         return array
-    if array.dtype.kind not in "iufb":
+    if array.dtype.kind not in "iuf":
         raise PanelError(f"{name} has dtype {array.dtype}: it must hold numbers; convert it to float64")
     return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
 
@@ -49,6 +50,16 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
         what = "be held" if name == "universe" else "trade"
         raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may {what}")
     return array.astype(np.bool_)
+
+
+def _labels(name: str, array: np.ndarray) -> np.ndarray:
+    cells = array.ravel().tolist()
+    for i, cell in enumerate(cells):
+        if not isinstance(cell, str) and str(cell) in ("None", "nan", "NaT", "<NA>"):
+            cells[i] = ""
+        elif not isinstance(cell, (str, numbers.Real)) or not str(cell).isprintable():
+            raise PanelError(f"{name} holds {cell!r}: a label must be printable text or a number, or empty")
+    return np.array(cells).reshape(array.shape)
 
 
 def _bars(name: str, array: np.ndarray) -> np.ndarray:
@@ -102,5 +113,5 @@ FIELDS: dict[str, Field] = {
     "delisted_at": Field(_bars, -1, rule="it must be a bar number >= 0, or -1 for none", default=-1),
     "delisting_return": Field(_doubles, -1.0, _MOST, "it must be >= -1, or NaN for 0", nan=0.0, default=0.0),
     "lot": Field(_doubles, *LOT_RANGE, "it must be 0 (fractional) or in [1e-08, 1e+09] shares", zero=True),
-    "group": Field(lambda name, array: array),
+    "group": Field(_labels),
 }

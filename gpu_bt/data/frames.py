@@ -7,6 +7,7 @@ Long: a row per (timestamp, asset). Wide: the first column (or the pandas index)
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,8 @@ from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 import numpy as np
 import polars as pl
 
-from gpu_bt.data.fields import FIELDS, PRICES, RATES
+from gpu_bt.data.arrays import as_host
+from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
@@ -111,13 +113,15 @@ def _fields(
             raise PanelError(f"the mapping has {name!r} beside fields, and that is none: rename or drop it")
         if names.setdefault(field_of(name) or "", name) != name:
             raise PanelError(f"the mapping has {field_of(name)} twice, the second time as {name!r}: drop one")
-    given = {field_of(str(name)) or "": value for name, value in source.items()}
+    given = {field_of(str(name)) or "": value for name, value in source.items() if value is not None}
     alone = "close" not in given  # an adjusted close
     if alone and "adj_close" not in given:
         raise PanelError(f"the mapping has no close among {', '.join(map(repr, source))}: a panel needs one")
     if alone:
         given["close"] = given.pop("adj_close")
     placed, labels, notes = with_labels(given, None, None, time_zone, date_format)
+    for name in placed.keys() - {*MASKS, *ASSET_FIELDS}:
+        placed[name] = FIELDS["close"].typed(name, as_host(name, placed[name], PanelError))
     if alone:
         placed["adj_close"] = placed.pop("close")
     if "split" in placed:
@@ -224,6 +228,9 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
         raise WeightsError(f"weights: {rule}")
 
     names = panel.assets
+    for name, weight in weights.items() if isinstance(weights, Mapping) else ():
+        if not (isinstance(weight, numbers.Real) or is_labelled(weight) or isinstance(weight, (list, tuple))):
+            fail(f"{name!r} is {weight!r}: it must be a number")
     if is_book(weights):
         if not len(weights):
             fail("the book is empty: pass {asset: weight}, 0 to hold none of it")

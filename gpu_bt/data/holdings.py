@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.data.arrays import as_host
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import PanelError, WeightsError, nearest
 
@@ -27,7 +28,7 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
     elif hasattr(holdings, "items"):
         holdings = list(holdings.items())
     else:
-        array = np.asarray(holdings)
+        array = as_host("holdings", holdings, WeightsError)
         if array.shape != (n,) or array.dtype.kind not in "iuf":
             raise WeightsError(
                 f"holdings is a {type(holdings).__name__} of shape {array.shape}: pass {{asset: shares}}, or (N,) ="
@@ -43,8 +44,8 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
             raise WeightsError(f"holdings[{name!r}]: {rule}")
         given.add(i)
         try:
-            shares[i] = float(count)
-        except (TypeError, ValueError):
+            shares[i] = math.nan if isinstance(count, (str, bytes, bool, np.bool_)) else float(count)
+        except (TypeError, ValueError, ArithmeticError):
             shares[i] = math.nan
         if not abs(shares[i]) <= MOST:
             raise WeightsError(f"holdings[{name!r}] is {count!r}: it must be a number of shares, 0 where none is held")

@@ -55,8 +55,11 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
         fail(f"{twice!r} is there twice: keep one value per asset")
     row = [empty] * len(assets)
     for name, cell in zip(names, cells, strict=True):
+        wrong = isinstance(cell, (bool, np.bool_)) and empty is not False and empty != ""
+        if wrong or (hasattr(cell, "__len__") and not isinstance(cell, (str, bytes))):
+            fail(f"{name!r} is {cell!r}: it must be a number")
         row[assets[name]] = cell
-    return np.array(row)
+    return np.array(row, object if empty == "" else None)  # in an array of texts NaN would be one
 
 
 def row_of(panel: Any, bar: int, what: str, value: Any, empty: Any = np.nan, where: Any = slice(None)) -> Any:

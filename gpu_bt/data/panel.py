@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
+from unicodedata import normalize
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from gpu_bt.data.arrays import as_host, frozen
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import is_labelled
-from gpu_bt.data.sanity import warn_of_prices
+from gpu_bt.data.sanity import warn_of_labels, warn_of_prices, warn_of_units
 from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
@@ -52,8 +54,9 @@ class Panel:
     prices: "adjusted" or "raw".   bad_prices: "error", or "nan" to turn 0 and negative prices into NaN (counted in
     `notes`).
 
-    Raises PanelError naming field, bar and asset. Warns (BacktestWarning) of a split that the prices do not show, and,
-    with their number, of prices that contradict one another: high below low, close or open outside them, two scales.
+    Raises PanelError naming field, bar and asset. Warns (BacktestWarning) of a split that the prices do not show, of
+    prices that contradict one another, and of labels, rates and units that are probably not meant, each with its number
+    (`gpu_bt.data.sanity`).
     """
 
     def __init__(
@@ -107,7 +110,9 @@ class Panel:
                 fields[name] = self._checked(name, value, bad_prices)
         self._check_timestamps(next_timestamp)
         self._check_intrabar(fields)
+        warn_of_labels(self.assets, self.microseconds, self.time_zone)
         warn_of_prices(fields, self.label, self.assets)
+        warn_of_units(fields)
         self.group: np.ndarray | None = fields.pop("group", None)
         tie = np.array([_tie(a) for a in self.assets], np.uint8)
         self.market = Market(clock=frozen(wall_clock(self.microseconds, self.time_zone)), **fields, tie=frozen(tie))
@@ -163,6 +168,8 @@ class Panel:
     def _checked(self, name: str, value: Any, bad_prices: str) -> np.ndarray:
         """The array of a field with every check of it made, NaN replaced by what it means, immutable."""
         field = FIELDS[name]
+        if name == "group" and isinstance(value, (list, tuple)):
+            value = np.array([*value, None], object)[:-1]  # NaN is no text "nan"
         array = as_host(name, value, PanelError)
         self._check_shape(name, array)
         array = field.typed(name, array)
@@ -268,16 +275,17 @@ def _check_choice(name: str, value: Any, first: str, second: str) -> None:
 
 def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
-    if assets is None or isinstance(assets, str):
+    if assets is None or isinstance(assets, (str, set)) or not np.iterable(assets):
         raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
     ids = getattr(assets, "tolist", lambda: list(assets))()
     for i, name in enumerate(ids):
-        nothing = not isinstance(name, str) and str(name) in ("None", "nan", "NaT", "<NA>")
-        if nothing or not str(name).isprintable() or not str(name).strip():
+        known = isinstance(name, (str, numbers.Real)) and not isinstance(name, bool) and name == name
+        if not known or not str(name).isprintable() or not str(name).strip():
             raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")
     names = tuple(str(name).strip() for name in ids)
-    if len(set(names)) != len(names):
-        twice = next(name for name, count in Counter(names).items() if count > 1)
+    alike = [normalize("NFC", name) for name in names]  # an accent is a character of its own, or part of its letter
+    if len(set(alike)) != len(names):
+        twice = next(name for name, count in Counter(alike).items() if count > 1)
         raise PanelError(f"assets has {twice!r} twice: names must be unique; merge or rename the columns")
     return names
 

@@ -52,6 +52,8 @@ def with_labels(
     if timestamps is None or assets is None:
         raise PanelError("timestamps and assets are missing: pass both, or close= as a table that has them")
     stamps, zone = timestamps_to_numpy(timestamps, time_zone, PanelError)
+    if not len(stamps):
+        raise PanelError("timestamps is empty: a panel needs a bar")
     index = {name: i for i, name in enumerate(asset_names(assets))}
     notes: dict[str, Any] = {}
     for name, table in wide.items():
@@ -111,6 +113,7 @@ def _per_asset(name: str, value: Any, index: Mapping[str, int]) -> Any:
 
     default = FIELDS[name].default
     row = as_row(value, index, fail, "" if name == "group" else np.nan if default is None else default)
-    if name == "lot" and row is not value and (missing := [asset for asset in index if np.isnan(row[index[asset]])]):
+    named = name == "lot" and row is not value and row.dtype.kind == "f"
+    if named and (missing := [asset for asset, i in index.items() if np.isnan(row[i])]):
         fail(f"{missing[0]!r} has no lot ({len(missing)} of {len(index)} have none): name every asset, 0 = fractional")
     return row

@@ -13,7 +13,9 @@ import functools
 import glob
 import importlib.util
 import numbers
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +25,12 @@ import polars as pl
 import polars.selectors as cs
 
 from gpu_bt.data.forks import with_threads
-from gpu_bt.data.shapes import any_offset, tidy
+from gpu_bt.data.shapes import tidy
+from gpu_bt.data.shield import reason, shield
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
-from gpu_bt.errors import PanelError
+from gpu_bt.data.times import check_calendar
+from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
 
@@ -46,7 +50,6 @@ _KINDS = {
     "time": (pl.Date, f"{RULE}; for other texts pass date_format= (as for strptime)"),
 }
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-_READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 def open_sources(source: Any, main: str = "close") -> list[Source]:
@@ -57,12 +60,20 @@ def open_sources(source: Any, main: str = "close") -> list[Source]:
     if items and all(isinstance(item, Source) for item in items):
         return list(items)
     if items and all(isinstance(item, (str, Path)) for item in items):
-        return [tidy(_open_file(path)) for item in items for path in _expand(Path(item).expanduser())]
-    if items is source:
+        with shield(f"{items[0]} cannot be found"):
+            paths = [path for item in items for path in _expand(Path(item).expanduser())]
+        found = [_open_file(path) for path in paths]
+    elif items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
-    zones: dict[str, str] = {}
-    table = source if isinstance(source, pl.LazyFrame) else to_polars(source, main, zones).lazy()
-    return [tidy(Source("table", "a lazy table", lambda _: table, is_file=False, odd_zones=zones))]
+    else:
+        zones: dict[str, str] = {}
+        table = source if isinstance(source, pl.LazyFrame) else to_polars(source, main, zones).lazy()
+        found = [Source("table", "a lazy table", lambda _: table, is_file=False, odd_zones=zones)]
+    out = []
+    for opened in found:
+        with opened.shield():
+            out.append(tidy(opened))
+    return out
 
 
 def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = None) -> pl.DataFrame:
@@ -75,15 +86,13 @@ def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = No
     """
     if isinstance(table, pl.DataFrame):
         return table
-    try:
-        frame = nw.from_native(_with_index(table, main), pass_through=True)
+    with shield(f"the {type(table).__name__} cannot be read", quiet=not hasattr(table, "iloc")):
+        frame = nw.from_native(_with_index(nw.to_native(table, pass_through=True), main), pass_through=True)
         frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
         if isinstance(frame, nw.DataFrame):
             return pl.DataFrame([_column(frame[name], {} if zones is None else zones) for name in frame.columns])
         if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
             return pl.DataFrame(frame)
-    except (ImportError, TypeError, ValueError, *_READ_ERRORS) as exc:
-        raise PanelError(f"the {type(table).__name__} cannot be read: {_one_line(exc)}") from None
     raise PanelError(
         f"a {type(table).__name__} cannot be read: pass a path, or a Polars, pandas, PyArrow or cuDF table; (T, N)"
         " arrays go into Panel(close=...)"
@@ -130,7 +139,7 @@ def _column(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
             raise ValueError(f"column {series.name!r} mixes {a} ({x}) and {b} ({y}); convert it, or drop it")
         if any(isinstance(x, dt.datetime) or type(x).__name__ == "Period" for x in examples.values()):
             return _times(series, zones)
-    return series.to_polars()
+    return _as_polars(series)
 
 
 def _times(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
@@ -138,7 +147,7 @@ def _times(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
     values = [None if missing else value for value, missing in zip(series, series.is_null(), strict=True)]
     moments = [None if value is None else moment(value) for value in values]
     if moments.count(None) > values.count(None):
-        return series.to_polars()  # which says what it is
+        return _as_polars(series)
     naive, zone = read_moments(moments)
     if zone is None:
         own_type = pl.Datetime("us") if any(m and m.time() != dt.time.min for m in naive) else pl.Date
@@ -149,6 +158,14 @@ def _times(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:
     return stamps.dt.convert_time_zone("UTC" if odd else zone).alias(series.name)
 
 
+def _as_polars(series: nw.Series[Any]) -> pl.Series:
+    try:
+        return series.to_polars()
+    except (TypeError, ValueError, ArithmeticError, NotImplementedError):
+        kind = getattr(series.to_native(), "dtype", series.dtype)
+        raise ValueError(f"column {series.name!r} of type {kind} holds what no table can; convert or drop it") from None
+
+
 def _kind(value: Any) -> str:
     """What values are that may share a column, in words."""
     if isinstance(value, numbers.Number):
@@ -157,10 +174,6 @@ def _kind(value: Any) -> str:
         return type(value).__name__
     offset = value.tzinfo is not None and iana_name(value.tzinfo) is None
     return "datetimes with UTC offset" if offset else f"datetimes of time zone {value.tzinfo}"
-
-
-def _one_line(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:300] or type(exc).__name__
 
 
 def _expand(path: Path) -> list[Path]:
@@ -214,7 +227,7 @@ def _scan_excel(path: Path) -> Callable[[list[str]], pl.LazyFrame]:
         try:
             return pl.read_excel(path, engine="calamine", raise_if_empty=False).lazy()
         except Exception as exc:  # of fastexcel, which has its own
-            raise PanelError(f"{path} cannot be read as Excel: {_one_line(exc)}; write it again") from None
+            raise PanelError(f"{path} cannot be read as Excel: {reason(exc)}; write it again") from None
 
     return lambda floats: sheet()
 
@@ -227,7 +240,7 @@ class Source:
     are, where not all.   engine: that of Polars.
     date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source ->
     its offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times,
-    where they are in UTC because Polars does not know it, or because text has it.
+    where they are in UTC because Polars does not know it, or because text has it.   padded: asset -> name with blanks.
     """
 
     label: str
@@ -241,16 +254,19 @@ class Source:
     date_format: str | None = None
     odd_zones: dict[str, str] = dataclasses.field(default_factory=dict)
     zones: dict[str, str] = dataclasses.field(default_factory=dict)
+    padded: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def shield(self) -> AbstractContextManager[None]:
+        """Where it is read: the library's errors are PanelErrors there."""
+        binary = self.kind in ("Parquet", "Arrow IPC")  # whose readers panic of damaged files
+        return shield(f"{self.label} cannot be read as {self.kind}", quiet=binary)
 
     @cached_property
     def schema(self) -> pl.Schema:
         """The type of each column; times of an offset that Polars does not know are in UTC from here on. Raises
         PanelError where it cannot be read."""
-        try:
-            with any_offset():
-                schema = self.scan([]).collect_schema()
-        except _READ_ERRORS as exc:
-            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
+        with self.shield():
+            schema = self.scan([]).collect_schema()
         zones = {name: str(kind.time_zone) for name, kind in schema.items() if isinstance(kind, pl.Datetime)}
         self.odd_zones |= {name: zone for name, zone in zones.items() if zone[:1] in ("+", "-")}
         if not self.odd_zones or not self.is_file:
@@ -281,11 +297,8 @@ class Source:
         floats = [old for new, old in columns.items() if new not in types]
         wanted = cs.by_name(*dict.fromkeys(columns.values()))  # pl.col would take "^x$" for a pattern
         self.zones |= {new: self.odd_zones[old] for new, old in columns.items() if old in self.odd_zones}
-        try:
-            with any_offset():
-                frame = self._collected(floats, wanted)
-        except _READ_ERRORS as exc:
-            raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
+        with self.shield():
+            frame = self._collected(floats, wanted)
         if self.is_text:
             frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
         return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])
@@ -316,6 +329,8 @@ class Source:
         s = s.fill_nan(None) if kind == "time" and s.dtype.is_float() else s  # pandas' numbers with a gap
         if kind == "time" and self.date_format is not None:
             rule = f"a time as date_format={self.date_format!r} writes it"
+        if kind == "time" and s.dtype in (pl.Date, pl.Datetime):
+            check_calendar(s, f"{self.label}: {column}")
         if kind == "time" and (s.dtype == pl.String or s.dtype.is_numeric()) and s.count():
             out = self._moments(s, column)
         else:
@@ -344,6 +359,8 @@ class Source:
             raise PanelError(
                 f"{self.label}: {column} has {a!r} and {b!r}, one name without blanks: correct one of them"
             )
+        if column == "asset":
+            self.padded |= {b: a for a, b in names.filter(pl.col("raw") != pl.col("bare")).rows()}
         return s.str.strip_chars()
 
     def _moments(self, s: pl.Series, column: str) -> pl.Series:
@@ -352,6 +369,10 @@ class Source:
         given = s.unique().drop_nulls()
         moments = [moment(value, self.date_format) for value in given]
         aware = any(m and m.tzinfo for m in moments)
+        bare = sum(":" not in str(value) for value in given)
+        if self.date_format is None and 0 < bare < len(given) and None not in moments and not aware:
+            what = f"{bare} of {len(given)} times in {column} are dates alone"
+            warnings.warn(f"{self.label}: {what}, and stand at midnight", BacktestWarning, stacklevel=6)
         naive, zone = read_moments(m if m and bool(m.tzinfo) == aware else None for m in moments)
         values = pl.Series(naive, dtype=pl.Datetime("us"))
         if zone is not None:

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prices that are legal and probably not what was meant: each kind is a BacktestWarning that counts.
+"""Prices, labels and units that are legal and probably not what was meant: each kind is a BacktestWarning that counts.
 
 Letters: T bars, N assets.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from unicodedata import normalize
 
 import numpy as np
 
+from gpu_bt.data.clock import DAY, local_microseconds, time_label
 from gpu_bt.errors import warn
 
-__all__ = ["warn_of_prices"]
+__all__ = ["warn_of_labels", "warn_of_prices", "warn_of_units"]
 
 #: Rows looked at together: few enough to take no memory to speak of.
 _ROWS = 64
@@ -20,33 +23,93 @@ _ROWS = 64
 _ROUNDING = 1e-6
 #: A move within a bar that is none where the next bar opens with it taken back.
 _LEAP = 1.5
-#: Bars from which the usual move within a bar of an asset is judged.
+#: A move from one close to the next that is none: a price in another unit, or a misprint.
+_JUMP = 50.0
+#: Bars from which the usual move within a bar of an asset is judged, and the usual number of a field.
 _SAMPLE = 256
+#: Bars that lie further apart than this many days are of two data sets, or one has a wrong year.
+_GAP = 3660
+#: Field -> the median above which it is in another unit, and what it is.
+_UNITS = {
+    "half_spread": (1.0, "of the price: 5 basis points are 0.0005"),
+    "borrow_rate": (1.0, "a year: 5 % are 0.05"),
+    "volatility": (1.0, "of a bar's return, not of a year's: 2 % are 0.02"),
+    "delisting_return": (1.0, "of the last price: 5 % are 0.05"),
+}
 
 
 def warn_of_prices(fields: Mapping[str, np.ndarray], label: Callable[[int], str], assets: Sequence[str]) -> None:
     """Warn of high below low, of close or open outside them, and of close and open on two scales, with their number."""
 
-    def tell(found: list[np.ndarray], text: str) -> None:
+    adjusted = "are all prices adjusted alike? read_panel has adjust='scale' for an adjusted close beside others"
+
+    def tell(found: list[np.ndarray], text: str, rule: str = adjusted) -> None:
         cells = np.concatenate(found)
         if len(cells):
             t, i = cells[0].tolist()
-            warn(
-                f"{text} in {len(cells)} cells, the first [{label(t)}, {assets[i]!r}]: are all prices adjusted alike?"
-                " read_panel has adjust='scale' for an adjusted close beside others",
-                stacklevel=4,
-            )
+            warn(f"{text} in {len(cells)} cells, the first [{label(t)}, {assets[i]!r}]: {rule}", stacklevel=4)
 
+    close = fields["close"]
     pairs = [("high", "low"), ("high", "close"), ("high", "open"), ("close", "low"), ("open", "low")]
     with np.errstate(invalid="ignore", divide="ignore"):
         for more, less in pairs:
             if more in fields and less in fields:
                 tell(_below(fields[more], fields[less], 1 - _ROUNDING), f"{more} is below {less}")
+        rule = "are all of one unit, such as dollars and no cents, and none a misprint?"
+        tell([_jumps(close, fields.get("split"))], f"close moves by more than {_JUMP:g} times in one bar", rule)
+        if "dividend" in fields:
+            paid = np.concatenate(_below(close[:-1], fields["dividend"][1:], 1.0))
+            tell(
+                [paid + np.array([1, 0])],
+                "dividend is more than the close before it",
+                "it is cash per share, in the unit of the prices",
+            )
         if "open" in fields:
-            close, open = fields["close"], fields["open"]
+            open = fields["open"]
             leaps = [*_below(close, open, 1 / _LEAP), *_below(open, close, 1 / _LEAP)]
             wrong = np.concatenate([_taken_back(close, open, np.concatenate(leaps)), _apart(close, open)])
             tell([np.unique(wrong, axis=0)], "close and open are on two scales")
+
+
+def warn_of_labels(assets: Sequence[str], microseconds: np.ndarray, time_zone: str | None) -> None:
+    """Warn of names that a reader takes for one, of bars years apart, and of dates that a time zone has shifted."""
+    first: dict[str, str] = {}
+    alike = [(one, name) for name in assets if (one := first.setdefault(_spoken(name), name)) != name]
+    if alike:
+        (a, b), rule = alike[0], "differ only by case, width, blanks or zeros from another: are they two assets?"
+        warn(f"assets: {len(alike)} names {rule} The first are {a!r} and {b!r}", stacklevel=3)
+    far = np.flatnonzero(np.diff(microseconds) > _GAP * DAY)
+    if len(far):
+        a, b = (time_label(x) for x in microseconds[far[0] : far[0] + 2].astype("datetime64[us]"))
+        rule = f"lie more than ten years apart, the first {a} and {b}: is the year right?"
+        warn(f"timestamps: {len(far)} bars {rule}", stacklevel=3)
+    if time_zone is not None and len(microseconds) > 1 and not (microseconds % DAY).any():
+        if (local_microseconds(microseconds, time_zone) < microseconds).all():
+            rule = f"on the clock of {time_zone} the day before: for daily bars pass dates without a zone"
+            warn(f"timestamps: all {len(microseconds)} are midnight in UTC, {rule}, or time_zone='UTC'", stacklevel=3)
+
+
+def warn_of_units(fields: Mapping[str, np.ndarray]) -> None:
+    """Warn of rates whose median is that of another unit: percents, basis points, a year's."""
+    for name in _UNITS.keys() & fields.keys():
+        (most, rule), values = _UNITS[name], _sample(fields[name])
+        if name == "volatility":
+            moves = np.abs(np.diff(np.log(fields["close"][-_SAMPLE:]), axis=0))
+            moves = moves[moves > 0]
+            most = min(most, 10 * float(np.median(moves))) if len(moves) > 20 else most
+        values = values[values > 0]
+        if len(values) and (median := float(np.median(values))) > most:
+            warn(f"the median {name} is {median:.3g}: it is a fraction {rule}", stacklevel=3)
+
+
+def _sample(array: np.ndarray) -> np.ndarray:
+    return array[:: max(1, len(array) // _SAMPLE)] if array.ndim > 1 else array
+
+
+def _spoken(name: str) -> str:
+    """What two names have in common that look or sound alike; of whole numbers their value."""
+    text = " ".join(normalize("NFKC", name).casefold().split())
+    return (text.removesuffix(".0").lstrip("0") or "0") if re.fullmatch(r"\d+(\.0)?", text) else text
 
 
 def _below(more: np.ndarray, less: np.ndarray, share: float) -> list[np.ndarray]:
@@ -56,6 +119,17 @@ def _below(more: np.ndarray, less: np.ndarray, share: float) -> list[np.ndarray]
         wrong = more[start : start + _ROWS] < less[start : start + _ROWS] * share
         if wrong.any():
             out.append(np.argwhere(wrong) + np.array([start, 0]))
+    return out
+
+
+def _jumps(close: np.ndarray, split: np.ndarray | None) -> np.ndarray:
+    """The cells at which an asset that usually moves little jumps, but for splits."""
+    cells = np.concatenate(_below(close[1:], close[:-1], 1 / _JUMP) + _below(close[:-1], close[1:], 1 / _JUMP))
+    cells = cells + np.array([1, 0])
+    cells = cells if split is None else cells[split[cells[:, 0], cells[:, 1]] == 1]
+    moves = {i: np.abs(np.diff(np.log(close[:, i]))) for i in np.unique(cells[:, 1]).tolist()}
+    quiet = [i for i, move in moves.items() if np.nanmedian(move) < np.log(_JUMP) / 10]
+    out: np.ndarray = cells[np.isin(cells[:, 1], quiet)]
     return out
 
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import os
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,32 +17,11 @@ from gpu_bt.errors import PanelError
 if TYPE_CHECKING:
     from gpu_bt.data.readers import Source
 
-__all__ = ["any_offset", "tidy", "with_asset"]
+__all__ = ["tidy", "with_asset"]
 
 #: A level of pandas' index that has no name, as Parquet and CSV have it; the second as Polars makes it of a CSV's.
 _LEVEL = re.compile(r"__index_level_\d+__|_duplicated_\d+|Unnamed: \d+|")
-#: What the variable of `any_offset` was before, for each block that is in it.
-_reading: list[str | None] = []
-_lock = threading.Lock()
 _DATE = re.compile(r"(18|19|20)\d\d-?[01]\d-?[0-3]\d([T ].*)?")
-
-
-@contextmanager
-def any_offset() -> Iterator[None]:
-    """Where Polars reads times of an offset that is no IANA zone, such as '+05:30', instead of panicking. The variable
-    is that of all threads: the last one to leave sets it back."""
-    name = "POLARS_IGNORE_TIMEZONE_PARSE_ERROR"
-    with _lock:
-        _reading.append(os.environ.get(name))
-        os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        with _lock:
-            before = _reading[0]
-            _reading.pop()
-            if not _reading:
-                os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 def tidy(source: Source) -> Source:
@@ -114,8 +89,7 @@ def _kind(source: Source, name: str) -> str:
     dtype = source.schema[name]
     if dtype.is_temporal():
         return "timestamp"
-    with any_offset():
-        found = source.scan([]).select(cs.by_name(name)).drop_nulls().head(1).collect().to_series()
+    found = source.scan([]).select(cs.by_name(name)).drop_nulls().head(1).collect().to_series()
     text = str(found[0]).strip().removesuffix(".0") if len(found) else ""
     if _DATE.fullmatch(text):
         return "timestamp"
@@ -160,7 +134,7 @@ def _pair(name: str) -> tuple[str, ...] | None:
         return None
     try:
         value = ast.literal_eval(name)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two of a text that is too deep
         return None
     return tuple(map(str, value)) if isinstance(value, tuple) else None
 

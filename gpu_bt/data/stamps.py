@@ -48,9 +48,9 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         last = value.end_time
         days = last - value.start_time >= dt.timedelta(hours=23)
         return dt.datetime.combine(last, dt.time.min) if days else moment(value.start_time)
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        most, number = 1e8 if date_format is None else 2.0**53, float(value)
-        value = str(int(number)) if abs(number) < most and number == int(number) else ""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64)):
+        most = 1e8 if date_format is None else 2.0**53
+        value = str(int(value)) if -most < value < most and value == int(value) else ""
     if not isinstance(value, str):
         return None
     text = value.strip() if "." in (date_format or "") else value.strip().removesuffix(".0")
@@ -58,7 +58,7 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         if date_format is None:
             return dt.datetime.fromisoformat(text) if _ISO.fullmatch(text) else None
         return _by_format(text, date_format, parts)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, re.error):
         return None
 
 
@@ -184,13 +184,18 @@ def timestamps_to_numpy(
         array, zone = _from_objects(values, error, name)
     if array.ndim != 1:
         raise error(f"{name} has dtype {array.dtype} and {array.ndim} dimensions: it must be (T,) dates or datetimes")
-    if np.isnat(array).any():
-        _refuse_missing(int(np.argmax(np.isnat(array))), error, name)
+    missing = np.isnat(np.asarray(array)) | np.ma.getmaskarray(array)
+    if missing.any():
+        _refuse_missing(int(np.argmax(missing)), error, name)
     out = np.array(array.astype("datetime64[us]"), copy=True)
-    strange = (out < _FIRST) | (out > _LAST)
+    strange = (out < _FIRST) | (out > _LAST) | (out.astype("M8[Y]") != array.astype("M8[Y]"))  # that has overflowed
     if strange.any():
         t = int(np.argmax(strange))
         raise error(f"{name}[{t}] is {out[t]}: it must lie in the years 1 to 9999; correct its unit")
+    since = out.view(np.int64)
+    if len(out) > 1 and 0 <= since.min() and since.max() < 31 * DAY and (since % 1_000_000).any():
+        rule = "all of them lie in January 1970, on fractions of a second: they were read in a wrong unit; correct it"
+        raise error(f"{name}[0] is {out[0]}: {rule}")
     if zone == SEVERAL and time_zone is None:
         raise error(f"{name} has {SEVERAL}: pass time_zone=, such as 'Europe/Berlin', whose dates count")
     if zone is None:
@@ -204,7 +209,7 @@ def timestamps_to_numpy(
 
 def _from_objects(values: Any, error: type[Exception], name: str) -> tuple[np.ndarray, str | None]:
     """What an iterable of timestamps holds, and its zone."""
-    if isinstance(values, str) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
+    if isinstance(values, (str, set)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
         raise error(f"{name} is {values!r}: it must be a sequence of (T,) dates or datetimes")
     moments = []
     for i, value in enumerate(values):

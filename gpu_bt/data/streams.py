@@ -24,6 +24,7 @@ from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.frames import Reading, warn_of_empty
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
+from gpu_bt.data.sanity import warn_of_labels
 from gpu_bt.data.stamps import moment
 from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
@@ -96,6 +97,7 @@ class PanelStream:
         self._per_asset = table.per_asset(self.microseconds, self.time_zone)
         known = [name for name in FIELDS if name in table.frame.columns and name not in ASSET_FIELDS]
         empty = {name: np.full((1, len(table.assets)), True if name in MASKS else np.nan) for name in known}
+        warn_of_labels(table.assets, self.microseconds, self.time_zone)
         last = self._panel(empty, table, len(self.timestamps) - 1, next_timestamp)  # refuses what needs no bar
         self.assets = last.assets
         self.fields = last.fields
@@ -171,10 +173,11 @@ class PanelStream:
             own["delisted_at"] = np.where(own["delisted_at"] < 0, -1, np.maximum(own["delisted_at"] - a, 0))
         stamps = time_series(self.timestamps[a : a + len(grids["close"])], self.time_zone)
         repeats = {name: count for name, count in table.notes.items() if name == "duplicates"}
-        return Panel(
-            **grids, **own, **self._checks, timestamps=stamps, assets=table.assets, time_zone=self.time_zone,
-            next_timestamp=next_timestamp, notes=repeats,
-        )  # fmt: skip
+        with quiet("assets: ", "timestamps: ", *(("the median ",) if a else ())):  # told of all bars, or of the first
+            return Panel(
+                **grids, **own, **self._checks, timestamps=stamps, assets=table.assets, time_zone=self.time_zone,
+                next_timestamp=next_timestamp, notes=repeats,
+            )  # fmt: skip
 
     def _read(self, sources: list[Source], known: tuple[str, ...], assets: list[str] | None) -> Table:
         fields = self._chosen
@@ -285,7 +288,8 @@ def _with_times(source: Source, column: str | None, date_format: str | None) -> 
     if column is None or source.schema[column] in (pl.Date, pl.Datetime):
         return source
     scan, rows = source.scan, " of its distinct timestamps"
-    given = scan([]).select(cs.by_name(column)).unique().collect(engine="streaming")
+    with source.shield():
+        given = scan([]).select(cs.by_name(column)).unique().collect(engine="streaming")
     read = dataclasses.replace(source, scan=lambda _: given.lazy(), date_format=date_format, rows=rows)
     times = read.read({"timestamp": column}, {"timestamp": "time"})["timestamp"]
     parsed = cs.by_name(column).replace_strict(given.to_series(), times, return_dtype=times.dtype)

@@ -17,9 +17,10 @@ import polars.selectors as cs
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
 from gpu_bt.data.labels import is_series
+from gpu_bt.data.panel import asset_names
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.shapes import with_asset
-from gpu_bt.data.stamps import SEVERAL
+from gpu_bt.data.stamps import SEVERAL, moment
 from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
@@ -139,6 +140,11 @@ def read_table(
     wanted |= {name: name for name in ADJUSTED if main == "close" and (adjust or not fields)}
     columns = [_wide_columns(s, timestamp) if wide else _long_columns(s, wanted, required) for s in sources]
     frames = [s.read(c, _wide_types(c, main) if wide else _TYPES) for s, c in zip(sources, columns, strict=True)]
+    padded = {bare: raw for s in sources for bare, raw in s.padded.items()}
+    for s, f in zip(sources, frames, strict=True) if padded else ():
+        if both := padded.keys() & set(f["asset"].unique()) - s.padded.keys():
+            a = min(both)
+            raise PanelError(f"{s.label} has {a!r}, another file {padded[a]!r}, one name without blanks: correct it")
     frame = joined(sources, frames)
     names = {ours: column for found in columns for ours, column in found.items()}
     used = [set(found.values()) for found in columns]
@@ -167,6 +173,7 @@ def open_named(source: Any, asset: str, layout: str = "auto", main: str = "close
     a mapping name them, or asset="filename" does, or `asset` itself. Raises PanelError for one without a name, and
     where a column names others."""
     if isinstance(source, Mapping):
+        asset_names(list(source))
         bare = {name: table.rename(None) if is_series(table) else table for name, table in source.items()}
         tables = {str(name): open_sources(table, main) for name, table in bare.items()}
         if not tables:
@@ -305,6 +312,8 @@ def _wide_columns(source: Source, timestamp: str) -> dict[str, str]:
     dated = [name for name, kind in source.schema.items() if kind.is_temporal()]
     found = find_column(source, timestamp)
     stamp = found or (dated if len(dated) == 1 else source.names)[0]
+    if moment(stamp) is not None:
+        raise PanelError(f"{source.label} has no header: its first line begins with {stamp!r}; write the names above")
     if found is None and source.schema[stamp].is_float():
         raise PanelError(
             f"{source.label} has no timestamps in its first column {stamp!r}, which holds numbers: give its rows the"

@@ -10,16 +10,19 @@ import warnings
 from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import polars as pl
 
+from gpu_bt.data.shield import shield
 from gpu_bt.data.vendors import field_of
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["scan_text"]
 
-#: Bytes of a file that tell how it is written.
-_HEAD = 1 << 16
+#: Bytes of a file that tell how it is written, that are looked at together, and that a line may have.
+_HEAD, _BLOCK, _LONGEST = 1 << 16, 1 << 20, 1 << 26
 
 
 def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]:
@@ -27,16 +30,15 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
 
     Lines that end with LF, CRLF or CR, fields separated by a comma, semicolon, tab or bar; decimal
     commas where the separator is none and a number has one. `separator` is that of the file's ending.
-    Raises PanelError for a header that is no UTF-8. Warns (BacktestWarning) of decimal commas that may part thousands.
+    Raises PanelError for a header that is no UTF-8, and for a file that ends within a line. Warns (BacktestWarning) of
+    decimal commas that may part thousands, and of lines with fewer cells than the header, with their number.
     """
-    packed = path.name.lower().endswith(".gz")
-    try:
-        with gzip.open(path) if packed else path.open("rb") as file:
-            head = file.read(_HEAD)
-    except (OSError, EOFError) as error:
-        raise PanelError(f"{path} cannot be read as CSV: {str(error).splitlines()[0]}; write it again") from None
+    unpack = gzip.open if path.name.lower().endswith(".gz") else open
+    with shield(f"{path} cannot be read as CSV"), unpack(path, "rb") as file:
+        head = file.read(_HEAD) + file.readline(_LONGEST)  # whole lines
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head:
-        raise PanelError(f"{path} is UTF-16, or has zero bytes: save it as UTF-8 (a spreadsheet's 'CSV UTF-8')")
+        way_out = "save it as UTF-8 (a spreadsheet's 'CSV UTF-8'), or unpack it where it is packed"
+        raise PanelError(f"{path} is UTF-16, or has zero bytes: {way_out}")
     end = "\r" if b"\r" in head and b"\n" not in head else "\n"
     lines = head.decode("utf-8-sig", "replace").split(end)[:50]
     first = int(lines[0].lower().startswith("sep="))  # what Excel writes for itself
@@ -48,6 +50,9 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
         raise PanelError(f"{path} is not UTF-8: save it as UTF-8")
     if decimal:
         _warn_of_thousands(path, lines, separator)
+    names = re.sub(r'"[^"]*"', "-", lines[0]).rstrip().rstrip(separator)  # a column without name may lack in lines
+    with shield(f"{path} cannot be read as CSV"), unpack(path, "rb") as file:
+        _check_cells(path, file, end, separator, 1 + names.count(separator), first + max(header, 1))
 
     def scan(floats: list[str]) -> pl.LazyFrame:
         frame = pl.scan_csv(
@@ -60,6 +65,37 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
         return frame
 
     return scan
+
+
+def _check_cells(path: Path, file: IO[bytes] | gzip.GzipFile, end: str, separator: str, width: int, skip: int) -> None:
+    """Refuse a file that ends within a line, and warn of lines with fewer than `width` cells after the first `skip`."""
+    rest, line, short, at = b"", 0, 0, 0
+    while (block := file.read(_BLOCK)) and len(rest) < _LONGEST:
+        cells, size = _cells(rest + block, end, separator)
+        few = (cells > 0) & (cells < width) & (np.arange(line, line + len(cells)) >= skip)
+        at = at or (line + int(few.argmax()) + 1 if few.any() else 0)
+        rest, line, short = (rest + block)[size:], line + len(cells), short + int(few.sum())
+    cells, _ = _cells(rest + end.encode(), end, separator)
+    if rest and line >= skip and 0 < cells.sum() < width:
+        what = f"ends within line {line + 1}, which has {cells.sum()} of {width} cells and no end"
+        raise PanelError(f"{path} {what}: the file is cut short; write it again, or drop that line")
+    told = [f"{short} lines have fewer cells than the header, the first is line {at}: what they lack is"] * (short > 0)
+    if rest.endswith(separator.encode()) and line >= skip:
+        told.append(f"line {line + 1}, the last, has no end, and its last cell is")
+    for what in told:
+        warnings.warn(f"{path}: {what} empty; is the file whole?", BacktestWarning, stacklevel=2)
+
+
+def _cells(text: bytes, end: str, separator: str) -> tuple[np.ndarray, int]:
+    """(cells of each whole line, 0 where it is blank; bytes of all of them). Quoted ends and separators are none."""
+    codes = np.frombuffer(text, np.uint8)
+    outside = np.cumsum(codes == ord('"'), dtype=np.uint8) % 2 == 0 if b'"' in text else np.True_
+    ends = np.flatnonzero((codes == ord(end)) & outside)
+    if not len(ends):
+        return np.zeros(0, np.int64), 0
+    size, starts = int(ends[-1]) + 1, np.concatenate([[0], ends[:-1] + 1])
+    cells = 1 + np.add.reduceat(((codes == ord(separator)) & outside)[:size], starts, dtype=np.int64)
+    return np.where(ends - starts < 2, 0, cells), size  # one character is that of CRLF
 
 
 def _separator(header: str, usual: str) -> str:
@@ -94,7 +130,7 @@ def _warn_of_thousands(path: Path, lines: list[str], separator: str) -> None:
 def _levels(lines: list[str], separator: str) -> tuple[list[str] | None, int]:
     """The columns of a table whose header has two levels, as pandas writes it, and its lines: two of names, then one
     with the name of the index alone, if it has one. (None, 0) = it has one line of names."""
-    rows = list(csv.reader((line.strip("\r") for line in lines), delimiter=separator))
+    rows = list(csv.reader((line.replace("\r", "") for line in lines), delimiter=separator))
     if len(rows) < 3 or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
         return None, 0
     first, second, third = rows

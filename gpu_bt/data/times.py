@@ -10,16 +10,33 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpu_bt.data.clock import DAY, local_microseconds
+from gpu_bt.data.clock import DAY, local_microseconds, zone_info
 from gpu_bt.data.stamps import instants
 from gpu_bt.errors import BacktestWarning, PanelError
 
-__all__ = ["dated_by_day", "on_bars", "on_clock", "stamp", "time_series", "zone_of"]
+__all__ = ["check_calendar", "dated_by_day", "on_bars", "on_clock", "stamp", "time_series", "zone_of"]
+
+
+#: Days since 1970 that a time may lie on, and how many of its units a day has.
+_FIRST_DAY, _LAST_DAY, _PER_DAY = -719_161, 2_932_895, {"ms": DAY // 1000, "us": DAY, "ns": DAY * 1000}
 
 
 def zone_of(times: pl.Series) -> str | None:
     """The time zone of a column of dates or datetimes."""
     return getattr(times.dtype, "time_zone", None)
+
+
+def check_calendar(times: pl.Series, what: str) -> None:
+    """Raise PanelError for times that no calendar has, of which Polars panics, and for a zone that nobody knows."""
+    days, zone = times.to_physical(), zone_of(times) or "UTC"
+    if isinstance(times.dtype, pl.Datetime):
+        days = days // _PER_DAY[times.dtype.time_unit]
+    strange = int(((days < _FIRST_DAY) | (days > _LAST_DAY)).sum())
+    if strange:
+        rule = "they must lie in the years 1 to 9999; correct their unit"
+        raise PanelError(f"{what} has {strange} times outside the calendar: {rule}")
+    if zone[0] not in "+-":
+        zone_info(zone, PanelError)
 
 
 def on_clock(times: pl.Series, panel_zone: str | None, time_zone: str | None, what: str) -> np.ndarray:

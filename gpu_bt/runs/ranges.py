@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from gpu_bt.analysis.advice import Asked, asked_at
+from gpu_bt.analysis.advice import Asked, asked_at, asked_by_all
 from gpu_bt.analysis.spans import began
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
@@ -45,6 +45,7 @@ def through(
     before: Before | None = held.before if held else None
     start: Start | None = None
     due: list[np.ndarray] = []
+    asked: list[Asked] = []
     with_books: list[np.ndarray] = []
     begun = np.full(len(params), -1)
     first = np.array(NEVER, np.int32)  # (K, statuses): the bar of the whole panel at which each was set
@@ -61,6 +62,7 @@ def through(
         raw = simulate(engine, spec)
         due.append(spec.due())
         with_books.append(np.stack(spec.with_targets, axis=1)[:, params["weights"]])
+        asked = asked if any(len(a.sizes) for a in asked) else asked_by_all(spec)
         here = began(spec)
         begun = np.where((begun < 0) & (here >= 0), a + here, begun)
         if settled is not None:
@@ -80,7 +82,7 @@ def through(
     state["first_bar"] = first
     whole = joined(records, "bars")
     whole = dataclasses.replace(whole, state=state, holdings=start.holdings, orders=start.orders, began=begun)
-    return whole, dict(counted), asked_at(np.concatenate(due), np.concatenate(with_books))
+    return whole, dict(counted), asked_at(np.concatenate(due), np.concatenate(with_books), asked)
 
 
 class _Lagged:
