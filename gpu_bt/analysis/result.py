@@ -23,6 +23,7 @@ from gpu_bt import __version__
 from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
+from gpu_bt.arguments import flag, path_of
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, write_together
 from gpu_bt.data.settings import config_text
@@ -235,6 +236,7 @@ class Result:
 
         Raises ResultError: the fills cannot be made, the disk is full or refuses.
         """
+        into, csv = path_of("folder", folder, ResultError), flag("csv", csv)
         run = {
             "engine": self.engine,
             "metrics_since": stamp(self.start),
@@ -252,7 +254,7 @@ class Result:
                 jobs[f"{name}.csv"] = table.write_csv
         jobs["config.toml"] = config_text(self.config, run)
         jobs["metrics.json"] = json.dumps(finite, indent=2, allow_nan=False) + "\n"
-        files = {Path(folder) / name: job for name, job in jobs.items()}
+        files = {into / name: job for name, job in jobs.items()}
         write_together(files)
         return list(files)
 
@@ -264,7 +266,7 @@ class Result:
         """
         if self._save is None:
             raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")
-        return self._save(path, self.raw)
+        return self._save(path_of("path", path, ResultError), self.raw)
 
     @overload
     def plot(self, path: None = None) -> Figure: ...

@@ -69,7 +69,7 @@ def _keep(path: Path, copy: Path) -> None:
 def _tidy(new: Mapping[Path, Path], old: Mapping[Path, Path], placed: bool) -> None:
     """Put the old files back unless all new ones are `placed`, and remove what is temporary. May be called twice."""
     for path, beside in new.items():
-        if placed or beside.exists():  # a copy of the old file may be a part of it while the new one waits
+        if placed or os.path.exists(beside):  # a copy of the old file may be a part of it while the new one waits
             continue
         with suppress(OSError):
             os.replace(old[path], path) if path in old else path.unlink()

@@ -54,7 +54,10 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
     row = [empty] * len(assets)
     for name, cell in zip(names, cells, strict=True):
         row[assets[name]] = cell
-    return np.array(row)
+    try:
+        return np.array(row)
+    except ValueError:
+        fail("a value is a list of its own: pass one number for each asset")
 
 
 def row_of(panel: Any, bar: int, what: str, value: Any, empty: Any = np.nan, where: Any = slice(None)) -> Any:

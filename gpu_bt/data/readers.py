@@ -22,6 +22,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.arguments import path_of
 from gpu_bt.data.shapes import any_offset, tidy
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
@@ -55,7 +56,7 @@ def open_sources(source: Any, main: str = "close") -> list[Source]:
     if items and all(isinstance(item, Source) for item in items):
         return list(items)
     if items and all(isinstance(item, (str, Path)) for item in items):
-        return [tidy(_open_file(path)) for item in items for path in _expand(Path(item).expanduser())]
+        return [tidy(_open_file(path)) for item in items for path in _expand(path_of("source", item, PanelError))]
     if items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
     zones: dict[str, str] = {}
@@ -163,6 +164,7 @@ def _one_line(exc: BaseException) -> str:
 
 def _expand(path: Path) -> list[Path]:
     """The files that a path, a folder or a glob names."""
+    path = path.expanduser()
     if path.is_dir():
         inside = list(path.glob("*.*")) or list(path.rglob("*.*"))
         found = sorted(p for p in inside if _format(p) and not p.name.startswith((".", "~", "_")))

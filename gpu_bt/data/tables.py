@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.arguments import check_texts, must_be, one_of, several
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
 from gpu_bt.data.labels import is_series
@@ -24,7 +25,7 @@ from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
 
-__all__ = ["Table", "check_adjust", "check_options", "find_column", "joined", "open_named", "read_table"]
+__all__ = ["Table", "check_adjust", "check_options", "columns_of", "find_column", "joined", "open_named", "read_table"]
 
 #: Our columns that are not numbers -> their type, see `Source.read`.
 _TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
@@ -53,7 +54,7 @@ class Table:
         """The zone of a panel of it: the one given, else that of its times. Raises where neither says one."""
         if time_zone is None and self.own_zone == SEVERAL:
             raise PanelError(f"{self.place}timestamp has {SEVERAL}: pass time_zone=, such as 'Europe/Berlin'")
-        zone = time_zone or self.own_zone
+        zone = self.own_zone if time_zone is None else time_zone
         if zone is not None:
             zone_info(zone, PanelError)
         return zone
@@ -123,15 +124,16 @@ class Table:
 
 
 def read_table(
-    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str,
-    assets: list[str] | None = None, adjust: str | None = None, date_format: str | None = None,
+    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: dict[str, str] | None,
+    main: str, assets: list[str] | None = None, adjust: str | None = None, date_format: str | None = None,
 ) -> Table:  # fmt: skip
     """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
     long table, None = those that it has. adjust: see `vendors.adjusted`."""
     check_options(layout=(layout, "auto", "long", "wide"))
+    check_texts(PanelError, timestamp=timestamp, asset=asset)
     opened, asset, wide = open_named(source, asset, layout, main)
     sources = [dataclasses.replace(s, date_format=date_format) for s in opened]
-    chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
+    chosen = fields or {name: name for name in known}
     if main not in chosen or not set(chosen) <= set(known):
         raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
     wanted = {"timestamp": timestamp, "asset": asset, **chosen}
@@ -378,7 +380,7 @@ def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> 
 
 def check_adjust(adjust: str | None, prices: str) -> None:
     """Raises PanelError for an adjusted close that is read as an unadjusted price."""
-    check_options(adjust=(adjust, None, "scale", "adjusted", "raw"))
+    check_options(adjust=(adjust, None, "scale", "adjusted", "raw"), prices=(prices, "adjusted", "raw"))
     if adjust in ("scale", "adjusted") and prices == "raw":
         raise PanelError(f"adjust={adjust!r} makes adjusted prices: leave prices='raw' out, or pass adjust='raw'")
 
@@ -386,5 +388,18 @@ def check_adjust(adjust: str | None, prices: str) -> None:
 def check_options(**given: tuple[Any, ...]) -> None:
     """name = (value, *what it may be). Raises PanelError where the value is none of these."""
     for name, (value, *options) in given.items():
-        if value not in options:
-            raise PanelError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, options))}")
+        one_of(name, value, options, PanelError)
+
+
+def columns_of(fields: Any) -> dict[str, str] | None:
+    """field -> column of the option `fields`. Raises PanelError for what is no such thing."""
+    if fields is None:
+        return None
+    pairs = (
+        fields.items()
+        if isinstance(fields, Mapping)
+        else [(name, name) for name in (fields if several(fields) else [None])]
+    )
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
+        must_be("fields", fields, "names of fields, or {field: column}, all of them texts, or None", PanelError)
+    return dict(pairs)

@@ -16,6 +16,7 @@ import numpy as np
 from gpu_bt.analysis.advice import Asked, Watch, asked_by, findings, sentences
 from gpu_bt.analysis.result import Result
 from gpu_bt.analysis.spans import began
+from gpu_bt.arguments import called_with, must_be, path_of, several
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule
 from gpu_bt.data.frames import books_of
@@ -78,6 +79,10 @@ def run(
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
     config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
+    if progress is not None:
+        called_with("progress", progress, 1, 1)
+    if resume is not None:
+        resume = path_of("resume", resume)
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     if resume is not None and holdings is not None:
@@ -264,11 +269,10 @@ def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResul
 
 def _records(record: str | Iterable[str]) -> set[str]:
     """What is to be kept, checked."""
-    names = {record} if isinstance(record, str) or not isinstance(record, Iterable) else set(record)
-    for name in names:
-        if name not in _RECORDS:
-            raise ConfigError(f"record is {name!r}: it must be one or more of {', '.join(map(repr, _RECORDS))}")
-    return names
+    names: list[Any] = list(record) if several(record) else [record]
+    if wrong := [name for name in names if not isinstance(name, str) or name not in _RECORDS]:
+        must_be("record", wrong[0], f"one or more of {', '.join(map(repr, _RECORDS))}")
+    return set(names)
 
 
 def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None) -> np.ndarray:

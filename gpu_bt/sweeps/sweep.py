@@ -25,6 +25,7 @@ import numpy as np
 from gpu_bt.analysis.advice import counted
 from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.analysis.metrics import rounding_of
+from gpu_bt.arguments import called_with, flag, must_be, one_of, path_of, whole
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
@@ -135,19 +136,20 @@ def sweep(
     Warns once, with counts, of what the table's column `advice` tells.
     """
     config = checked(panel, config)
-    if metrics not in _METRICS:
-        raise ConfigError(f"metrics is {metrics!r}: it must be one of {', '.join(map(repr, _METRICS))}")
+    metrics, equity = one_of("metrics", metrics, _METRICS), flag("equity", equity)
+    _check_helpers(executor, progress)
+    scratch = None if scratch is None else path_of("scratch", scratch)
     resolve(engine)  # refuse before anything runs
     sharers, first = 1 if executor is None else os.cpu_count() or 1, start_bar(panel.timestamps, panel.time_zone, start)
     shared = partial(
-        Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=_whole("max_memory", max_memory),
+        Inputs, columns=metrics, equity=equity, engine=engine, max_memory=_whole("max_memory", max_memory),
         sharers=sharers, start=first,
     )  # fmt: skip
     job, wanted = _Job(panel, weights, config, grid, shared, holdings), _whole("chunk_size", chunk_size)
-    files = None if out is None else ChunkFiles(out, job.parts(), wanted, _CHUNK)
+    files = None if out is None else ChunkFiles(path_of("out", out), job.parts(), wanted, _CHUNK)
     size = files.chunk_size if files else wanted or _CHUNK
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
-    if dry_run:
+    if flag("dry_run", dry_run):
         return _plan(job, chunks, size, files)
     found = _run(job, chunks, files, executor, scratch, progress)
     if text := counted(found.table[found.column("advice")].to_list()):
@@ -199,6 +201,8 @@ class _Job:
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
         books: dict[str, Any] = {} if strategy else dict(weights) if named else {"": weights}
+        if odd := [name for name in books if not isinstance(name, (str, int))]:
+            must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and strategy is None:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
         self.scenarios = expand(
@@ -283,9 +287,15 @@ def _checked_weights(
 
 
 def _whole(name: str, value: Any) -> int | None:
-    if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0):
-        return None if value is None else int(value)
-    raise ConfigError(f"{name} is {value!r}: it must be a whole number > 0, or None")
+    return None if value is None else whole(name, value)
+
+
+def _check_helpers(executor: Any, progress: Any) -> None:
+    """Refuse what is no executor, and a progress that could not be called."""
+    if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
+        must_be("executor", executor, "an executor of concurrent.futures, or None")
+    if progress is not None:
+        called_with("progress", progress, 1, 1)
 
 
 def _parameters(strategy: type[Strategy] | None) -> set[str]:
