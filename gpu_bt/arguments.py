@@ -8,15 +8,15 @@ import inspect
 import math
 import operator
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, SupportsFloat
 
 from gpu_bt.errors import ConfigError, PanelError, shown
 
 __all__ = [
-    "called_with", "check_texts", "dtype_name", "file_of", "flag", "must_be", "one_of", "path_of", "real", "several",
-    "whole",
+    "called_with", "check_texts", "columns_of", "dtype_name", "file_of", "flag", "must_be", "one_of", "path_of", "real",
+    "several", "whole",
 ]  # fmt: skip
 
 _Error = type[Exception]
@@ -34,11 +34,11 @@ def one_of(name: str, value: Any, options: Collection[str | None], error: _Error
     return value if value is None else str(value)  # NumPy's texts, too
 
 
-def check_texts(error: _Error, none: bool = False, **given: Any) -> None:
-    """Refuse the first argument that is no text; where `none`, None is taken for one, and an empty text is not."""
+def check_texts(error: _Error, **given: Any) -> None:
+    """Refuse the first argument that is no text."""
     for name, value in given.items():
-        if (not isinstance(value, str) and not (none and value is None)) or (none and value == ""):
-            must_be(name, value, "a text, or None" if none else "a text", error)
+        if not isinstance(value, str):
+            must_be(name, value, "a text", error)
 
 
 def flag(name: str, value: Any, error: _Error = ConfigError) -> bool:
@@ -70,6 +70,20 @@ def real(value: Any) -> float:
         except (TypeError, ValueError, ArithmeticError):
             pass
     return math.nan
+
+
+def columns_of(fields: Any) -> dict[str, str] | None:
+    """field -> column of the option `fields`. Raises PanelError for what is no such thing."""
+    if fields is None:
+        return None
+    pairs = (
+        fields.items()
+        if isinstance(fields, Mapping)
+        else [(name, name) for name in (fields if several(fields) else [None])]
+    )
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
+        must_be("fields", fields, "names of fields, or {field: column}, all of them texts, or None", PanelError)
+    return dict(pairs)
 
 
 def dtype_name(dtype: Any, error: _Error = PanelError) -> str:

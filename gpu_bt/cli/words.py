@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from gpu_bt.arguments import path_of
 from gpu_bt.config import Config, check_names
 from gpu_bt.data.settings import read_config, read_toml
 from gpu_bt.errors import ConfigError
@@ -48,9 +49,7 @@ def mapping(fields: list[str] | None) -> dict[str, str] | None:
 
 def folder(text: str) -> Path:
     """The folder of --out: not made yet, but what cannot be made is refused before the run, not after."""
-    if not text.strip():
-        raise ConfigError("--out is empty: name a folder for the results")
-    out = near = Path(text)
+    out = near = path_of("--out", text)
     while not os.path.lexists(near) and near != near.parent:
         near = near.parent
     if not near.is_dir():

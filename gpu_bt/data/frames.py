@@ -15,14 +15,14 @@ from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 import numpy as np
 import polars as pl
 
-from gpu_bt.arguments import check_texts, dtype_name
+from gpu_bt.arguments import check_texts, columns_of, dtype_name
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import FIELDS, PRICES, RATES
 from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.placing import with_labels
 from gpu_bt.data.stamps import moment
-from gpu_bt.data.tables import Table, check_adjust, check_options, columns_of, read_table
+from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import on_bars, time_series
 from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights

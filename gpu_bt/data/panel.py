@@ -13,7 +13,7 @@ import numpy as np
 
 from gpu_bt.arguments import must_be, one_of, several, whole
 from gpu_bt.data.arrays import as_host, frozen
-from gpu_bt.data.clock import local_microseconds, time_label, wall_clock, zone_info
+from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import is_labelled
 from gpu_bt.data.sanity import warn_of_prices
@@ -89,8 +89,6 @@ class Panel:
         given = {name: value for name, value in locals().items() if name in FIELDS}  # the arguments that are fields
         prices = one_of("prices", prices, ("adjusted", "raw"), PanelError)
         bad_prices = one_of("bad_prices", bad_prices, ("error", "nan"), PanelError)
-        if time_zone is not None:
-            zone_info(time_zone, PanelError)
         if not isinstance(notes, (Mapping, type(None))):
             must_be("notes", notes, "a mapping, name -> what a run tells, or None", PanelError)
         _check_given(prices, given)

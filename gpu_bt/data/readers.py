@@ -23,6 +23,7 @@ import polars as pl
 import polars.selectors as cs
 
 from gpu_bt.arguments import path_of
+from gpu_bt.data.panics import without_panics
 from gpu_bt.data.shapes import any_offset, tidy
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
@@ -46,6 +47,7 @@ _KINDS = {
     "time": (pl.Date, f"{RULE}; for other texts pass date_format= (as for strptime)"),
 }
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+_EPOCH = dt.date(1970, 1, 1).toordinal()
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -247,7 +249,7 @@ class Source:
         """The type of each column; times of an offset that Polars does not know are in UTC from here on. Raises
         PanelError where it cannot be read."""
         try:
-            with any_offset():
+            with any_offset(), without_panics():
                 schema = self.scan([]).collect_schema()
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
@@ -282,7 +284,7 @@ class Source:
         wanted = cs.by_name(*dict.fromkeys(columns.values()))  # pl.col would take "^x$" for a pattern
         self.zones |= {new: self.odd_zones[old] for new, old in columns.items() if old in self.odd_zones}
         try:
-            with any_offset():
+            with any_offset(), without_panics():
                 frame = self._collected(floats, wanted)
         except _READ_ERRORS as exc:
             raise PanelError(f"{self.label} cannot be read as {self.kind}: {_one_line(exc)}; write it again") from None
@@ -303,6 +305,7 @@ class Source:
 
     def _checked(self, s: pl.Series, column: str, kind: str) -> pl.Series:
         """The column in the type of its kind, or a PanelError that names the first cell that is none."""
+        self._check_years(s, column)
         nullable = kind.endswith("?")
         kind = kind.removesuffix("?")
         s = s.alias("")  # some methods of a Series, too, would take the name "^x$" for a pattern
@@ -332,6 +335,17 @@ class Source:
                 f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype}): it must be {rule}"
             )
         return out.alias(column)
+
+    def _check_years(self, s: pl.Series, column: str) -> None:
+        """Refuse times that Polars holds, but cannot show."""
+        if s.dtype not in (pl.Date, pl.Datetime):
+            return
+        per_day = {"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
+        days = s.to_physical() // per_day.get(getattr(s.dtype, "time_unit", ""), 1)
+        strange = (days <= dt.date.min.toordinal() - _EPOCH) | (days >= dt.date.max.toordinal() - _EPOCH)
+        if strange.any():
+            row = f"{column}, row {int(strange.arg_true()[0])}{self.rows}"
+            raise PanelError(f"{self.label}: {row}, is no date: it must lie in the years 1 to 9999; correct its unit")
 
     def _stripped(self, s: pl.Series, column: str) -> pl.Series:
         """Names without the blanks around them. Raises PanelError for two that then are one."""

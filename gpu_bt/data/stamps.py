@@ -171,6 +171,8 @@ def timestamps_to_numpy(
     Raises `error` for what is no timestamp, missing, or before year 1 or after 9999, for naive and aware or differently
     zoned values mixed, and for wall-clock times that `instants` refuses.
     """
+    if time_zone is not None:
+        zone_info(time_zone, error)
     dtype: Any = getattr(values, "dtype", None)
     zone = iana_name(getattr(dtype, "tz", None)) or getattr(dtype, "time_zone", None)  # of pandas, of Polars
     if hasattr(dtype, "tz"):  # pandas gives UTC where it is asked for datetime64

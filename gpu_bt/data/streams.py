@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from gpu_bt.arguments import check_texts, dtype_name, whole
+from gpu_bt.arguments import check_texts, columns_of, dtype_name, whole
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
@@ -26,16 +26,7 @@ from gpu_bt.data.frames import Reading, warn_of_empty
 from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.stamps import moment
-from gpu_bt.data.tables import (
-    Table,
-    check_adjust,
-    check_options,
-    columns_of,
-    find_column,
-    joined,
-    open_named,
-    read_table,
-)
+from gpu_bt.data.tables import Table, check_adjust, check_options, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import BacktestWarning, PanelError, ResultError, WeightsError

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from gpu_bt.arguments import check_texts, must_be, one_of, several
+from gpu_bt.arguments import check_texts, one_of
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
 from gpu_bt.data.labels import is_series
@@ -25,7 +25,7 @@ from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
 
-__all__ = ["Table", "check_adjust", "check_options", "columns_of", "find_column", "joined", "open_named", "read_table"]
+__all__ = ["Table", "check_adjust", "check_options", "find_column", "joined", "open_named", "read_table"]
 
 #: Our columns that are not numbers -> their type, see `Source.read`.
 _TYPES = {"timestamp": "time", "asset": "name", "delisted_at": "time?", "group": "name?"} | dict.fromkeys(MASKS, "flag")
@@ -389,17 +389,3 @@ def check_options(**given: tuple[Any, ...]) -> None:
     """name = (value, *what it may be). Raises PanelError where the value is none of these."""
     for name, (value, *options) in given.items():
         one_of(name, value, options, PanelError)
-
-
-def columns_of(fields: Any) -> dict[str, str] | None:
-    """field -> column of the option `fields`. Raises PanelError for what is no such thing."""
-    if fields is None:
-        return None
-    pairs = (
-        fields.items()
-        if isinstance(fields, Mapping)
-        else [(name, name) for name in (fields if several(fields) else [None])]
-    )
-    if not all(isinstance(name, str) for pair in pairs for name in pair):
-        must_be("fields", fields, "names of fields, or {field: column}, all of them texts, or None", PanelError)
-    return dict(pairs)

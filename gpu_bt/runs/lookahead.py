@@ -49,10 +49,7 @@ def check_lookahead(
     the strategy differ, so that nothing can be checked.
     """
     config, cuts, seed = checked(panel, config), whole("cuts", cuts), whole("seed", seed, 0, math.inf)
-    if not isinstance(panel, Panel):
-        raise PanelError("panel is a stream, which strategies cannot look back over: use read_panel")
-    if callable(strategy) and not isinstance(strategy, Strategy):
-        called_with("strategy", strategy, *(() if isinstance(strategy, type) else (panel,)))
+    _check_factory(strategy, panel)
     check_fields(panel, config)
     chosen_engine, bars, rng = resolve(engine), schedule_of(panel, config), np.random.default_rng(seed)
 
@@ -93,6 +90,14 @@ def check_lookahead(
     if differences:
         _, cut, what = min(differences)
         raise StrategyError(f"{what} changes with data after {panel.label(cut)}: it looks ahead")
+
+
+def _check_factory(strategy: object, panel: object) -> None:
+    """Refuse a panel that is a stream, and what makes a strategy but could not be called."""
+    if not isinstance(panel, Panel):
+        must_be("panel", panel, "a gpu_bt.Panel", PanelError)
+    if callable(strategy) and not isinstance(strategy, Strategy):
+        called_with("strategy", strategy, *(() if isinstance(strategy, type) else (panel,)))
 
 
 def _difference(whole: dict[int, np.ndarray], part: dict[int, np.ndarray], panel: Panel) -> tuple[int, str] | None:

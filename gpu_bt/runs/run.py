@@ -36,7 +36,7 @@ from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy
 
-__all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
+__all__ = ["callback_spec", "check_fields", "check_progress", "checked", "run", "schedule_of", "strategy_of"]
 
 _RECORDS = ("bars", "fills", "positions")
 
@@ -79,10 +79,7 @@ def run(
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
     config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
-    if progress is not None:
-        called_with("progress", progress, 1, 1)
-    if resume is not None:
-        resume = path_of("resume", resume)
+    check_progress(progress)
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     if resume is not None and holdings is not None:
@@ -99,7 +96,7 @@ def run(
         kept = {"fills", "positions"} if kept == {"bars"} else kept
         result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held, first)
     else:
-        saved = None if resume is None else load(resume, panel, config)
+        saved = None if resume is None else load(path_of("resume", resume), panel, config)
         result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
     for text in result.advice.values():
         warnings.warn(text, BacktestWarning, stacklevel=2)
@@ -131,6 +128,12 @@ def _run_weights(
         market=spec.market, holds=None if saved else holds, earlier=saved.earlier if saved else None,
         save=functools.partial(save, panel, spec.market, config, values, saved, float(spec.params["tick"][0])),
     )  # fmt: skip
+
+
+def check_progress(progress: object) -> None:
+    """Raise ConfigError for what cannot be called with (done, of all)."""
+    if progress is not None:
+        called_with("progress", progress, 1, 1)
 
 
 def checked(panel: object, config: object) -> Config:

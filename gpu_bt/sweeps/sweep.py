@@ -25,7 +25,7 @@ import numpy as np
 from gpu_bt.analysis.advice import counted
 from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.analysis.metrics import rounding_of
-from gpu_bt.arguments import called_with, flag, must_be, one_of, path_of, whole
+from gpu_bt.arguments import flag, must_be, one_of, path_of, whole
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint
@@ -40,7 +40,7 @@ from gpu_bt.engine.spec import Progress
 from gpu_bt.errors import BacktestWarning, ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
 from gpu_bt.runs.holdings import opening
-from gpu_bt.runs.run import check_fields, checked, schedule_of, strategy_of
+from gpu_bt.runs.run import check_fields, check_progress, checked, schedule_of, strategy_of
 from gpu_bt.runs.strategy import Strategy
 from gpu_bt.sweeps.chunks import (
     Chunk,
@@ -137,8 +137,7 @@ def sweep(
     """
     config = checked(panel, config)
     metrics, equity = one_of("metrics", metrics, _METRICS), flag("equity", equity)
-    _check_helpers(executor, progress)
-    scratch = None if scratch is None else path_of("scratch", scratch)
+    _check_helpers(executor, progress, scratch)
     resolve(engine)  # refuse before anything runs
     sharers, first = 1 if executor is None else os.cpu_count() or 1, start_bar(panel.timestamps, panel.time_zone, start)
     shared = partial(
@@ -290,12 +289,13 @@ def _whole(name: str, value: Any) -> int | None:
     return None if value is None else whole(name, value)
 
 
-def _check_helpers(executor: Any, progress: Any) -> None:
-    """Refuse what is no executor, and a progress that could not be called."""
+def _check_helpers(executor: Any, progress: Any, scratch: Any) -> None:
+    """Refuse what is no executor, a progress that could not be called, and a scratch that is no path."""
+    if scratch is not None:
+        path_of("scratch", scratch)
     if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
         must_be("executor", executor, "an executor of concurrent.futures, or None")
-    if progress is not None:
-        called_with("progress", progress, 1, 1)
+    check_progress(progress)
 
 
 def _parameters(strategy: type[Strategy] | None) -> set[str]:

@@ -338,7 +338,7 @@ def test_what_a_stream_cannot_read(tmp_path: Path):
     table.write_csv(tmp_path / "p.csv")
     refused(r"p.csv is CSV: a stream needs Parquet or Arrow IPC; convert it, or use read_panel", tmp_path / "p.csv")
     refused("bars is 0: it must be a whole number >= 1", path, bars=0)
-    refused("duplicates is 'some' and dtype is 'float64'", path, duplicates="some")
+    refused("duplicates is 'some': it must be one of 'error', 'first', 'last'", path, duplicates="some")
     wide = pl.DataFrame({"timestamp": panel.timestamps, "A": panel.close[:, 0]})
     refused("table is a wide table, and a stream reads long ones: use read_panel", wide.lazy())
     empty = table.with_columns(timestamp=pl.when(pl.int_range(pl.len()) != 7).then("timestamp"))
