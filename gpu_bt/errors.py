@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 #: Characters of a message, and of a value in it: what is longer loses its middle, or its end.
-_LINE, _VALUE = 1000, 80
+_LINE, _VALUE = 600, 80
 
 
 def printable(text: str) -> str:
@@ -34,10 +34,13 @@ def printable(text: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as Python writes it, in one short line; its type where that fails, as for a number of 5,000 digits."""
+    kind = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
     try:
         text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:  # of an object that is not ours
-        return f"a {type(value).__name__}"
+        return kind
+    if text.startswith("<"):  # with an address
+        return kind
     return text if len(text) <= _VALUE else f"{text[:_VALUE]}... ({len(text):,} characters)"
 
 
@@ -46,7 +49,7 @@ class _Line:
 
     def __str__(self) -> str:
         text = super().__str__()
-        return printable(text if len(text) <= _LINE else f"{text[: _LINE // 2]} ... {text[-_LINE // 4 :]}")
+        return printable(text if len(text) <= _LINE else f"{text[: _LINE * 2 // 3]} ... {text[-_LINE // 4 :]}")
 
 
 class BacktestError(_Line, Exception):

@@ -161,7 +161,9 @@ def _kind(value: Any) -> str:
 
 
 def _one_line(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:300] or type(exc).__name__
+    text = " ".join(str(exc).split())[:300] or type(exc).__name__
+    panic = isinstance(exc, pl.exceptions.PanicException) or any(mark in text for mark in ("unwrap()", "Panic("))
+    return "its bytes contradict one another" if panic else text
 
 
 def _expand(path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, NoReturn
 
-from gpu_bt.arguments import one_of, several
+from gpu_bt.arguments import one_of, real, several
 from gpu_bt.config import FIELDS, Config
 from gpu_bt.errors import ConfigError, nearest, shown
 
@@ -73,8 +73,8 @@ class _Checker:
 
     def __call__(self, axis: str, value: Any) -> Any:
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
-        if not isinstance(value, (int, float, str, Real, Decimal, type(None))):
-            self.refuse(axis, value)
+        if not isinstance(value, (int, float, str, type(None))):
+            value = real(value) if isinstance(value, (Real, Decimal)) else self.refuse(axis, value)
         key = (axis, type(value), value)
         if key not in self.seen:
             self.seen[key] = self._checked(axis, value)

@@ -90,7 +90,7 @@ class SweepResult:
 
     def column(self, name: str) -> str:
         """What the table calls a metric or another thing found: its name, or result_<name> where an axis has that."""
-        return f"result_{name}" if name in self.axes else name
+        return f"result_{name}" if isinstance(name, str) and name in self.axes else name
 
     @property
     def equity(self) -> np.ndarray:
