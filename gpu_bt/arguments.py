@@ -88,9 +88,8 @@ def columns_of(fields: Any) -> dict[str, str] | None:
 
 def dtype_name(dtype: Any, error: _Error = PanelError) -> str:
     """ "float64" or "float32" of np.float32, np.dtype("float32") or "float32"."""
-    names = ("float64", "float32")
     name = getattr(dtype, "__name__", None) or (str(dtype) if type(dtype).__module__.startswith("numpy") else dtype)
-    return name if isinstance(name, str) and name in names else str(one_of("dtype", dtype, names, error))
+    return str(one_of("dtype", name, ("float64", "float32"), error))
 
 
 def several(value: Any) -> bool:

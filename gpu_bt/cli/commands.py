@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
             said = "terminated" if status == 143 else "interrupted"
             say(said, "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
+            if arguments is None:  # Python ends by the signal where it met a KeyboardInterrupt in an exec of its own
+                signals.at_once(status - 128)
     return status if isinstance(status, int) else 0
 
 

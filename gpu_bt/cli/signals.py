@@ -20,6 +20,11 @@ STOPPED: list[int] = []
 
 def at_once(number: int, frame: object = None) -> None:
     """End now: where nothing is there yet to be tidied up, or no longer."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, RuntimeError, ValueError):  # closed, full, or being written to
+            pass
     os._exit(128 + number)
 
 
