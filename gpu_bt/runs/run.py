@@ -36,7 +36,7 @@ from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy
 
-__all__ = ["callback_spec", "check_fields", "check_progress", "checked", "run", "schedule_of", "strategy_of"]
+__all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
 
 _RECORDS = ("bars", "fills", "positions")
 
@@ -78,8 +78,7 @@ def run(
     StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
-    config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
-    check_progress(progress)
+    config, kept, strategy = checked(panel, config, progress), _records(record), strategy_of(weights, panel)
     if resume is not None and strategy is not None:
         raise ConfigError("resume goes on with weights alone: a strategy's own state is not in the file")
     if resume is not None and holdings is not None:
@@ -130,14 +129,11 @@ def _run_weights(
     )  # fmt: skip
 
 
-def check_progress(progress: object) -> None:
-    """Raise ConfigError for what cannot be called with (done, of all)."""
+def checked(panel: object, config: object, progress: object = None) -> Config:
+    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config, and for a
+    progress that cannot be called with (done, of all)."""
     if progress is not None:
         called_with("progress", progress, 1, 1)
-
-
-def checked(panel: object, config: object) -> Config:
-    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config."""
     if not isinstance(panel, (Panel, PanelStream)):
         raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
     config = Config() if config is None else config

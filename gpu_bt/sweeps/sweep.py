@@ -40,7 +40,7 @@ from gpu_bt.engine.spec import Progress
 from gpu_bt.errors import BacktestWarning, ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
 from gpu_bt.runs.holdings import opening
-from gpu_bt.runs.run import check_fields, check_progress, checked, schedule_of, strategy_of
+from gpu_bt.runs.run import check_fields, checked, schedule_of, strategy_of
 from gpu_bt.runs.strategy import Strategy
 from gpu_bt.sweeps.chunks import (
     Chunk,
@@ -135,9 +135,9 @@ def sweep(
     where `out` holds another sweep, the disk refuses, a worker is lost, or one scenario alone does not fit the memory.
     Warns once, with counts, of what the table's column `advice` tells.
     """
-    config = checked(panel, config)
+    config = checked(panel, config, progress)
     metrics, equity = one_of("metrics", metrics, _METRICS), flag("equity", equity)
-    _check_helpers(executor, progress, scratch)
+    _check_helpers(executor, scratch)
     resolve(engine)  # refuse before anything runs
     sharers, first = 1 if executor is None else os.cpu_count() or 1, start_bar(panel.timestamps, panel.time_zone, start)
     shared = partial(
@@ -289,13 +289,12 @@ def _whole(name: str, value: Any) -> int | None:
     return None if value is None else whole(name, value)
 
 
-def _check_helpers(executor: Any, progress: Any, scratch: Any) -> None:
-    """Refuse what is no executor, a progress that could not be called, and a scratch that is no path."""
+def _check_helpers(executor: Any, scratch: Any) -> None:
+    """Refuse what is no executor, and a scratch that is no path."""
     if scratch is not None:
         path_of("scratch", scratch)
     if executor is not None and (isinstance(executor, type) or not callable(getattr(executor, "submit", None))):
         must_be("executor", executor, "an executor of concurrent.futures, or None")
-    check_progress(progress)
 
 
 def _parameters(strategy: type[Strategy] | None) -> set[str]:

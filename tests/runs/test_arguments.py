@@ -47,9 +47,8 @@ def test_what_passes_is_of_a_plain_type(tmp_path: Path):
         assert got == want and type(got) is type(want)
     assert a.one_of("x", None, (None, "a")) is None and a.columns_of(None) is None
     assert a.path_of("p", str(tmp_path)) == a.path_of("p", tmp_path) == tmp_path
-    assert [a.several(x) for x in ("ab", b"a", 5, None, np.array(1), [1], np.ones(2), iter(()))] == [False] * 5 + [
-        True
-    ] * 3
+    assert not any(map(a.several, ("ab", b"a", 5, None, np.array(1))))
+    assert all(map(a.several, ([1], np.ones(2), iter(()))))
 
 
 REFUSED: dict[str, Callable[[], Any]] = {
@@ -78,7 +77,7 @@ def test_what_is_refused(text: str):
 
 
 def test_files_that_end(tmp_path: Path):
-    """A pipe of the shell has no name, and is read; one that has, a device and a folder could never end, or are none."""
+    """A pipe of the shell has no name, and is read; one that has, a device and a folder are none."""
     (tmp_path / "x.toml").write_text("lot = 1")
     os.mkfifo(tmp_path / "pipe")
     reader, writer = os.pipe()
