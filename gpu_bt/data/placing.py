@@ -20,7 +20,7 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.data.tables import Table, read_table
 from gpu_bt.data.times import on_clock, time_series
 from gpu_bt.data.vendors import is_fields
-from gpu_bt.errors import BacktestWarning, PanelError
+from gpu_bt.errors import BacktestWarning, PanelError, shown
 
 __all__ = ["with_labels"]
 
@@ -111,6 +111,8 @@ def _per_asset(name: str, value: Any, index: Mapping[str, int]) -> Any:
 
     default = FIELDS[name].default
     row = as_row(value, index, fail, "" if name == "group" else np.nan if default is None else default)
+    if name == "lot" and row is not value and row.dtype.kind not in "iufb":
+        fail(f"it has {shown(next(x for x in row.tolist() if not isinstance(x, float)))}: a lot is a number of shares")
     if name == "lot" and row is not value and (missing := [asset for asset in index if np.isnan(row[index[asset]])]):
         fail(f"{missing[0]!r} has no lot ({len(missing)} of {len(index)} have none): name every asset, 0 = fractional")
     return row
