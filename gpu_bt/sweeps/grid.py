@@ -87,7 +87,7 @@ class _Checker:
             except ConfigError as error:
                 raise ConfigError(f"grid axis {axis!r}: {error}") from None
         if axis == "weights" and self.names:
-            return one_of("grid axis 'weights'", value, self.names)
+            return value if value in self.names else one_of("grid axis 'weights'", value, self.names)
         if axis not in self.parameters:
             if axis == "weights":
                 raise ConfigError("grid axis 'weights' picks a panel by name: pass weights={name: panel, ...}")
@@ -133,7 +133,7 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
 
 def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:
     """Axis -> its K values, of scenarios that are listed one by one."""
-    rows = grid.to_dicts() if hasattr(grid, "to_dicts") else grid
+    rows = grid.to_dicts() if hasattr(grid, "to_dicts") and not isinstance(grid, type) else grid
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not all(isinstance(row, Mapping) for row in rows):
         kind = type(grid).__name__
         raise ConfigError(f"grid is a {kind}: pass {{axis: list of values}}, a list of such rows, or a Polars table")
