@@ -224,8 +224,9 @@ class _Desk:
         """(k,) indices of what a user calls assets."""
         if isinstance(assets, str):
             return np.array([column_of(self.panel, self.bar, what, assets)])
+        named = row_of(self.panel, self.bar, what, assets, False)  # of a mask with labels
         try:
-            array = np.atleast_1d(np.asarray(row_of(self.panel, self.bar, what, assets, False)))  # of a labelled mask
+            array = np.atleast_1d(np.asarray(named))
         except ValueError:  # what is ragged
             array = np.empty((0, 0), object)
         if array.dtype == bool and array.shape == (self.n,):
