@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # typing's own, which would take a moment to import: the program must not be interrupted there
 if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt.analysis.result import Result as Result
     from gpu_bt.config import Config as Config
@@ -68,9 +66,11 @@ __all__ = [
 
 if not TYPE_CHECKING:  # where a name that is not listed stays unknown
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name not in _MODULES:
             raise AttributeError(f"module 'gpu_bt' has no attribute {name!r}")
+        import importlib
+
         value = getattr(importlib.import_module(_MODULES[name]), name)
         globals()[name] = value
         return value

@@ -8,9 +8,10 @@ import enum
 import math
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, Literal, SupportsFloat, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from gpu_bt.errors import ConfigError, nearest
+from gpu_bt.arguments import must_be, one_of, real
+from gpu_bt.errors import ConfigError, nearest, shown
 
 __all__ = ["CHOICES", "FIELDS", "OPTIONAL", "RANGES", "Config", "Field", "Mark", "check_names", "fields_of", "tick_of"]
 
@@ -134,8 +135,12 @@ class Config:
 
         The text "none" is None where a field may be None: TOML has no null.
         """
+        if not isinstance(values, Mapping):
+            must_be("values", values, "a mapping from the names of fields, such as a parsed TOML file")
         check_names(values)
-        off = {name: None for name in OPTIONAL & values.keys() if str(values[name]) == "none"}
+        off = {
+            name: None for name in OPTIONAL & values.keys() if isinstance(values[name], str) and values[name] == "none"
+        }
         return cls(**{**values, **off})
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,20 +189,11 @@ class Field:
         if value is None and self.optional:
             return None
         if self.choices:
-            if not isinstance(value, str) or value not in self.choices:
-                options = ", ".join(map(repr, self.choices))
-                raise ConfigError(f"{self.name} is {value!r}: it must be one of {options}")
-            return value
-        number = math.nan
-        if isinstance(value, (int, float, SupportsFloat)) and not isinstance(value, bool):  # the protocol is slow
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                pass
+            return one_of(self.name, value, self.choices)
+        number = real(value)
         if not self.low <= number <= self.high or (self.whole and number != int(number)):
             kind, none = "a whole number" if self.whole else "a number", ", or None" if self.optional else ""
-            rule = f"it must be {kind} in [{self.low:g}, {self.high:g}]{none}"
-            raise ConfigError(f"{self.name} is {value!r}: {rule}")
+            must_be(self.name, value, f"{kind} in [{self.low:g}, {self.high:g}]{none}")
         return int(number) if self.whole else number + 0.0
 
 
@@ -244,4 +240,4 @@ def check_names(values: Mapping[str, Any]) -> None:
     for key in values:
         if key not in FIELDS:
             hint = nearest(key, FIELDS, "see help(Config) for the fields")
-            raise ConfigError(f"{key!r} is not a field of Config: {hint}")
+            raise ConfigError(f"{shown(key)} is not a field of Config: {hint}")

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 __all__ = [
     "BacktestError",
@@ -19,12 +21,43 @@ __all__ = [
     "StrategyError",
     "WeightsError",
     "nearest",
+    "printable",
     "quiet",
+    "shown",
     "warn",
 ]
 
+#: Characters of a message, and of a value in it: what is longer loses its middle, or its end.
+_LINE, _VALUE = 600, 80
 
-class BacktestError(Exception):
+
+def printable(text: str) -> str:
+    """The text in one line that a terminal only prints: controls, line ends, marks of direction and what is no
+    character are shown as Python writes them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, in one short line; its type where that fails, as for a number of 5,000 digits."""
+    kind = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    try:
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
+    except Exception:  # of an object that is not ours
+        return kind
+    if text.startswith("<"):  # with an address
+        return kind
+    return text if len(text) <= _VALUE else f"{text[:_VALUE]}... ({len(text):,} characters)"
+
+
+class _Line:
+    """A message that is one printable line, whatever names and values it quotes."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return printable(text if len(text) <= _LINE else f"{text[: _LINE * 2 // 3]} ... {text[-_LINE // 4 :]}")
+
+
+class BacktestError(_Line, Exception):
     """Base of every error that this package raises on purpose."""
 
 
@@ -52,13 +85,13 @@ class ResultError(BacktestError, RuntimeError):
     """A result that cannot give or write what it was asked for."""
 
 
-class BacktestWarning(UserWarning):
+class BacktestWarning(_Line, UserWarning):
     """Something legal that is probably not what was meant."""
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str) -> str:
     """The way out of a name that is not known: the nearest one that is, or else what to do."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+    near = difflib.get_close_matches(shown(name).strip("'"), list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from gpu_bt.analysis.metrics import drawdown
 from gpu_bt.analysis.result import Result
-from gpu_bt.data.disk import path_of, write_beside
+from gpu_bt.arguments import path_of
+from gpu_bt.data.disk import write_beside
 from gpu_bt.data.times import stamp
 from gpu_bt.errors import ResultError
 
@@ -76,7 +77,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> Path | F
     """Write a figure in the format that the suffix names and give the path; the figure itself where path is None."""
     if path is None:
         return figure
-    path = path_of(path, "path")
+    path = path_of("path", path)
     kind = path.suffix[1:].lower() or "png"
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:

@@ -23,8 +23,9 @@ from gpu_bt import __version__
 from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
+from gpu_bt.arguments import flag, path_of
 from gpu_bt.config import Config
-from gpu_bt.data.disk import Job, path_of, to_file, write_together
+from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.settings import config_text
 from gpu_bt.data.slices import start_bar
@@ -243,7 +244,7 @@ class Result:
 
         Raises ConfigError for what is no path; ResultError: the fills cannot be made, the disk is full or refuses.
         """
-        place = path_of(folder, "folder")
+        place, csv = path_of("folder", folder), flag("csv", csv)
         run = {
             "engine": self.engine,
             "metrics_since": stamp(self.start),

@@ -2,8 +2,10 @@
 """The commands of gpu-bt.
 
 Results go to stdout, everything else (progress, notes, warnings, errors) to stderr. Exit status: 0, 1 where `verify`
-finds a difference, 2 with one line for whatever was asked wrongly, 130 after Ctrl-C, 143 after SIGTERM (129 SIGHUP).
-What is slow to import is imported by the commands that need it.
+finds a difference, 2 with one line for whatever was asked wrongly, 70 with one line for a fault of the program itself
+(GPU_BT_TRACEBACK=1 shows its traceback), 130 after Ctrl-C, 143 after SIGTERM (129
+SIGHUP). What is slow to import is imported by the
+commands that need it.
 """
 
 from __future__ import annotations
@@ -21,11 +23,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpu_bt import __version__
-from gpu_bt.cli import common, words
+from gpu_bt.cli import common, signals, words
 from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, say, table, weights_of, write
 from gpu_bt.cli.sweep import sweep
 from gpu_bt.errors import BacktestError, BacktestWarning
-from gpu_bt.sweeps.stops import Ended, stoppable
 
 if TYPE_CHECKING:
     from gpu_bt.analysis.result import Result
@@ -50,30 +51,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
-    with warnings.catch_warnings():
+    signals.STOPPED.clear()
+    status: object = 130
+    with signals.handled(signals.stop, signals.at_once if arguments is None else None), warnings.catch_warnings():
         warnings.simplefilter("always", BacktestWarning)
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
-            with stoppable():
-                status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
+            status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
+            sys.stdout.flush()
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough: let the interpreter's last flush go nowhere.
             sys.stdout = open(os.devnull, "w")
             return 1
         except KeyboardInterrupt:
-            status = 130
-        except Ended as ended:
-            status = ended.code
-        except Exception as error:
-            return _refused(error)
-    if isinstance(status, int) and status > 128:
-        wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
-        say("interrupted", "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
+            pass
+        except BaseException as error:
+            if not signals.STOPPED:  # which a library may have made another error of
+                return _refused(error)
+        if signals.STOPPED or status == 130:
+            status = 128 + (signals.STOPPED or [2])[0]
+            wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
+            said = "interrupted" if status == 130 else "terminated"
+            say(said, "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
+            if arguments is None:  # Python ends by the signal where it met a KeyboardInterrupt in an exec of its own
+                signals.at_once(status - 128)
     return status if isinstance(status, int) else 0
 
 
-def _refused(error: Exception) -> int:
-    """One line for an error that a person can act on; others are bugs and keep their traceback."""
+def _refused(error: BaseException) -> int:
+    """One line for an error: of what a person can act on, or else of a fault of the program."""
     usage = getattr(error, "format_message", None)  # Typer's usage errors, whose base class is not public
     if usage is not None:
         if text := usage():
@@ -83,12 +89,16 @@ def _refused(error: Exception) -> int:
     if isinstance(error, MemoryError):
         say("error", f"not enough memory: {error}")
     elif isinstance(error, OSError):
-        say("error", f"{error.filename}: {error.strerror}" if error.filename else error)
+        say("error", f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error)
     elif isinstance(error, BacktestError):
         options = {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}
         say("error", words.typed(str(error), options))
-    else:
+    elif isinstance(error, (SystemExit, GeneratorExit)) or os.environ.get("GPU_BT_TRACEBACK"):
         raise error
+    else:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        say("error", f"a fault of gpu-bt, {what}; GPU_BT_TRACEBACK=1 gpu-bt ... shows where: please report it")
+        return 70
     return 2
 
 

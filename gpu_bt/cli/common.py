@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpu_bt.cli import words
+from gpu_bt.errors import printable
 
 if TYPE_CHECKING:
     from gpu_bt.data.panel import Panel
@@ -70,8 +71,8 @@ ADVICE: list[str] = []
 
 
 def say(kind: str, text: Any) -> None:
-    """One line on stderr."""
-    print(f"{kind}: {' '.join(str(text).split())}", file=sys.stderr)
+    """One line on stderr, of which a terminal only prints."""
+    print(f"{kind}: {printable(' '.join(str(text).split()))}", file=sys.stderr)
 
 
 def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[str] | None, **options: Any) -> Panel:
@@ -107,7 +108,7 @@ def write(what: str, job: Callable[[], list[Path]]) -> None:
         paths = job()
     WRITTEN.extend(paths)
     for path in paths:
-        print(f"wrote {path}")
+        print(f"wrote {printable(str(path))}")
 
 
 @contextmanager
@@ -169,6 +170,7 @@ def pairs(lines: Iterable[str]) -> list[tuple[str, ...]]:
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
     """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere."""
+    rows, head = [[printable(cell) for cell in row] for row in rows], [printable(name) for name in head]
     if sys.stdout.isatty() and _drawn(rows, head):
         return
     lines = [head, *rows] if head else rows

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from gpu_bt.arguments import path_of
 from gpu_bt.config import Config, check_names
 from gpu_bt.data.settings import read_config, read_toml
 from gpu_bt.errors import ConfigError, ResultError
@@ -49,9 +50,9 @@ def mapping(fields: list[str] | None) -> dict[str, str] | None:
 def folder(text: str, *pictures: str) -> Path:
     """The folder of --out: not made yet, but what cannot be made or written, with these pictures or a result's other
     files, is refused before the run, not after."""
-    from gpu_bt.data.disk import FILES, check_writable, path_of
+    from gpu_bt.data.disk import FILES, check_writable
 
-    out = path_of(text, "--out")
+    out = path_of("--out", text)
     try:
         check_writable(out, (*FILES, *pictures))
     except ResultError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.config import CHOICES, Config
+from gpu_bt.errors import shown
 
 __all__ = [
     "DAY", "EPOCH", "MICROSECOND", "SCHEDULE", "local_microseconds", "named_bars", "offsets", "schedule", "time_label",
@@ -32,10 +33,12 @@ MICROSECOND = dt.timedelta(microseconds=1)
 def zone_info(name: str, error: type[Exception] = ValueError) -> dt.tzinfo:
     """The time zone of an IANA name, or of a fixed offset such as '+05:30'."""
     try:
+        if not isinstance(name, str):
+            raise TypeError(name)
         fixed = dt.datetime.strptime(name, "%z").tzinfo if name[:1] in ("+", "-") else None
         return fixed or ZoneInfo(name)
     except (ZoneInfoNotFoundError, TypeError, ValueError, OSError):
-        raise error(f"time zone {name!r} is unknown: pass an IANA name, such as 'America/New_York'") from None
+        raise error(f"time zone {shown(name)} is unknown: pass an IANA name, such as 'America/New_York'") from None
 
 
 def offsets(times: _Ints, offset: Callable[[int, int], int], fold: int = 0) -> _Ints:

@@ -17,7 +17,7 @@ import polars as pl
 
 from gpu_bt.errors import ConfigError, ResultError
 
-__all__ = ["FILES", "MARKS", "Job", "check_writable", "path_of", "to_file", "write_beside", "write_together"]
+__all__ = ["FILES", "MARKS", "Job", "check_writable", "to_file", "write_beside", "write_together"]
 
 #: What a file will hold: a text, or what writes it to a path.
 Job = str | Callable[[Path], Any]
@@ -27,21 +27,6 @@ MARKS = ("metrics.json", "table.parquet")
 FILES = (*MARKS, "equity.parquet", "fills.parquet", "config.toml", "equity.csv", "fills.csv")
 #: Seconds to wait for another process that writes a result into the same folder.
 _PATIENCE = 60.0
-
-
-def path_of(value: Any, name: str) -> Path:
-    """The path that an argument names. Raises ConfigError for what cannot be one."""
-    try:
-        text = os.fspath(value)
-    except TypeError:
-        text = b""
-    if not isinstance(text, str) or "\0" in text:
-        raise ConfigError(f"{name} is {repr(value)[:80]}: it must be a path, as a text without NUL or a Path")
-    if len(text) > 4000:  # no system takes it
-        raise ConfigError(f"{name} is a path of {len(text):,} characters: choose a shorter one")
-    if not text.strip():
-        raise ConfigError(f"{name} is empty: name a place for the results")
-    return Path(text)
 
 
 def to_file(write: Callable[[IO[bytes]], Any]) -> Job:

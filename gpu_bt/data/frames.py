@@ -16,7 +16,9 @@ from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 import numpy as np
 import polars as pl
 
+from gpu_bt.arguments import check_texts, columns_of, dtype_name
 from gpu_bt.data.arrays import as_host
+from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import as_row, is_book, is_labelled, is_series
 from gpu_bt.data.panel import Panel
@@ -71,7 +73,7 @@ def read_panel(
     refuses. Warns (BacktestWarning), each with its number, of columns that look like fields and are not read, of CRSP's
     prices below 0 (the mean of bid and ask: read without the sign), and of what `Panel` warns of.
     """
-    how = {"timestamp": timestamp, "asset": asset, "layout": layout, "fields": fields, "adjust": adjust}
+    how = {"timestamp": timestamp, "asset": asset, "layout": layout, "fields": columns_of(fields), "adjust": adjust}
     how["date_format"] = date_format
     due = moment(next_timestamp, date_format) or next_timestamp
     checks = {"prices": prices, "bad_prices": bad_prices, "next_timestamp": due}
@@ -82,8 +84,8 @@ def _panel(
     source: Any, how: dict[str, Any], checks: dict[str, Any], duplicates: str, dtype: Any, time_zone: str | None
 ) -> Panel:
     """`read_panel`: how the table is read, and what Panel checks."""
-    dtype = getattr(dtype, "__name__", str(dtype))  # np.float32, np.dtype("float32") and "float32" are the same
-    check_options(duplicates=(duplicates, "error", "first", "last"), dtype=(dtype, "float64", "float32"))
+    dtype = dtype_name(dtype)
+    check_options(duplicates=(duplicates, "error", "first", "last"))
     check_adjust(how["adjust"], checks["prices"])
     if isinstance(source, Mapping) and is_fields(map(str, source), "close"):
         given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
@@ -275,6 +277,10 @@ class Reading:
         try:
             check_options(missing=(self.missing, "close", "hold"), align=(self.align, "exact", "next", "previous"))
             check_options(unknown_assets=(self.unknown_assets, "error", "ignore"))
+            check_texts(WeightsError, weight=self.weight)
+            if self.time_zone is not None:
+                zone_info(self.time_zone, WeightsError)
+            moment(None, self.date_format)  # refuses a format that is none
             names, fields = (self.timestamp, self.asset, self.layout), {"weight": self.weight}
             table = read_table(source, *names, ("weight",), fields, "weight", date_format=self.date_format)
             table.drop_duplicates("error", way_out="")

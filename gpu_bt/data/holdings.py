@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
+from gpu_bt.arguments import real
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.panel import Panel
-from gpu_bt.errors import PanelError, WeightsError, nearest
+from gpu_bt.errors import PanelError, WeightsError, nearest, shown
 
 __all__ = ["MOST", "shares_of"]
 
@@ -43,12 +43,11 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
             rule = f"the panel has no such asset; {hint}" if i is None else "the asset is named twice"
             raise WeightsError(f"holdings[{name!r}]: {rule}")
         given.add(i)
-        try:
-            shares[i] = math.nan if isinstance(count, (str, bytes, bool, np.bool_)) else float(count)
-        except (TypeError, ValueError, ArithmeticError):
-            shares[i] = math.nan
+        shares[i] = real(count)
         if not abs(shares[i]) <= MOST:
-            raise WeightsError(f"holdings[{name!r}] is {count!r}: it must be a number of shares, 0 where none is held")
+            raise WeightsError(
+                f"holdings[{name!r}] is {shown(count)}: it must be a number of shares, 0 where none is held"
+            )
     return shares
 
 

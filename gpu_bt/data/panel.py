@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 import numbers
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 from unicodedata import normalize
 
 import numpy as np
 
+from gpu_bt.arguments import must_be, one_of, several, whole
 from gpu_bt.data.arrays import as_host, frozen
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
@@ -89,8 +90,10 @@ class Panel:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in FIELDS}  # the arguments that are fields
-        _check_choice("prices", prices, "adjusted", "raw")
-        _check_choice("bad_prices", bad_prices, "error", "nan")
+        prices = one_of("prices", prices, ("adjusted", "raw"), PanelError)
+        bad_prices = one_of("bad_prices", bad_prices, ("error", "nan"), PanelError)
+        if not isinstance(notes, (Mapping, type(None))):
+            must_be("notes", notes, "a mapping, name -> what a run tells, or None", PanelError)
         _check_given(prices, given)
         self.notes: dict[str, Any] = dict(notes or {})
         if any(map(is_labelled, given.values())):
@@ -156,8 +159,8 @@ class Panel:
 
     def label(self, bar: int) -> str:
         """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""
-        instant = self.timestamps[[bar]].view(np.int64)
-        return time_label(local_microseconds(instant, self.time_zone).view("datetime64[us]")[0])
+        instant = self.timestamps[[whole("bar", bar, -len(self.timestamps), len(self.timestamps) - 1, PanelError)]]
+        return time_label(local_microseconds(instant.view(np.int64), self.time_zone).view("datetime64[us]")[0])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -268,15 +271,11 @@ def _check_given(prices: str, given: Mapping[str, Any]) -> None:
             raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")
 
 
-def _check_choice(name: str, value: Any, first: str, second: str) -> None:
-    if value not in (first, second):
-        raise PanelError(f"{name} is {value!r}: it must be {first!r} or {second!r}")
-
-
 def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
-    if assets is None or isinstance(assets, (str, set)) or not np.iterable(assets):
-        raise PanelError(f"assets is {assets!r}: it must be a sequence of N unique names")
+    listed = several(assets) and not isinstance(assets, (set, frozenset)) and getattr(assets, "ndim", 1) == 1
+    if not isinstance(assets, Iterable) or not listed:
+        must_be("assets", assets, "a sequence of N unique names", PanelError)
     ids = getattr(assets, "tolist", lambda: list(assets))()
     for i, name in enumerate(ids):
         known = isinstance(name, (str, numbers.Real)) and not isinstance(name, bool) and name == name

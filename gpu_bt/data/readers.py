@@ -24,6 +24,7 @@ import narwhals as nw
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.arguments import path_of
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.shapes import tidy
 from gpu_bt.data.shield import reason, shield
@@ -60,8 +61,7 @@ def open_sources(source: Any, main: str = "close") -> list[Source]:
     if items and all(isinstance(item, Source) for item in items):
         return list(items)
     if items and all(isinstance(item, (str, Path)) for item in items):
-        with shield(f"{items[0]} cannot be found"):
-            paths = [path for item in items for path in _expand(Path(item).expanduser())]
+        paths = [path for item in items for path in _expand(path_of("source", item, PanelError))]
         found = [_open_file(path) for path in paths]
     elif items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
@@ -178,6 +178,7 @@ def _kind(value: Any) -> str:
 
 def _expand(path: Path) -> list[Path]:
     """The files that a path, a folder or a glob names."""
+    path = path.expanduser()
     if path.is_dir():
         inside = list(path.glob("*.*")) or list(path.rglob("*.*"))
         found = sorted(p for p in inside if _format(p) and not p.name.startswith((".", "~", "_")))

@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from gpu_bt.arguments import file_of
 from gpu_bt.config import Config
 from gpu_bt.errors import ConfigError
 
@@ -19,10 +19,12 @@ __all__ = ["config_text", "read_config", "read_toml"]
 
 def read_toml(path: str | os.PathLike[str], content: str) -> dict[str, Any]:
     """The tables of a TOML file. content: what it should hold, for the ConfigError where it cannot be read."""
+    file = file_of("path", path)
     try:
-        return tomllib.loads(Path(path).read_text("utf-8-sig"))  # some editors put a byte order mark first
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        return tomllib.loads(file.read_text("utf-8-sig"))  # some editors put a byte order mark first
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "its tables are nested too deep" if isinstance(error, RecursionError) else error
+        reason = getattr(error, "strerror", None) or reason
         raise ConfigError(f"{path} cannot be read: {reason}; pass a TOML file {content}") from error
 
 

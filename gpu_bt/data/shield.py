@@ -64,6 +64,8 @@ def reason(error: BaseException) -> str:
     if type(error).__name__ == "PanicException":
         return "its reader gave up on it"
     text = " ".join(str(error).split())
+    if "unwrap()" in text or "Panic(" in text:
+        return "its bytes contradict one another"
     for theirs, ours in _WORDS.items():
         if theirs in text:
             return ours

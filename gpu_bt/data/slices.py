@@ -17,7 +17,7 @@ import numpy as np
 from gpu_bt.data.arrays import frozen
 from gpu_bt.data.clock import DAY, local_microseconds, time_label
 from gpu_bt.engine.spec import Cache
-from gpu_bt.errors import PanelError, nearest
+from gpu_bt.errors import PanelError, nearest, shown
 
 if TYPE_CHECKING:
     from gpu_bt.data.panel import Panel
@@ -83,7 +83,9 @@ def start_bar(timestamps: np.ndarray, time_zone: str | None, label: Any) -> int 
         return None
     first = first_bar(timestamps.view(np.int64), time_zone, label)
     if first == len(timestamps):
-        raise PanelError(f"start is {label!r}: no bar lies at or after it, the last is {time_label(timestamps[-1])}")
+        raise PanelError(
+            f"start is {shown(label)}: no bar lies at or after it, the last is {time_label(timestamps[-1])}"
+        )
     return first
 
 
@@ -91,7 +93,7 @@ def _bars(panel: Panel, times: Any) -> tuple[int, int]:
     """The first bar of a key, and the one after its last."""
     ends = (times.start, times.stop) if isinstance(times, slice) else (times, times)
     if isinstance(times, slice) and times.step is not None:
-        raise PanelError(f"panel[...] has the step {times.step!r}: bars are taken without a step")
+        raise PanelError(f"panel[...] has the step {shown(times.step)}: bars are taken without a step")
     a, b = 0, len(panel.timestamps)
     if ends[0] is not None or times is None:
         a = first_bar(panel.microseconds, panel.time_zone, ends[0])
@@ -140,13 +142,16 @@ def _span(label: Any) -> tuple[int, int, bool]:
         return _of(moment), _of(moment + 1) if day else _of(moment) + 1, False
     if isinstance(moment, dt.datetime) and moment == moment:  # pandas' Timestamp, too, but no NaT
         zone = moment.tzinfo is not None
-        naive = moment.astimezone(dt.UTC).replace(tzinfo=None) if zone else moment
+        try:
+            naive = moment.astimezone(dt.UTC).replace(tzinfo=None) if zone else moment
+        except OverflowError:
+            raise PanelError(f"{label!r} lies beyond the years 1 to 9999 in UTC: {_TIMES}") from None
         return _of(np.datetime64(naive, "us")), _of(np.datetime64(naive, "us")) + 1, zone
     if isinstance(moment, dt.date) and moment == moment:
         return _of(np.datetime64(moment, "D")), _of(np.datetime64(moment, "D") + 1), False
     if (begins := getattr(label, "start_time", None)) is not None:  # pandas' Period
         return _of(np.datetime64(begins, "us")), _of(np.datetime64(getattr(label, "end_time", begins), "us")) + 1, False
-    raise PanelError(f"{label!r} is no time: {_TIMES}")
+    raise PanelError(f"{shown(label)} is no time: {_TIMES}")
 
 
 def _of(moment: np.datetime64) -> int:
@@ -159,12 +164,14 @@ def _columns(panel: Panel, assets: Any) -> list[int] | None:
         if assets != slice(None):
             raise PanelError("panel[:, ...] is a slice of assets: pass a list of their names")
         return None
-    if isinstance(assets, str) or not hasattr(assets, "__iter__"):
+    if isinstance(assets, str) or not hasattr(assets, "__iter__") or getattr(assets, "ndim", 1) == 0:
         assets = [assets]
     names = [str(name) for name in assets]
     for name in names:
         if name not in panel.index:
-            raise PanelError(f"{name!r} is no asset of the panel: {nearest(name, panel.assets, 'see panel.assets')}")
+            raise PanelError(
+                f"{shown(name)} is no asset of the panel: {nearest(name, panel.assets, 'see panel.assets')}"
+            )
     if not names or len(set(names)) < len(names):
         raise PanelError(
             f"panel[:, ...] names {len(names)} assets, {len(set(names))} of them different: name each once"

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_bt.arguments import must_be, real
 from gpu_bt.data.clock import DAY, EPOCH, MICROSECOND, offsets, time_label, zone_info
-from gpu_bt.errors import PanelError
+from gpu_bt.errors import PanelError, shown
 
 __all__ = ["RULE", "SEVERAL", "iana_name", "instants", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
 
@@ -48,9 +49,9 @@ def moment(value: Any, date_format: str | None = None) -> dt.datetime | None:
         last = value.end_time
         days = last - value.start_time >= dt.timedelta(hours=23)
         return dt.datetime.combine(last, dt.time.min) if days else moment(value.start_time)
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64)):
-        most = 1e8 if date_format is None else 2.0**53
-        value = str(int(value)) if -most < value < most and value == int(value) else ""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        most, number = 1e8 if date_format is None else 2.0**53, real(value)
+        value = str(int(number)) if abs(number) < most and number == int(number) else ""
     if not isinstance(value, str):
         return None
     text = value.strip() if "." in (date_format or "") else value.strip().removesuffix(".0")
@@ -68,8 +69,8 @@ def _parts(date_format: str) -> set[str]:
     year, month, day, week, weekday = (bool(parts & set(x)) for x in ("YyGcxDF", "mbBjcxDF", _DAY, "UWV", "aAuw"))
     if not year or (day and not month) or (not day and week != weekday):
         raise PanelError(
-            f"date_format is {date_format!r}: it must be a text such as '%d.%m.%Y' (as for strptime), with a year, a"
-            " month where there is a day, and a weekday where there is a week"
+            f"date_format is {shown(date_format)}: it must be a text such as '%d.%m.%Y' (as for strptime), with a year,"
+            " a month where there is a day, and a weekday where there is a week"
         )
     return parts
 
@@ -170,6 +171,8 @@ def timestamps_to_numpy(
     Raises `error` for what is no timestamp, missing, or before year 1 or after 9999, for naive and aware or differently
     zoned values mixed, and for wall-clock times that `instants` refuses.
     """
+    if time_zone is not None:
+        zone_info(time_zone, error)
     dtype: Any = getattr(values, "dtype", None)
     zone = iana_name(getattr(dtype, "tz", None)) or getattr(dtype, "time_zone", None)  # of pandas, of Polars
     if hasattr(dtype, "tz"):  # pandas gives UTC where it is asked for datetime64
@@ -210,15 +213,14 @@ def timestamps_to_numpy(
 def _from_objects(values: Any, error: type[Exception], name: str) -> tuple[np.ndarray, str | None]:
     """What an iterable of timestamps holds, and its zone."""
     if isinstance(values, (str, set)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) == 0:
-        raise error(f"{name} is {values!r}: it must be a sequence of (T,) dates or datetimes")
+        must_be(name, values, "a sequence of (T,) dates or datetimes", error)
     moments = []
     for i, value in enumerate(values):
-        if value is None or str(value) in ("NaT", "nan", "<NA>"):
+        if value is None or (not isinstance(value, int) and str(value) in ("NaT", "nan", "<NA>")):
             _refuse_missing(i, error, name)
         moments.append(moment(value))
         if moments[-1] is None:
-            shown = value.item() if isinstance(value, np.generic) else value
-            raise error(f"{name}[{i}] is {shown!r}: it must be {RULE}")
+            must_be(f"{name}[{i}]", value.item() if isinstance(value, np.generic) else value, RULE, error)
     try:
         naive, zone = read_moments(moments)
     except ValueError as exc:

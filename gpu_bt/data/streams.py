@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.arguments import check_texts, columns_of, dtype_name, whole
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS
 from gpu_bt.data.fingerprints import fingerprint
@@ -26,7 +27,7 @@ from gpu_bt.data.panel import Panel, warn_of_splits
 from gpu_bt.data.readers import Source, open_sources
 from gpu_bt.data.sanity import warn_of_labels
 from gpu_bt.data.stamps import moment
-from gpu_bt.data.tables import Table, check_adjust, find_column, joined, open_named, read_table
+from gpu_bt.data.tables import Table, check_adjust, check_options, find_column, joined, open_named, read_table
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import PanelError, ResultError, WeightsError, quiet, warn
@@ -51,16 +52,13 @@ def scan_panel(
 
     Raises PanelError as `read_panel` does, for CSV, and where `bars` is no whole number > 0.
     """
-    if not isinstance(bars, int) or isinstance(bars, bool) or bars < 1:
-        raise PanelError(f"bars is {bars!r}: it must be a whole number > 0, the bars read at once")
-    dtype = getattr(dtype, "__name__", str(dtype))
-    if duplicates not in ("error", "first", "last") or dtype not in ("float64", "float32"):
-        raise PanelError(f"duplicates is {duplicates!r} and dtype is {dtype!r}: read_panel says what they may be")
-    chosen = fields if fields is None or isinstance(fields, Mapping) else {name: name for name in fields}
+    bars = whole("bars", bars, error=PanelError)
+    check_options(duplicates=(duplicates, "error", "first", "last"))
     checks = {"prices": prices, "bad_prices": bad_prices}
     check_adjust(adjust, prices)
     names, due = (timestamp, asset), moment(next_timestamp, date_format) or next_timestamp
-    return PanelStream(source, bars, names, chosen, checks, duplicates, dtype, time_zone, due, date_format, adjust)
+    kept, dtype = columns_of(fields), dtype_name(dtype)
+    return PanelStream(source, bars, names, kept, checks, duplicates, dtype, time_zone, due, date_format, adjust)
 
 
 class PanelStream:
@@ -71,7 +69,7 @@ class PanelStream:
     """
 
     def __init__(
-        self, source: Any, bars: int, names: tuple[str, str], fields: Mapping[str, str] | None,
+        self, source: Any, bars: int, names: tuple[str, str], fields: dict[str, str] | None,
         checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
         date_format: str | None = None, adjust: str | None = None,
     ) -> None:  # fmt: skip
@@ -84,6 +82,7 @@ class PanelStream:
         self._dtype = dtype
         self._format, self._adjust = date_format, adjust
         self._said: set[str] = set()
+        check_texts(PanelError, timestamp=names[0], asset=names[1])
         opened, self._asset, wide = open_named(source, names[1])
         if wide and find_column(opened[0], self._asset) is None:
             raise PanelError(f"{opened[0].label} is a wide table, and a stream reads long ones: use read_panel")

@@ -7,13 +7,16 @@ the working memory is that of one block whatever N is.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_bt.arguments import dtype_name, flag, must_be, real, whole
 from gpu_bt.data.panel import Panel
+from gpu_bt.errors import ConfigError, PanelError
 
 __all__ = ["momentum_weights", "random_weights", "synthetic_universe"]
 
@@ -38,11 +41,21 @@ def synthetic_universe(
     silent (prices just end); halts of 1 to 5 bars, bars without an open or without a close (NaN), bars without volume.
     messy=False: adjusted prices, every asset at every bar.
 
-    n_bars: T >= 2.   n_assets: N >= 1.   seed: the same one gives the same panel with the same NumPy, on any processor.
-    start: first business day.   dtype: float64 or float32.   Raises ValueError for other sizes.
+    n_bars: T in [2, 1,000,000].   n_assets: N >= 1, T*N <= 10**10.   seed: a whole number >= 0; the same seed gives the
+    same panel with the same NumPy, on any processor.
+    start: first business day.   dtype: float64 or float32.   Raises ConfigError for other values.
     """
-    if n_bars < 2 or n_assets < 1:
-        raise ValueError(f"synthetic_universe({n_bars}, {n_assets}): it needs at least 2 bars and 1 asset")
+    n_bars, n_assets = whole("n_bars", n_bars, 2, 10**6), whole("n_assets", n_assets)
+    if n_assets > 10**10 // n_bars:
+        must_be("n_assets", n_assets, f"at most {10**10 // n_bars:,} for {n_bars:,} bars")
+    messy, seed, dtype = flag("messy", messy), whole("seed", seed, 0, math.inf), dtype_name(dtype, ConfigError)
+    try:
+        if not isinstance(start, (str, dt.date, np.datetime64)):
+            raise TypeError(start)
+        first = np.datetime64(start, "D")
+        days = np.busday_offset(first, np.arange(n_bars), roll="forward").astype("datetime64[us]")
+    except (TypeError, ValueError):
+        must_be("start", start, "a date, such as '2015-01-02'")
     common, *seeds = np.random.SeedSequence(seed).spawn(1 + -(-n_assets // _BLOCK))
     shocks = _tails(np.random.default_rng(common).standard_normal((n_bars, 1 + len(_SECTORS))))
     market = 0.0003 + 0.009 * shocks[:, :1]
@@ -53,13 +66,13 @@ def synthetic_universe(
         part = slice(i * _BLOCK, (i + 1) * _BLOCK)
         block = _block(np.random.default_rng(child), market, sectors[:, sector[part]], messy)
         for name, values in block.items():
-            whole = np.empty((*values.shape[:-1], n_assets), dtype if values.ndim == 2 else values.dtype)
-            fields.setdefault(name, whole)[..., part] = values
+            array = np.empty((*values.shape[:-1], n_assets), dtype if values.ndim == 2 else values.dtype)
+            fields.setdefault(name, array)[..., part] = values
     for array in fields.values():
         array.flags.writeable = False  # a read-only array becomes part of the panel without a copy
     return Panel(
         **fields,
-        timestamps=np.busday_offset(start, np.arange(n_bars), roll="forward").astype("datetime64[us]"),
+        timestamps=days,
         assets=[f"SYN{i:05d}" for i in range(n_assets)],
         group=[_SECTORS[s] for s in sector],
         prices="raw" if messy else "adjusted",
@@ -175,8 +188,9 @@ def momentum_weights(panel: Panel, *, lookback: int = 60, top: float = 0.1, ever
     name has weight 1/count, count = max(1, int(top * names with a score)), all others 0, also those without a price;
     names past their `delisted_at` are NaN. Ties go to the asset that comes first; a row without any score is NaN.
 
-    lookback, every: bars >= 1.   top: fraction in (0, 1].   Returns (T, N) float64.
+    lookback, every: bars >= 1.   top: fraction in (0, 1].   Returns (T, N) float64. Raises ConfigError for others.
     """
+    lookback, every, top = whole("lookback", lookback), whole("every", every), _checked(panel, "top", top)
     close = panel.close.astype(np.float64)
     if panel.split is not None:
         close *= np.cumprod(panel.split, axis=0, dtype=np.float64)
@@ -197,8 +211,9 @@ def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: 
     Names are the best by an autoregressive score, score' = 0.9*score + sqrt(0.19)*normal, so that a part of the book
     changes at each decision. Names outside it are 0, names past their `delisted_at` and rows that do not decide NaN.
 
-    density: in (0, 1].   every: bars >= 1.   Returns (T, N) float64.
+    density: in (0, 1].   every: bars >= 1.   Returns (T, N) float64. Raises ConfigError for others.
     """
+    density, every, seed = _checked(panel, "density", density), whole("every", every), whole("seed", seed, 0, math.inf)
     rng = np.random.default_rng(seed)
     weights = np.full(panel.shape, np.nan)
     score = rng.standard_normal(panel.shape[1])
@@ -211,6 +226,15 @@ def random_weights(panel: Panel, density: float = 0.1, *, seed: int = 0, every: 
         weights[t] = 0.0
         weights[t, chosen] = size / size.sum()
     return _without_delisted(weights, panel)
+
+
+def _checked(panel: object, name: str, fraction: Any) -> float:
+    """The fraction; refuses what is no panel, and what is no fraction."""
+    if not isinstance(panel, Panel):
+        must_be("panel", panel, "a gpu_bt.Panel", PanelError)
+    if not 0 < real(fraction) <= 1:
+        must_be(name, fraction, "a fraction in (0, 1]")
+    return real(fraction)
 
 
 def _without_delisted(weights: _Floats, panel: Panel) -> _Floats:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from gpu_bt.arguments import check_texts, one_of
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.fields import ASSET_FIELDS, MASKS, PRICES
 from gpu_bt.data.labels import is_series
@@ -54,7 +55,7 @@ class Table:
         """The zone of a panel of it: the one given, else that of its times. Raises where neither says one."""
         if time_zone is None and self.own_zone == SEVERAL:
             raise PanelError(f"{self.place}timestamp has {SEVERAL}: pass time_zone=, such as 'Europe/Berlin'")
-        zone = time_zone or self.own_zone
+        zone = self.own_zone if time_zone is None else time_zone
         if zone is not None:
             zone_info(zone, PanelError)
         return zone
@@ -124,15 +125,16 @@ class Table:
 
 
 def read_table(
-    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: Any, main: str,
-    assets: list[str] | None = None, adjust: str | None = None, date_format: str | None = None,
+    source: Any, timestamp: str, asset: str, layout: str, known: tuple[str, ...], fields: dict[str, str] | None,
+    main: str, assets: list[str] | None = None, adjust: str | None = None, date_format: str | None = None,
 ) -> Table:  # fmt: skip
     """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
     long table, None = those that it has. adjust: see `vendors.adjusted`."""
     check_options(layout=(layout, "auto", "long", "wide"))
+    check_texts(PanelError, timestamp=timestamp, asset=asset)
     opened, asset, wide = open_named(source, asset, layout, main)
     sources = [dataclasses.replace(s, date_format=date_format) for s in opened]
-    chosen = fields if isinstance(fields, Mapping) else {name: name for name in fields or known}
+    chosen = fields or {name: name for name in known}
     if main not in chosen or not set(chosen) <= set(known):
         raise PanelError(f"fields names {', '.join(chosen)}: it must name {main}, and else only {', '.join(known)}")
     wanted = {"timestamp": timestamp, "asset": asset, **chosen}
@@ -388,7 +390,7 @@ def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> 
 
 def check_adjust(adjust: str | None, prices: str) -> None:
     """Raises PanelError for an adjusted close that is read as an unadjusted price."""
-    check_options(adjust=(adjust, None, "scale", "adjusted", "raw"))
+    check_options(adjust=(adjust, None, "scale", "adjusted", "raw"), prices=(prices, "adjusted", "raw"))
     if adjust in ("scale", "adjusted") and prices == "raw":
         raise PanelError(f"adjust={adjust!r} makes adjusted prices: leave prices='raw' out, or pass adjust='raw'")
 
@@ -396,5 +398,4 @@ def check_adjust(adjust: str | None, prices: str) -> None:
 def check_options(**given: tuple[Any, ...]) -> None:
     """name = (value, *what it may be). Raises PanelError where the value is none of these."""
     for name, (value, *options) in given.items():
-        if value not in options:
-            raise PanelError(f"{name} is {value!r}: it must be one of {', '.join(map(repr, options))}")
+        one_of(name, value, options, PanelError)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.arguments import must_be
 from gpu_bt.data.arrays import as_host, first_outside
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import WeightsError
@@ -45,6 +46,14 @@ class Weights:
     empty_cells: int = 0
     assets: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     timestamps: np.ndarray | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, np.ndarray):
+            must_be("values", self.values, "a (T, N) array of target weights", WeightsError)
+        for name in ("assets", "timestamps"):
+            given = getattr(self, name)
+            if given is not None and not (isinstance(given, (tuple, list)) or getattr(given, "ndim", 0) == 1):
+                must_be(name, getattr(self, name), "those of a panel, or None", WeightsError)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import importlib
 
+from gpu_bt.arguments import one_of
 from gpu_bt.engine.spec import Engine
-from gpu_bt.errors import ConfigError, EngineUnavailable
+from gpu_bt.errors import EngineUnavailable
 
 __all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "reasons", "resolve"]
 
@@ -43,7 +44,7 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
     asset-bars "auto" leaves the GPU out, since the CPU has ended before; below WORTH_COMPILING until it has a kernel.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
-    asset_bars = cells * scenarios
+    name, asset_bars = one_of("engine", name, (*_CHOICES, *ENGINES)), cells * scenarios
     if name in _CHOICES:
         for candidate in _CHOICES[name]:
             if candidate == "cuda" and (scenarios < WORTH_BLOCKS or asset_bars < WORTH_A_KERNEL):
@@ -52,9 +53,6 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
             if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):
                 continue
             return found
-    if name not in ENGINES:
-        known = ", ".join(map(repr, (*_CHOICES, *ENGINES)))
-        raise ConfigError(f"engine is {name!r}: it must be one of {known}")
     found = _load(name)
     if isinstance(found, str):
         raise EngineUnavailable(f"engine {name!r} cannot run: {found}; use engine='auto'")

@@ -6,16 +6,18 @@ Letters: T bars, N assets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpu_bt.arguments import flag, real, several, whole
 from gpu_bt.data.fields import MASKS, PRICES, RATES
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
-from gpu_bt.errors import StrategyError, nearest
+from gpu_bt.errors import StrategyError, nearest, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,12 +28,21 @@ __all__ = ["FIELDS", "Batch", "column_of"]
 FIELDS = (*PRICES, *RATES, *MASKS)
 
 
+#: A history may begin before the panel, but one of more bars than this and than the panel has is a mistake.
+_MOST = 100_000
+
+
+class _NoField(StrategyError, AttributeError):
+    """A field that a batch does not have, for `getattr` and `hasattr`, too."""
+
+
 class Batch:
     """The cross-section at `bar`: everything up to and including it, nothing after it.
 
     close, open, high, low, vwap, volume, half_spread, volatility, dividend, split, borrow_rate, can_buy, can_sell,
     universe: (N,) read-only rows of the panel, without a copy; NaN = the asset does not trade at this bar. A field that
-    the panel lacks is an AttributeError.   bar: its number.   assets: the N names.   group: (N,) labels, or None.
+    the panel lacks is a StrategyError that is an AttributeError, too.   bar: its number.   assets: the N names.
+    group: (N,) labels, or None.
     """
 
     __slots__ = ("_panel", "assets", "bar")
@@ -41,7 +52,7 @@ class Batch:
 
     def __getattr__(self, name: str) -> np.ndarray:
         if name not in FIELDS:
-            raise AttributeError(f"a batch has no {name!r}; it has {', '.join(FIELDS)}")
+            raise _NoField(f"a batch has no {name!r}; it has {', '.join(FIELDS)}")
         row: np.ndarray = _field(self._panel, name)[self.bar]
         return row
 
@@ -61,30 +72,30 @@ class Batch:
         (False in masks), in a copy: what is computed from them is NaN, too.
 
         adjusted: prices divided by the splits since (a copy where the panel has splits), per share as of this bar.
-        Raises StrategyError for n < 1, AttributeError for a field that the panel lacks.
+        Raises StrategyError for n < 1 and for n above 100,000 and the panel's bars, one that is an AttributeError, too,
+        for a field that the panel lacks.
         """
-        if n < 1 or n != int(n):
-            raise StrategyError(f"history({field!r}, {n}) at {self.label}: n must be a whole number of bars >= 1")
-        past = slice(max(0, self.bar + 1 - int(n)), self.bar + 1)
+        most = max(_MOST, self._panel.shape[0])
+        n = whole(f"n of history({shown(field)}) at {self.label}", n, 1, most, StrategyError)
+        past = slice(max(0, self.bar + 1 - n), self.bar + 1)
         rows, split = _field(self._panel, field)[past], self._panel.split
-        if adjusted and field in PRICES and split is not None:
+        if flag("adjusted", adjusted, StrategyError) and field in PRICES and split is not None:
             since = np.ones(rows.shape)
             since[:-1] = np.cumprod(split[past][:0:-1], axis=0)[::-1]
             rows = rows / since
         if len(rows) < n:
-            none = np.zeros((int(n) - len(rows), rows.shape[1]), rows.dtype)
+            none = np.zeros((n - len(rows), rows.shape[1]), rows.dtype)
             rows = np.concatenate((none if rows.dtype == bool else np.full_like(none, np.nan), rows))
         return rows
 
     def top(self, score: Any, n: int) -> np.ndarray:
         """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
         go to the first asset. Fewer than n where fewer assets have a score."""
-        score = np.asarray(row_of(self._panel, self.bar, "a score", score))
-        if score.shape != (len(self.assets),):
-            raise StrategyError(f"a score at {self.label} has shape {score.shape}: it must be (N,), one per asset")
-        score = score.astype(np.float64)
+        score, most = self._score(score), real(n)
+        if np.isnan(most):
+            raise StrategyError(f"n is {shown(n)} at {self.label}: it must be a number of assets")
         valid = np.flatnonzero(~np.isnan(score))
-        values, n = score[valid], min(max(0, int(n)), len(valid))
+        values, n = score[valid], int(min(max(0.0, most), len(valid)))
         if n == 0:
             return valid[:0]
         least = np.partition(values, len(values) - n)[len(values) - n]
@@ -94,7 +105,16 @@ class Batch:
 
     def bottom(self, score: Any, n: int) -> np.ndarray:
         """Indices of the n lowest scores, the lowest first; else as `top`."""
-        return self.top(-np.asarray(row_of(self._panel, self.bar, "a score", score), np.float64), n)
+        return self.top(-self._score(score), n)
+
+    def _score(self, score: Any) -> np.ndarray:
+        """(N,) float64."""
+        found = floats(row_of(self._panel, self.bar, "a score", score), "iufb")
+        if found is None:
+            raise StrategyError(f"a score at {self.label} is {shown(score)}: it must be (N,) numbers, one per asset")
+        if found.shape != (len(self.assets),):
+            raise StrategyError(f"a score at {self.label} has shape {found.shape}: it must be (N,), one per asset")
+        return found
 
     def index(self, names: str | Sequence[str]) -> np.ndarray:
         """(k,) indices of assets by name. Raises StrategyError for one that the panel lacks."""
@@ -120,13 +140,32 @@ class Batch:
 
 
 def _listed(names: str | Sequence[str]) -> Sequence[str]:
-    return [names] if isinstance(names, str) else names
+    return names if several(names) else [str(names)]
+
+
+def floats(values: Any, kinds: str = "iuf") -> np.ndarray | None:
+    """float64 of numbers, None beside them is NaN; None where it holds something else: texts, bools, dates."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":  # as of Decimal, None, whole numbers that are too long
+            array = np.array([math.nan if x is None else _number(x) for x in array.flat]).reshape(array.shape)
+        return array.astype(np.float64) if array.dtype.kind in kinds else None
+    except Exception:  # what is ragged, too, and objects that are not ours
+        return None
+
+
+def _number(value: Any) -> float:
+    found = real(value)
+    if math.isnan(found) and value == value:  # no NaN of its own
+        raise ValueError(value)
+    return found
 
 
 def _field(panel: Panel, name: str) -> np.ndarray:
-    values: np.ndarray | None = getattr(panel, name) if name in FIELDS else None
+    values: np.ndarray | None = getattr(panel, name) if isinstance(name, str) and name in FIELDS else None
     if values is None:
-        raise AttributeError(f"the panel has no {name!r}: pass {name}= to the Panel")
+        hint = f"pass {name}= to the Panel" if isinstance(name, str) else f"a field is one of {', '.join(FIELDS)}"
+        raise _NoField(f"the panel has no {shown(name)}: {hint}")
     return values
 
 
@@ -135,5 +174,5 @@ def column_of(panel: Panel, bar: int, what: str, name: Any) -> int:
     found = panel.index.get(str(name))
     if found is None:
         hint = nearest(name, panel.assets, "see batch.assets")
-        raise StrategyError(f"{what} at {panel.label(bar)}: the panel has no asset {name!r}; {hint}")
+        raise StrategyError(f"{what} at {panel.label(bar)}: the panel has no asset {shown(name)}; {hint}")
     return found

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from gpu_bt.arguments import called_with
 from gpu_bt.config import Config
 from gpu_bt.data.clock import zone_info
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import Book, Progress, RawResult, Session
-from gpu_bt.errors import ConfigError, StrategyError
+from gpu_bt.errors import ConfigError, StrategyError, warn
 from gpu_bt.runs.batch import Batch
 from gpu_bt.runs.strategy import Strategy, _Desk
 
@@ -30,6 +32,9 @@ def drive(
     """
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
+    kind, told = type(strategy).__name__, ""
+    for name, given in (("initialize", 0), ("on_data_batch", 2), ("risk", 3), ("finalize", 0)):
+        called_with(f"{kind}.{name}", getattr(strategy, name), *[None] * given, error=StrategyError)
     desk = _Desk(panel, config, session)
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
@@ -37,6 +42,7 @@ def drive(
         raise StrategyError(f"this {type(strategy).__name__} is running already: make an instance for each run")
     try:
         strategy.initialize()
+        ask: Callable[..., Any] = strategy.on_data_batch
         for t in np.flatnonzero(schedule[:bars]).tolist():
             if at < t:
                 session.advance(at, t)
@@ -46,7 +52,10 @@ def drive(
                 where = "on_data_batch"
                 try:
                     batch = Batch(panel, t)
-                    strategy.on_data_batch(_timestamp(panel, zone, t), batch)
+                    answer = ask(_timestamp(panel, zone, t), batch)
+                    if answer is not None and not told:
+                        told = f"{kind}.on_data_batch returned a {type(answer).__name__}, which nothing reads: order"
+                        warn(f"{told} with self.order_target_percent(...)", stacklevel=4)
                     where = "risk"
                     desk.risk(strategy, batch)
                 except Exception as error:

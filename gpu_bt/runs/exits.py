@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpu_bt.arguments import must_be, real
 from gpu_bt.config import Config
 from gpu_bt.engine.prepare import price_of
 from gpu_bt.engine.spec import Market
-from gpu_bt.errors import ConfigError
 
 __all__ = ["Exits"]
 
@@ -35,8 +35,8 @@ class Exits:
     ) -> None:
         self.stop_loss, self.take_profit, self.trailing_stop = stop_loss, take_profit, trailing_stop
         for name, value in vars(self).items():
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is {value!r}: it must be a fraction > 0, or None")
+            if value is not None and not real(value) > 0:
+                must_be(name, value, "a fraction > 0, or None")
 
     def __getstate__(self) -> dict[str, float | None]:
         """Copies and pickles hold the fractions alone: positions belong to a run."""

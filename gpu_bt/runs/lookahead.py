@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from types import CodeType, FunctionType
@@ -15,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.arguments import called_with, must_be, whole
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE, PRICES
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve
-from gpu_bt.errors import StrategyError, quiet
+from gpu_bt.errors import PanelError, StrategyError, quiet
 from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
-from gpu_bt.runs.run import callback_spec, check_fields, schedule_of
+from gpu_bt.runs.run import callback_spec, check_fields, checked, schedule_of
 from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["check_lookahead"]
@@ -45,14 +47,18 @@ def check_lookahead(
     Raises StrategyError naming the first bar whose decision changed and its assets, or saying that two equal runs of
     the strategy differ, so that nothing can be checked.
     """
-    config = Config() if config is None else config
+    config, cuts, seed = checked(panel, config), whole("cuts", cuts), whole("seed", seed, 0, math.inf)
+    _check_factory(strategy, panel)
     check_fields(panel, config)
     chosen_engine, bars, rng = resolve(engine), schedule_of(panel, config), np.random.default_rng(seed)
 
     def fresh(seen: Panel) -> Strategy:
         if isinstance(strategy, Strategy):
             return copy.deepcopy(strategy, {id(panel): panel})
-        return strategy() if isinstance(strategy, type) else strategy(seen)
+        made = strategy() if isinstance(strategy, type) else strategy(seen) if callable(strategy) else strategy
+        if not isinstance(made, Strategy):
+            must_be("strategy", made, "a gpu_bt.Strategy, a class of such, or a function that makes one of a panel")
+        return made
 
     def decisions(mine: Strategy, seen: Panel, until: int | None = None) -> dict[int, np.ndarray]:
         """Bar -> (4, N) weights, lots, limits and stops decided there."""
@@ -62,11 +68,11 @@ def check_lookahead(
         return out
 
     first = fresh(panel)
-    whole = decisions(first, panel)
-    if found := _difference(whole, decisions(fresh(panel), panel), panel):
+    full = decisions(first, panel)
+    if found := _difference(full, decisions(fresh(panel), panel), panel):
         rule = "differs between two equal runs: seed its random numbers and set its state in initialize"
         raise StrategyError(f"{found[1]} {rule}")
-    decided = [t for t, cells in whole.items() if not np.isnan(cells).all()] or list(whole)
+    decided = [t for t, cells in full.items() if not np.isnan(cells).all()] or list(full)
     differences = []
     for cut in sorted({decided[i] for i in np.linspace(0, len(decided) - 1, cuts).astype(int)} if decided else ()):
         future = _Future(panel, cut, rng)
@@ -78,11 +84,19 @@ def check_lookahead(
             mine = fresh(future.panel)
             vars(mine).update({name: future.of(value) for name, value in vars(mine).items()})
             part = decisions(mine, future.panel, cut + 1)
-        if found := _difference({t: cells for t, cells in whole.items() if t <= cut}, part, panel):
+        if found := _difference({t: cells for t, cells in full.items() if t <= cut}, part, panel):
             differences.append((found[0], cut, found[1]))
     if differences:
         _, cut, what = min(differences)
         raise StrategyError(f"{what} changes with data after {panel.label(cut)}: it looks ahead")
+
+
+def _check_factory(strategy: object, panel: object) -> None:
+    """Refuse a panel that is a stream, and what makes a strategy but could not be called."""
+    if not isinstance(panel, Panel):
+        must_be("panel", panel, "a gpu_bt.Panel", PanelError)
+    if callable(strategy) and not isinstance(strategy, Strategy):
+        called_with("strategy", strategy, *(() if isinstance(strategy, type) else (panel,)))
 
 
 def _difference(whole: dict[int, np.ndarray], part: dict[int, np.ndarray], panel: Panel) -> tuple[int, str] | None:

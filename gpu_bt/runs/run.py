@@ -15,6 +15,7 @@ import numpy as np
 from gpu_bt.analysis.advice import Asked, Watch, asked_by, findings, sentences
 from gpu_bt.analysis.result import Result
 from gpu_bt.analysis.spans import began
+from gpu_bt.arguments import called_with, must_be, several
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule
 from gpu_bt.data.frames import books_of
@@ -80,7 +81,7 @@ def run(
     named engine; StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
-    config, kept, strategy = checked(panel, config), _records(record), strategy_of(weights, panel)
+    config, kept, strategy = checked(panel, config, progress), _records(record), strategy_of(weights, panel)
     _check_resume(resume, strategy, holdings, accept_jumps)
     check_fields(panel, config)
     held = None if holdings is None else opening(panel, holdings, [config])
@@ -140,8 +141,11 @@ def _run_weights(
     )  # fmt: skip
 
 
-def checked(panel: object, config: object) -> Config:
-    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config."""
+def checked(panel: object, config: object, progress: object = None) -> Config:
+    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config, and for a
+    progress that cannot be called with (done, of all)."""
+    if progress is not None:
+        called_with("progress", progress, 1, 1)
     if not isinstance(panel, (Panel, PanelStream)):
         raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
     config = Config() if config is None else config
@@ -278,11 +282,10 @@ def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResul
 
 def _records(record: str | Iterable[str]) -> set[str]:
     """What is to be kept, checked."""
-    names = {record} if isinstance(record, str) or not isinstance(record, Iterable) else set(record)
-    for name in names:
-        if name not in _RECORDS:
-            raise ConfigError(f"record is {name!r}: it must be one or more of {', '.join(map(repr, _RECORDS))}")
-    return names
+    names: list[Any] = list(record) if several(record) else [record]
+    if wrong := [name for name in names if not isinstance(name, str) or name not in _RECORDS]:
+        must_be("record", wrong[0], f"one or more of {', '.join(map(repr, _RECORDS))}")
+    return set(names)
 
 
 def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None) -> np.ndarray:

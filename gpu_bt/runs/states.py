@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpu_bt.arguments import path_of
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import DAY, EPOCH, MICROSECOND, local_microseconds
 from gpu_bt.data.disk import write_beside
@@ -32,7 +33,7 @@ from gpu_bt.engine.prepare import NEVER_PRICED, lots
 from gpu_bt.errors import ResultError
 from gpu_bt.law.layout import EARLIER, NEVER, SCENARIO_STATUS
 
-__all__ = ["NOT_YET", "path_of", "read", "shown", "write"]
+__all__ = ["NOT_YET", "read", "shown", "write"]
 
 #: What `head` calls the layout of this file; another number is another layout.
 FORMAT = 2
@@ -154,7 +155,7 @@ def read(
     parts: what the file and this run must have in common, by the name that an error gives it.
     Raises ResultError, one line, for anything that `write` has not written for them.
     """
-    path = path_of(value, "resume")
+    path = path_of("resume", value)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
             raise OSError(errno.EINVAL, "it is no regular file")
@@ -197,7 +198,7 @@ def read(
 
 def write(value: Any, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
     """Write a state so that it appears whole and survives a power cut. Raises ResultError where the system refuses."""
-    path = path_of(value, "path")
+    path = path_of("path", value)
     if os.path.exists(path) and not os.path.isfile(path):
         raise ResultError(f"{shown(path)} was not written: it is no regular file; choose another name")
     contents = {"head": np.array(json.dumps({"format": FORMAT, **head})), **arrays}
@@ -210,19 +211,6 @@ def write(value: Any, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
 
     write_beside(path, job)
     return path
-
-
-def path_of(value: Any, name: str) -> Path:
-    """The path that an argument of this name is. Raises ResultError for what is none."""
-    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if not isinstance(text, str):
-        raise ResultError(f"{name} is a {type(value).__name__}: it must be the path of a state file, as text or a Path")
-    try:
-        if not text or b"\0" in os.fsencode(text):
-            raise ValueError
-    except ValueError:
-        raise ResultError(f"{name} is {text!r}, which no file can be called: choose another name") from None
-    return Path(text)
 
 
 def shown(path: Any) -> str:

@@ -21,8 +21,8 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.weights import DUST, MAX_WEIGHT
 from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
 from gpu_bt.engine.spec import Book, Decision, Session
-from gpu_bt.errors import StrategyError
-from gpu_bt.runs.batch import Batch, column_of
+from gpu_bt.errors import StrategyError, shown
+from gpu_bt.runs.batch import Batch, column_of, floats
 from gpu_bt.runs.exits import Exits
 from gpu_bt.runs.orders import Orders
 
@@ -57,7 +57,7 @@ class Strategy:
 
     def on_data_batch(self, timestamp: dt.datetime, batch: Batch) -> None:
         """Called at each scheduled bar, after its fills: `timestamp` in the panel's time zone; the cross-section."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method on_data_batch(self, timestamp, batch)")
+        raise StrategyError(f"{type(self).__name__} needs a method on_data_batch(self, timestamp, batch)")
 
     def finalize(self) -> None:
         """Called once, after the last bar; `portfolio` is then that at the end."""
@@ -224,15 +224,19 @@ class _Desk:
         """(k,) indices of what a user calls assets."""
         if isinstance(assets, str):
             return np.array([column_of(self.panel, self.bar, what, assets)])
-        array = np.atleast_1d(np.asarray(row_of(self.panel, self.bar, what, assets, False)))  # of a mask with labels
+        named = row_of(self.panel, self.bar, what, assets, False)  # of a mask with labels
+        try:
+            array = np.atleast_1d(np.asarray(named))
+        except ValueError:  # what is ragged
+            array = np.empty((0, 0), object)
         if array.dtype == bool and array.shape == (self.n,):
             return np.flatnonzero(array)
         if array.dtype.kind in "UO" and array.ndim == 1:
             return np.array([column_of(self.panel, self.bar, what, x) for x in array.tolist()], np.int64)
-        if array.size == 0:
+        if array.size == 0 and array.ndim == 1:
             return np.empty(0, np.int64)
         if array.dtype.kind not in "iu" or array.ndim != 1:
-            self.fail(what, f"assets are {assets!r}: pass names, indices or an (N,) bool mask")
+            self.fail(what, f"assets are {shown(assets)}: pass names, indices or an (N,) bool mask")
         if array.min() < 0 or array.max() >= self.n:
             bad = array[(array < 0) | (array >= self.n)][0]
             self.fail(what, f"the panel has no asset {bad}: an index must be in [0, {self.n - 1}]")
@@ -240,11 +244,13 @@ class _Desk:
 
     def each(self, what: str, where: np.ndarray, x: Any) -> np.ndarray:
         """(k,) numbers: one for each asset, or one for all."""
-        x = row_of(self.panel, self.bar, what, x, where=where)
+        found = floats(row_of(self.panel, self.bar, what, x, where=where))
+        if found is None:
+            self.fail(what, f"{shown(x)} is no number: pass one, or one for each asset")
         try:
-            return np.broadcast_to(np.asarray(x, np.float64), where.shape)
+            return np.broadcast_to(found, where.shape)
         except ValueError:
-            self.fail(what, f"{len(where)} assets and {np.size(x)} numbers: pass one number, or one for each")
+            self.fail(what, f"{len(where)} assets and {found.size} numbers: pass one number, or one for each")
 
     def amounts(
         self, what: str, assets: Assets, amount: Any, low: float, high: float
@@ -252,10 +258,10 @@ class _Desk:
         """(where, values) without NaN: each asset's amount, checked."""
         if amount is None:
             where: slice | np.ndarray = slice(None)
-            values = np.asarray(row_of(self.panel, self.bar, what, assets))
-            if values.shape != (self.n,) or values.dtype.kind not in "iuf":
+            row = floats(row_of(self.panel, self.bar, what, assets))
+            if row is None or row.shape != (self.n,):
                 self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
-            values = values.astype(np.float64)
+            values = row
         else:
             where = chosen = self.index(what, assets)
             values = self.each(what, chosen, amount)
@@ -328,6 +334,8 @@ class _Desk:
         hit = np.zeros(self.n, bool)
         if strategy.exits is not None:
             if strategy.exits is not self.watched:
+                if not isinstance(strategy.exits, Exits):
+                    self.fail("exits", f"it is {shown(strategy.exits)}: it must be gpu_bt.Exits(...), or None")
                 self.watched = strategy.exits
                 self.watched.start(self.panel.market, self.config, self.bar)
             hit = strategy.exits.hit(self.bar, self.now().lots * self.lots.unit)
@@ -364,12 +372,12 @@ class _Desk:
         if alone:
             orders.weights, after = after, orders
         self.cells = np.full((4, self.n), np.nan)
-        given = np.array([self.each("risk", asked[0], x) for x in (after.shares, after.limit, after.stop)])
+        given = np.array([self.each("risk", np.arange(self.n), x) for x in (after.shares, after.limit, after.stop)])
         changed = ~((given == asked[1:]) | (np.isnan(given) & np.isnan(asked[1:]))).all(axis=0)
-        direct = np.flatnonzero(~np.isnan(after.shares))
+        direct = np.flatnonzero(~np.isnan(given[0]))
         if len(direct):
             self.put(_LOTS, direct, *before[1:, direct])
-        if len(direct := np.flatnonzero(changed & ~np.isnan(after.shares))):
+        if len(direct := np.flatnonzero(changed & ~np.isnan(given[0]))):
             self.order(direct, *(row[direct] for row in given))
         self.targets("risk", after.weights, None)
         stray = (~np.isnan(given[1:]) & (given[1:] != asked[2:])).any(axis=0) & np.isnan(self.cells[_LOTS])

@@ -10,11 +10,14 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
+from typing import Any, NoReturn
 
+from gpu_bt.arguments import one_of, real, several
 from gpu_bt.config import FIELDS, Config
-from gpu_bt.errors import ConfigError, nearest
+from gpu_bt.errors import ConfigError, nearest, shown
 
 __all__ = ["Scenarios", "expand"]
 
@@ -70,8 +73,8 @@ class _Checker:
 
     def __call__(self, axis: str, value: Any) -> Any:
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
-        if not isinstance(value, Hashable):
-            raise ConfigError(f"grid axis {axis!r} has {value!r}: a value is a number, a text, a bool or None")
+        if not isinstance(value, (int, float, str, type(None))):
+            value = real(value) if isinstance(value, (Real, Decimal)) else self.refuse(axis, value)
         key = (axis, type(value), value)
         if key not in self.seen:
             self.seen[key] = self._checked(axis, value)
@@ -84,44 +87,53 @@ class _Checker:
             except ConfigError as error:
                 raise ConfigError(f"grid axis {axis!r}: {error}") from None
         if axis == "weights" and self.names:
-            if value not in self.names:
-                known = ", ".join(map(repr, self.names))
-                raise ConfigError(f"grid axis 'weights' has {value!r}: it must be one of {known}")
-            return value
+            return value if value in self.names else one_of("grid axis 'weights'", value, self.names)
         if axis not in self.parameters:
             if axis == "weights":
                 raise ConfigError("grid axis 'weights' picks a panel by name: pass weights={name: panel, ...}")
             hint = nearest(axis, [*FIELDS, *self.parameters, "weights"], "see help(Config) for the fields")
             of = " nor a parameter of the strategy" if self.parameters else ""
-            raise ConfigError(f"grid axis {axis!r} is no field of Config{of}: {hint}")
+            raise ConfigError(f"grid axis {shown(axis)} is no field of Config{of}: {hint}")
         if value is not None and (not isinstance(value, (bool, int, float, str)) or value != value):
-            raise ConfigError(f"grid axis {axis!r} has {value!r}: a value is a number, a text, a bool or None")
+            self.refuse(axis, value)
+        # A column of the table has to hold it.
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            self.refuse(axis, value)
+        if isinstance(value, str) and value != value.encode(errors="ignore").decode():
+            self.refuse(axis, value)
         return value
+
+    @staticmethod
+    def refuse(axis: str, value: Any) -> NoReturn:
+        rule = "a value is a number, a text, a bool or None, whole numbers of 64 bits"
+        raise ConfigError(f"grid axis {shown(axis)} has {shown(value)}: {rule}")
 
 
 def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:
     """Axis -> its K values, of all combinations; the last axis changes fastest."""
     axes: dict[str, list[Any]] = {} if len(names) < 2 or "weights" in grid else {"weights": list(names)}
     for axis, values in grid.items():
-        if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__iter__"):
-            raise ConfigError(f"grid axis {axis!r} is {values!r}: pass a list of values")
-        axes[axis] = [check(axis, value) for value in values]
+        if isinstance(values, Mapping) or not several(values):
+            raise ConfigError(f"grid axis {shown(axis)} is {shown(values)}: pass a list of values")
+        axes[axis] = list(itertools.islice(values, _MOST + 1))  # one without an end, too
         if not axes[axis]:
             raise ConfigError(f"grid axis {axis!r} is empty: give it a value, or leave it out")
-        if twice := [value for value, count in Counter(axes[axis]).items() if count > 1]:
-            raise ConfigError(f"grid axis {axis!r} has {twice[0]!r} twice: a value makes its own scenarios; drop one")
     if not axes:
         raise ConfigError("grid is empty: pass {axis: list of values}, such as {'band': [0, 0.01]}")
     if (count := math.prod(map(len, axes.values()))) > _MOST:
         raise ConfigError(
             f"grid has {count:,} scenarios, more than {_MOST:,}: thin out {max(axes, key=lambda a: len(axes[a]))!r}"
         )
+    for axis in grid:
+        axes[axis] = [check(axis, value) for value in axes[axis]]
+        if twice := [value for value, count in Counter(axes[axis]).items() if count > 1]:
+            raise ConfigError(f"grid axis {axis!r} has {twice[0]!r} twice: a value makes its own scenarios; drop one")
     return dict(zip(axes, map(list, zip(*itertools.product(*axes.values()), strict=True)), strict=True))
 
 
 def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:
     """Axis -> its K values, of scenarios that are listed one by one."""
-    rows = grid.to_dicts() if hasattr(grid, "to_dicts") else grid
+    rows = grid.to_dicts() if hasattr(grid, "to_dicts") and not isinstance(grid, type) else grid
     if not isinstance(rows, Sequence) or isinstance(rows, str) or not all(isinstance(row, Mapping) for row in rows):
         kind = type(grid).__name__
         raise ConfigError(f"grid is a {kind}: pass {{axis: list of values}}, a list of such rows, or a Polars table")

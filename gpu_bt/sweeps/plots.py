@@ -13,7 +13,7 @@ import numpy as np
 
 from gpu_bt.analysis.plots import new_figure, save_figure
 from gpu_bt.errors import ConfigError
-from gpu_bt.sweeps.result import SweepResult
+from gpu_bt.sweeps.result import SweepResult, check_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +41,7 @@ def plot(
 
     Raises ConfigError for an axis or metric that is not there; ResultError: matplotlib is missing, the disk refuses.
     """
+    check_axes(sweep, *(axis for axis in (rows, columns) if axis is not None))
     varying = [axis for axis in sweep.axes if sweep.table[axis].n_unique() > 1 and axis not in where]
     free = [axis for axis in varying if axis not in (rows, columns)]
     free.sort(key="initial_cash".__eq__)  # it has a curve of its own
@@ -48,13 +49,12 @@ def plot(
     columns = columns or (free.pop(0) if free else None)
     if rows is None:
         raise ConfigError("the sweep has no axis that varies: there is nothing to draw")
-    draws: list[Callable[[Axes, SweepResult, str], None]] = [
-        partial(_map, rows=rows, columns=columns, how=how, where=where) if columns else partial(_line, axis=rows)
-    ]
+    shared = partial(_map, rows=rows, columns=columns, how=how, where=where) if columns else None
+    draws: list[Callable[[Axes, SweepResult, str], None]] = [shared or partial(_line, axis=rows, held=where)]
     if sweep.has_equity:
         draws.append(_fan)
     if "initial_cash" in varying and rows != "initial_cash":
-        draws.append(partial(_line, axis="initial_cash"))
+        draws.append(partial(_line, axis="initial_cash", held={}))
     sweep.best(metric)  # refuses what is no metric
     figure = new_figure(10, 4.6 * len(draws))
     for ax, draw in zip(figure.subplots(len(draws), 1, squeeze=False)[:, 0], draws, strict=True):
@@ -85,9 +85,9 @@ def _map(ax: Axes, sweep: SweepResult, metric: str, rows: str, columns: str, how
     _title(ax, f"{metric}{f', {how} over ' + ', '.join(others) if others else ''}{held}")
 
 
-def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str) -> None:
+def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: dict[str, Any]) -> None:
     """The metric's median and middle half for each value of an axis; a log scale for initial_cash."""
-    groups = sweep.table.sort(axis, nulls_last=True).partition_by(axis, maintain_order=True, as_dict=True)
+    groups = sweep.held(held).sort(axis, nulls_last=True).partition_by(axis, maintain_order=True, as_dict=True)
     names = [key[0] for key in groups]
     number = all(isinstance(name, (int, float)) for name in names)
     where = names if number else range(len(names))

@@ -7,7 +7,7 @@ Letters: T bars, K scenarios.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,15 @@ import tomli_w
 
 from gpu_bt import __version__
 from gpu_bt.analysis.advice import IDLE
-from gpu_bt.analysis.metrics import equity_metrics, given
+from gpu_bt.analysis.metrics import equity_metrics
 from gpu_bt.analysis.spans import returns_since
+from gpu_bt.arguments import flag, one_of, path_of, whole
 from gpu_bt.config import Config
-from gpu_bt.data.disk import Job, path_of, to_file, write_together
+from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
-from gpu_bt.errors import ConfigError, ResultError
+from gpu_bt.errors import ConfigError, ResultError, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Done
 from gpu_bt.sweeps.grid import Scenarios
@@ -32,7 +33,7 @@ from gpu_bt.sweeps.grid import Scenarios
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["METRICS", "SweepResult", "check_metric", "texts"]
+__all__ = ["METRICS", "SweepResult", "check_axes", "check_metric", "texts"]
 
 #: What a table has where all of the money is recorded.
 METRICS = tuple(equity_metrics(np.ones((len(MONEY), 1, 2)), 1.0, 1.0))
@@ -89,7 +90,7 @@ class SweepResult:
 
     def column(self, name: str) -> str:
         """What the table calls a metric or another thing found: its name, or result_<name> where an axis has that."""
-        return f"result_{name}" if name in self.axes else name
+        return f"result_{name}" if isinstance(name, str) and name in self.axes else name
 
     @property
     def equity(self) -> np.ndarray:
@@ -118,12 +119,12 @@ class SweepResult:
         Raises ConfigError for what is no metric, or an n that is no whole number >= 0.
         """
         column = self._metric(metric)
-        given("n", n, (), "a whole number >= 0", lambda x: (x >= 0) & (x == np.floor(x)))
         rows = self.table.filter(pl.col(column).is_not_nan() if self.table[column].dtype.is_float() else True)
-        if not every:
+        if not flag("every", every):
             status, advice = (pl.col(self.column(name)) for name in ("status", "advice"))
             rows = rows.filter(~status.is_in(_ENDED), ~advice.str.contains_any(list(IDLE)))
-        return rows.sort(column, descending=metric not in _LESS, maintain_order=True).head(min(int(n), rows.height))
+        best = rows.sort(column, descending=metric not in _LESS, maintain_order=True)
+        return best.head(min(whole("n", n, 0), best.height))
 
     def pivot(
         self, rows: str, columns: str, metric: str = "sharpe", *, how: str = "mean", **where: Any
@@ -135,25 +136,26 @@ class SweepResult:
         Raises ConfigError for an axis, a metric or a value that the sweep does not have.
         """
         metric = self._metric(metric)
-        hows = ("mean", "median", "min", "max")
-        if how not in hows:
-            raise ConfigError(f"how is {how!r}: it must be one of {', '.join(map(repr, hows))}")
-        found = self.table
-        for axis in (rows, columns, *where):
-            if axis not in self.axes:
-                raise ConfigError(f"{axis!r} is no axis of the sweep: it has {', '.join(map(repr, self.axes))}")
+        how = one_of("how", how, ("mean", "median", "min", "max"))
+        found = self.held(where)
+        check_axes(self, rows, columns)
         if rows == columns:
-            raise ConfigError(f"rows and columns are both {rows!r}: take two axes")
-        for axis, value in where.items():
-            try:
-                found = found.filter(pl.col(axis).eq_missing(pl.lit(value)))
-            except (pl.exceptions.PolarsError, TypeError):  # a text for numbers
-                found = found.clear()
-            if found.is_empty():
-                raise ConfigError(f"no scenario has {axis}={value!r}: see table[{axis!r}]")
+            raise ConfigError(f"rows and columns are both {rows!r}: name two axes")
         cell = getattr(pl.col(metric).fill_nan(None), how)().fill_null(float("nan"))
         cells = found.group_by(rows, columns, maintain_order=True).agg(cell)
         return cells.pivot(columns, index=rows, values=metric)
+
+    def held(self, where: Mapping[str, Any]) -> pl.DataFrame:
+        """The rows of the table in which each axis has its value. Raises ConfigError for what the sweep lacks."""
+        found = self.table
+        check_axes(self, *where)
+        for axis, value in where.items():
+            plain = value is None or isinstance(value, (bool, int, float, str, np.generic))
+            same = [plain and bool(cell == value) for cell in found[axis].to_list()]
+            found = found.filter(pl.Series(same, dtype=pl.Boolean))
+            if found.is_empty():
+                raise ConfigError(f"no scenario has {axis}={shown(value)}: see table[{axis!r}]")
+        return found
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path | Figure:
         """Heat map of two axes, fan of the equity rows, capacity curve; see `gpu_bt.sweeps.plots.plot`."""
@@ -167,7 +169,7 @@ class SweepResult:
 
         stale: names of other files of an older result there. Gives the paths. Raises as `Result.write` does.
         """
-        place = path_of(folder, "folder")
+        place = path_of("folder", folder)
         config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
         run = {"engine": self.engine, "scenarios": len(self), "axes": list(self.axes), "version": __version__}
         text = tomli_w.dumps({"config": config, "run": run})
@@ -207,10 +209,17 @@ class SweepResult:
         return self.column(name)
 
 
+def check_axes(sweep: SweepResult, *names: Any) -> None:
+    """Raise ConfigError for what is no axis."""
+    for name in names:
+        if not isinstance(name, str) or name not in sweep.axes:
+            raise ConfigError(f"{shown(name)} is no axis of the sweep: it has {', '.join(map(repr, sweep.axes))}")
+
+
 def check_metric(name: str, known: Sequence[str] = METRICS) -> None:
     """Raise ConfigError for what is no metric."""
-    if name not in known:
-        raise ConfigError(f"{name!r} is no metric of the sweep: it has {', '.join(known)}")
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(f"{shown(name)} is no metric of the sweep: it has {', '.join(known)}")
 
 
 def _text(table: pl.DataFrame) -> str:

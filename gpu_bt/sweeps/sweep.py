@@ -21,6 +21,7 @@ import numpy as np
 from gpu_bt.analysis.advice import counted
 from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.analysis.metrics import rounding_of
+from gpu_bt.arguments import flag, must_be, one_of, path_of, whole
 from gpu_bt.config import Config, tick_of
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
@@ -52,7 +53,7 @@ from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
 from gpu_bt.sweeps.grid import expand
 from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
-from gpu_bt.sweeps.workers import check_calls, check_forks, ended, lost, shared
+from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
 
 __all__ = ["Plan", "sweep"]
 
@@ -130,18 +131,21 @@ def sweep(
     another sweep's, the disk refuses, a worker is lost, or one scenario does not fit the memory. Warns, with counts, of
     what the table's column `advice` tells, and of damaged chunks.
     """
-    config = checked(panel, config)
-    check_calls(executor, progress, metrics)
+    config = checked(panel, config, progress)
+    metrics, equity = one_of("metrics", metrics, ("all", "equity")), flag("equity", equity)
+    check_executor(executor)
+    if scratch is not None:
+        path_of("scratch", scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
-    every = partial(Inputs, columns=metrics, equity=bool(equity), engine=engine, max_memory=room, start=first)
+    every = partial(Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first)
     every = partial(every, sharers=1 if executor is None else os.cpu_count() or 1)
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
-    files = None if out is None else ChunkFiles(out, job.parts(), job.inputs, wanted, _CHUNK)
+    files = None if out is None else ChunkFiles(path_of("out", out), job.parts(), job.inputs, wanted, _CHUNK)
     size = files.chunk_size if files else wanted or _CHUNK
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
-    if dry_run:
+    if flag("dry_run", dry_run):
         return _plan(job, chunks, size, files)
     with stoppable(), files.running() if files else nullcontext():
         found = _run(job, chunks, files, executor, scratch, progress)
@@ -191,6 +195,8 @@ class _Job:
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
         books: dict[str, Any] = {} if strategy else dict(weights) if named else {"": weights}
+        if odd := [name for name in books if not isinstance(name, (str, int))]:
+            must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and strategy is None:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
         self.scenarios = expand(
@@ -277,9 +283,7 @@ def _checked_weights(
 
 
 def _whole(name: str, value: Any) -> int | None:
-    if value is None or (isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0):
-        return None if value is None else int(value)
-    raise ConfigError(f"{name} is {value!r}: it must be a whole number > 0, or None")
+    return None if value is None else whole(name, value)
 
 
 def _parameters(strategy: type[Strategy] | None) -> set[str]:

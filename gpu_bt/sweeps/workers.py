@@ -17,16 +17,12 @@ from gpu_bt.sweeps.chunks import Inputs, Spilled
 from gpu_bt.sweeps.locks import temporary
 from gpu_bt.sweeps.stops import Ended
 
-__all__ = ["check_calls", "check_forks", "ended", "lost", "shared"]
+__all__ = ["check_executor", "check_forks", "ended", "lost", "shared"]
 
 
-def check_calls(executor: Any, progress: Any, metrics: Any) -> None:
-    """Raise ConfigError for what is no function, no choice, no executor, or one that has been shut down."""
+def check_executor(executor: Any) -> None:
+    """Raise ConfigError for what is no executor, or one that has been shut down."""
     with_threads("sweep()")
-    if metrics not in ("all", "equity"):
-        raise ConfigError(f"metrics is {metrics!r}: it must be one of 'all', 'equity'")
-    if progress is not None and not callable(progress):
-        raise ConfigError(f"progress is {progress!r}: it must be a function of (scenarios done, of all), or None")
     if executor is None:
         return
     if not isinstance(executor, futures.Executor):

@@ -179,7 +179,7 @@ def test_prices_of_one_asset_take_weights_that_name_theirs(column: str, layout: 
         (["--config", "other.toml"], "has the table [other]"),
         (["--out", "file"], "--out file cannot be made: file is no folder"),
         (["--out", "file/below"], "--out file/below cannot be made: file is no folder"),
-        (["--out", ""], "--out is empty"),
+        (["--out", ""], "--out is '': it must be a path"),
         (["--set", "zzz=1"], "see gpu-bt info --config"),
         (["--layout", "x"], "layout is 'x'"),
         (["--adjust", "x"], "adjust is 'x'"),
@@ -231,7 +231,7 @@ def test_wrong_words(arguments: list[str], text: str, capsys: pytest.CaptureFixt
         (OSError(28, "No space left on device", "x/y"), "error: x/y: No space left on device\n"),
         (OSError("no file, no number"), "error: no file, no number\n"),
         (MemoryError("Unable to allocate 9 GiB"), "error: not enough memory: Unable to allocate 9 GiB\n"),
-        (bt.ResultError("two\nlines"), "error: two lines\n"),
+        (bt.ResultError("two\nlines"), "error: two\\nlines\n"),
         (bt.EngineUnavailable("engine 'x' cannot run"), "error: engine 'x' cannot run\n"),
         (bt.WeightsError("pass align='next'"), "error: pass --align next\n"),
         (KeyboardInterrupt(), "interrupted: wrote nothing\n"),
@@ -306,9 +306,22 @@ def test_fields_and_layout(files: list[str], tmp_path: Path):
     assert pl.read_parquet(tmp_path / "out" / "equity.parquet").equals(want.equity)
 
 
-def test_a_bug_keeps_its_traceback(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(api, "run", lambda *_, **__: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("kind", [ZeroDivisionError, RecursionError, type("PanicException", (BaseException,), {})])
+def test_a_bug_is_one_line_and_shows_its_traceback_where_asked(
+    kind: type[BaseException], files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise kind("a\nb")
+
+    monkeypatch.setattr(api, "run", fail)
+    assert cli.main(["run", *files, "--out", str(tmp_path)]) == 70
+    line = (
+        f"error: a fault of gpu-bt, {kind.__name__}: a b; GPU_BT_TRACEBACK=1 gpu-bt ... shows where: please report it\n"
+    )
+    assert capsys.readouterr() == ("", line)
+    monkeypatch.setenv("GPU_BT_TRACEBACK", "1")
+    with pytest.raises(kind):
         cli.main(["run", *files, "--out", str(tmp_path)])
 
 

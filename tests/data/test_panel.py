@@ -153,8 +153,8 @@ def test_events_need_raw_prices(name):
 
 
 def test_choices():
-    refused("prices is 'clean': it must be 'adjusted' or 'raw'", prices="clean")
-    refused("bad_prices is 'drop': it must be 'error' or 'nan'", bad_prices="drop")
+    refused("prices is 'clean': it must be one of 'adjusted', 'raw'", prices="clean")
+    refused("bad_prices is 'drop': it must be one of 'error', 'nan'", bad_prices="drop")
 
 
 # --- assets and what is per asset ---

@@ -34,7 +34,7 @@ def test_each_check_can_fail():
     with pytest.raises(pytest.fail.Exception), kit.told("anything"):
         pass
     with pytest.raises(AssertionError), kit.refused("one line"):
-        raise bt.ResultError("not\none line")
+        raise bt.ResultError("one line of a Traceback")
     with pytest.raises(AssertionError):
         kit.survived(np.array([0.0]), np.array([-0.0]))
     assert not kit.checked

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gpu_bt.config import CHOICES, OPTIONAL, RANGES, Config
-from gpu_bt.errors import ConfigError
+from gpu_bt.errors import ConfigError, shown
 
 WHOLE = ("rebalance_every", "rebalance_offset", "signal_lag", "delist_after")
 FIELDS = [f.name for f in dataclasses.fields(Config)]
@@ -66,7 +66,7 @@ def test_outside_its_range_a_value_is_refused(name):
 @pytest.mark.parametrize("name", sorted(RANGES))
 @pytest.mark.parametrize("value", ["1", True, [1.0], (), object, 1j], ids=repr)
 def test_what_is_no_number_is_refused(name, value):
-    refused(f"{name} is {value!r}: {rule(name)}", **{name: value})
+    refused(f"{name} is {shown(value)}: {rule(name)}", **{name: value})
 
 
 @pytest.mark.parametrize("name", sorted(RANGES))

@@ -96,7 +96,7 @@ def test_history_ends_at_the_bar_and_is_a_view():
     masks = see(lambda s, b: b.history("can_buy", 2), panel(can_buy=np.ones((4, 3), bool)))
     assert masks[0].tolist() == [[False] * 3, [True] * 3] and masks[0].dtype == bool
     for n in (0, -1, 1.5):
-        with pytest.raises(bt.StrategyError, match=r"history\('close', .*\) at 2020-01-01: n must be a whole number"):
+        with pytest.raises(bt.StrategyError, match=r"n of history\('close'\) at 2020-01-01 is .* a whole number >= 1"):
             run(lambda s, b, n=n: b.history("close", n))
     with pytest.raises(AttributeError, match="the panel has no 'low'"):
         run(lambda s, b: b.history("low", 2))
@@ -279,7 +279,7 @@ def test_errors_of_user_code_pass_with_their_bar():
     with pytest.raises(KeyError, match="mine") as caught:
         run(step)
     assert caught.value.__notes__ == ["in Do.on_data_batch at bar 2 (2020-01-03)"]
-    with pytest.raises(NotImplementedError, match="Strategy needs a method on_data_batch"):
+    with pytest.raises(bt.StrategyError, match="Strategy needs a method on_data_batch"):
         bt.run(panel(), bt.Strategy(), bt.Config(execution="same_close"))
 
 

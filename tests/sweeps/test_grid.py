@@ -88,7 +88,7 @@ def test_what_is_wrong_is_one_line_that_names_it(grid: object, text: str):
 
 
 def test_an_unknown_name_of_weights_lists_those_there_are():
-    with pytest.raises(ConfigError, match="grid axis 'weights' has 'c': it must be one of 'a', 'b'"):
+    with pytest.raises(ConfigError, match="grid axis 'weights' is 'c': it must be one of 'a', 'b'"):
         expand({"weights": ["a", "c"]}, Config(), ("a", "b"))
 
 

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user passes, checked before it is used: one rule for each kind of argument, one line where it is broken."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import math
+import operator
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, SupportsFloat
+
+from gpu_bt.errors import ConfigError, PanelError, shown
+
+__all__ = [
+    "called_with", "check_texts", "columns_of", "dtype_name", "file_of", "flag", "must_be", "one_of", "path_of", "real",
+    "several", "whole",
+]  # fmt: skip
+
+_Error = type[Exception]
+
+
+def must_be(name: str, value: Any, rule: str, error: _Error = ConfigError) -> NoReturn:
+    """Refuse the value of an argument."""
+    raise error(f"{name} is {shown(value)}: it must be {rule}")
+
+
+def one_of(name: str, value: Any, options: Collection[str | None], error: _Error = ConfigError) -> Any:
+    """A text, or None, that is one of the options."""
+    if not (value is None or isinstance(value, str)) or value not in options:
+        must_be(name, value, f"one of {', '.join(map(repr, options))}", error)
+    return value if value is None else str(value)  # NumPy's texts, too
+
+
+def check_texts(error: _Error, **given: Any) -> None:
+    """Refuse the first argument that is no text."""
+    for name, value in given.items():
+        if not isinstance(value, str):
+            must_be(name, value, "a text", error)
+
+
+def flag(name: str, value: Any, error: _Error = ConfigError) -> bool:
+    """True or False, of NumPy, too, or 1 or 0: "no" would be true."""
+    if type(value).__name__ in ("bool", "bool_") or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    must_be(name, value, "True or False", error)
+
+
+def whole(name: str, value: Any, low: int = 1, high: float = 2**63 - 1, error: _Error = ConfigError) -> int:
+    """A whole number in [low, high], of any type that is one; True and 5.0 are none."""
+    try:
+        if type(value) is not bool and low <= (number := operator.index(value)) <= high:
+            return number
+    except TypeError:
+        pass
+    must_be(name, value, f"a whole number >= {low}" + (f" and <= {high:,}" if high < 2**63 - 1 else ""), error)
+
+
+def real(value: Any) -> float:
+    """A number of any type as a float; NaN for bools, texts and whatever else is none, and beyond a float's range."""
+    if type(value) is float:
+        return value
+    if isinstance(value, (int, SupportsFloat)) and type(value).__name__ not in ("bool", "bool_"):
+        if getattr(getattr(value, "dtype", None), "kind", "f") not in "iuf":  # of NumPy: complex, dates, texts, objects
+            return math.nan
+        try:
+            return float(value)
+        except (TypeError, ValueError, ArithmeticError):
+            pass
+    return math.nan
+
+
+def columns_of(fields: Any) -> dict[str, str] | None:
+    """field -> column of the option `fields`. Raises PanelError for what is no such thing."""
+    if fields is None:
+        return None
+    pairs = (
+        fields.items()
+        if isinstance(fields, Mapping)
+        else [(name, name) for name in (fields if several(fields) else [None])]
+    )
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
+        must_be("fields", fields, "names of fields, or {field: column}, all of them texts, or None", PanelError)
+    return dict(pairs)
+
+
+def dtype_name(dtype: Any, error: _Error = PanelError) -> str:
+    """ "float64" or "float32" of np.float32, np.dtype("float32") or "float32"."""
+    name = getattr(dtype, "__name__", None) or (str(dtype) if type(dtype).__module__.startswith("numpy") else dtype)
+    return str(one_of("dtype", name, ("float64", "float32"), error))
+
+
+def several(value: Any) -> bool:
+    """Whether a value is a collection, of names for example, and no single one, which a text is."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", None) != 0
+
+
+def path_of(name: str, value: Any, error: _Error = ConfigError) -> Path:
+    """A path that the system can take."""
+    try:
+        path = os.fspath(value)
+        if isinstance(path, str) and path.strip() and b"\0" not in path.encode():  # Polars takes no other names
+            os.path.lexists(path) or os.stat(path)
+            return Path(path)
+    except OSError as reason:
+        if reason.errno != errno.ENAMETOOLONG:
+            return Path(path)
+    except (TypeError, UnicodeEncodeError):
+        pass
+    must_be(name, value, "a path that is not empty, its names UTF-8 and not too long", error)
+
+
+def file_of(name: str, value: Any, error: _Error = ConfigError) -> Path:
+    """The path of a file to be read at once. What never ends is refused, a device or a pipe that has a name; a pipe of
+    the shell, as in <(...), has none."""
+    path = path_of(name, value, error)
+    if not path.is_file() and os.path.exists(os.path.realpath(path)):
+        raise error(f"{path} cannot be read: it is no file; pass the path of a file")
+    return path
+
+
+def called_with(name: str, function: Any, *given: Any, error: _Error = ConfigError) -> None:
+    """Refuse what cannot be called with such arguments, or would give a coroutine or generator that nobody runs."""
+    odd = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
+    if odd or inspect.isasyncgenfunction(function) or not callable(function):
+        must_be(name, function, "a plain function, neither async nor with yield", error)
+    try:
+        inspect.signature(function).bind(*given)
+    except TypeError as reason:
+        raise error(f"{name} cannot be called with its {len(given)} arguments: {reason}") from None
+    except ValueError:  # written in C, which does not say what it takes
+        pass
