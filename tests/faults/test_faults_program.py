@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 from extent import exhaustive
 from faults.kit import HANGS, ROOT, checked, command, fault, faults, one_line, refused
-from gpu_bt.data.panics import without_panics
 
 import gpu_bt as bt
 from gpu_bt.cli import commands as cli
+from gpu_bt.data.shield import shield
 
 DEEP = "band = " + "[" * 2000 + "]" * 2000
 #: Counts imports; at the k-th one the process gets a signal.
@@ -177,10 +177,10 @@ def test_panics_are_not_printed(value: str, folder: Path, capfd: pytest.CaptureF
 
 
 def test_what_is_no_panic_is_shown(capfd: pytest.CaptureFixture[str]):
-    with without_panics():
+    with shield("a table", quiet=True):
         os.write(2, b"a word\n")
-    with without_panics():
-        os.write(2, b"thread 'x' panicked at y\n")
+    with shield("a table", quiet=True):
+        os.write(2, b"\nthread 'x' panicked at y\n")
     assert capfd.readouterr().err == "a word\n"
 
 
