@@ -71,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if signals.STOPPED or status == 130:
             status = 128 + (signals.STOPPED or [2])[0]
             wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
-            said = "interrupted" if status == 130 else "terminated"
-            say(said, "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
+            say("interrupted", "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
             if arguments is None:  # Python ends by the signal where it met a KeyboardInterrupt in an exec of its own
                 signals.at_once(status - 128)
     return status if isinstance(status, int) else 0

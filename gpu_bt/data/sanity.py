@@ -34,7 +34,7 @@ _UNITS = {
     "half_spread": (1.0, "of the price: 5 basis points are 0.0005"),
     "borrow_rate": (1.0, "a year: 5 % are 0.05"),
     "volatility": (1.0, "of a bar's return, not of a year's: 2 % are 0.02"),
-    "delisting_return": (1.0, "of the last price: 5 % are 0.05"),
+    "delisting_return": (5.0, "of the last price: 5 % are 0.05"),
 }
 
 

@@ -30,7 +30,7 @@ from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
-from gpu_bt.errors import BacktestWarning, ConfigError, ResultError
+from gpu_bt.errors import BacktestWarning, ResultError
 from gpu_bt.law.layout import EARLIER, MONEY, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Chunk, Done, Inputs
 from gpu_bt.sweeps.locks import locked
@@ -63,13 +63,11 @@ class ChunkFiles:
 
     parts: what makes it this sweep, name -> fingerprint.   inputs: what its chunks share.   chunk_size: of the chunks;
     None takes the folder's, so that a rerun has the same chunks, else `usual`.
-    Raises ConfigError for what is no path, ResultError where the folder holds another sweep, or cannot be read.
+    Raises ResultError where the folder holds another sweep, or cannot be read.
     """
 
-    def __init__(self, folder: Any, parts: Mapping[str, str], inputs: Inputs, chunk_size: int | None, usual: int):
-        if not isinstance(folder, (str, os.PathLike)) or not (name := os.fspath(folder)) or "\0" in str(name):
-            raise ConfigError(f"out is {folder!r}: it must be the path of a folder, or None")
-        self.folder = Path(os.fsdecode(name))
+    def __init__(self, folder: Path, parts: Mapping[str, str], inputs: Inputs, chunk_size: int | None, usual: int):
+        self.folder = folder
         self.manifest = self.folder / "sweep.json"
         self.parts = {"version of gpu_bt": __version__, "version of NumPy": np.__version__, **parts}
         self._inputs, self._asked, self._usual = inputs, chunk_size, usual
@@ -148,7 +146,7 @@ class ChunkFiles:
             if not self.known:
                 found = {"layout": _LAYOUT, "sweep": self.sweep, "chunk_size": self.chunk_size, "parts": self.parts}
                 text = json.dumps(found, indent=1) + "\n"
-                write_beside(self.manifest, lambda path: _synced(path, text.encode()))
+                write_beside(self.manifest, text)
             yield
 
     def load(self, chunks: Sequence[Chunk]) -> dict[int, Done]:
@@ -198,7 +196,7 @@ class ChunkFiles:
         rows = pl.DataFrame(done.columns).with_columns(**{n: pl.lit(value, dtype) for (n, dtype), value in same})
         rows.write_parquet(content)
         name = f"chunk-{number:05}-{hashlib.blake2b(content.getvalue(), digest_size=8).hexdigest()}.parquet"
-        write_beside(self.folder / name, lambda path: _synced(path, content.getvalue()))
+        write_beside(self.folder / name, lambda path: path.write_bytes(content.getvalue()))
         for path in self.there.pop(number, ()):
             if path.name != name:
                 with suppress(OSError):  # it may be a folder
@@ -225,10 +223,3 @@ def _possible(table: pl.DataFrame, inputs: Inputs) -> bool:
         not any(table.null_count().row(0)) and (status >= EARLIER).all() and (status < t).all() and (bars >= 0).all()
         and (bars <= t).all() and math.isfinite(table["seconds"][0]) and not np.isinf(money).any()
     )  # fmt: skip
-
-
-def _synced(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gpu_bt.errors import BacktestWarning, ConfigError, ResultError
+from gpu_bt.errors import BacktestWarning, ResultError
 
 __all__ = ["locked", "temporary"]
 
@@ -123,9 +123,7 @@ def _began(pid: int) -> int:
 @contextmanager
 def temporary(scratch: Any) -> Iterator[Path]:
     """A folder in `scratch` (None = the temporary folder) that is gone afterwards; those of processes that were killed
-    go first. Raises ConfigError for what is no path, ResultError where the disk refuses."""
-    if scratch is not None and not isinstance(scratch, (str, os.PathLike)):
-        raise ConfigError(f"scratch is {scratch!r}: it must be the path of a folder, or None")
+    go first. Raises ResultError where the disk refuses."""
     try:
         place = Path(tempfile.gettempdir() if scratch is None else scratch)
         _sweep_up(place)

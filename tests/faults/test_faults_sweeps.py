@@ -254,7 +254,7 @@ def test_chunks_alone(folder):
     "out= is ",
 )  # fmt: skip
 def test_what_is_no_folder(value):
-    with refused("out is .*: it must be the path of a folder, or None", bt.ConfigError):
+    with refused("out is .*: it must be a path", bt.ConfigError):
         tiny(value)
 
 

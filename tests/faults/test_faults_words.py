@@ -222,7 +222,7 @@ def test_a_grid_is_counted_before_it_is_built(value: Any):
     "Datetime with a zone": pl.Series([-(2**62), 0]).cast(pl.Datetime("us", "Europe/Berlin")),
 })  # fmt: skip
 def test_times_that_polars_cannot_show(value: pl.Series):
-    with refused("row [01], is no date: it must lie in the years 1 to 9999", bt.PanelError):
+    with refused("timestamp has 1 times outside the calendar: they must lie in the years 1 to 9999", bt.PanelError):
         bt.read_panel(pl.DataFrame({"timestamp": value, "asset": "A", "close": 1.0}))
 
 

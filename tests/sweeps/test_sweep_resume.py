@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -178,8 +179,8 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(
     calls, fsync = [], os.fsync
 
     def full(number: int) -> None:
-        calls.append(number)
-        if len(calls) == call:
+        calls.append(stat.S_ISREG(os.fstat(number).st_mode))
+        if sum(calls) == call:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(number)
 
