@@ -92,9 +92,7 @@ class Panel:
         given = {name: value for name, value in locals().items() if name in FIELDS}  # the arguments that are fields
         prices = one_of("prices", prices, ("adjusted", "raw"), PanelError)
         bad_prices = one_of("bad_prices", bad_prices, ("error", "nan"), PanelError)
-        if not isinstance(notes, (Mapping, type(None))):
-            must_be("notes", notes, "a mapping, name -> what a run tells, or None", PanelError)
-        _check_given(prices, given)
+        _check_given(prices, given, notes)
         self.notes: dict[str, Any] = dict(notes or {})
         if any(map(is_labelled, given.values())):
             from gpu_bt.data.placing import with_labels  # tables are loaded where there are some
@@ -262,7 +260,9 @@ def warn_of_splits(panel: Panel, close: np.ndarray, split: np.ndarray, first: in
         )
 
 
-def _check_given(prices: str, given: Mapping[str, Any]) -> None:
+def _check_given(prices: str, given: Mapping[str, Any], notes: Any) -> None:
+    if not isinstance(notes, (Mapping, type(None))):
+        must_be("notes", notes, "a mapping, name -> what a run tells, or None", PanelError)
     if given["close"] is None or isinstance(given["close"], Mapping):
         what = "missing" if given["close"] is None else "a mapping, which read_panel takes, or Panel(**mapping)"
         raise PanelError(f"close is {what}: a panel needs (T, N) closing prices; pass close=")

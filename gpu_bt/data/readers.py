@@ -61,19 +61,17 @@ def open_sources(source: Any, main: str = "close") -> list[Source]:
     if items and all(isinstance(item, Source) for item in items):
         return list(items)
     if items and all(isinstance(item, (str, Path)) for item in items):
-        paths = [path for item in items for path in _expand(path_of("source", item, PanelError))]
-        found = [_open_file(path) for path in paths]
+        found = [_open_file(path) for item in items for path in _expand(path_of("source", item, PanelError))]
     elif items is source:
         raise PanelError("a list of sources must hold paths, at least one: concatenate tables before you pass them")
     else:
         zones: dict[str, str] = {}
         table = source if isinstance(source, pl.LazyFrame) else to_polars(source, main, zones).lazy()
         found = [Source("table", "a lazy table", lambda _: table, is_file=False, odd_zones=zones)]
-    out = []
-    for opened in found:
+    for i, opened in enumerate(found):
         with opened.shield():
-            out.append(tidy(opened))
-    return out
+            found[i] = tidy(opened)
+    return found
 
 
 def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = None) -> pl.DataFrame:

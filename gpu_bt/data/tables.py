@@ -87,8 +87,7 @@ class Table:
         out = {}
         for name in here if names is None else names:
             column = self.frame.drop_in_place(name) if name in here else pl.repeat(None, len(self.cell), eager=True)
-            float_type = pl.Float32 if dtype == "float32" else pl.Float64
-            column = column.cast(pl.Float64 if name in MASKS else float_type)
+            column = column.cast(pl.Float32 if dtype == "float32" and name not in MASKS else pl.Float64)
             if name in MASKS:  # where they are empty
                 column = column.fill_nan(None).cast(pl.Boolean).fill_null(name != "universe")
             out[name] = _grid(column, self)
@@ -113,8 +112,7 @@ class Table:
         cell = pl.Series(self.cell)
         keep = cell.is_last_distinct() if duplicates == "last" else cell.is_first_distinct()
         if duplicates == "error":
-            first = int(self.cell[~keep.to_numpy()][0])
-            bar, code = divmod(first, len(self.assets))
+            bar, code = divmod(int(self.cell[~keep.to_numpy()][0]), len(self.assets))
             raise PanelError(
                 f"{self.place}({self.times[bar]}, {self.assets[code]!r}) appears twice ({repeats} rows repeat another,"
                 f" in whole microseconds): keep one row per timestamp and asset{way_out}"

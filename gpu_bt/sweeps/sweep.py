@@ -133,9 +133,7 @@ def sweep(
     """
     config = checked(panel, config, progress)
     metrics, equity = one_of("metrics", metrics, ("all", "equity")), flag("equity", equity)
-    check_executor(executor)
-    if scratch is not None:
-        path_of("scratch", scratch)
+    check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
     every = partial(Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first)

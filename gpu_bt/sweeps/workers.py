@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gpu_bt.arguments import path_of
 from gpu_bt.data.fingerprints import fingerprint_code
 from gpu_bt.data.forks import WAY_OUT, with_threads
 from gpu_bt.data.panel import Panel
@@ -20,9 +21,11 @@ from gpu_bt.sweeps.stops import Ended
 __all__ = ["check_executor", "check_forks", "ended", "lost", "shared"]
 
 
-def check_executor(executor: Any) -> None:
-    """Raise ConfigError for what is no executor, or one that has been shut down."""
+def check_executor(executor: Any, scratch: Any) -> None:
+    """Raise ConfigError for what is no executor, or one that has been shut down, and for a scratch that is no path."""
     with_threads("sweep()")
+    if scratch is not None:
+        path_of("scratch", scratch)
     if executor is None:
         return
     if not isinstance(executor, futures.Executor):
