@@ -76,11 +76,8 @@ def columns_of(fields: Any) -> dict[str, str] | None:
     """field -> column of the option `fields`. Raises PanelError for what is no such thing."""
     if fields is None:
         return None
-    pairs = (
-        fields.items()
-        if isinstance(fields, Mapping)
-        else [(name, name) for name in (fields if several(fields) else [None])]
-    )
+    names = fields if several(fields) else [None]
+    pairs: list[Any] = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in names]
     if not all(isinstance(name, str) for pair in pairs for name in pair):
         must_be("fields", fields, "names of fields, or {field: column}, all of them texts, or None", PanelError)
     return dict(pairs)
@@ -99,16 +96,16 @@ def several(value: Any) -> bool:
 
 def path_of(name: str, value: Any, error: _Error = ConfigError) -> Path:
     """A path that the system can take."""
+    text: Any = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     try:
-        path = os.fspath(value)
-        if isinstance(path, str) and path.strip() and b"\0" not in path.encode():  # Polars takes no other names
-            os.path.lexists(path) or os.stat(path)
-            return Path(path)
-    except OSError as reason:
-        if reason.errno != errno.ENAMETOOLONG:
-            return Path(path)
-    except (TypeError, UnicodeEncodeError):
+        if isinstance(text, str) and text.strip() and b"\0" not in text.encode():  # Polars takes no other names
+            os.lstat(text)
+            return Path(text)
+    except UnicodeEncodeError:
         pass
+    except OSError as reason:  # there is nothing yet, or something in the way, which whoever uses it will tell
+        if reason.errno != errno.ENAMETOOLONG:
+            return Path(text)
     must_be(name, value, "a path that is not empty, its names UTF-8 and not too long", error)
 
 

@@ -17,11 +17,12 @@ def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:
     """The value as a NumPy array, a copy only where it has to be one. CuPy arrays are fetched; DLPack is honoured."""
     if any(isinstance(x, np.ma.MaskedArray) for x in (value, *(value if isinstance(value, (list, tuple)) else ()))):
         raise error(f"{name} is a masked array: fill it first, with NaN where nothing is known, as in x.filled(np.nan)")
+    given: Any = value
     try:
-        if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
-            return np.asarray(value.get())
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            return np.from_dlpack(value)
+        if hasattr(given, "__cuda_array_interface__") and hasattr(given, "get"):
+            return np.asarray(given.get())
+        if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
+            return np.from_dlpack(given)
         return np.asarray(value)  # of NumPy's own, too: a matrix is always 2-d, a subclass may compute anything
     except Exception as exc:  # of the value, whose class may be anybody's
         reason = " ".join(str(exc).split())[:200] or type(exc).__name__

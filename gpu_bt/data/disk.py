@@ -30,7 +30,8 @@ _PATIENCE = 60.0
 
 
 def to_file(write: Callable[[IO[bytes]], Any]) -> Job:
-    """The job of a writer that takes an open file: Polars refuses paths that are no UTF-8."""
+    """The job of a writer that takes an open file, whose last bytes Python writes: some versions of Polars miss that a
+    disk is full at the end."""
 
     def job(path: Path) -> None:
         with open(path, "wb") as file:

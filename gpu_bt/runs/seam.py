@@ -6,8 +6,6 @@ Letters: N assets.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from gpu_bt.config import Config
@@ -78,9 +76,9 @@ def check_jumps(panel: Panel, market: Market, config: Config, stands: Start, las
         moved = (first * splits + paid) / mark
         found = np.flatnonzero(np.abs(np.log(moved)) > np.maximum(np.log(_FACTOR), _ROOT * np.sqrt(days)))
     if len(found) and not accepted:
-        cells: list[Any] = [
-            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(bar[i])} (times {moved[i]:.3g})"
-            for i in found[:3]
+        cells = [
+            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(t)} (times {moved[i]:.3g})"
+            for i, t in zip(found[:3].tolist(), bar[found].tolist(), strict=False)
         ]
         more = f" and {len(found) - 3} others" if len(found) > 3 else ""
         raise PanelError(
