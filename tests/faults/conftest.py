@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A test of a fault must have checked the outcome that it names. Of the faults that one test tries, the first and a third
-of the others run without --exhaustive."""
+"""A test of a fault must have checked the outcome that it names. Of the faults that one test tries, the first and a
+third of the others run without --exhaustive."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ PAGE = kit.ROOT / "docs" / "faults.md"
 _HEAD = """# What is tried, and what comes of it
 
 Every fault below is one test of `tests/faults`, which checks the outcome that stands beside it; this page is made from
-these tests by `python tests/faults/page.py`. `make test` runs a part of them, at least one of each test but for the longest,
-`make check` all.
+these tests by `python tests/faults/page.py`. `make test` runs a part of them, at least one of each test but for the
+longest, `make check` all.
 
 """
 
