@@ -33,8 +33,8 @@ IDLE = ("no decision", "never traded", "cash alone")
 _FORGOTTEN = 20
 #: Below this many lots, rounding shifts the median target by percents.
 _FEW_LOTS = 20
-#: Books this many times above what an account can hold, or above that many times equity in a margin account, are in
-#: percent, or no fractions at all.
+#: Books this many times above what an account can hold, or that many times equity in a margin account that has no
+#: limit on its leverage, are in percent, or no fractions at all.
 _GROSS, _MARGIN = 3.0, 20.0
 #: Decisions looked at for the medians.
 _SAMPLE = 8
@@ -69,7 +69,11 @@ class Asked:
     @cached_property
     def gross(self) -> float:
         """The median sum of a book."""
-        return float(np.median(np.nansum(self.sizes, axis=1))) if len(self.sizes) else 0.0
+        return self.gross_within(math.inf)
+
+    def gross_within(self, most: float) -> float:
+        """The median sum of a book whose targets are cut to `most`."""
+        return float(np.median(np.nansum(np.minimum(self.sizes, most), axis=1))) if len(self.sizes) else 0.0
 
     def lots(self, market: Market, lot: float) -> float:
         """The median target, in lots for one of money; NaN where nothing is to say. It is kept: ask of one market."""
@@ -148,10 +152,13 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     if not asked.decisions and (raw.counts is None or not _traded(raw, k)):  # the universe sells without being asked
         return {**found, "no decision": None}
     if not _traded(raw, k):
-        found["never traded" if asked.moves() else "cash alone"] = None
+        empty = not asked.moves() and bool(asked.books) and bool(np.isnan(asked.sizes).any())
+        found["no decision" if empty else "never traded" if asked.moves() else "cash alone"] = empty
     if asked.unread and asked.sparse:  # books on chosen dates; rows for every bar are meant to be picked from
         found["unread books"] = None
-    if asked.gross > _most(p) and np.isnan(p["max_gross"]):
+    margin = CHOICES["account"][p["account"]] == "margin"  # where signals of 1 and -1 may be meant to be cut
+    most = float(np.fmin(p["max_weight"], np.inf)) if margin else math.inf
+    if asked.gross_within(most) > _most(p) and np.isnan(p["max_gross"]):
         found["percent"] = asked.gross
     if market is None:
         return found
@@ -169,7 +176,7 @@ def _most(p: Any) -> float:
     leverage = float(p["max_leverage"])
     if math.isnan(leverage):
         return math.inf if np.isnan(p["maintenance_margin"]) else _MARGIN  # without either, anything goes
-    return min(_GROSS * leverage, max(_MARGIN, leverage))
+    return _GROSS * leverage
 
 
 def asked_by_all(spec: RunSpec) -> list[Asked]:
@@ -230,6 +237,8 @@ def sentences(
             out[kind] = _of_tick(config, *value)
         elif kind == "LEDGER_OVERFLOW":
             out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
+        elif kind == "no decision" and value:
+            out[kind] = f"no decision was taken: the weights of {asked.books} rows are 0 or empty (NaN), which holds"
         elif kind == "no decision":
             out[kind] = (
                 f"no decision was taken: {strategy} ordered nothing at the bars at which it was asked ({rule})"
