@@ -10,10 +10,19 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from faults.kit import fault, faults, refused, silence, told
-from faults.test_faults_inputs_numbers import CASH, CLOSE, EQUAL, STAMPS, T, panel
 
 import gpu_bt as bt
 from gpu_bt.statistics import probability_of_overfitting
+
+T = 60
+STAMPS = pd.bdate_range("2024-01-02", periods=T)
+CLOSE = 100 * np.exp(np.random.default_rng(0).normal(0, 0.01, (T, 3)).cumsum(axis=0))
+EQUAL = np.full((T, 3), 1 / 3)
+CASH = bt.Config(execution="next_close", lot=0)
+
+
+def panel(**fields: Any) -> bt.Panel:
+    return bt.Panel(**{"close": CLOSE, "timestamps": STAMPS, "assets": ["A", "B", "C"], **fields})
 
 
 class Mute:
