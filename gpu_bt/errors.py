@@ -45,7 +45,7 @@ def shown(value: Any) -> str:
         text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:  # of an object that is not ours
         return kind
-    if text.startswith("<"):  # with an address
+    if text.startswith("<") and " " in text:  # with an address
         return kind
     return text if len(text) <= _VALUE else f"{text[:_VALUE]}... ({len(text):,} characters)"
 

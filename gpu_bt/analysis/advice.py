@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,16 +63,13 @@ class Asked:
     sparse: bool = False
     unread: int = 0
     first: int = -1
-    known: dict[float, float] = dataclasses.field(default_factory=dict, repr=False)
+    known: dict[Any, float] = dataclasses.field(default_factory=dict, repr=False)
 
-    @cached_property
-    def gross(self) -> float:
-        """The median sum of a book."""
-        return self.gross_within(math.inf)
-
-    def gross_within(self, most: float) -> float:
-        """The median sum of a book whose targets are cut to `most`."""
-        return float(np.median(np.nansum(np.minimum(self.sizes, most), axis=1))) if len(self.sizes) else 0.0
+    def gross(self, most: float = math.inf) -> float:
+        """The median sum of a book whose targets are cut to `most`. It is kept, for many scenarios."""
+        if len(self.sizes) and ("gross", most) not in self.known:
+            self.known["gross", most] = float(np.median(np.nansum(np.minimum(self.sizes, most), axis=1)))
+        return self.known.get(("gross", most), 0.0)
 
     def lots(self, market: Market, lot: float) -> float:
         """The median target, in lots for one of money; NaN where nothing is to say. It is kept: ask of one market."""
@@ -146,7 +142,7 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     ended = int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])
     if few or p["tick"] > _CENT:  # what is recorded, and what books ask for before it is cut, must lie on a finer grid
         most = np.fmax.reduce(np.abs(raw.money[:, k]), axis=1, initial=capital)
-        found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross)
+        found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross())
     if ended >= 0:
         found["LEDGER_OVERFLOW"] = ended
     if not asked.decisions and (raw.counts is None or not _traded(raw, k)):  # the universe sells without being asked
@@ -158,8 +154,8 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
         found["unread books"] = None
     margin = CHOICES["account"][p["account"]] == "margin"  # where signals of 1 and -1 may be meant to be cut
     most = float(np.fmin(p["max_weight"], np.inf)) if margin else math.inf
-    if asked.gross_within(most) > _most(p) and np.isnan(p["max_gross"]):
-        found["percent"] = asked.gross
+    if asked.gross(most) > _most(p) and np.isnan(p["max_gross"]):
+        found["percent"] = asked.gross()
     if market is None:
         return found
     if p["lot"] != 0 and (median := capital * asked.lots(market, float(p["lot"]))) < _FEW_LOTS:

@@ -259,8 +259,8 @@ def warn_of_empty(cells: int) -> None:
     """Warn of empty cells in books that `run` and `sweep` have read."""
     if cells:
         warnings.warn(
-            f"weights: {cells} empty cells of its books are read as 0, which closes them, in a wide table, and hold in"
-            " a long one (as NaN in arrays does): write 0, or pass read_weights(table, panel, missing='hold')",
+            f"weights: {cells} empty cells of its books are read as 0, which closes them (in arrays NaN holds), or hold"
+            " where the table is long: write 0, or pass read_weights(table, panel, missing='hold')",
             BacktestWarning,
             stacklevel=4,
         )
@@ -332,8 +332,7 @@ def _placed(table: Table, where: tuple[np.ndarray, np.ndarray, np.ndarray], pane
         out[bar[kept]] = 0.0
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
-    empty = int(np.isnan(values).sum())
-    if table.wide and how.missing == "close":
-        empty = len(book) * len(table.assets) - len(values)
+    empty = len(book) * len(table.assets) - len(values) if table.wide else int(np.isnan(values).sum())
+    empty = 0 if table.wide and how.missing == "hold" else empty
     counts = int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum())
     return Weights(out, *counts, empty, panel.assets, panel.timestamps)

@@ -256,11 +256,8 @@ class Source:
 
     def shield(self) -> AbstractContextManager[None]:
         """Where it is read: the library's errors are PanelErrors there."""
-        what, way_out = (
-            f"{self.label} cannot be read as {self.kind}",
-            "write it again" if self.is_file else "correct it",
-        )
-        return shield(what, self.is_file, way_out)  # readers of files panic of damage
+        way_out = "write it again" if self.is_file else "correct it"
+        return shield(f"{self.label} cannot be read as {self.kind}", self.is_file, way_out)  # readers panic of damage
 
     @cached_property
     def schema(self) -> pl.Schema:
@@ -360,8 +357,7 @@ class Source:
         twice = names.filter(pl.col("bare").is_duplicated()).sort("bare", "raw")
         if len(twice):
             a, b = twice["raw"][:2]
-            what = f"{a!r} and {b!r}, one name without blanks"
-            raise PanelError(f"{self.label}: {column} has {what}: correct one of them")
+            raise PanelError(f"{self.label}: {column} has {a!r} and {b!r}, one name without blanks: correct one")
         if column == "asset":
             self.padded |= {b: a for a, b in names.filter(pl.col("raw") != pl.col("bare")).rows()}
         return s.str.strip_chars()

@@ -79,7 +79,7 @@ def test_empty_cells_of_a_long_table_are_counted_and_hold() -> None:
     found = bt.read_weights(table, panel())
     assert found.empty_cells == 2 and np.isnan(found[5, 1]) and np.isnan(found[6, 0]) and found[6, 2] == 0
     assert bt.read_weights(table, panel(), missing="hold").empty_cells == 2
-    with told("weights: 2 empty cells of its books are read as 0, .* in a wide table, and hold in a long one"):
+    with told("weights: 2 empty cells of its books are read as 0, .*, or hold where the table is long"):
         assert bt.run(panel(), table, CASH).notes["empty_cells"] == 2
 
 

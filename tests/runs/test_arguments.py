@@ -67,7 +67,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "p is 'a\\\\x00b'": lambda: a.path_of("p", "a\0b"),
     "t is 5: it must be a text": lambda: a.check_texts(PanelError, s="x", t=5),
     "fields is 'close': it must be names of fields": lambda: a.columns_of("close"),
-    "fields is [[]]]: it must be": lambda: a.columns_of([]),
+    r"fields is \[\]: it must be": lambda: a.columns_of([]),
     "fields is a generator": lambda: a.columns_of(x for x in ("close", "open")),
     "f cannot be called with its 2 arguments": lambda: a.called_with("f", lambda x: None, 1, 1),
     "f is 5: it must be a plain function": lambda: a.called_with("f", 5),
