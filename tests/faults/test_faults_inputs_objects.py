@@ -34,6 +34,17 @@ class Mute:
     __str__ = __repr__
 
 
+class Closer(bt.Strategy):
+    """Closes all but one."""
+
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept
+
+    def on_data_batch(self, timestamp: Any, batch: bt.Batch) -> None:
+        """Order."""
+        self.close_others([self.kept])
+
+
 MUTE: dict[str, Any] = {
     "an asset's name": lambda it: bt.Panel(CLOSE, timestamps=STAMPS, assets=["A", "B", it]),
     "a group": lambda it: panel(group=["a", it, "b"]),
@@ -49,6 +60,7 @@ MUTE: dict[str, Any] = {
     "an asset of read_weights": lambda it: bt.read_weights({it: 0.5}, panel()),
     "an asset of holdings": lambda it: bt.run(panel(), EQUAL, CASH, holdings={it: 1}),
     "a number of holdings": lambda it: bt.run(panel(), EQUAL, CASH, holdings={"A": it}),
+    "an asset of close_others": lambda it: bt.run(panel(), Closer(it), CASH),
     "a ticker of tables": lambda it: bt.read_panel({it: pd.DataFrame()}),
     "a field": lambda it: bt.read_panel(pd.DataFrame({"A": [1.0]}, STAMPS[:1]), fields=[it]),
     "blocks": lambda it: probability_of_overfitting(CLOSE.T / 100, it),
