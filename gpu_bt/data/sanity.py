@@ -139,7 +139,7 @@ def _jumps(close: np.ndarray, split: np.ndarray | None) -> np.ndarray:
             near &= np.diff(np.cumsum(split[:, i] != 1)[bars]) == 0
         jumps = np.flatnonzero((np.abs(moves) > np.log(_JUMP)) & near)
         others = np.delete(np.abs(moves), jumps)
-        if len(jumps) and len(others) and np.median(others) < np.log(_JUMP) / 10:
+        if len(jumps) and len(others) and np.mean(others) < np.log(_JUMP) / 10:
             back = np.abs(price[jumps[1:] + 1] - price[jumps[:-1]]) < np.log(3.0)
             wrong = np.append(back, False) | np.append(False, back)
             wrong |= np.array([_new_unit(price, j) for j in jumps.tolist()], bool)
