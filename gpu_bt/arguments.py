@@ -76,10 +76,10 @@ def columns_of(fields: Any) -> dict[str, str] | None:
     """field -> column of the option `fields`. Raises PanelError for what is no such thing."""
     if fields is None:
         return None
-    names = fields if several(fields) else [None]
+    names = fields if several(fields) and hasattr(fields, "__len__") else []  # no file, nor what is read only once
     pairs: list[Any] = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in names]
-    if not all(isinstance(name, str) for pair in pairs for name in pair):
-        must_be("fields", fields, "names of fields, or {field: column}, all of them texts, or None", PanelError)
+    if not pairs or not all(isinstance(name, str) for pair in pairs for name in pair):
+        must_be("fields", fields, "names of fields in a list, or {field: column}, all of them texts", PanelError)
     return dict(pairs)
 
 
@@ -95,10 +95,11 @@ def several(value: Any) -> bool:
 
 
 def path_of(name: str, value: Any, error: _Error = ConfigError) -> Path:
-    """A path that the system can take."""
+    """A path that the system can take, "~" and "~name" as a shell reads them; of nobody it is a name like others."""
     text: Any = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     try:
         if isinstance(text, str) and text.strip() and b"\0" not in text.encode():  # Polars takes no other names
+            text = os.path.expanduser(text)
             os.lstat(text)
             return Path(text)
     except UnicodeEncodeError:

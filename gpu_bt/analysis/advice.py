@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,8 @@ IDLE = ("no decision", "never traded", "cash alone")
 _FORGOTTEN = 20
 #: Below this many lots, rounding shifts the median target by percents.
 _FEW_LOTS = 20
-#: Books this many times above what an account can hold, or above that many times equity in a margin account, are in
-#: percent, or no fractions at all.
+#: Books this many times above what an account can hold, or that many times equity in a margin account that has no
+#: limit on its leverage, are in percent, or no fractions at all.
 _GROSS, _MARGIN = 3.0, 20.0
 #: Decisions looked at for the medians.
 _SAMPLE = 8
@@ -64,12 +63,13 @@ class Asked:
     sparse: bool = False
     unread: int = 0
     first: int = -1
-    known: dict[float, float] = dataclasses.field(default_factory=dict, repr=False)
+    known: dict[Any, float] = dataclasses.field(default_factory=dict, repr=False)
 
-    @cached_property
-    def gross(self) -> float:
-        """The median sum of a book."""
-        return float(np.median(np.nansum(self.sizes, axis=1))) if len(self.sizes) else 0.0
+    def gross(self, most: float = math.inf) -> float:
+        """The median sum of a book whose targets are cut to `most`. It is kept, for many scenarios."""
+        if len(self.sizes) and ("gross", most) not in self.known:
+            self.known["gross", most] = float(np.median(np.nansum(np.minimum(self.sizes, most), axis=1)))
+        return self.known.get(("gross", most), 0.0)
 
     def lots(self, market: Market, lot: float) -> float:
         """The median target, in lots for one of money; NaN where nothing is to say. It is kept: ask of one market."""
@@ -142,17 +142,20 @@ def findings(market: Market | None, p: Any, asked: Asked, capital: float, raw: R
     ended = int(raw.state["first_bar"][k][SCENARIO_STATUS.index("LEDGER_OVERFLOW")])
     if few or p["tick"] > _CENT:  # what is recorded, and what books ask for before it is cut, must lie on a finer grid
         most = np.fmax.reduce(np.abs(raw.money[:, k]), axis=1, initial=capital)
-        found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross)
+        found["money_tick"] = few, math.inf if ended >= 0 else most.max() + most[0] * max(1.0, asked.gross())
     if ended >= 0:
         found["LEDGER_OVERFLOW"] = ended
     if not asked.decisions and (raw.counts is None or not _traded(raw, k)):  # the universe sells without being asked
         return {**found, "no decision": None}
     if not _traded(raw, k):
-        found["never traded" if asked.moves() else "cash alone"] = None
+        empty = not asked.moves() and bool(asked.books) and bool(np.isnan(asked.sizes).any())
+        found["no decision" if empty else "never traded" if asked.moves() else "cash alone"] = empty
     if asked.unread and asked.sparse:  # books on chosen dates; rows for every bar are meant to be picked from
         found["unread books"] = None
-    if asked.gross > _most(p) and np.isnan(p["max_gross"]):
-        found["percent"] = asked.gross
+    margin = CHOICES["account"][p["account"]] == "margin"  # where signals of 1 and -1 may be meant to be cut
+    most = float(np.fmin(p["max_weight"], np.inf)) if margin else math.inf
+    if asked.gross(most) > _most(p) and np.isnan(p["max_gross"]):
+        found["percent"] = asked.gross()
     if market is None:
         return found
     if p["lot"] != 0 and (median := capital * asked.lots(market, float(p["lot"]))) < _FEW_LOTS:
@@ -169,7 +172,7 @@ def _most(p: Any) -> float:
     leverage = float(p["max_leverage"])
     if math.isnan(leverage):
         return math.inf if np.isnan(p["maintenance_margin"]) else _MARGIN  # without either, anything goes
-    return min(_GROSS * leverage, max(_MARGIN, leverage))
+    return _GROSS * leverage
 
 
 def asked_by_all(spec: RunSpec) -> list[Asked]:
@@ -230,6 +233,8 @@ def sentences(
             out[kind] = _of_tick(config, *value)
         elif kind == "LEDGER_OVERFLOW":
             out[kind] = f"LEDGER_OVERFLOW at {panel.label(value)}: {_of_overflow(config, holding)}"
+        elif kind == "no decision" and value:
+            out[kind] = f"no decision was taken: the weights of {asked.books} rows are 0 or empty (NaN), which holds"
         elif kind == "no decision":
             out[kind] = (
                 f"no decision was taken: {strategy} ordered nothing at the bars at which it was asked ({rule})"

@@ -97,12 +97,13 @@ def drawdown(equity: ArrayLike, initial_cash: ArrayLike) -> Floats:
 def rounding_of(tick: ArrayLike, assets: int = 1) -> Floats:
     """How far the ledger's rounding can move an equity between two bars, tick*(1 + 2*assets), money.
 
-    tick: the ledger's grid, money.   assets: that may be held.
+    tick: the ledger's grid, money, >= 0.   assets: that may be held.
     Each amount of money is rounded by half a tick at most; an asset has one at the mark before, one at this mark and
     its flows between them. Equal holdings are rounded alike, so that errors add up: no square root of their number.
     """
     with np.errstate(over="ignore"):
-        return given("tick", tick) * (1.0 + 2.0 * given("assets", assets, (), "a whole number >= 0", _whole))
+        grid = given("tick", tick, None, "a number >= 0", lambda x: x >= 0)
+        return grid * (1.0 + 2.0 * given("assets", assets, (), "a whole number >= 0", _whole))
 
 
 def equity_metrics(

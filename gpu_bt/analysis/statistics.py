@@ -16,6 +16,7 @@ import numpy as np
 
 from gpu_bt.analysis.elementary import log, normal_cdf, normal_quantile
 from gpu_bt.analysis.metrics import given, idle_start
+from gpu_bt.arguments import flag, must_be
 from gpu_bt.errors import ConfigError
 
 __all__ = [
@@ -149,7 +150,7 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16, *, roundin
     returns, noise = np.nan_to_num(rows), _noise(rows, rounding)
     k, t = returns.shape
     if not isinstance(blocks, (int, np.integer)) or blocks % 2 or not 2 <= blocks <= min(20, t // 2):
-        raise ConfigError(f"blocks is {blocks!r}: it must be even, in [2, 20], and leave 2 of the {t} bars for each")
+        must_be("blocks", blocks, f"even, in [2, 20], and leave 2 of the {t} bars for each")
     size = t // blocks
     by_block, noise = (x[:, t - size * blocks :].reshape(k, blocks, size) for x in (returns, noise))
     rounded = (noise**2).sum(axis=2).T
@@ -191,6 +192,7 @@ def walk_forward(
     for name, value in numbers.items():
         given(name, value, (), "a whole number", lambda x: x == np.floor(x))
     bars, train, test, gap = map(int, numbers.values())
+    expanding = flag("expanding", expanding)
     if min(train, test) < 1 or gap < 0 or train + gap >= bars:
         raise ConfigError(f"train={train}, gap={gap} and test={test} do not fit into {bars} bars: each >= 1, gap >= 0")
     for start in range(train + gap, bars, test):
@@ -218,12 +220,13 @@ def _of_blocks(chosen: np.ndarray, blocks: np.ndarray) -> np.ndarray:
 
 
 def _noise(returns: np.ndarray, rounding: float) -> np.ndarray:
-    """(K, T) what rounding may make of each return: less, the more equity there is."""
+    """(K, T) what rounding may make of each return: less, the more equity there is; nothing where it is gone."""
     given("rounding", rounding, (), "a number >= 0, a fraction of the first equity", lambda x: x >= 0)
     with np.errstate(over="ignore"):
         grown = np.cumprod(1.0 + np.nan_to_num(returns[:, :-1]), axis=1)
     before = np.concatenate([np.ones((len(returns), 1)), np.abs(grown)], axis=1)
-    noise: np.ndarray = _RATIO + rounding / np.maximum(before, np.finfo(np.float64).tiny)
+    left = before > rounding
+    noise: np.ndarray = _RATIO + np.where(left, rounding / np.where(left, before, 1.0), 0.0)
     return noise
 
 

@@ -7,11 +7,12 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from gpu_bt.data.arrays import first_outside
-from gpu_bt.errors import PanelError
+from gpu_bt.errors import PanelError, shown
 
 __all__ = ["ASSET_FIELDS", "FIELDS", "MASKS", "PRICES", "PRICE_RANGE", "RATES", "Field"]
 
@@ -52,18 +53,24 @@ def _flags(name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.bool_)
 
 
+def _is_nan(cell: Any) -> bool:
+    return isinstance(cell, (numbers.Real, np.generic)) and bool(cell != cell)
+
+
 def _labels(name: str, array: np.ndarray) -> np.ndarray:
     cells = array.ravel().tolist()
     for i, cell in enumerate(cells):
-        if not isinstance(cell, str) and str(cell) in ("None", "nan", "NaT", "<NA>"):
+        if isinstance(cell, str):
+            cells[i] = " ".join(cell.split())  # of any kind and number: blanks tell no groups apart
+        elif cell is None or type(cell).__name__ in ("NAType", "NaTType") or _is_nan(cell):
             cells[i] = ""
-        elif not isinstance(cell, (str, numbers.Real)) or not str(cell).isprintable():
-            raise PanelError(f"{name} holds {cell!r}: a label must be printable text or a number, or empty")
+        if not isinstance(cells[i], (str, numbers.Real)) or not str(cells[i]).isprintable():
+            raise PanelError(f"{name} holds {shown(cell)}: a label must be printable text or a number, or empty")
     return np.array(cells).reshape(array.shape)
 
 
 def _bars(name: str, array: np.ndarray) -> np.ndarray:
-    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and np.isfinite(array).all())
+    whole = array.dtype.kind in "iuf" and (np.abs(array) < 2**62).all()  # no NaN, and nothing that would overflow
     if not whole or (array != np.rint(array)).any():
         raise PanelError(f"{name} has dtype {array.dtype}: it must hold bar numbers, -1 for none")
     return array.astype(np.int64)

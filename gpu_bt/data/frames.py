@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import os
+import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -28,14 +29,14 @@ from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import on_bars, time_series
 from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
-from gpu_bt.errors import BacktestWarning, PanelError, WeightsError
+from gpu_bt.errors import BacktestWarning, PanelError, WeightsError, label_of, shown
 
 __all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights", "warn_of_empty"]
 
 
 def read_panel(
     source: Any, *, timestamp: str = "timestamp", asset: str = "asset", layout: str = "auto",
-    fields: Iterable[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
+    fields: Collection[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
     duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
     date_format: str | None = None, adjust: str | None = None,
 ) -> Panel:  # fmt: skip
@@ -87,7 +88,7 @@ def _panel(
     dtype = dtype_name(dtype)
     check_options(duplicates=(duplicates, "error", "first", "last"))
     check_adjust(how["adjust"], checks["prices"])
-    if isinstance(source, Mapping) and is_fields(map(str, source), "close"):
+    if isinstance(source, Mapping) and is_fields(map(label_of, source), "close"):
         given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
         return Panel(**given, **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
@@ -205,6 +206,7 @@ def read_weights(
     one, a `panel` that is no Panel, and whatever makes a file or column unreadable. The size of a weight is checked by
     `run`.
     """
+    _check_book(source)
     if is_book(source) and isinstance(panel, Panel):
         return Weights(np.array(books_of(source, panel)), assets=panel.assets, timestamps=panel.timestamps)
     how = Reading(timestamp, asset, weight, layout, missing, align, unknown_assets, time_zone, date_format)
@@ -229,15 +231,13 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
     def fail(rule: str) -> NoReturn:
         raise WeightsError(f"weights: {rule}")
 
+    _check_book(weights)
     names = panel.assets
-    for name, weight in weights.items() if isinstance(weights, Mapping) else ():
-        if not (isinstance(weight, numbers.Real) or is_labelled(weight) or isinstance(weight, (list, tuple))):
-            fail(f"{name!r} is {weight!r}: it must be a number")
     if is_book(weights):
         if not len(weights):
             fail("the book is empty: pass {asset: weight}, 0 to hold none of it")
         return np.broadcast_to(as_row(weights, {name: i for i, name in enumerate(names)}, fail, 0.0), panel.shape)
-    if isinstance(weights, Mapping) and not set(map(str, weights)) <= set(names):
+    if isinstance(weights, Mapping) and not set(map(label_of, weights)) <= set(names):
         fail("a mapping is one book, {asset: weight}, or for sweep books by name; pass one table, or its path")
     if not isinstance(panel, Panel):
         return weights  # which the stream reads as it goes
@@ -247,12 +247,20 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
     return found
 
 
+def _check_book(book: Any) -> None:
+    """Raise WeightsError for what is neither a number in {asset: number} nor a table, or a path to one."""
+    for name, weight in book.items() if isinstance(book, Mapping) else ():
+        text = isinstance(weight, str) and re.fullmatch(r"[-+\d., %eE]*", weight) and not os.path.exists(weight)
+        if text or not (isinstance(weight, numbers.Real) or is_labelled(weight) or isinstance(weight, (list, tuple))):
+            raise WeightsError(f"weights: {label_of(name)!r} is {shown(weight)}: it must be a number")
+
+
 def warn_of_empty(cells: int) -> None:
     """Warn of empty cells in books that `run` and `sweep` have read."""
     if cells:
         warnings.warn(
-            f"weights: {cells} empty cells of its books are read as 0, which closes them (in arrays NaN holds): write"
-            " 0, or pass read_weights(table, panel, missing='hold')",
+            f"weights: {cells} empty cells of its books are read as 0, which closes them (in arrays NaN holds), or hold"
+            " where the table is long: write 0, or pass read_weights(table, panel, missing='hold')",
             BacktestWarning,
             stacklevel=4,
         )
@@ -324,6 +332,7 @@ def _placed(table: Table, where: tuple[np.ndarray, np.ndarray, np.ndarray], pane
         out[bar[kept]] = 0.0
     out[bar[row[placed]], column[code[placed]]] = values[placed] + 0.0
     out.flags.writeable = False
-    empty = len(book) * len(table.assets) - len(values) if table.wide and how.missing == "close" else 0
+    empty = len(book) * len(table.assets) - len(values) if table.wide else int(np.isnan(values).sum())
+    empty = 0 if table.wide and how.missing == "hold" else empty
     counts = int((placed & moved[row]).sum()), int((~known).sum()), int((known & ~placed).sum())
     return Weights(out, *counts, empty, panel.assets, panel.timestamps)

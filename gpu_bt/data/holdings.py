@@ -10,7 +10,7 @@ import numpy as np
 from gpu_bt.arguments import real
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.panel import Panel
-from gpu_bt.errors import PanelError, WeightsError, nearest, shown
+from gpu_bt.errors import PanelError, WeightsError, label_of, nearest, shown
 
 __all__ = ["MOST", "shares_of"]
 
@@ -37,16 +37,16 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
         holdings = list(zip(panel.assets, array.tolist(), strict=True))
     shares, given = np.zeros(n), set()
     for name, count in holdings:
-        i = panel.index.get(str(name))
+        i = panel.index.get(label_of(name))
         if i is None or i in given:
             hint = nearest(name, panel.assets, "see panel.assets")
             rule = f"the panel has no such asset; {hint}" if i is None else "the asset is named twice"
-            raise WeightsError(f"holdings[{name!r}]: {rule}")
+            raise WeightsError(f"holdings[{shown(name)}]: {rule}")
         given.add(i)
         shares[i] = real(count)
         if not abs(shares[i]) <= MOST:
             raise WeightsError(
-                f"holdings[{name!r}] is {shown(count)}: it must be a number of shares, 0 where none is held"
+                f"holdings[{shown(name)}] is {shown(count)}: it must be a number of shares, 0 where none is held"
             )
     return shares
 

@@ -22,7 +22,7 @@ from gpu_bt.data.sanity import warn_of_labels, warn_of_prices, warn_of_units
 from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.spec import Market
-from gpu_bt.errors import PanelError, warn
+from gpu_bt.errors import PanelError, shown, warn
 
 __all__ = ["Panel", "asset_names", "warn_of_splits"]
 
@@ -280,7 +280,9 @@ def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     for i, name in enumerate(ids):
         known = isinstance(name, (str, numbers.Real)) and not isinstance(name, bool) and name == name
         if not known or not str(name).isprintable() or not str(name).strip():
-            raise PanelError(f"assets[{i}] is {name!r}: a name must be printable text or a number; rename or drop it")
+            raise PanelError(
+                f"assets[{i}] is {shown(name)}: a name must be printable text or a number; rename or drop it"
+            )
     names = tuple(str(name).strip() for name in ids)
     alike = [normalize("NFC", name) for name in names]  # an accent is a character of its own, or part of its letter
     if len(set(alike)) != len(names):

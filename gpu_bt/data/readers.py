@@ -84,17 +84,15 @@ def to_polars(table: Any, main: str = "close", zones: dict[str, str] | None = No
     """
     if isinstance(table, pl.DataFrame):
         return table
-    with shield(f"the {type(table).__name__} cannot be read", quiet=not hasattr(table, "iloc")):
+    with shield(f"the {type(table).__name__} cannot be read", not hasattr(table, "iloc"), "correct it"):
         frame = nw.from_native(_with_index(nw.to_native(table, pass_through=True), main), pass_through=True)
         frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
         if isinstance(frame, nw.DataFrame):
             return pl.DataFrame([_column(frame[name], {} if zones is None else zones) for name in frame.columns])
         if hasattr(frame, "__arrow_c_stream__") and not isinstance(frame, pl.Series):
             return pl.DataFrame(frame)
-    raise PanelError(
-        f"a {type(table).__name__} cannot be read: pass a path, or a Polars, pandas, PyArrow or cuDF table; (T, N)"
-        " arrays go into Panel(close=...)"
-    )
+    rule = "pass a path, or a Polars, pandas, PyArrow or cuDF table; (T, N) arrays go into Panel(close=...)"
+    raise PanelError(f"a {type(table).__name__} cannot be read: {rule}")
 
 
 def _with_index(table: Any, main: str) -> Any:
@@ -176,7 +174,6 @@ def _kind(value: Any) -> str:
 
 def _expand(path: Path) -> list[Path]:
     """The files that a path, a folder or a glob names."""
-    path = path.expanduser()
     if path.is_dir():
         inside = list(path.glob("*.*")) or list(path.rglob("*.*"))
         found = sorted(p for p in inside if _format(p) and not p.name.startswith((".", "~", "_")))
@@ -184,10 +181,9 @@ def _expand(path: Path) -> list[Path]:
         found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
     files = [p for p in found if p.is_file()]
     if not files:
-        raise PanelError(
-            f"{path} does not exist as a file, as a folder with files, or as a pattern that matches one: pass a"
-            " Parquet, CSV, Arrow IPC or Excel file, a folder of such, or a glob such as 'prices/*.parquet'"
-        )
+        rule = "pass a Parquet, CSV, Arrow IPC or Excel file, a folder of such, or a glob such as 'prices/*.parquet'"
+        what = "as a file, as a folder with files, or as a pattern that matches one"
+        raise PanelError(f"{path} does not exist {what}: {rule}")
     return files
 
 
@@ -206,8 +202,9 @@ def _open_file(path: Path) -> Source:
         raise PanelError(f"{path} is empty: it must hold a {kind} table")
     stem = path.name[: -len(ending)]
     if kind == "CSV":
-        scan = scan_text(path, "\t" if ".tsv" in ending else ",")
-    elif kind == "Excel":
+        scan, told = scan_text(path, "\t" if ".tsv" in ending else ",")
+        return Source(str(path), kind, scan, stem=stem, told=told)
+    if kind == "Excel":
         scan = _scan_excel(path)
     elif kind == "Parquet":
         scan = lambda _: pl.scan_parquet(path, glob=False, hive_partitioning=False)  # noqa: E731
@@ -239,7 +236,8 @@ class Source:
     are, where not all.   engine: that of Polars.
     date_format: how text and numbers write times, None = as `stamps.moment` says.   odd_zones: column of the source ->
     its offset, which Polars does not know, so that it is read in UTC.   zones: column as read -> the zone of its times,
-    where they are in UTC because Polars does not know it, or because text has it.   padded: asset -> name with blanks.
+    where they are in UTC because Polars does not know it, or text has it.   padded: asset -> name with blanks.   told:
+    what to warn of once it is read.
     """
 
     label: str
@@ -254,11 +252,12 @@ class Source:
     odd_zones: dict[str, str] = dataclasses.field(default_factory=dict)
     zones: dict[str, str] = dataclasses.field(default_factory=dict)
     padded: dict[str, str] = dataclasses.field(default_factory=dict)
+    told: list[str] = dataclasses.field(default_factory=list)
 
     def shield(self) -> AbstractContextManager[None]:
         """Where it is read: the library's errors are PanelErrors there."""
-        binary = self.kind in ("Parquet", "Arrow IPC")  # whose readers panic of damaged files
-        return shield(f"{self.label} cannot be read as {self.kind}", quiet=binary)
+        way_out = "write it again" if self.is_file else "correct it"
+        return shield(f"{self.label} cannot be read as {self.kind}", self.is_file, way_out)  # readers panic of damage
 
     @cached_property
     def schema(self) -> pl.Schema:
@@ -299,8 +298,12 @@ class Source:
         with self.shield():
             frame = self._collected(floats, wanted)
         if self.is_text:
-            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
-        return pl.DataFrame([self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()])
+            blank = cs.string().str.strip_chars().fill_null("") == ""
+            frame = frame.filter(~pl.all_horizontal(blank, (~cs.string()).is_null()))  # blank lines
+        found = [self._checked(frame[old], new, types.get(new, "float?")) for new, old in columns.items()]
+        while self.told:
+            warnings.warn(self.told.pop(0), BacktestWarning, stacklevel=4)
+        return pl.DataFrame(found)
 
     def _collected(self, floats: list[str], wanted: pl.Expr) -> pl.DataFrame:
         try:
@@ -342,9 +345,8 @@ class Source:
         if bad.any():
             row = int(bad.arg_true()[0])
             [value] = s.slice(row, 1).to_list()
-            raise PanelError(
-                f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype}): it must be {rule}"
-            )
+            what = f"{self.label}: {column}, row {row}{self.rows}, is {value!r} ({s.dtype})"
+            raise PanelError(f"{what}: it must be {rule}")
         return out.alias(column)
 
     def _stripped(self, s: pl.Series, column: str) -> pl.Series:
@@ -355,9 +357,7 @@ class Source:
         twice = names.filter(pl.col("bare").is_duplicated()).sort("bare", "raw")
         if len(twice):
             a, b = twice["raw"][:2]
-            raise PanelError(
-                f"{self.label}: {column} has {a!r} and {b!r}, one name without blanks: correct one of them"
-            )
+            raise PanelError(f"{self.label}: {column} has {a!r} and {b!r}, one name without blanks: correct one")
         if column == "asset":
             self.padded |= {b: a for a, b in names.filter(pl.col("raw") != pl.col("bare")).rows()}
         return s.str.strip_chars()

@@ -25,6 +25,8 @@ _ROUNDING = 1e-6
 _LEAP = 1.5
 #: A move from one close to the next that is none: a price in another unit, or a misprint.
 _JUMP = 50.0
+#: A move from one unit to another that is 100 times as large, or as small, with that of the day; and a small move.
+_CENTS, _STEP = (70.0, 140.0), 0.05
 #: Bars from which the usual move within a bar of an asset is judged, and the usual number of a field.
 _SAMPLE = 256
 #: Bars that lie further apart than this many days are of two data sets, or one has a wrong year.
@@ -97,7 +99,8 @@ def warn_of_units(fields: Mapping[str, np.ndarray]) -> None:
             moves = np.abs(np.diff(np.log(fields["close"][-_SAMPLE:]), axis=0))
             moves = moves[moves > 0]
             most = min(most, 10 * float(np.median(moves))) if len(moves) > 20 else most
-        values = values[values > 0]
+        # Of an asset's own returns most are 0, as most are not delisted; of rates all count where there is a price.
+        values = values[values != 0] if values.ndim == 1 else values[~np.isnan(_sample(fields["close"]))]
         if len(values) and (median := float(np.median(values))) > most:
             warn(f"the median {name} is {median:.3g}: it is a fraction {rule}", stacklevel=3)
 
@@ -123,14 +126,36 @@ def _below(more: np.ndarray, less: np.ndarray, share: float) -> list[np.ndarray]
 
 
 def _jumps(close: np.ndarray, split: np.ndarray | None) -> np.ndarray:
-    """The cells at which an asset that usually moves little jumps, but for splits."""
-    cells = np.concatenate(_below(close[1:], close[:-1], 1 / _JUMP) + _below(close[:-1], close[1:], 1 / _JUMP))
-    cells = cells + np.array([1, 0])
-    cells = cells if split is None else cells[split[cells[:, 0], cells[:, 1]] == 1]
-    moves = {i: np.abs(np.diff(np.log(close[:, i]))) for i in np.unique(cells[:, 1]).tolist()}
-    quiet = [i for i, move in moves.items() if np.nanmedian(move) < np.log(_JUMP) / 10]
-    out: np.ndarray = cells[np.isin(cells[:, 1], quiet)]
-    return out
+    """The cells at which the price of an asset that usually moves little jumps in a bar, or over one without a price,
+    and the next jump takes that back, or at which its unit changes for good. Splits are no jumps."""
+    pairs = [(close[:-bars], close[bars:]) for bars in (1, 2)]
+    far = [cells for a, b in pairs for x, y in ((a, b), (b, a)) for cells in _below(x, y, 1 / _JUMP)]
+    out = [np.empty((0, 2), np.int64)]
+    for i in np.unique(np.concatenate(far)[:, 1]).tolist():
+        bars = np.flatnonzero(~np.isnan(close[:, i]))
+        price = np.log(close[bars, i].astype(np.float64))
+        moves, near = np.diff(price), np.diff(bars) <= 2
+        if split is not None:
+            near &= np.diff(np.cumsum(split[:, i] != 1)[bars]) == 0
+        jumps = np.flatnonzero((np.abs(moves) > np.log(_JUMP)) & near)
+        others = np.delete(np.abs(moves), jumps)
+        if len(jumps) and len(others) and np.mean(others) < np.log(_JUMP) / 10:
+            back = np.abs(price[jumps[1:] + 1] - price[jumps[:-1]]) < np.log(3.0)
+            wrong = np.append(back, False) | np.append(False, back)
+            wrong |= np.array([_new_unit(price, j) for j in jumps.tolist()], bool)
+            out.append(np.stack([bars[jumps[wrong] + 1], np.full(int(wrong.sum()), i)], axis=1))
+    found = np.concatenate(out)
+    return found[np.lexsort(found.T[::-1])]
+
+
+def _new_unit(price: np.ndarray, j: int) -> bool:
+    """Whether logs of prices go from one unit to one of a hundredth between j and j + 1, and move as little afterwards
+    as before. A fall that nothing follows is that of a bankrupt; a share of less than a cent trades in large steps."""
+    moves = np.abs(np.diff(price))
+    usual, after = (float(np.median(x)) if len(x) else 0.0 for x in (moves[:j], moves[j + 1 :]))
+    alike = max(usual, after) < _STEP and ((len(moves) > j + 3 and after >= usual / 4) or price[j + 1] > price[j])
+    hundred = np.log(_CENTS[0]) < moves[j] < np.log(_CENTS[1])
+    return bool(alike and hundred and min(price[j : j + 2]) > np.log(0.01))
 
 
 def _taken_back(close: np.ndarray, open: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ _before: list[str | None] = []
 
 
 @contextmanager
-def shield(what: str, quiet: bool = False) -> Iterator[None]:
+def shield(what: str, quiet: bool = False, way_out: str = "write it again") -> Iterator[None]:
     """A block in which an error of a library, or of an object that is read, is a PanelError of one line, `what` and its
     reason. Those of this package, MemoryError and KeyboardInterrupt stay as they are.
 
@@ -39,7 +39,7 @@ def shield(what: str, quiet: bool = False) -> Iterator[None]:
         panic = type(error).__name__ == "PanicException"  # which is no Exception
         if not (panic or isinstance(error, Exception)) or isinstance(error, (BacktestError, Warning, MemoryError)):
             raise
-        raise PanelError(f"{what}: {reason(error)}; write it again") from None
+        raise PanelError(f"{what}: {reason(error)}; {way_out}") from None
 
 
 @contextmanager

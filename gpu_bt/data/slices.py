@@ -17,7 +17,7 @@ import numpy as np
 from gpu_bt.data.arrays import frozen
 from gpu_bt.data.clock import DAY, local_microseconds, time_label
 from gpu_bt.engine.spec import Cache
-from gpu_bt.errors import PanelError, nearest, shown
+from gpu_bt.errors import PanelError, label_of, nearest, shown
 
 if TYPE_CHECKING:
     from gpu_bt.data.panel import Panel
@@ -101,7 +101,7 @@ def _bars(panel: Panel, times: Any) -> tuple[int, int]:
         _, high, instant = _span(ends[1])
         b = int(np.searchsorted(_clock(panel.microseconds, panel.time_zone, instant, ends[1]), high))
     if a >= b:
-        text = ":".join("" if end is None else repr(end) for end in (ends if isinstance(times, slice) else ends[:1]))
+        text = ":".join("" if end is None else shown(end) for end in (ends if isinstance(times, slice) else ends[:1]))
         raise PanelError(f"panel[{text}] has no bar: the panel has {panel.label(0)} to {panel.label(-1)}")
     return a, b
 
@@ -110,7 +110,7 @@ def _clock(microseconds: np.ndarray, time_zone: str | None, instant: bool, label
     """The times that a label is compared with, non-decreasing: of an hour that daylight saving repeats, both parts are
     as late as the first."""
     if instant and time_zone is None:
-        raise PanelError(f"{label!r} has a time zone and the panel has none: pass naive times")
+        raise PanelError(f"{shown(label)} has a time zone and the panel has none: pass naive times")
     return microseconds if instant else np.maximum.accumulate(local_microseconds(microseconds, time_zone))
 
 
@@ -127,12 +127,12 @@ def _span(label: Any) -> tuple[int, int, bool]:
             try:
                 first = np.datetime64(text)
             except ValueError as error:
-                raise PanelError(f"{label!r} is no time ({error}): {_TIMES}") from None
+                raise PanelError(f"{shown(label)} is no time ({error}): {_TIMES}") from None
             return _of(first), _of(first + 1), False
         try:
             moment = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise PanelError(f"{label!r} is no time: {_TIMES}") from None
+            raise PanelError(f"{shown(label)} is no time: {_TIMES}") from None
         if re.fullmatch(r"\d{4}-?W\d\d", text):  # the whole week, not its Monday alone
             return _of(np.datetime64(moment, "us")), _of(np.datetime64(moment, "us")) + 7 * DAY, False
         if re.fullmatch(r"\d{8}", text):
@@ -145,7 +145,7 @@ def _span(label: Any) -> tuple[int, int, bool]:
         try:
             naive = moment.astimezone(dt.UTC).replace(tzinfo=None) if zone else moment
         except OverflowError:
-            raise PanelError(f"{label!r} lies beyond the years 1 to 9999 in UTC: {_TIMES}") from None
+            raise PanelError(f"{shown(label)} lies beyond the years 1 to 9999 in UTC: {_TIMES}") from None
         return _of(np.datetime64(naive, "us")), _of(np.datetime64(naive, "us")) + 1, zone
     if isinstance(moment, dt.date) and moment == moment:
         return _of(np.datetime64(moment, "D")), _of(np.datetime64(moment, "D") + 1), False
@@ -166,7 +166,7 @@ def _columns(panel: Panel, assets: Any) -> list[int] | None:
         return None
     if isinstance(assets, str) or not hasattr(assets, "__iter__") or getattr(assets, "ndim", 1) == 0:
         assets = [assets]
-    names = [str(name) for name in assets]
+    names = [label_of(name) for name in assets]
     for name in names:
         if name not in panel.index:
             raise PanelError(

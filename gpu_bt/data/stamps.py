@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpu_bt.arguments import must_be, real
 from gpu_bt.data.clock import DAY, EPOCH, MICROSECOND, offsets, time_label, zone_info
-from gpu_bt.errors import PanelError, shown
+from gpu_bt.errors import PanelError, label_of, shown
 
 __all__ = ["RULE", "SEVERAL", "iana_name", "instants", "moment", "read_moments", "timestamps_to_numpy", "zone_name"]
 
@@ -216,7 +216,7 @@ def _from_objects(values: Any, error: type[Exception], name: str) -> tuple[np.nd
         must_be(name, values, "a sequence of (T,) dates or datetimes", error)
     moments = []
     for i, value in enumerate(values):
-        if value is None or (not isinstance(value, int) and str(value) in ("NaT", "nan", "<NA>")):
+        if value is None or (not isinstance(value, int) and label_of(value) in ("NaT", "nan", "<NA>")):
             _refuse_missing(i, error, name)
         moments.append(moment(value))
         if moments[-1] is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
 
 def scan_panel(
     source: Any, *, bars: int = 500, timestamp: str = "timestamp", asset: str = "asset",
-    fields: Iterable[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
+    fields: Collection[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
     duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
     date_format: str | None = None, adjust: str | None = None,
 ) -> PanelStream:  # fmt: skip

@@ -16,22 +16,25 @@ import numpy as np
 import polars as pl
 
 from gpu_bt.data.shield import shield
-from gpu_bt.data.vendors import field_of
+from gpu_bt.data.vendors import NAMES, field_of, plain
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["scan_text"]
 
 #: Bytes of a file that tell how it is written, that are looked at together, and that a line may have.
 _HEAD, _BLOCK, _LONGEST = 1 << 16, 1 << 20, 1 << 26
+#: What follows a name in the last cell of a line, and where it is the begin of another one.
+_AROUND = rb'"?[ \t]*[\r\n]', rb'[^"\s]'
 
 
-def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]:
+def scan_text(path: Path, separator: str) -> tuple[Callable[[list[str]], pl.LazyFrame], list[str]]:
     """What scans a text file, as text but for the columns to parse as floats.
 
     Lines that end with LF, CRLF or CR, fields separated by a comma, semicolon, tab or bar; decimal
     commas where the separator is none and a number has one. `separator` is that of the file's ending.
-    Raises PanelError for a header that is no UTF-8, and for a file that ends within a line. Warns (BacktestWarning) of
-    decimal commas that may part thousands, and of lines with fewer cells than the header, with their number.
+    Raises PanelError for a header that is no UTF-8, and for a file that ends within a line or a quote. Warns
+    (BacktestWarning) of decimal commas that may part thousands. Gives also what else to tell once it could be read: of
+    lines with fewer cells than the header, with their number, and of a last one that may be cut.
     """
     unpack = gzip.open if path.name.lower().endswith(".gz") else open
     with shield(f"{path} cannot be read as CSV"), unpack(path, "rb") as file:
@@ -51,8 +54,9 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
     if decimal:
         _warn_of_thousands(path, lines, separator)
     names = re.sub(r'"[^"]*"', "-", lines[0]).rstrip().rstrip(separator)  # a column without name may lack in lines
+    named = plain(lines[0].rsplit(separator, 1)[-1]) in NAMES["asset"]
     with shield(f"{path} cannot be read as CSV"), unpack(path, "rb") as file:
-        _check_cells(path, file, end, separator, 1 + names.count(separator), first + max(header, 1))
+        told = _check_cells(path, file, end, separator, 1 + names.count(separator), first + max(header, 1), named)
 
     def scan(floats: list[str]) -> pl.LazyFrame:
         frame = pl.scan_csv(
@@ -64,26 +68,40 @@ def scan_text(path: Path, separator: str) -> Callable[[list[str]], pl.LazyFrame]
             frame = frame.with_columns(pl.all().str.replace(r"^(\s*[-+]?\d+),(\d+\s*)$", "$1.$2"))
         return frame
 
-    return scan
+    return scan, [f"{path}: {what}; is the file whole?" for what in told]
 
 
-def _check_cells(path: Path, file: IO[bytes] | gzip.GzipFile, end: str, separator: str, width: int, skip: int) -> None:
-    """Refuse a file that ends within a line, and warn of lines with fewer than `width` cells after the first `skip`."""
-    rest, line, short, at = b"", 0, 0, 0
+def _check_cells(
+    path: Path, file: IO[bytes] | gzip.GzipFile, end: str, separator: str, width: int, skip: int, named: bool
+) -> list[str]:
+    """What to tell of lines with fewer than `width` cells after the first `skip`, and of a last one without end; named:
+    its last cell is an asset's name. Refuses a file that ends within a quote, or within a line while no other is
+    short."""
+    before, text, rest, line, short, at = b"", b"", b"", 0, 0, 0
     while (block := file.read(_BLOCK)) and len(rest) < _LONGEST:
-        cells, size = _cells(rest + block, end, separator)
+        before, text = text, rest + block
+        cells, size = _cells(text, end, separator)
         few = (cells > 0) & (cells < width) & (np.arange(line, line + len(cells)) >= skip)
         at = at or (line + int(few.argmax()) + 1 if few.any() else 0)
-        rest, line, short = (rest + block)[size:], line + len(cells), short + int(few.sum())
+        rest, line, short = text[size:], line + len(cells), short + int(few.sum())
+    last, what = f"line {line + 1}, the last, has no end, and its last cell is", f"ends within line {line + 1}"
+    if rest.count(b'"') % 2:
+        raise PanelError(f"{path} {what}, where a quote is not closed: write it again, or correct that line")
+    if line < skip or not rest.strip(b" \t\r" + separator.encode()):  # blank cells alone are no row
+        rest = b""
     cells, _ = _cells(rest + end.encode(), end, separator)
-    if rest and line >= skip and 0 < cells.sum() < width:
-        what = f"ends within line {line + 1}, which has {cells.sum()} of {width} cells and no end"
+    if cut := 0 < cells.sum() < width:
+        short, at = short + 1, at or line + 1
+    if cut and short == 1:
+        what += f", which has {cells.sum()} of {width} cells and no end"
         raise PanelError(f"{path} {what}: the file is cut short; write it again, or drop that line")
-    told = [f"{short} lines have fewer cells than the header, the first is line {at}: what they lack is"] * (short > 0)
-    if rest.endswith(separator.encode()) and line >= skip:
-        told.append(f"line {line + 1}, the last, has no end, and its last cell is")
-    for what in told:
-        warnings.warn(f"{path}: {what} empty; is the file whole?", BacktestWarning, stacklevel=2)
+    told = [f"{short} lines have fewer cells than the header, the first is line {at}: what they lack is empty"]
+    told = told * (short > 0) + [f"{last} empty"] * rest.endswith(separator.encode())
+    name = re.escape(rest.rpartition(separator.encode())[2].strip(b' "\r'))
+    stands = [re.search(re.escape(separator.encode()) + b'"?' + name + mark, before + text) for mark in _AROUND]
+    if named and rest and not cut and stands[0] is None and stands[1]:
+        told.append(f"{last} the only one with that name, with which others begin")
+    return told
 
 
 def _cells(text: bytes, end: str, separator: str) -> tuple[np.ndarray, int]:
@@ -130,7 +148,10 @@ def _warn_of_thousands(path: Path, lines: list[str], separator: str) -> None:
 def _levels(lines: list[str], separator: str) -> tuple[list[str] | None, int]:
     """The columns of a table whose header has two levels, as pandas writes it, and its lines: two of names, then one
     with the name of the index alone, if it has one. (None, 0) = it has one line of names."""
-    rows = list(csv.reader((line.replace("\r", "") for line in lines), delimiter=separator))
+    try:
+        rows = list(csv.reader((line.replace("\r", "") for line in lines), delimiter=separator))
+    except csv.Error:  # a cell of more than 100,000 characters
+        return None, 0
     if len(rows) < 3 or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
         return None, 0
     first, second, third = rows

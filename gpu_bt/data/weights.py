@@ -34,7 +34,7 @@ class Weights:
     unknown_rows: input rows left out because the panel lacks their asset (unknown_assets="ignore").
     dropped_rows: input rows left out because no bar may stand for them (after the last one, or before the first), or
         because a later book was moved onto (or stands on) the same bar.
-    empty_cells: empty cells of wide books, which missing="close" has read as 0.
+    empty_cells: empty cells of wide books, which missing="close" has read as 0, or of long ones, which hold.
     assets, timestamps: those of the panel that it was read for; None = none, it goes by position.
     A row is counted once, the first cause in the order unknown, dropped, moved. In a wide table a row is a filled cell.
     """

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gpu_bt.arguments import path_of
 from gpu_bt.errors import BacktestWarning, ResultError
 
 __all__ = ["locked", "temporary"]
@@ -125,7 +126,7 @@ def temporary(scratch: Any) -> Iterator[Path]:
     """A folder in `scratch` (None = the temporary folder) that is gone afterwards; those of processes that were killed
     go first. Raises ResultError where the disk refuses."""
     try:
-        place = Path(tempfile.gettempdir() if scratch is None else scratch)
+        place = path_of("scratch", tempfile.gettempdir() if scratch is None else scratch)
         _sweep_up(place)
         pid = os.getpid()
         folder = Path(tempfile.mkdtemp(prefix=f"gpu-bt-{_host()[1]}-{pid}-{max(_began(pid), 0)}-", dir=place))

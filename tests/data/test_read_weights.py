@@ -187,7 +187,7 @@ def test_weights_stand_for_an_array(panel: Panel) -> None:
     mine = np.array(weights)
     mine[2, 1] = 9.0
     assert weights.values[2, 1] == 0.5
-    assert repr(weights) == "Weights(moved_rows=0, unknown_rows=0, dropped_rows=0, empty_cells=0)"
+    assert repr(weights) == "Weights(moved_rows=0, unknown_rows=0, dropped_rows=0, empty_cells=2)"
     with pytest.raises(AttributeError):
         weights.values = weights.values  # type: ignore[misc]
 

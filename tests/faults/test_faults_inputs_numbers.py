@@ -121,6 +121,9 @@ PERCENT: dict[str, tuple[np.ndarray, bt.Config]] = {
     "in a cash account": (EQUAL * 100, CASH),
     "in a margin account": (EQUAL * 100, MARGIN),
     "in a margin account without max_leverage": (EQUAL * 100, MARGIN.replace(max_leverage=None)),
+    "of a margin account of twice equity": (EQUAL * 7, MARGIN),
+    "that max_weight leaves": (EQUAL * 100, MARGIN.replace(max_weight=10)),
+    "in a cash account with max_weight": (EQUAL * 100, CASH.replace(max_weight=0.1)),
     "in a margin account of ten times equity": (EQUAL * 100, MARGIN.replace(max_leverage=10)),
     "long and short": (np.tile([50.0, -40.0, -10.0], (T, 1)), MARGIN),
     "as shares": (np.tile([100, 200, 50], (T, 1)), MARGIN),
@@ -149,14 +152,20 @@ MEANT: dict[str, tuple[np.ndarray, bt.Config]] = {
     "1.2 in a cash account": (EQUAL * 1.2, CASH),
     "2 in a margin account": (EQUAL * 2, MARGIN),
     "5 in a margin account": (EQUAL * 5, MARGIN),
+    "25 in one of 10 times equity": (EQUAL * 25, MARGIN.replace(max_leverage=10)),
+    "signals of 1 and -1 in a margin account with max_weight": (
+        np.tile(np.resize([1.0, -1.0], 60), (T, 1)),
+        MARGIN.replace(max_weight=0.02),
+    ),
     "30 in one of 50 times equity": (EQUAL * 30, MARGIN.replace(max_leverage=50, maintenance_margin=None)),
 }
 
 
 @faults("weights", "survived", MEANT, "books of ")
 def test_leverage_is_no_percent(value: tuple[np.ndarray, bt.Config]) -> None:
+    n = value[0].shape[1]
     with silence():
-        result = bt.run(panel(), *value)
+        result = bt.run(panel(close=CLOSE[:, np.arange(n) % 3], assets=[f"A{i}" for i in range(n)]), *value)
     survived(dict(result.advice), {})
 
 
@@ -220,10 +229,19 @@ def scaled(factor: float, *bars: int) -> np.ndarray:
     return out
 
 
+def holed(prices: np.ndarray, *bars: int) -> np.ndarray:
+    prices[list(bars)] = np.nan
+    return prices
+
+
 UNITS: dict[str, tuple[dict[str, Any], str]] = {
     "prices in cents on some days": ({"close": scaled(100, 20, 25)}, "close moves by more than 50 times .* in 6 cells"),
     "prices in cents from a day on": ({"close": scaled(100, 20, T)}, "close moves by more than 50 times .* in 3 cells"),
     "one price a thousand times too high": ({"close": scaled(1000, 9, 10)}, "more than 50 times in one bar in 6 cells"),
+    "one price in cents in a short panel": ({"close": scaled(100, 1, 2)[:4], "timestamps": STAMPS[:4]}, "in 6 cells"),
+    "prices in dollars from a day on": ({"close": scaled(0.01, 20, T)}, "more than 50 times in one bar in 3 cells"),
+    "cents after a bar without a price": ({"close": holed(scaled(100, 20, T), 19)}, "one bar in 3 cells"),
+    "a misprint between bars without a price": ({"close": holed(scaled(0.001, 20, 21), 19, 21)}, "one bar in 6 cells"),
     "a half_spread in basis points": ({"half_spread": filled(5.0)}, "the median half_spread is 5: it is a fraction of"),
     "a borrow_rate in percent": ({"borrow_rate": filled(5.0)}, "the median borrow_rate is 5: it is a fraction a year"),
     "a volatility in percent": ({"volatility": filled(2.0)}, "the median volatility is 2: it is a fraction of a bar's"),
@@ -253,9 +271,52 @@ def test_what_a_market_has_is_no_wrong_unit() -> None:
         panel(close=halved, split=split, dividend=filled(0.1), prices="raw")
 
 
+def moved(factor: float, sigma: float, start: float = 1.0) -> dict[str, Any]:
+    """The first asset's price goes times a factor at bar 30, and moves by sigma a bar from then on."""
+    out = CLOSE.copy() * start
+    out[30:, 0] = out[29, 0] * factor * np.exp(np.random.default_rng(2).normal(0, sigma, T - 30).cumsum())
+    return {"close": out}
+
+
+EVENTS: dict[str, dict[str, Any]] = {
+    "a bankruptcy of -99.5 %": moved(0.005, 0.2), "a bankruptcy of -99 %": moved(0.01, 0.2),
+    "a bankruptcy of -99 % without trades": moved(0.01, 0.0), "a bankruptcy at the last bar": {
+        "close": moved(0.01, 0.0)["close"][:31], "timestamps": STAMPS[:31]},
+    "a liquidating dividend": moved(0.015, 0.01), "a penny stock times 60": moved(60.0, 0.2),
+    "a share of 0.0001 that is 0.01": moved(100.0, 0.0, 1e-6),
+    "a share that is worth 300 times more": moved(300.0, 0.01),
+    "one name that is hard to borrow": {"borrow_rate": np.tile([2.0, 0.0, np.nan], (T, 1))},
+    "one name that nobody sells": {"half_spread": np.tile([0.0, 3.0, 0.001], (T, 1))},
+    "returns of delistings beyond 1": {"delisting_return": [-1.0, 1.3, 0.0]},
+}  # fmt: skip
+
+
+@faults("units", "survived", EVENTS)
+def test_what_does_happen_in_a_market(value: dict[str, Any]) -> None:
+    with silence():
+        survived(panel(**value).shape[1], 3)
+
+
+GROUPED = {
+    "no-break spaces": ["Oil\xa0& Gas", "Oil & Gas", "B"],
+    "blanks around them": ["Tech", " Tech ", "B"],
+    "tabs": ["a\tb", "a b", "B"],
+    "several blanks": ["a  b", "a b", "B"],
+    "a line's end": ["a b\n", "a b", "B"],
+}
+
+
+@faults("labels", "survived", GROUPED, "groups that differ by ")
+def test_blanks_tell_no_groups_apart(value: list[str]) -> None:
+    survived(panel(group=value).group.tolist(), [value[1].strip()] * 2 + ["B"])
+
+
 ASSETS: dict[str, tuple[dict[str, Any], str]] = {
     "lots as booleans": ({"lot": [True, True, True]}, "lot has dtype bool"),
     "lots as texts": ({"lot": {"A": "1", "B": "2", "C": "3"}}, "lot has dtype"),
+    "bars of delistings beyond all": ({"delisted_at": np.full(3, 1e300)}, "it must hold bar numbers"),
+    "bars of delistings that overflow": ({"delisted_at": np.full(3, 2**64 - 1, "u8")}, "it must hold bar numbers"),
+    "a lot of 400 digits": ({"lot": {"A": 10**400, "B": 1, "C": 1}}, "lot: 'A' is 1000.*it must be a number"),
     "lots below 0": ({"lot": [-1, 1, 1]}, r"lot\['A'\] is -1"),
     "a lot that is missing": ({"lot": [np.nan, 1, 1]}, r"lot\['A'\] is nan"),
     "a delisting_return below -1": ({"delisting_return": [-30, 0, 0]}, "at|it must be >= -1"),

@@ -71,6 +71,64 @@ def test_weights_that_end_within_a_line(value: str, tmp_path: Path) -> None:
     command(["run", "prices.csv", "weights.csv"], tmp_path)
 
 
+QUOTED = 'date,A\n2024-01-02,"100.25"\n2024-01-03,"101.75'
+OPEN = {
+    "within a quoted number": QUOTED,
+    "after the quote that opens a number": QUOTED[:-6],
+    "within a quoted number, with CRLF": QUOTED.replace("\n", "\r\n"),
+    "within a quoted number, with CR alone": QUOTED.replace("\n", "\r"),
+    "within a quoted number, with semicolons": QUOTED.replace(",", ";"),
+    "within a quoted asset": 'date,close,asset\n2024-01-02,1,"MSFT"\n2024-01-03,2,"MSF',
+    "within a quoted date": QUOTED + '"\n"2024-01-0',
+    "within a quoted name of the header": 'date,"A',
+    "after a quote too many": LONG + '2024-01-04,A,12,5"\n2024-01-05,A,12,5\n',
+}
+
+
+@faults("text files", "refused", OPEN, "a file that ends ")
+def test_a_file_that_ends_within_a_quote(value: str, tmp_path: Path) -> None:
+    with refused(r"ends within line \d+, where a quote is not closed"):
+        bt.read_panel(written(tmp_path, value))
+    with refused("where a quote is not closed"):
+        bt.read_panel(written(tmp_path, gzip.compress(value.encode()), "p.csv.gz"))
+
+
+@faults("text files", "refused", {"weights that end within a quoted number": QUOTED.replace("10", "0.")})
+def test_weights_that_end_within_a_quote(value: str, tmp_path: Path) -> None:
+    panel = bt.read_panel(written(tmp_path, QUOTED + '"'))
+    with refused("ends within line 3, where a quote is not closed", bt.WeightsError):
+        bt.run(panel, written(tmp_path, value, "weights.csv"), bt.Config(execution="next_close"))
+
+
+NAMED = "date,close,asset\n2024-01-02,1,MSFT\n2024-01-02,2,B\n2024-01-03,3,B\n2024-01-03,4,MSF"
+PIECES = {"of a name": NAMED, "of a quoted name": NAMED.replace("MSFT", '"MSFT"'), "of a name, with tabs":
+          NAMED.replace(",", "\t"), "of weights": NAMED.replace("close", "weight,close").replace("-02,", "-02,0.1,")
+          .replace("-03,", "-03,0.1,")}  # fmt: skip
+
+
+@faults("text files", "told", PIECES, "a last asset that is a piece ")
+def test_an_asset_that_was_cut(value: str, tmp_path: Path) -> None:
+    with told(
+        "line 5, the last, has no end, and its last cell is the only one with that name, with which others begin"
+    ):
+        assert "MSF" in bt.read_panel(written(tmp_path, value)).assets
+
+
+@faults("text files", "told", {"a short last row without an end, of a file with other short rows": "2024-01-05,13"})
+def test_a_short_last_row_among_others(value: str, tmp_path: Path) -> None:
+    with told("2 lines have fewer cells than the header, the first is line 3"):
+        assert bt.read_panel(written(tmp_path, WIDE.replace(",21.5", "") + value)).shape == (4, 2)
+
+
+FOOTERS = {"of text": "Total rows: 3\n", "of text, without an end": "3 rows,,"}
+
+
+@faults("text files", "refused", FOOTERS, "a last line ")
+def test_a_last_line_of_text_is_refused_without_another_word(value: str, tmp_path: Path) -> None:
+    with silence(), refused("timestamp, row 3, is '.*'"):
+        bt.read_panel(written(tmp_path, WIDE + value))
+
+
 SHORT = {
     "in the middle of a wide file": (WIDE.replace("11,21.5", "11"), "1 lines .* the first is line 3"),
     "in the middle of a long file": (LONG.replace("A,11,100", "A,11"), "1 lines .* the first is line 4"),
@@ -94,6 +152,11 @@ def test_an_empty_last_cell_without_an_end(value: str, tmp_path: Path) -> None:
 WHOLE = {
     "no end of the last line": WIDE[:-1],
     "blank lines among the rows and after them": WIDE.replace("2024-01-04", "\n\r\n2024-01-04") + "\n\n",
+    "blanks and commas alone at the end": WIDE + "  ",
+    "a comma alone at the end": WIDE + ",",
+    "commas and blanks at the end": WIDE + " , , ",
+    "a row of commas": WIDE + ",,\n",
+    "a tab at the end": WIDE + "\t",
     "a comma after each row": "".join(line + ",\n" for line in WIDE.splitlines()),
     "a comma after the header alone": WIDE.replace("A,B", "A,B,"),
     "line ends that mix LF and CRLF": WIDE.replace("\n", "\r\n", 2),
@@ -194,3 +257,9 @@ def test_cells_that_are_no_dates(value: str, tmp_path: Path) -> None:
 def test_dates_among_times(value: str, tmp_path: Path) -> None:
     with told("1 of 2 times in timestamp are dates alone, and stand at midnight"):
         bt.read_panel(written(tmp_path, "date,A\n" + value))
+
+
+@faults("text files", "survived", {"a cell of 200,000 characters in a column that is not read": "x" * 200_000})
+def test_a_very_long_cell(value: str, tmp_path: Path) -> None:
+    text = LONG.replace("volume", "text").replace(",100\n", f',"{value}"\n')
+    survived(bt.read_panel(written(tmp_path, text)).close.tolist(), [[10.0, 20.0], [11.0, 21.5]])

@@ -166,6 +166,40 @@ def test_walk_forward(value: Any):
         list(statistics.walk_forward(100, value, 5))
 
 
+_FLAGS = {"a text": "no", "a number": 2, "an array": np.array([True, False]), "a Series": pd.Series([True]),
+          "None": None, "pandas' NA": pd.NA}  # fmt: skip
+
+
+@faults(KIND, "refused", _FLAGS, "a walk forward with expanding= as ")
+def test_walk_forward_expanding(value: Any):
+    with refused("expanding is .*: it must be True or False", bt.ConfigError):
+        list(statistics.walk_forward(100, 10, 5, expanding=value))
+
+
+_ENDS = {"exactly -1": -1.0, "almost -1": -1 + 2.0**-53, "below -1": -1.0001}
+
+
+@faults(KIND, "survived", _ENDS, "a scenario that ends with a return of ")
+def test_a_return_that_takes_all(value: float):
+    rows = np.random.default_rng(0).normal(0, 0.01, (4, 64))
+    rows[2] += 0.004
+    for after in (np.nan, 0.0):
+        rows[2, 40:] = -0.9999
+        rows[2, 41:] = after
+        expected = statistics.probability_of_overfitting(rows, 8).probability
+        best = statistics.deflated_sharpe_ratio(rows).probability
+        rows[2, 40] = value
+        assert abs(statistics.deflated_sharpe_ratio(rows).probability - best) < 1e-4
+        survived(statistics.probability_of_overfitting(rows, 8).probability, expected)
+    assert not np.isnan(statistics.probability_of_overfitting(rows, 8).in_sample).any()
+
+
+@faults(KIND, "refused", {"-1": -1.0, "a text": "x", "None": None}, "rounding_of a tick of ")
+def test_rounding_of(value: Any):
+    with refused("tick", bt.ConfigError):
+        metrics.rounding_of(value)
+
+
 @faults(KIND, "refused", {"a number": 3, "texts": ["2024-01-02"], "two columns": E.astype(int)}, "times given as ")
 def test_times(value: Any):
     with refused("microseconds", bt.ConfigError):

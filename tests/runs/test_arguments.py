@@ -42,11 +42,13 @@ def test_what_passes_is_of_a_plain_type(tmp_path: Path):
         (a.dtype_name(np.float32), "float32"), (a.dtype_name(np.dtype("f8")), "float64"),
         (a.dtype_name("float32"), "float32"),
         (a.columns_of(np.array(["close"])), {"close": "close"}), (a.columns_of({"close": "nav"}), {"close": "nav"}),
-        (a.columns_of(x for x in ("close", "open")), {"close": "close", "open": "open"}),
+        (a.columns_of(("close", "open")), {"close": "close", "open": "open"}),
     ):  # fmt: skip
         assert got == want and type(got) is type(want)
     assert a.one_of("x", None, (None, "a")) is None and a.columns_of(None) is None
     assert a.path_of("p", str(tmp_path)) == a.path_of("p", tmp_path) == tmp_path
+    assert a.path_of("p", "~/x") == a.path_of("p", Path("~/x")) == Path.home() / "x"
+    assert a.path_of("p", "~no such user/x") == Path("~no such user/x")
     assert not any(map(a.several, ("ab", b"a", 5, None, np.array(1))))
     assert all(map(a.several, ([1], np.ones(2), iter(()))))
 
@@ -65,6 +67,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "p is 'a\\\\x00b'": lambda: a.path_of("p", "a\0b"),
     "t is 5: it must be a text": lambda: a.check_texts(PanelError, s="x", t=5),
     "fields is 'close': it must be names of fields": lambda: a.columns_of("close"),
+    r"fields is \[\]: it must be": lambda: a.columns_of([]),
+    "fields is a generator": lambda: a.columns_of(x for x in ("close", "open")),
     "f cannot be called with its 2 arguments": lambda: a.called_with("f", lambda x: None, 1, 1),
     "f is 5: it must be a plain function": lambda: a.called_with("f", 5),
 }
