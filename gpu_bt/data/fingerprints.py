@@ -10,9 +10,11 @@ another value afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import datetime as dt
 import functools
+import gc
 import hashlib
 import importlib
 import importlib.metadata
@@ -45,7 +47,9 @@ __all__ = ["fingerprint", "fingerprint_code"]
 #: Names in classes that say nothing of what they do, or are made anew in every process.
 _ABOUT = frozenset(
     "__module__ __doc__ __dict__ __weakref__ __firstlineno__ __static_attributes__ __annotations__ __annotate__"
-    " __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __orig_bases__ __parameters__".split()
+    " __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __orig_bases__ __parameters__"
+    # Made by Pydantic of its fields, with the numbers of objects in them.
+    " __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__".split()
 )
 #: Values without parts -> their bytes. A float64 of NumPy is a Python float.
 _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
@@ -61,7 +65,13 @@ _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
     bytearray: ("bytes", bytes),
 }
 #: What runs or looks up code that nobody can know beforehand.
-_BLIND = (eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe)
+_BLIND = (
+    eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe,
+    gc, gc.get_objects, gc.get_referents, gc.get_referrers,
+)  # fmt: skip
+_BLIND_NAMES = frozenset("f_globals f_locals f_builtins __globals__ __subclasses__".split())
+#: Functions without code in Python.
+_COMPILED = (types.BuiltinFunctionType, np.ufunc, type(np.min))
 #: The generators behind the functions of `random` and `numpy.random`, whose state is new in every process.
 _SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.rand, "__self__", None))
 _FRAMES = ("polars.dataframe.frame", "polars.series.series")
@@ -70,6 +80,8 @@ _DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
 )  # fmt: skip
+#: What a function under `contextlib.contextmanager` gives, used as a decorator: it calls that anew each time.
+_Decorating: Any = getattr(contextlib, "_GeneratorContextManager", None)
 _NOWHERE = object()
 
 
@@ -92,6 +104,11 @@ def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str]]:
         return walk.whole(parts).hex(), walk.packages
     except RecursionError:
         walk.refuse("nested too deeply")
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:  # whatever a user's object makes of being looked at
+        with walk.at("an object"):
+            walk.refuse(f"which raises {type(error).__name__} when it is looked into")
 
 
 @functools.cache
@@ -132,6 +149,7 @@ class _Walk:
             types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
             functools.cached_property: lambda x: self.value(x.func),
             types.MethodType: lambda x: self.elements((x.__func__, x.__self__)),
+            _Decorating: lambda x: self.elements((x.func, x.args, x.kwds)),
             staticmethod: lambda x: self.value(x.__func__), classmethod: lambda x: self.value(x.__func__),
             **dict.fromkeys(_DESCRIPTORS, lambda x: self.put("slot", x.__name__)),
         }  # fmt: skip
@@ -185,7 +203,7 @@ class _Walk:
     def entered(self, x: Any) -> None:
         """A value that is met for the first time."""
         if any(x is blind for blind in _BLIND):
-            name = "sys.modules" if x is sys.modules else f"{x.__name__}()"
+            name = getattr(x, "__name__", "sys.modules") + ("()" if callable(x) else "")
             self.refuse(f"{name}, which finds code only while it runs")
         if (step := self.kinds.get(type(x))) is not None:
             self.put(type(x).__name__)
@@ -277,6 +295,9 @@ class _Walk:
                 self.follow(value, use.attributes)
 
     def instructions(self, code: types.CodeType) -> None:
+        for name in _BLIND_NAMES.intersection(code.co_names):
+            with self.at(f"`{name}`"):
+                self.refuse("which finds code only while it runs")
         shape = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFFFF
         arguments = code.co_argcount + code.co_kwonlyargcount
         self.elements((shape, code.co_varnames[:arguments], code.co_freevars, code.co_exceptiontable))
@@ -310,7 +331,11 @@ class _Walk:
             except AttributeError:  # a module that is not imported yet
                 value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
             whole = isinstance(value, (types.ModuleType, types.FunctionType, type)) or any(value is x for x in _BLIND)
-            if known and not whole:
+            if not known or whole or not self.installed(type(value).__module__):
+                continue
+            if isinstance(value, _COMPILED):  # by its own name: a program may have put another one there
+                return self.put("of", f"{getattr(value, '__module__', '')}.{value.__name__}")
+            if type(value) not in _PLAIN or name.startswith("__"):
                 return
         self.value(value)
 
@@ -318,10 +343,18 @@ class _Walk:
         heap = bool(x.__flags__ & 1 << 9)
         known = self.installed(x.__module__)
         if not heap or (known and _found(x.__module__, x.__qualname__) is x):
-            return self.put("class", f"{x.__module__}.{x.__qualname__}")
+            self.put("class", f"{x.__module__}.{x.__qualname__}")
+            ours = x.__module__.startswith("gpu_bt.")
+            put = {n: v for n, v in vars(x).items() if (ours and type(v) in _PLAIN) or self.foreign(v)}
+            return self.named(put if heap else {}, f"{x.__qualname__}.")
         self.put("class", x.__qualname__)
         self.elements((*(() if type(x) is type else (type(x),)), *x.__bases__))
         self.named(vars(x), f"{x.__qualname__}.")
+
+    def foreign(self, x: Any) -> bool:
+        """Whether something in a class of a package is a function that a program has put there."""
+        f = x.__func__ if isinstance(x, (staticmethod, classmethod)) else x.fget if type(x) is property else x
+        return isinstance(f, types.FunctionType) and not self.installed(f.__globals__.get("__name__", "builtins"))
 
     def accessors(self, x: property) -> None:
         self.elements((x.fget, x.fset, x.fdel))
@@ -344,14 +377,16 @@ class _Walk:
         known = self.installed(type(x).__module__)
         if known and type(x).__module__ in _FRAMES:  # by what they hold, not by how it is cut in memory
             return self.elements((c.name, str(c.dtype), c.to_list()) for c in getattr(x, "iter_columns", lambda: [x])())
-        if callable(compiled := getattr(x, "py_func", None)):  # by Numba, which names it anew in every process
-            return self.elements((type(x), compiled, getattr(x, "targetoptions", None)))
+        if type(x).__module__.startswith("numba.") and hasattr(x, "py_func"):  # it has a new name in every process
+            return self.elements((type(x), x.py_func, getattr(x, "targetoptions", None)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 reduced = copyreg.dispatch_table.get(type(x))
                 made: Any = x.__reduce_ex__(4) if reduced is None else reduced(x)
         except Exception:
+            made = None
+        if not isinstance(made, (str, tuple)):
             self.refuse(_kind(x))
         if isinstance(made, str):
             module = getattr(x, "__module__", None) or type(x).__module__

@@ -107,6 +107,9 @@ def test_what_numba_compiled_is_known_by_its_function():
         def __init__(self, py_func, name):
             self.py_func, self.uuid = py_func, name
 
+    held = Dispatcher(abs, "a"), Dispatcher(abs, "b")
+    assert len({*map(fingerprint, held)}) == 2, "an object of a user that has such an attribute"
+    Dispatcher.__module__ = "numba.core.registry"
     one, two = (Dispatcher(lambda x: x + 1, name) for name in "ab")
     assert fingerprint(one) == fingerprint(two) != fingerprint(Dispatcher(lambda x: x + 2, "a"))
 
