@@ -17,18 +17,14 @@ import functools
 import gc
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import io
 import logging
-import os
-import platform
 import random
 import socket
 import struct
 import sys
-import sysconfig
 import types
 import warnings
 import weakref
@@ -38,8 +34,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gpu_bt import __version__
 from gpu_bt.data.bytecode import Reference, references, steps
+from gpu_bt.data.packages import package, python
 from gpu_bt.errors import ConfigError
 
 __all__ = ["fingerprint", "fingerprint_code"]
@@ -111,29 +107,6 @@ def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str]]:
             walk.refuse(f"which raises {type(error).__name__} when it is looked into")
 
 
-@functools.cache
-def _package(top: str) -> tuple[str, str] | None:
-    """The distribution that a module on top belongs to, and its version; None where the module is a user's."""
-    if top in ("gpu_bt", "cpu_fallback"):
-        return "gpu_bt", __version__
-    module = None if top in ("__main__", "__mp_main__") else sys.modules.get(top)
-    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
-    if file is None:
-        return ("Python", platform.python_version()) if top in sys.stdlib_module_names else None
-    if {"site-packages", "dist-packages"} & set(file.split(os.sep)):
-        names = [top] if _version(top) else importlib.metadata.packages_distributions().get(top, [])
-        return next(((name, version) for name in sorted(names) if (version := _version(name))), None)
-    roots = {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
-    return ("Python", platform.python_version()) if os.path.realpath(file).startswith(tuple(roots)) else None
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return ""
-
-
 class _Walk:
     """One way through values. An object that can hold others is entered once; later it is the number of that visit."""
 
@@ -143,7 +116,7 @@ class _Walk:
         self.kept: list[Any] = []  # so that no number of an object is given away
         self.path: list[str] = []
         self.waiting: list[tuple[Any, list[str]]] = []  # functions and classes: one may lead to a thousand others
-        self.packages = {"Python": platform.python_version()}
+        self.packages = dict([python()])
         self.kinds: dict[type, Callable[[Any], None]] = {
             list: self.elements, dict: self.mapping, types.MappingProxyType: self.mapping, set: self.unordered,
             types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
@@ -264,7 +237,7 @@ class _Walk:
     def installed(self, module: object) -> bool:
         """Whether a module is of an installed package, which is noted."""
         top = str(module).partition(".")[0]
-        found = None if module is None or (top == self.own and top not in ("gpu_bt", "cpu_fallback")) else _package(top)
+        found = None if module is None or (top == self.own and top not in ("gpu_bt", "cpu_fallback")) else package(top)
         if found is not None:
             self.packages[found[0]] = found[1]
         return found is not None

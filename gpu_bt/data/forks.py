@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gpu_bt.errors import ResultError
 
-__all__ = ["WAY_OUT", "with_threads"]
+__all__ = ["WAY_OUT", "threads_lost", "with_threads"]
 
 WAY_OUT = "use a context that does not fork, mp_context=multiprocessing.get_context('spawn')"
 #: Whether Polars had threads when this process was last about to fork, and whether they are lost.
@@ -33,7 +33,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_look, after_in_child=_lose)
 
 
+def threads_lost() -> bool:
+    """Whether this process was forked from one in which Polars had threads."""
+    return _threads["lost"]
+
+
 def with_threads(what: str) -> None:
     """Raise ResultError, in one line that names what is asked for, where this process has lost Polars' threads."""
-    if _threads["lost"]:
+    if threads_lost():
         raise ResultError(f"{what} needs Polars, whose threads were lost when this process was forked: {WAY_OUT}")

@@ -16,7 +16,7 @@ from faults.kit import fault, faults, refused
 from sweep_cases import universe
 
 import gpu_bt as bt
-from gpu_bt.data import fingerprints
+from gpu_bt.data import packages
 from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
@@ -199,18 +199,18 @@ def test_a_rerun_in_the_same_process(tmp_path):
 
 @faults(
     "another strategy", "refused",
-    {"Python": ("python_version", lambda: "3.99.0"), "an installed package": ("_version", lambda name: "9.9")},
+    {"Python": ("python_version", lambda: "3.99.0"), "an installed package": ("version", lambda name: "9.9")},
     "a rerun has another version of ",
 )  # fmt: skip
 def test_another_version(value, folder, monkeypatch):
-    target = fingerprints.platform if value[0] == "python_version" else fingerprints
+    target = packages.platform if value[0] == "python_version" else packages
     monkeypatch.setattr(target, *value)
-    fingerprints._package.cache_clear()
+    packages.package.cache_clear()
     try:
         with refused("holds a sweep with another version of (Python|polars): choose another folder", bt.ResultError):
             bt.sweep(universe(), made(), None, {"band": [0.0, 0.1]}, out=folder)
     finally:
-        fingerprints._package.cache_clear()
+        packages.package.cache_clear()
 
 
 BLIND = {
