@@ -331,10 +331,12 @@ def _drive(
                     done = future.result()
                     yield waiting.pop(future), done
         except BaseException as error:
-            ended(executor, error)
+            left = len(waiting)
+            if ended(executor, error):
+                waiting.clear()
             gone = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
             if gone or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
-                raise ResultError(lost(len(todo) - len(waiting), len(todo), out, error)) from error
+                raise ResultError(lost(len(todo) - left, len(todo), out, error)) from error
             raise
         finally:
             for future in waiting:
