@@ -16,7 +16,6 @@ import datetime as dt
 import functools
 import gc
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import io
@@ -28,6 +27,7 @@ import sys
 import types
 import warnings
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -90,14 +90,16 @@ def fingerprint(*parts: Any) -> str:
     return fingerprint_code(*parts)[0]
 
 
-def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str]]:
-    """`fingerprint`, and the packages that the values need, with their versions.
+def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str], dict[str, str]]:
+    """`fingerprint`, the packages that the values need, with their versions, and a hash of each part on top, such as a
+    method or a global of it.
 
     own: a module; the package that it is of counts by its code, wherever it is installed.
     """
     walk = _Walk(own.partition(".")[0])
     try:
-        return walk.whole(parts).hex(), walk.packages
+        whole = walk.whole(parts).hex()
+        return whole, walk.packages, {name: x.hexdigest() for name, x in walk.tops.items() if name}
     except RecursionError:
         walk.refuse("nested too deeply")
     except (ConfigError, MemoryError):
@@ -112,6 +114,7 @@ class _Walk:
 
     def __init__(self, own: str) -> None:
         self.hash, self.own = hashlib.blake2b(digest_size=16), own
+        self.tops: dict[str, Any] = defaultdict(lambda: hashlib.blake2b(digest_size=8))
         self.seen: dict[int, int] = {}
         self.kept: list[Any] = []  # so that no number of an object is given away
         self.path: list[str] = []
@@ -137,8 +140,9 @@ class _Walk:
 
     def put(self, kind: str, content: bytes | str = b"") -> None:
         content = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        self.hash.update(f"{kind} {len(content)}:".encode())
-        self.hash.update(content)
+        for digest in (self.hash, self.tops[" of ".join(self.path[1::-1])]):
+            digest.update(f"{kind} {len(content)}:".encode())
+            digest.update(content)
 
     def refuse(self, what: str) -> NoReturn:
         where = self.path[:2] + (["..."] if len(self.path) > 4 else []) + self.path[2:][-2:]
@@ -151,7 +155,7 @@ class _Walk:
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
         """A step of the way to what is looked at, for `refuse`."""
-        self.path.append(place[:80])
+        self.path.append(place[:80] if place.isprintable() else ascii(place)[1:80])
         yield
         self.path.pop()
 
@@ -304,7 +308,7 @@ class _Walk:
             except AttributeError:  # a module that is not imported yet
                 value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
             whole = isinstance(value, (types.ModuleType, types.FunctionType, type)) or any(value is x for x in _BLIND)
-            if not known or whole or not self.installed(type(value).__module__):
+            if whole or not known or not self.installed(type(value).__module__):
                 continue
             if isinstance(value, _COMPILED):  # by its own name: a program may have put another one there
                 return self.put("of", f"{getattr(value, '__module__', '')}.{value.__name__}")
@@ -369,7 +373,8 @@ class _Walk:
             if isinstance(part, Iterator):
                 self.elements(part)
             elif type(part) is dict and all(type(name) is str for name in part):  # attributes, those that are kept
-                self.named({n: v for n, v in part.items() if not _derived(type(x), n)}, "its attribute")
+                kept = {n: v for n, v in part.items() if type(getattr(type(x), n, None)) is not functools.cached_property}
+                self.named(kept, "its attribute")
             elif part is not None:
                 self.value(part)
 
@@ -380,10 +385,6 @@ def _found(module: str, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part, None)
     return value
-
-
-def _derived(cls: type, name: str) -> bool:
-    return isinstance(getattr(cls, name, None), functools.cached_property)
 
 
 def _kind(x: Any) -> str:

@@ -240,7 +240,8 @@ class _Job:
             books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
-            parts["strategy"], versions = fingerprint_code(strategy, own=strategy.__module__)
+            whole, versions, tops = fingerprint_code(strategy, own=strategy.__module__)
+            parts |= {f"strategy ({name})": found for name, found in tops.items()} | {"strategy": whole}
             versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)

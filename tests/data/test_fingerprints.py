@@ -147,7 +147,7 @@ def test_packages_that_code_needs_are_named_with_their_versions():
     def uses(x):
         return np.log(x) + pl.Series(x).sum()
 
-    _, packages = fingerprint_code(uses)
+    _, packages, _ = fingerprint_code(uses)
     assert packages["numpy"] == np.__version__ and packages["polars"] == pl.__version__
     assert packages["Python"].count(".") == 2
     assert fingerprint_code(1.0)[1].keys() == {"Python"}

@@ -106,7 +106,7 @@ class Pool(futures.Executor):
         return self.given[-1]
 
 
-@fault("signals", "SIGTERM between two chunks of a pool, whose thread ends what waits while it is cancelled", "survived")
+@fault("signals", "SIGTERM between two chunks of a pool, whose thread ends what waits meanwhile", "survived")
 def test_what_waits_is_left_to_a_pool_that_ends(tmp_path):
     def end(done: int, of: int) -> None:
         if done:

@@ -162,8 +162,16 @@ EDITS = {
 @faults("another strategy", "refused", EDITS, "edited: ")
 def test_an_edit_is_seen(value, folder):
     strategy = made(**value)
-    with refused("holds a sweep with another strategy: choose another folder", bt.ResultError):
+    with refused(r"holds a sweep with another strategy( \(.*\))?: choose another folder", bt.ResultError):
         bt.sweep(universe(), strategy, None, {"band": [0.0, 0.1]}, out=folder)
+
+
+@fault("another strategy", "a rerun in the same process, whose first run has filled a global", "refused")
+def test_what_has_changed_is_named(tmp_path):
+    strategy = made("# comment", "CACHE[t] = 1", after="CACHE = {}")
+    bt.sweep(universe(), strategy, None, {"band": [0.0]}, out=tmp_path)
+    with refused(r"another strategy \(the global `CACHE` of Own.on_data_batch\): choose another folder"):
+        bt.sweep(universe(), strategy, None, {"band": [0.0]}, out=tmp_path)
 
 
 SAME = {
