@@ -4,8 +4,7 @@
 A value counts as it is now, not as its text stands in a file: a strategy's fingerprint holds its compiled code, that of
 its base classes and of all functions that it calls, and the values of the globals, closures, defaults and attributes
 that these look up. Code of installed packages counts by their versions. What code reads only while it runs (files,
-the clock, the environment, unseeded random numbers) cannot be seen, and what a run changes in a class or a global is
-another value afterwards.
+the clock, unseeded random numbers) cannot be seen; what a run changes in a class or global is another value then.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import inspect
 import io
 import logging
 import random
+import re
 import socket
 import struct
 import sys
@@ -44,8 +44,7 @@ __all__ = ["fingerprint", "fingerprint_code"]
 _ABOUT = frozenset(
     "__module__ __doc__ __dict__ __weakref__ __firstlineno__ __static_attributes__ __annotations__ __annotate__"
     " __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __orig_bases__ __parameters__"
-    # Made by Pydantic of its fields, with the numbers of objects in them.
-    " __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__".split()
+    " __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__".split()  # made of the fields
 )
 #: Values without parts -> their bytes. A float64 of NumPy is a Python float.
 _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
@@ -66,8 +65,7 @@ _BLIND = (
     gc, gc.get_objects, gc.get_referents, gc.get_referrers,
 )  # fmt: skip
 _BLIND_NAMES = frozenset("f_globals f_locals f_builtins __globals__ __subclasses__".split())
-#: Functions without code in Python.
-_COMPILED = (types.BuiltinFunctionType, np.ufunc, type(np.min))
+_COMPILED = (types.BuiltinFunctionType, np.ufunc, type(np.min))  # functions without code in Python
 #: The generators behind the functions of `random` and `numpy.random`, whose state is new in every process.
 _SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.rand, "__self__", None))
 _FRAMES = ("polars.dataframe.frame", "polars.series.series")
@@ -78,6 +76,8 @@ _DESCRIPTORS = (
 )  # fmt: skip
 #: What a function under `contextlib.contextmanager` gives, used as a decorator: it calls that anew each time.
 _Decorating: Any = getattr(contextlib, "_GeneratorContextManager", None)
+#: The end of a name that is made of an object's number in this process, as Pydantic makes them of classes.
+_NUMBER = re.compile(r"[1-9]\d{8,19}$")
 _NOWHERE = object()
 
 
@@ -122,7 +122,7 @@ class _Walk:
         self.packages = dict([python()])
         self.kinds: dict[type, Callable[[Any], None]] = {
             list: self.elements, dict: self.mapping, types.MappingProxyType: self.mapping, set: self.unordered,
-            types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
+            types.CodeType: lambda x: self.code(x, {}), property: lambda x: self.elements((x.fget, x.fset, x.fdel)),
             functools.cached_property: lambda x: self.value(x.func),
             types.MethodType: lambda x: self.elements((x.__func__, x.__self__)),
             _Decorating: lambda x: self.elements((x.func, x.args, x.kwds)),
@@ -160,6 +160,8 @@ class _Walk:
         self.path.pop()
 
     def value(self, x: Any) -> None:
+        if type(x) is str and (end := _NUMBER.search(x)) and int(end[0]) in self.seen:
+            x = f"{x[: end.start()]}{self.seen[int(end[0])]}"
         if (plain := _PLAIN.get(type(x))) is not None:
             self.put(plain[0], plain[1](x))
         elif type(x) is tuple:
@@ -333,9 +335,6 @@ class _Walk:
         f = x.__func__ if isinstance(x, (staticmethod, classmethod)) else x.fget if type(x) is property else x
         return isinstance(f, types.FunctionType) and not self.installed(f.__globals__.get("__name__", "builtins"))
 
-    def accessors(self, x: property) -> None:
-        self.elements((x.fget, x.fset, x.fdel))
-
     def module(self, x: types.ModuleType) -> None:
         """A module that is used as a whole, as by getattr(): all that it holds, where it is a user's."""
         known = self.installed(x.__name__)
@@ -373,7 +372,9 @@ class _Walk:
             if isinstance(part, Iterator):
                 self.elements(part)
             elif type(part) is dict and all(type(name) is str for name in part):  # attributes, those that are kept
-                kept = {n: v for n, v in part.items() if type(getattr(type(x), n, None)) is not functools.cached_property}
+                kept = {
+                    n: v for n, v in part.items() if type(getattr(type(x), n, None)) is not functools.cached_property
+                }
                 self.named(kept, "its attribute")
             elif part is not None:
                 self.value(part)

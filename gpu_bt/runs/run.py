@@ -73,7 +73,7 @@ def run(
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run. The
     first price of what is held must be near its last mark, by `split` where there is one: within a factor of 1.4, or of
-    exp(0.1*sqrt(days)) after longer gaps (a move like a split's is told). accept_jumps: True where prices moved by more.
+    exp(0.1*sqrt(days)) after longer gaps (moves like a split are told). accept_jumps: True where prices moved by more.
     start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision
     with a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 

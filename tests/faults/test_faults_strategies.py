@@ -301,6 +301,7 @@ OBJECTS = {
     " def __getattr__(self, n): raise AttributeError(n) if n[:2] == '__' else RuntimeError(n)\nX = D(#)",
     "a model that keeps numbers of objects beside its fields": "class D:\n __pydantic_core_schema__ = {'ref': id([])}\n"
     " __pydantic_fields__ = {'v': #}\nX = D()",
+    "a class that knows its own number": "class D: v = #\nD.ref = f'D:{id(D)}'\nX = D()",
     "a helper under a context manager": "import contextlib\n@contextlib.contextmanager\ndef c(v): yield\n"
     "@c(#)\ndef X(): return 1",
 }
