@@ -98,8 +98,7 @@ def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str], d
     """
     walk = _Walk(own.partition(".")[0])
     try:
-        whole = walk.whole(parts).hex()
-        return whole, walk.packages, {name: x.hexdigest() for name, x in walk.tops.items() if name}
+        return walk.whole(parts).hex(), walk.packages, {name: x.hexdigest() for name, x in walk.tops.items() if name}
     except RecursionError:
         walk.refuse("nested too deeply")
     except (ConfigError, MemoryError):
@@ -182,8 +181,7 @@ class _Walk:
     def entered(self, x: Any) -> None:
         """A value that is met for the first time."""
         if any(x is blind for blind in _BLIND):
-            name = getattr(x, "__name__", "sys.modules") + ("()" if callable(x) else "")
-            self.refuse(f"{name}, which finds code only while it runs")
+            self.refuse(f"{getattr(x, '__name__', 'sys.modules')}{'()' * callable(x)}, which finds code only while it runs")
         if (step := self.kinds.get(type(x))) is not None:
             self.put(type(x).__name__)
             step(x)
