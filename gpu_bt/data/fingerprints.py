@@ -181,7 +181,8 @@ class _Walk:
     def entered(self, x: Any) -> None:
         """A value that is met for the first time."""
         if any(x is blind for blind in _BLIND):
-            self.refuse(f"{getattr(x, '__name__', 'sys.modules')}{'()' * callable(x)}, which finds code only while it runs")
+            name = getattr(x, "__name__", "sys.modules") + "()" * callable(x)
+            self.refuse(f"{name}, which finds code only while it runs")
         if (step := self.kinds.get(type(x))) is not None:
             self.put(type(x).__name__)
             step(x)

@@ -50,10 +50,6 @@ def uses_polars(strategy: type) -> bool | None:
 
 def strategy_with_threads(strategy: object) -> None:
     """`with_threads` for a strategy, where it uses Polars or has tables of it."""
-    kind = type(strategy)
-    if _threads["lost"] and (uses_polars(kind) or any(_of_polars(x) for x in vars(strategy).values())):
-        with_threads(kind.__name__)
-
-
-def _of_polars(x: object) -> bool:
-    return type(x).__module__.startswith("polars.")
+    tables = (type(x).__module__.startswith("polars.") for x in vars(strategy).values())
+    if _threads["lost"] and (uses_polars(type(strategy)) or any(tables)):
+        with_threads(type(strategy).__name__)
