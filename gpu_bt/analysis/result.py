@@ -244,6 +244,7 @@ class Result:
 
         Raises ConfigError for what is no path; ResultError: the fills cannot be made, the disk is full or refuses.
         """
+        with_threads("Result.write()")
         place, csv = path_of("folder", folder), flag("csv", csv)
         run = {
             "engine": self.engine,
@@ -285,6 +286,7 @@ class Result:
         """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.analysis.plots.plot`."""
         from gpu_bt.analysis import plots
 
+        with_threads("Result.plot()")
         return plots.plot(self, path)
 
     def _labelled(self, name: str, *columns: str) -> pl.DataFrame:

@@ -17,6 +17,9 @@ _NOTHING = ("CACHE", "EXTENDED_ARG", "NOP", "RESUME", "PRECALL")
 _ABOUT = ("__doc__", "__firstlineno__", "__static_attributes__")
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+#: Instructions whose argument is the place of a constant (3.11 does not list that of keywords), or of names.
+_CONSTANTS = {*dis.hasconst, dis.opmap.get("KW_NAMES", -1)}
+_NAMED = {*dis.hasname, *dis.haslocal, *dis.hasfree}
 
 #: What an instruction is, and the constant that it loads (with True) or (None, False).
 Step = tuple[str, Any, bool]
@@ -37,16 +40,19 @@ class Reference:
 
 
 def steps(code: CodeType) -> Iterator[Step]:
-    """The instructions: constants by value and jumps by the number of the step that they lead to, so that a docstring,
-    which moves the places of constants, and a comment change nothing."""
+    """The instructions: constants by value, the names of a call's keywords among them, jumps by the number of the step
+    that they lead to, and names as such, so that a docstring, which moves the places of constants, and a comment change
+    nothing; all else by its number, since `dis` leaves some of that out of its texts."""
     found, place = _instructions(code)
     for at in found:
-        if at.opcode in dis.hasconst:
-            yield at.opname, at.argval, True
+        if at.opcode in _CONSTANTS:
+            yield at.opname, code.co_consts[at.arg or 0], True
         elif at.opcode in dis.hasjrel or at.opcode in dis.hasjabs:
             yield f"{at.opname} {place[at.argval]}", None, False
+        elif at.opcode in _NAMED:
+            yield f"{at.opname} {at.argrepr}", None, False
         else:
-            yield f"{at.opname} {at.argrepr or at.arg}", None, False
+            yield f"{at.opname} {at.arg}", None, False
 
 
 def _instructions(code: CodeType) -> tuple[list[dis.Instruction], dict[int, int]]:

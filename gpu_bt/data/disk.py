@@ -89,7 +89,8 @@ def write_together(jobs: Mapping[Path, Job], stale: Collection[str] = ()) -> Non
     only in memory, before they are named. Processes that write into one folder wait for each other.
 
     Raises ResultError where the system refuses. After any failure, an interrupt included, the old files are as they
-    were and no temporary file is left; what a killed process has left is removed by the next one.
+    were and no temporary file is left; what a killed process has left is removed by the next one, an older result that
+    stepped aside after all files of the new one are there.
     """
     stale = {stale} if isinstance(stale, str) else set(stale)
     if other := [name for name in stale if not isinstance(name, str) or Path(name).name != name]:
@@ -101,13 +102,17 @@ def write_together(jobs: Mapping[Path, Job], stale: Collection[str] = ()) -> Non
         with _alone(folder) as alone:
             mine = {*FILES, *(path.name for path in jobs), *stale}
             left = [path for path in folder.iterdir() if _leftover(path.name) in mine] if alone else []
-            for path in left:
-                if _leftover(path.name) not in stale or time.time() - path.lstat().st_mtime > 3600:  # is being drawn
+            gone = [path for path in left if _leftover(path.name) not in stale or _rests(path)]
+            whole = any((folder / name).exists() for name in (*MARKS, mark.name))
+            for path in gone:
+                if whole or path.suffix == ".tmp":
                     path.unlink()
             older = bool(left) or any((folder / name).exists() for name in MARKS)
             others = {folder / name for name in (*FILES, *stale) if older and (folder / name).is_file()}
             old = {path for path in {*jobs, *others} if os.path.lexists(path)}
             _place(jobs, sorted(old, key=lambda path: (path != mark, path.name not in MARKS, path.name)))
+            for path in gone:  # where a write was cut off, what stepped aside is the older result until now
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise ResultError(f"{first} was not written: {_refusal(error, first)}") from error
 
@@ -138,6 +143,11 @@ def _alone(folder: Path) -> Iterator[bool]:
         if held:
             fcntl.flock(handle, fcntl.LOCK_UN)  # also that of a process that was forked meanwhile
         os.close(handle)
+
+
+def _rests(path: Path) -> bool:
+    """Whether a picture is not being drawn any more."""
+    return time.time() - path.lstat().st_mtime > 3600
 
 
 def _leftover(name: str) -> str | None:

@@ -4,40 +4,38 @@
 A value counts as it is now, not as its text stands in a file: a strategy's fingerprint holds its compiled code, that of
 its base classes and of all functions that it calls, and the values of the globals, closures, defaults and attributes
 that these look up. Code of installed packages counts by their versions. What code reads only while it runs (files,
-the clock, the environment, unseeded random numbers) cannot be seen, and what a run changes in a class or a global is
-another value afterwards.
+the clock, unseeded random numbers) cannot be seen; what a run changes in a class or global is another value then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import datetime as dt
 import functools
+import gc
 import hashlib
-import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import io
 import logging
-import os
-import platform
 import random
+import re
 import socket
 import struct
 import sys
-import sysconfig
 import types
 import warnings
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 
-from gpu_bt import __version__
 from gpu_bt.data.bytecode import Reference, references, steps
+from gpu_bt.data.packages import package, python
 from gpu_bt.errors import ConfigError
 
 __all__ = ["fingerprint", "fingerprint_code"]
@@ -45,7 +43,8 @@ __all__ = ["fingerprint", "fingerprint_code"]
 #: Names in classes that say nothing of what they do, or are made anew in every process.
 _ABOUT = frozenset(
     "__module__ __doc__ __dict__ __weakref__ __firstlineno__ __static_attributes__ __annotations__ __annotate__"
-    " __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __orig_bases__ __parameters__".split()
+    " __annotate_func__ __annotations_cache__ __abstractmethods__ _abc_impl __orig_bases__ __parameters__"
+    " __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__".split()  # made of the fields
 )
 #: Values without parts -> their bytes. A float64 of NumPy is a Python float.
 _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
@@ -61,7 +60,12 @@ _PLAIN: dict[type, tuple[str, Callable[[Any], bytes]]] = {
     bytearray: ("bytes", bytes),
 }
 #: What runs or looks up code that nobody can know beforehand.
-_BLIND = (eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe)
+_BLIND = (
+    eval, exec, compile, globals, __import__, importlib.import_module, sys.modules, sys._getframe,
+    gc, gc.get_objects, gc.get_referents, gc.get_referrers,
+)  # fmt: skip
+_BLIND_NAMES = frozenset("f_globals f_locals f_builtins __globals__ __subclasses__".split())
+_COMPILED = (types.BuiltinFunctionType, np.ufunc, type(np.min))  # functions without code in Python
 #: The generators behind the functions of `random` and `numpy.random`, whose state is new in every process.
 _SHARED_RANDOM = (vars(random).get("_inst"), getattr(np.random.rand, "__self__", None))
 _FRAMES = ("polars.dataframe.frame", "polars.series.series")
@@ -70,6 +74,10 @@ _DESCRIPTORS = (
     types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
 )  # fmt: skip
+#: What a function under `contextlib.contextmanager` gives, used as a decorator: it calls that anew each time.
+_Decorating: Any = getattr(contextlib, "_GeneratorContextManager", None)
+#: The end of a name that is made of an object's number in this process, as Pydantic makes them of classes.
+_NUMBER = re.compile(r"[1-9]\d{8,19}$")
 _NOWHERE = object()
 
 
@@ -82,39 +90,22 @@ def fingerprint(*parts: Any) -> str:
     return fingerprint_code(*parts)[0]
 
 
-def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str]]:
-    """`fingerprint`, and the packages that the values need, with their versions.
+def fingerprint_code(*parts: Any, own: str = "") -> tuple[str, dict[str, str], dict[str, str]]:
+    """`fingerprint`, the packages that the values need, with their versions, and a hash of each part on top, such as a
+    method or a global of it.
 
     own: a module; the package that it is of counts by its code, wherever it is installed.
     """
     walk = _Walk(own.partition(".")[0])
     try:
-        return walk.whole(parts).hex(), walk.packages
+        return walk.whole(parts).hex(), walk.packages, {name: x.hexdigest() for name, x in walk.tops.items() if name}
     except RecursionError:
         walk.refuse("nested too deeply")
-
-
-@functools.cache
-def _package(top: str) -> tuple[str, str] | None:
-    """The distribution that a module on top belongs to, and its version; None where the module is a user's."""
-    if top in ("gpu_bt", "cpu_fallback"):
-        return "gpu_bt", __version__
-    module = None if top in ("__main__", "__mp_main__") else sys.modules.get(top)
-    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
-    if file is None:
-        return ("Python", platform.python_version()) if top in sys.stdlib_module_names else None
-    if {"site-packages", "dist-packages"} & set(file.split(os.sep)):
-        names = [top] if _version(top) else importlib.metadata.packages_distributions().get(top, [])
-        return next(((name, version) for name in sorted(names) if (version := _version(name))), None)
-    roots = {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
-    return ("Python", platform.python_version()) if os.path.realpath(file).startswith(tuple(roots)) else None
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return ""
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:  # whatever a user's object makes of being looked at
+        with walk.at("an object"):
+            walk.refuse(f"which raises {type(error).__name__} when it is looked into")
 
 
 class _Walk:
@@ -122,16 +113,18 @@ class _Walk:
 
     def __init__(self, own: str) -> None:
         self.hash, self.own = hashlib.blake2b(digest_size=16), own
+        self.tops: dict[str, Any] = defaultdict(lambda: hashlib.blake2b(digest_size=8))
         self.seen: dict[int, int] = {}
         self.kept: list[Any] = []  # so that no number of an object is given away
         self.path: list[str] = []
         self.waiting: list[tuple[Any, list[str]]] = []  # functions and classes: one may lead to a thousand others
-        self.packages = {"Python": platform.python_version()}
+        self.packages = dict([python()])
         self.kinds: dict[type, Callable[[Any], None]] = {
             list: self.elements, dict: self.mapping, types.MappingProxyType: self.mapping, set: self.unordered,
-            types.CodeType: lambda x: self.code(x, {}), property: self.accessors,
+            types.CodeType: lambda x: self.code(x, {}), property: lambda x: self.elements((x.fget, x.fset, x.fdel)),
             functools.cached_property: lambda x: self.value(x.func),
             types.MethodType: lambda x: self.elements((x.__func__, x.__self__)),
+            _Decorating: lambda x: self.elements((x.func, x.args, x.kwds)),
             staticmethod: lambda x: self.value(x.__func__), classmethod: lambda x: self.value(x.__func__),
             **dict.fromkeys(_DESCRIPTORS, lambda x: self.put("slot", x.__name__)),
         }  # fmt: skip
@@ -146,8 +139,9 @@ class _Walk:
 
     def put(self, kind: str, content: bytes | str = b"") -> None:
         content = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        self.hash.update(f"{kind} {len(content)}:".encode())
-        self.hash.update(content)
+        for digest in (self.hash, self.tops[" of ".join(self.path[1::-1])]):
+            digest.update(f"{kind} {len(content)}:".encode())
+            digest.update(content)
 
     def refuse(self, what: str) -> NoReturn:
         where = self.path[:2] + (["..."] if len(self.path) > 4 else []) + self.path[2:][-2:]
@@ -160,11 +154,13 @@ class _Walk:
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
         """A step of the way to what is looked at, for `refuse`."""
-        self.path.append(place[:80])
+        self.path.append(place[:80] if place.isprintable() else ascii(place)[1:80])
         yield
         self.path.pop()
 
     def value(self, x: Any) -> None:
+        if type(x) is str and (end := _NUMBER.search(x)) and int(end[0]) in self.seen:
+            x = f"{x[: end.start()]}{self.seen[int(end[0])]}"
         if (plain := _PLAIN.get(type(x))) is not None:
             self.put(plain[0], plain[1](x))
         elif type(x) is tuple:
@@ -185,7 +181,7 @@ class _Walk:
     def entered(self, x: Any) -> None:
         """A value that is met for the first time."""
         if any(x is blind for blind in _BLIND):
-            name = "sys.modules" if x is sys.modules else f"{x.__name__}()"
+            name = getattr(x, "__name__", "sys.modules") + "()" * callable(x)
             self.refuse(f"{name}, which finds code only while it runs")
         if (step := self.kinds.get(type(x))) is not None:
             self.put(type(x).__name__)
@@ -246,7 +242,7 @@ class _Walk:
     def installed(self, module: object) -> bool:
         """Whether a module is of an installed package, which is noted."""
         top = str(module).partition(".")[0]
-        found = None if module is None or (top == self.own and top not in ("gpu_bt", "cpu_fallback")) else _package(top)
+        found = None if module is None or (top == self.own and top not in ("gpu_bt", "cpu_fallback")) else package(top)
         if found is not None:
             self.packages[found[0]] = found[1]
         return found is not None
@@ -277,6 +273,9 @@ class _Walk:
                 self.follow(value, use.attributes)
 
     def instructions(self, code: types.CodeType) -> None:
+        for name in _BLIND_NAMES.intersection(code.co_names):
+            with self.at(f"`{name}`"):
+                self.refuse("which finds code only while it runs")
         shape = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFFFF
         arguments = code.co_argcount + code.co_kwonlyargcount
         self.elements((shape, code.co_varnames[:arguments], code.co_freevars, code.co_exceptiontable))
@@ -310,7 +309,11 @@ class _Walk:
             except AttributeError:  # a module that is not imported yet
                 value = self.looked_up(Reference("", (), f"{value.__name__}.{name}"), {})
             whole = isinstance(value, (types.ModuleType, types.FunctionType, type)) or any(value is x for x in _BLIND)
-            if known and not whole:
+            if whole or not known or not self.installed(type(value).__module__):
+                continue
+            if isinstance(value, _COMPILED):  # by its own name: a program may have put another one there
+                return self.put("of", f"{getattr(value, '__module__', '')}.{value.__name__}")
+            if type(value) not in _PLAIN or name.startswith("__"):
                 return
         self.value(value)
 
@@ -318,13 +321,18 @@ class _Walk:
         heap = bool(x.__flags__ & 1 << 9)
         known = self.installed(x.__module__)
         if not heap or (known and _found(x.__module__, x.__qualname__) is x):
-            return self.put("class", f"{x.__module__}.{x.__qualname__}")
+            self.put("class", f"{x.__module__}.{x.__qualname__}")
+            ours = x.__module__.startswith("gpu_bt.")
+            put = {n: v for n, v in vars(x).items() if (ours and type(v) in _PLAIN) or self.foreign(v)}
+            return self.named(put if heap else {}, f"{x.__qualname__}.")
         self.put("class", x.__qualname__)
         self.elements((*(() if type(x) is type else (type(x),)), *x.__bases__))
         self.named(vars(x), f"{x.__qualname__}.")
 
-    def accessors(self, x: property) -> None:
-        self.elements((x.fget, x.fset, x.fdel))
+    def foreign(self, x: Any) -> bool:
+        """Whether something in a class of a package is a function that a program has put there."""
+        f = x.__func__ if isinstance(x, (staticmethod, classmethod)) else x.fget if type(x) is property else x
+        return isinstance(f, types.FunctionType) and not self.installed(f.__globals__.get("__name__", "builtins"))
 
     def module(self, x: types.ModuleType) -> None:
         """A module that is used as a whole, as by getattr(): all that it holds, where it is a user's."""
@@ -344,14 +352,16 @@ class _Walk:
         known = self.installed(type(x).__module__)
         if known and type(x).__module__ in _FRAMES:  # by what they hold, not by how it is cut in memory
             return self.elements((c.name, str(c.dtype), c.to_list()) for c in getattr(x, "iter_columns", lambda: [x])())
-        if callable(compiled := getattr(x, "py_func", None)):  # by Numba, which names it anew in every process
-            return self.elements((type(x), compiled, getattr(x, "targetoptions", None)))
+        if type(x).__module__.startswith("numba.") and hasattr(x, "py_func"):  # it has a new name in every process
+            return self.elements((type(x), x.py_func, getattr(x, "targetoptions", None)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 reduced = copyreg.dispatch_table.get(type(x))
                 made: Any = x.__reduce_ex__(4) if reduced is None else reduced(x)
         except Exception:
+            made = None
+        if not isinstance(made, (str, tuple)):
             self.refuse(_kind(x))
         if isinstance(made, str):
             module = getattr(x, "__module__", None) or type(x).__module__
@@ -361,7 +371,10 @@ class _Walk:
             if isinstance(part, Iterator):
                 self.elements(part)
             elif type(part) is dict and all(type(name) is str for name in part):  # attributes, those that are kept
-                self.named({n: v for n, v in part.items() if not _derived(type(x), n)}, "its attribute")
+                kept = {
+                    n: v for n, v in part.items() if type(getattr(type(x), n, None)) is not functools.cached_property
+                }
+                self.named(kept, "its attribute")
             elif part is not None:
                 self.value(part)
 
@@ -372,10 +385,6 @@ def _found(module: str, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part, None)
     return value
-
-
-def _derived(cls: type, name: str) -> bool:
-    return isinstance(getattr(cls, name, None), functools.cached_property)
 
 
 def _kind(x: Any) -> str:

@@ -8,9 +8,10 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from gpu_bt.errors import ResultError
+from gpu_bt.data.fingerprints import fingerprint_code
+from gpu_bt.errors import ConfigError, ResultError
 
-__all__ = ["WAY_OUT", "with_threads"]
+__all__ = ["WAY_OUT", "strategy_with_threads", "uses_polars", "with_threads"]
 
 WAY_OUT = "use a context that does not fork, mp_context=multiprocessing.get_context('spawn')"
 #: Whether Polars had threads when this process was last about to fork, and whether they are lost.
@@ -37,3 +38,18 @@ def with_threads(what: str) -> None:
     """Raise ResultError, in one line that names what is asked for, where this process has lost Polars' threads."""
     if _threads["lost"]:
         raise ResultError(f"{what} needs Polars, whose threads were lost when this process was forked: {WAY_OUT}")
+
+
+def uses_polars(strategy: type) -> bool | None:
+    """Whether a strategy's code uses Polars, None where that cannot be known."""
+    try:
+        return "polars" in fingerprint_code(strategy, own=strategy.__module__)[1]
+    except ConfigError:
+        return None
+
+
+def strategy_with_threads(strategy: object) -> None:
+    """`with_threads` for a strategy, where it uses Polars or has tables of it."""
+    tables = (type(x).__module__.startswith("polars.") for x in vars(strategy).values())
+    if _threads["lost"] and (uses_polars(type(strategy)) or any(tables)):
+        with_threads(type(strategy).__name__)

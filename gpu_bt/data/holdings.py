@@ -9,6 +9,7 @@ import numpy as np
 
 from gpu_bt.arguments import real
 from gpu_bt.data.arrays import as_host
+from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import PanelError, WeightsError, label_of, nearest, shown
 
@@ -53,6 +54,7 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
 
 def _rows(table: Any) -> list[tuple[Any, ...]]:
     """(asset, shares) of the rows of a table."""
+    with_threads("holdings, a table,")
     from gpu_bt.data.readers import Source, to_polars  # loaded where there is a table
     from gpu_bt.data.tables import find_column
 

@@ -38,7 +38,7 @@ class Saved:
     before, stands: Before and Start as the waist has them.   named: bars that `rebalance` has named.   rows: (L, N)
     last weights rows.   delisted: (N,) bool, `delisted_at` lies behind.   opening: equity after the last bar.
     earlier: status -> bar at which it was first set, microseconds.   tick: of the ledger.   longest: time between two
-    bars so far, microseconds.   notes: what the run wants a person to know of it.   late: a warning of missing bars.
+    bars so far, microseconds.   notes: what the run wants a person to know of it.   doubts: warnings.
     """
 
     before: Before
@@ -51,7 +51,7 @@ class Saved:
     tick: float
     longest: int
     notes: dict[str, str | int]
-    late: str | None
+    doubts: dict[str, str]
     first: int = 0  # the bar from which on it decides
 
     def config(self, config: Config) -> Config:
@@ -140,10 +140,11 @@ def load(path: str | os.PathLike[str], panel: Panel, config: Config, accept_jump
     saved = Saved(
         before, start, int(head["named"]), found["rows"], found["delisted"], float(head["opening"]),
         {name: bar for name, bar in earlier.items() if bar != states.NOT_YET}, float(head["tick"]), longest,
-        {"resumed": text}, late,
+        {"resumed": text}, {"missing bars": late} if late else {},
     )  # fmt: skip
-    if jumps := check_jumps(panel, saved.market(panel.market), config, start, last, accept_jumps):
-        saved.notes["accepted_jumps"] = jumps
+    jumps, doubt = check_jumps(panel, saved.market(panel.market), config, start, last, accept_jumps)
+    saved.notes.update({"accepted_jumps": jumps} if jumps else {})
+    saved.doubts.update({"prices adjusted again": doubt} if doubt else {})
     return saved
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from gpu_bt.arguments import called_with
 from gpu_bt.config import Config
 from gpu_bt.data.clock import zone_info
+from gpu_bt.data.forks import strategy_with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import Book, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError, warn
@@ -32,6 +33,7 @@ def drive(
     """
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
+    strategy_with_threads(strategy)
     kind, told = type(strategy).__name__, ""
     for name, given in (("initialize", 0), ("on_data_batch", 2), ("risk", 3), ("finalize", 0)):
         called_with(f"{kind}.{name}", getattr(strategy, name), *[None] * given, error=StrategyError)

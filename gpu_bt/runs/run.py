@@ -73,7 +73,7 @@ def run(
     resume=; bars are refused when read.
     resume: what `Result.checkpoint` wrote: the panel's bars, which follow it, go on with the bits of one long run. The
     first price of what is held must be near its last mark, by `split` where there is one: within a factor of 1.4, or of
-    exp(0.1*sqrt(days)) after longer gaps. accept_jumps: True where prices did move by more.
+    exp(0.1*sqrt(days)) after longer gaps (moves like a split are told). accept_jumps: True where prices moved by more.
     start: first bar that metrics and returns count, as "2020-03", not that of the run; None = of the first decision
     with a target other than 0; with `holdings` the opening; of a resumed run with holdings or orders its first ([S9]).
 
@@ -242,8 +242,7 @@ def _result(
         ticks = (own.tick * 2.0**power for power in range(4, 61, 4))
         tick = next((tick for tick in ticks if tick <= RANGES["money_tick"][1] and holds(tick)), None)
     advice = sentences(panel, own, asked, found, strategy, tick)
-    if isinstance(begun, Saved) and begun.late:
-        advice["missing bars"] = begun.late
+    advice |= begun.doubts if isinstance(begun, Saved) else {}
     for text in settled.advice(config.delist_after):
         advice["settled then traded"], notes["settled_then_traded"] = text, len(settled.back)
     return Result(

@@ -20,6 +20,9 @@ __all__ = ["check_jumps", "gap", "moment"]
 #: A price that moves by more than this factor over some days, or by more than 10 % times the root of the days, is asked
 #: about: a split of 3 for 2 and beyond, from a day to the next; 4.5 times what a stock of 35 % a year usually moves.
 _FACTOR, _ROOT = 1.4, 0.1
+#: Factors of usual splits, and how near to one a move that is not refused, or all assets to each other, is told of.
+_SPLITS = np.log([5 / 4, 4 / 3, 3 / 2, 2, 3, 4, 5, 10, 20])
+_NEAR, _ALIKE, _LEAST = 0.015, 0.005, 0.02
 #: Days that a market may rest: holidays of a spring festival, weekends around them included.
 _REST = 12
 
@@ -45,9 +48,12 @@ def gap(panel: Panel, last: int, clock: int, longest: int) -> tuple[str, str | N
     )
 
 
-def check_jumps(panel: Panel, market: Market, config: Config, stands: Start, last: int, accepted: bool) -> int:
+def check_jumps(
+    panel: Panel, market: Market, config: Config, stands: Start, last: int, accepted: bool
+) -> tuple[int, str]:
     """The number of assets, held or with a working order, whose first price in the panel is so far from the state's
-    mark that its history may have been adjusted anew. Raises PanelError for them unless they are accepted.
+    mark that its history may have been adjusted anew, and a warning of others of which that may be so: near the factor
+    of a usual split, or by one factor for all. Raises PanelError for the first unless they are accepted.
 
     The first price is the open, else the close, times the splits up to its bar, with the dividends of an old share;
     the longer without one, the more it may have moved. What is settled before has none.   market: the panel's, with
@@ -74,16 +80,30 @@ def check_jumps(panel: Panel, market: Market, config: Config, stands: Start, las
     days = (panel.microseconds[bar] - last) / DAY + np.maximum(before.silent, 0)
     with np.errstate(all="ignore"):
         moved = (first * splits + paid) / mark
-        found = np.flatnonzero(np.abs(np.log(moved)) > np.maximum(np.log(_FACTOR), _ROOT * np.sqrt(days)))
-    if len(found) and not accepted:
-        cells = [
-            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(t)} (times {moved[i]:.3g})"
-            for i, t in zip(found[:3].tolist(), bar[found].tolist(), strict=False)
+        log = np.log(moved)
+        far = np.abs(log) > np.maximum(np.log(_FACTOR), _ROOT * np.sqrt(days))
+        near = ~far & (np.abs(log) > _ROOT * 2 / 3 * np.sqrt(days))  # three times the usual, in months and years
+        near &= (np.abs(np.abs(log)[:, None] - _SPLITS) < _NEAR).any(axis=1)
+    priced = np.flatnonzero(np.isfinite(log))
+    if len(priced) > 1 and not far.any() and np.ptp(log[priced]) < _ALIKE and np.abs(log[priced]).min() > _LEAST:
+        near[priced] = True
+
+    def cells(which: np.ndarray) -> str:
+        said = [
+            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(bar[i])} (times {moved[i]:.3g})"
+            for i in which.nonzero()[0][:3].tolist()
         ]
-        more = f" and {len(found) - 3} others" if len(found) > 3 else ""
+        return ", ".join(said) + (f" and {which.sum() - 3} others" if which.sum() > 3 else "")
+
+    way_out = "if the history was adjusted again, begin without resume=, or pass prices='raw' with split="
+    if far.any() and not accepted:
         raise PanelError(
             f"the state of {moment(last, panel.time_zone)} and this panel have prices on two scales, which no split"
-            f" explains: {', '.join(cells)}{more}: if the history was adjusted again, begin without resume=, or pass"
-            " prices='raw' with split=; if prices did move so, accept_jumps=True"
+            f" explains: {cells(far)}: {way_out}; if prices did move so, accept_jumps=True"
         )
-    return len(found)
+    if not near.any():
+        return int(far.sum()), ""
+    return int(far.sum()), (
+        f"the state of {moment(last, panel.time_zone)} and this panel may have prices on two scales, as after a split"
+        f" or when all are multiplied by one factor: {cells(near)}: {way_out}"
+    )

@@ -30,6 +30,7 @@ from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
+from gpu_bt.engine.registry import ENGINES
 from gpu_bt.errors import BacktestWarning, ResultError
 from gpu_bt.law.layout import EARLIER, MONEY, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Chunk, Done, Inputs
@@ -45,6 +46,8 @@ _LEFT = re.compile(r"\.(chunk-.*\.parquet|sweep\.json)\.[0-9a-f]{8}\.(tmp|old)")
 _OF_CHUNK = {"engine": pl.String, "seconds": pl.Float64, "chunk": pl.Int64, "sweep": pl.String}
 #: Columns that hold bars or numbers of bars.
 _BARS = ("start", "bars", "decisions", "longest_drawdown")
+#: Metrics that are finite, or NaN.
+_FINITE = ("final_equity", "sharpe", "sortino", "max_drawdown", "hit_rate", "total_costs", "total_financing")
 
 
 def fingerprint_panel(panel: Panel | PanelStream) -> str:
@@ -215,11 +218,15 @@ def _schema(inputs: Inputs) -> dict[str, Any]:
 
 
 def _possible(table: pl.DataFrame, inputs: Inputs) -> bool:
-    """Whether the numbers of a chunk can be such: bars within the panel, nothing missing, nothing infinite."""
+    """Whether what is in a chunk can be such: an engine, bars within the panel, counts, nothing missing, no money and
+    no ratio that is infinite (`equity_metrics` says what may be)."""
     t = inputs.panel.shape[0]
     status, bars = table["first_bar"].to_numpy(), table.select(_BARS).to_numpy()
     money = table["equity" if inputs.equity else "final_equity"].to_numpy()
+    counts = table.select(pl.selectors.integer()).to_numpy()
+    ratios = table.select(name for name in _FINITE if name in table.columns).to_numpy()
     return bool(
-        not any(table.null_count().row(0)) and (status >= EARLIER).all() and (status < t).all() and (bars >= 0).all()
-        and (bars <= t).all() and math.isfinite(table["seconds"][0]) and not np.isinf(money).any()
+        not any(table.null_count().row(0)) and table["engine"][0] in ENGINES and math.isfinite(table["seconds"][0])
+        and table["advice"].str.contains("^[ -~]*$").all() and (counts >= 0).all() and (bars <= t).all()
+        and (status >= EARLIER).all() and (status < t).all() and not (np.isinf(money).any() or np.isinf(ratios).any())
     )  # fmt: skip

@@ -22,6 +22,7 @@ from gpu_bt.analysis.spans import returns_since
 from gpu_bt.arguments import flag, one_of, path_of, whole
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, to_file, write_together
+from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
@@ -118,6 +119,7 @@ class SweepResult:
         Less is better for volatility, longest_drawdown, turnover and costs; more for the rest (max_drawdown is <= 0).
         Raises ConfigError for what is no metric, or an n that is no whole number >= 0.
         """
+        with_threads("SweepResult.best()")
         column = self._metric(metric)
         rows = self.table.filter(pl.col(column).is_not_nan() if self.table[column].dtype.is_float() else True)
         if not flag("every", every):
@@ -147,6 +149,7 @@ class SweepResult:
 
     def held(self, where: Mapping[str, Any]) -> pl.DataFrame:
         """The rows of the table in which each axis has its value. Raises ConfigError for what the sweep lacks."""
+        with_threads("a table of SweepResult")
         found = self.table
         check_axes(self, *where)
         for axis, value in where.items():
@@ -161,6 +164,7 @@ class SweepResult:
         """Heat map of two axes, fan of the equity rows, capacity curve; see `gpu_bt.sweeps.plots.plot`."""
         from gpu_bt.sweeps import plots as sweep_plots
 
+        with_threads("SweepResult.plot()")
         return sweep_plots.plot(self, path, **options)
 
     def write(self, folder: str | os.PathLike[str], *, stale: Collection[str] = ()) -> list[Path]:
@@ -169,6 +173,7 @@ class SweepResult:
 
         stale: names of other files of an older result there. Gives the paths. Raises as `Result.write` does.
         """
+        with_threads("SweepResult.write()")
         place = path_of("folder", folder)
         config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
         run = {"engine": self.engine, "scenarios": len(self), "axes": list(self.axes), "version": __version__}
@@ -183,6 +188,7 @@ class SweepResult:
 
     def summary(self) -> str:
         """The sweep in a few lines, and the five best scenarios by their Sharpe ratio."""
+        with_threads("a table of SweepResult")
         t, n = self.shape
         counts = self.table[self.column("status")].value_counts(sort=True)
         rate = t * n * self.run / max(self.wall_seconds, 1e-9) / 1e6

@@ -240,7 +240,8 @@ class _Job:
             books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
-            parts["strategy"], versions = fingerprint_code(strategy, own=strategy.__module__)
+            whole, versions, tops = fingerprint_code(strategy, own=strategy.__module__)
+            parts |= {f"strategy ({name})": found for name, found in tops.items()} | {"strategy": whole}
             versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
@@ -331,10 +332,12 @@ def _drive(
                     done = future.result()
                     yield waiting.pop(future), done
         except BaseException as error:
-            ended(executor, error)
+            left = len(waiting)
+            if ended(executor, error):
+                waiting.clear()
             gone = isinstance(error, (futures.BrokenExecutor, futures.CancelledError))
             if gone or type(error).__module__.startswith("distributed"):  # Dask's KilledWorker
-                raise ResultError(lost(len(todo) - len(waiting), len(todo), out, error)) from error
+                raise ResultError(lost(len(todo) - left, len(todo), out, error)) from error
             raise
         finally:
             for future in waiting:

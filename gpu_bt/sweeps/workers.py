@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gpu_bt.arguments import path_of
-from gpu_bt.data.fingerprints import fingerprint_code
-from gpu_bt.data.forks import WAY_OUT, with_threads
+from gpu_bt.data.forks import WAY_OUT, uses_polars, with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.registry import resolve
 from gpu_bt.errors import ConfigError
@@ -49,11 +48,8 @@ def check_forks(executor: futures.Executor | None, inputs: Inputs) -> None:
     elif resolve(inputs.engine).name == "cuda":
         what = "engine 'cuda' has begun to use the GPU"
     elif strategy is not None:
-        try:
-            used = fingerprint_code(strategy, own=strategy.__module__)[1]
-            what = f"{strategy.__name__} uses Polars" if "polars" in used else ""
-        except ConfigError:
-            what = f"what {strategy.__name__} uses cannot be known"
+        said = {True: f"{strategy.__name__} uses Polars", None: f"what {strategy.__name__} uses cannot be known"}
+        what = said.get(uses_polars(strategy), "")
     if what:
         raise ConfigError(f"executor forks its workers, which can hang there, and {what}: {WAY_OUT}")
 
@@ -76,8 +72,11 @@ def shared(inputs: Inputs, executor: futures.Executor, scratch: Any) -> Iterator
         yield Spilled.write(inputs, folder)
 
 
-def ended(executor: futures.Executor, error: BaseException) -> None:
-    """Where a signal ends this process, end the executor's processes, too: they would run their chunks to the end."""
-    if isinstance(error, Ended):
-        for process in list((getattr(executor, "_processes", None) or {}).values()):
-            process.terminate()
+def ended(executor: futures.Executor, error: BaseException) -> bool:
+    """Where a signal ends this process, end the executor's processes, too: they would run their chunks to the end.
+    Gives whether the executor ends what waits: to cancel that meanwhile would make its thread print a traceback."""
+    by_signal = isinstance(error, Ended) or isinstance(error.__context__, Ended)  # between two chunks
+    processes = list((getattr(executor, "_processes", None) or {}).values()) if by_signal else []
+    for process in processes:
+        process.terminate()
+    return bool(processes) or isinstance(error, futures.BrokenExecutor)

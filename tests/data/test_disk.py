@@ -137,6 +137,22 @@ def test_what_a_killed_process_has_left_goes_and_nothing_else(tmp_path: Path):
     assert sorted(texts(tmp_path)) == sorted([*others, "a", "b", "c"])
 
 
+@pytest.mark.parametrize("mark", [False, True])
+def test_an_older_result_that_stepped_aside_is_kept_until_there_is_another(mark: bool, tmp_path: Path):
+    aside = {f".{name}.0123abcd.old": f"old {name}" for name in "ac"}
+    for name, text in {**aside, ".a.0123abcd.tmp": "part", **({"c": "whole"} if mark else {})}.items():
+        (tmp_path / name).write_text(text)
+
+    def fail(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ResultError):
+        pair(tmp_path, fail)
+    assert texts(tmp_path) == ({"c": "whole"} if mark else aside)
+    pair(tmp_path)
+    assert texts(tmp_path) == dict.fromkeys("abc", "new")
+
+
 def test_the_last_file_is_a_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It goes first and comes last."""
     pair(tmp_path)

@@ -107,6 +107,9 @@ def test_what_numba_compiled_is_known_by_its_function():
         def __init__(self, py_func, name):
             self.py_func, self.uuid = py_func, name
 
+    held = Dispatcher(abs, "a"), Dispatcher(abs, "b")
+    assert len({*map(fingerprint, held)}) == 2, "an object of a user that has such an attribute"
+    Dispatcher.__module__ = "numba.core.registry"
     one, two = (Dispatcher(lambda x: x + 1, name) for name in "ab")
     assert fingerprint(one) == fingerprint(two) != fingerprint(Dispatcher(lambda x: x + 2, "a"))
 
@@ -144,7 +147,7 @@ def test_packages_that_code_needs_are_named_with_their_versions():
     def uses(x):
         return np.log(x) + pl.Series(x).sum()
 
-    _, packages = fingerprint_code(uses)
+    _, packages, _ = fingerprint_code(uses)
     assert packages["numpy"] == np.__version__ and packages["polars"] == pl.__version__
     assert packages["Python"].count(".") == 2
     assert fingerprint_code(1.0)[1].keys() == {"Python"}

@@ -23,7 +23,7 @@ from faults.kit import ROOT, checked, command, fault, faults, one_line, refused,
 from waits import HANGS
 
 import gpu_bt as bt
-from gpu_bt.data import disk
+from gpu_bt.data import disk, forks
 
 KIND = "results on a disk"
 NAMES = ["config.toml", "equity.parquet", "fills.parquet", "metrics.json"]
@@ -75,6 +75,7 @@ def steps(out: Path, prepare: Callable[[], Any], check: Callable[[], Any]) -> in
         child = os.fork()
         if child == 0:
             signal.alarm(60)
+            forks._threads["lost"] = False  # what needs Polars is ready
             calls = itertools.count(1)
 
             def counted(call: Callable[..., Any], calls: Iterator[int] = calls, n: int = n) -> Callable[..., Any]:

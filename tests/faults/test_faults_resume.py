@@ -110,6 +110,47 @@ def test_a_dividend_that_explains(state: Path):
     survived(got.equity["dividends"][0] > 0, True)
 
 
+def at_once(factor: float | np.ndarray) -> np.ndarray:
+    """Later prices, the first of which are the state's last marks on another scale."""
+    return LATER / LATER[0] * files.CLOSE[files.CUT - 1] * factor
+
+
+@faults(SEAM, "told", {
+    "5 for 4, a day": (4 / 5, 1), "4 for 3, a day": (3 / 4, 1), "4 for 5, a day": (5 / 4, 1),
+    "3 for 2, 31 days": (2 / 3, 31),
+    "2 for 1, 92 days": (1 / 2, 92), "4 for 1, a year": (1 / 4, 365), "1 for 2, 92 days": (2.0, 92),
+}, "the history was adjusted anew, by so little for so long a gap that it may be a move: ")  # fmt: skip
+def test_near_a_split(value: tuple[float, int], state: Path):
+    factor, days = value
+    when = files.DAYS[files.CUT - 1] + (days + np.arange(len(LATER))) * np.timedelta64(1, "D")
+    with told(r"prices on two scales, .*: 'B' from 100.82 to .* \(times|bars are missing"):
+        panel = files.later(at_once(np.array([1, factor * 1.005, 1])), timestamps=when)
+        result = files.go_on(state, panel=panel)
+    assert (
+        "'B' from 100.82" in result.advice["prices adjusted again"]
+        and "'A'" not in result.advice["prices adjusted again"]
+    )
+
+
+@faults(
+    SEAM, "told", {"0.97": 0.97, "1.1": 1.1, "0.9 and a little": np.array([0.9, 0.902, 0.901])}, "all prices times "
+)
+def test_all_by_one_factor(value: Any, tmp_path: Path):
+    saved = files.saved(tmp_path / "s.npz", delisted_at=None)
+    with told("multiplied by one factor: 'A' from .*, 'B' from .*, 'C' from"):
+        files.go_on(saved, panel=files.later(at_once(value), delisted_at=None))
+
+
+@fault(SEAM, "prices move as prices do, five hundred times", "survived")
+def test_ordinary_moves_are_not_told_of(tmp_path: Path):
+    saved, rng, said = files.saved(tmp_path / "s.npz", delisted_at=None), np.random.default_rng(8), 0
+    for _ in range(500):
+        close = at_once(1) * np.exp(rng.normal(0, 0.01, (1, 3)))
+        panel = files.later(close, delisted_at=None)
+        said += bool(load(saved, panel, files.CONFIG).doubts)
+    survived(said, 0)
+
+
 @fault(SEAM, "an asset that was settled comes back at twice its price", "survived")
 def test_settled_and_back(state: Path):
     close = times(1, 2, 1)
@@ -152,7 +193,7 @@ def test_monthly(tmp_path: Path):
     config = bt.Config(execution="next_close")
     first = bt.Panel(files.CLOSE[:6], timestamps=days[:6], **panel)
     bt.run(first, np.full((6, 3), 0.3), config).checkpoint(tmp_path / "s.npz")
-    fallen = files.CLOSE[6:] * 0.65  # in a month a stock may
+    fallen = files.CLOSE[6:] * np.array([0.63, 0.7, 0.82])  # in a month a stock may
     with silence():
         got = bt.run(bt.Panel(fallen[:1], timestamps=days[6:7], **panel), np.full((1, 3), 0.3), config,
                      resume=tmp_path / "s.npz")  # fmt: skip

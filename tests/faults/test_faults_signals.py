@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from sweep_cases import universe
 from waits import HANGS, wait_for
 
 import gpu_bt as bt
+from gpu_bt.sweeps.stops import Ended
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning"),
@@ -34,6 +36,7 @@ SLOW = """
 import multiprocessing, os, signal, sys, time, warnings
 from concurrent.futures import ProcessPoolExecutor
 import gpu_bt as bt
+from gpu_bt.sweeps.stops import Ended
 from faults.sweep_faults import tiny
 from gpu_bt.sweeps import sweep as sweeps
 warnings.simplefilter("ignore", bt.BacktestWarning)
@@ -86,6 +89,33 @@ SIGNALS = {
 @fault("signals", "SIGTERM ends a sweep with forked workers", "survived")
 def test_sigterm_ends_a_sweep_tidily(tmp_path):
     ends_tidily(tmp_path, "fork", signal.SIGTERM, 143)
+
+
+class Pool(futures.Executor):
+    """It runs the first chunk at once and no other, and has a process."""
+
+    def __init__(self) -> None:
+        self.given: list[futures.Future] = []
+        self.ended: list[bool] = []
+        self._processes = {1: types.SimpleNamespace(terminate=lambda: self.ended.append(True))}
+
+    def submit(self, work, /, *given):
+        self.given.append(futures.Future())
+        if len(self.given) == 1:
+            self.given[0].set_result(work(*given))
+        return self.given[-1]
+
+
+@fault("signals", "SIGTERM between two chunks of a pool, whose thread ends what waits meanwhile", "survived")
+def test_what_waits_is_left_to_a_pool_that_ends(tmp_path):
+    def end(done: int, of: int) -> None:
+        if done:
+            raise Ended(143)
+
+    pool = Pool()
+    with pytest.raises(Ended):
+        tiny(tmp_path / "out", executor=pool, progress=end)
+    kit.survived((pool.ended, [future.cancelled() for future in pool.given[1:]]), ([True], [False, False]))
 
 
 @exhaustive

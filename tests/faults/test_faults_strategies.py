@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 from faults import kit
 from faults.kit import fault, faults, refused
 from sweep_cases import universe
 
 import gpu_bt as bt
-from gpu_bt.data import fingerprints
+from gpu_bt.data import packages
 from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
@@ -150,14 +152,26 @@ EDITS = {
         after="import types; own = types.ModuleType('numpy'); vars(own).update(vars(np)); np = own; np.log = deep"
     ),
     "a list grown later": dict(after="RULE.v = [1, [2, 3]]"),
+    "which argument has which value": dict(old="deep(x) * k", new="deep(x, k=1, z=k)"),
+    "a function under contextlib.contextmanager, as a decorator": dict(
+        after="import contextlib\n@contextlib.contextmanager\ndef held(): yield\nOwn.score = held()(Own.score)"
+    ),
 }
 
 
 @faults("another strategy", "refused", EDITS, "edited: ")
 def test_an_edit_is_seen(value, folder):
     strategy = made(**value)
-    with refused("holds a sweep with another strategy: choose another folder", bt.ResultError):
+    with refused(r"holds a sweep with another strategy( \(.*\))?: choose another folder", bt.ResultError):
         bt.sweep(universe(), strategy, None, {"band": [0.0, 0.1]}, out=folder)
+
+
+@fault("another strategy", "a rerun in the same process, whose first run has filled a global", "refused")
+def test_what_has_changed_is_named(tmp_path):
+    strategy = made("# comment", "CACHE[t] = 1", after="CACHE = {}")
+    bt.sweep(universe(), strategy, None, {"band": [0.0]}, out=tmp_path)
+    with refused(r"another strategy \(the global `CACHE` of Own.on_data_batch\): choose another folder"):
+        bt.sweep(universe(), strategy, None, {"band": [0.0]}, out=tmp_path)
 
 
 SAME = {
@@ -193,18 +207,18 @@ def test_a_rerun_in_the_same_process(tmp_path):
 
 @faults(
     "another strategy", "refused",
-    {"Python": ("python_version", lambda: "3.99.0"), "an installed package": ("_version", lambda name: "9.9")},
+    {"Python": ("python_version", lambda: "3.99.0"), "an installed package": ("version", lambda name: "9.9")},
     "a rerun has another version of ",
 )  # fmt: skip
 def test_another_version(value, folder, monkeypatch):
-    target = fingerprints.platform if value[0] == "python_version" else fingerprints
+    target = packages.platform if value[0] == "python_version" else packages
     monkeypatch.setattr(target, *value)
-    fingerprints._package.cache_clear()
+    packages.package.cache_clear()
     try:
         with refused("holds a sweep with another version of (Python|polars): choose another folder", bt.ResultError):
             bt.sweep(universe(), made(), None, {"band": [0.0, 0.1]}, out=folder)
     finally:
-        fingerprints._package.cache_clear()
+        packages.package.cache_clear()
 
 
 BLIND = {
@@ -226,6 +240,21 @@ BLIND = {
     "sys.modules": ("import sys", "sys.modules['json']", "sys.modules, which finds code"),
     "frames of callers": ("import sys", "sys._getframe()", r"_getframe\(\)"),
     "an object that refuses to be pickled": ("import _thread; X = _thread._local()", "X.a", "which cannot be pickled"),
+    "globals of a frame": ("import inspect", "inspect.currentframe().f_globals['TOP']", "`f_globals`, which finds"),
+    "locals of a frame": ("import inspect", "inspect.currentframe().f_locals", "`f_locals`, which finds code only"),
+    "globals of a function": ("", "helper.__globals__['TOP']", "`__globals__`, which finds code only"),
+    "subclasses of a class": ("", "Rule.__subclasses__()", "`__subclasses__`, which finds code"),
+    "subclasses of a class, in a helper": ("def subs(): return Rule.__subclasses__()", "subs()", "`subs`, which uses"),
+    "all objects of the collector": ("import gc", "gc.get_objects()", r"get_objects\(\), which finds"),
+    "objects that the collector finds": ("from gc import get_referrers as who", "who(3)", r"get_referrers\(\)"),
+    "the collector under another name": ("import gc; found = [gc]", "found[0]", "gc, which finds code"),
+    "an object whose attributes all raise": (
+        "class Odd:\n def __getattribute__(self, name): raise RuntimeError('no\\nway')\nX = Odd()", "X",
+        "an object, which raises RuntimeError when",
+    ),
+    "an object that says nonsense of how it is made": (
+        "class Odd:\n def __reduce_ex__(self, n): return 3\nX = Odd()", "X", "`X`, a Odd, which cannot be pickled",
+    ),
     "a local state of threads": ("import threading; X = threading.local()", "X.a", "which cannot be pickled"),
     "an open file in a helper": ("H = open('/dev/null')\ndef read(): H.read()", "read()", "`read`, which uses .*`H`"),
     "an open file in a list": ("H = [1, [open('/dev/null')]]", "H[1]", "`H`, an open file"),
@@ -236,6 +265,55 @@ BLIND = {
     ),
     "a list in lists without end": ("D = []\nfor _ in range(100_000): D = [D]", "len(D)", "nested too deeply"),
 }  # fmt: skip
+
+
+#: What a program puts into an installed package -> what it does there first, and then.
+PATCHES = {
+    "a method of bt.Strategy": (bt.Strategy, "helper", lambda self: 0.1, lambda self: 0.2),
+    "a property of bt.Strategy": (bt.Strategy, "level", property(lambda self: 0.1), property(lambda self: 0.2)),
+    "a number of bt.Strategy": (bt.Strategy, "level", 0.1, 0.2),
+    "a function of NumPy, made of another of its own": (np, "foo", np.min, np.max),
+    "a universal function of NumPy": (np, "foo", np.floor, np.ceil),
+    "a function of the standard library": (math, "floor", math.floor, math.ceil),
+    "a number of NumPy": (np, "K", 0.3, 0.6),
+    "an object of the program's own": (np, "own", kit.Fault("a", "b", "c"), kit.Fault("a", "b", "d")),
+}
+
+
+@faults("another strategy", "survived", PATCHES, "a program replaces, and that is seen: ")
+def test_what_a_program_puts_into_packages(value, monkeypatch):
+    place, name, before, after = value
+
+    def digest(put: object) -> str:
+        monkeypatch.setattr(place, name, put, raising=False)
+        return fingerprint(made("# comment", f"np.{name}, math.{name}, self.{name}", after="import math"))
+
+    kit.survived(digest(before) == digest(before), True)
+    kit.survived(digest(before) == digest(after), False)
+
+
+OBJECTS = {
+    "a dict whose keys are attributes": "class D(dict): __getattr__ = dict.__getitem__\nX = D(a=#)",
+    "one with any attribute": "class D:\n def __init__(self, v): self.v = v\n def __getattr__(self, n):\n"
+    "  if n[:2] == '__': raise AttributeError(n)\n  return lambda *a: 3\nX = D(#)",
+    "one with an attribute py_func": "class D:\n py_func = len\n def __init__(self, v): self.v = v\nX = D(#)",
+    "one whose missing attributes raise another error": "class D:\n def __init__(self, v): self.v = v\n"
+    " def __getattr__(self, n): raise AttributeError(n) if n[:2] == '__' else RuntimeError(n)\nX = D(#)",
+    "a model that keeps numbers of objects beside its fields": "class D:\n __pydantic_core_schema__ = {'ref': id([])}\n"
+    " __pydantic_fields__ = {'v': #}\nX = D()",
+    "a class that knows its own number": "class D: v = #\nD.ref = f'D:{id(D)}'\nX = D()",
+    "a helper under a context manager": "import contextlib\n@contextlib.contextmanager\ndef c(v): yield\n"
+    "@c(#)\ndef X(): return 1",
+}
+
+
+@faults("another strategy", "survived", OBJECTS, "a strategy uses an object by its value: ")
+def test_objects_count_by_their_value(value):
+    def digest(number: str) -> str:
+        return fingerprint(made("# comment", "X", after=value.replace("#", number)))
+
+    kit.survived(digest("3") == digest("3"), True)
+    kit.survived(digest("3") == digest("4"), False)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -164,13 +164,24 @@ CHILD = """
 import multiprocessing, os, warnings
 import polars as pl
 import gpu_bt as bt
-from concurrent.futures import ProcessPoolExecutor
-from faults.fork_strategies import UsesFrames
+from concurrent.futures import Executor, ProcessPoolExecutor
+from faults.fork_strategies import Plain, UsesFrames, UsesPolars, UsesPolarsInAHelper
 from faults.sweep_faults import tiny
 from sweep_cases import books, universe
 warnings.simplefilter("ignore", bt.BacktestWarning)
 PANEL = universe()
 RUN = bt.run(PANEL, books(PANEL)["one"])
+USED = bt.run(PANEL, books(PANEL)["one"])
+HELD = pl.DataFrame({"asset": [PANEL.assets[0]], "shares": [10]})
+class Holds(Plain):
+    def __init__(self): self.table = HELD
+    def initialize(self): self.table.filter(pl.col("shares") > 1)
+class Around(Executor):
+    def __init__(self, pool): self.pool = pool
+    def submit(self, *given): return self.pool.submit(*given)
+def around():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        bt.sweep(PANEL, UsesPolars, None, {"band": [0.0]}, executor=Around(pool))
 def in_worker():
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         bt.sweep(PANEL, UsesFrames, None, {"band": [0.0]}, executor=pool)
@@ -183,15 +194,30 @@ USES = {
     "frame": lambda: bt.run(PANEL, UsesFrames()),
     "read_panel": lambda: bt.read_panel(pl.DataFrame({"timestamp": [1], "asset": ["a"], "close": [1.0]})),
     "sweep": lambda: tiny(),
+    "a run's write()": lambda: USED.write("run"),
+    "a run's plot()": lambda: USED.plot("run.png"),
+    "a run's summary": lambda: str(USED),
+    "a sweep's summary": lambda: str(SWEPT),
+    "a sweep's best()": lambda: SWEPT.best(),
+    "a sweep's pivot()": lambda: SWEPT.pivot("band", "slippage"),
+    "a sweep's held()": lambda: SWEPT.held({"band": 0.0}),
+    "a sweep's plot()": lambda: SWEPT.plot("sweep.png"),
+    "a sweep's write()": lambda: SWEPT.write("sweep"),
+    "a run with holdings of a table": lambda: bt.run(PANEL, books(PANEL)["one"], holdings=HELD),
+    "a run of a strategy that uses Polars": lambda: bt.run(PANEL, UsesPolars()),
+    "a run of a strategy that uses it in a helper": lambda: bt.run(PANEL, UsesPolarsInAHelper()),
+    "a run of a strategy that has a table": lambda: bt.run(PANEL, Holds()),
+    "a run of a strategy without Polars": lambda: bt.run(PANEL, Plain()),
     "before": lambda: RUN.equity,
+    "around": around,
     "worker": in_worker,
 }
 def ask(name):
     try:
         USES[name]()
-        print(name, "done", flush=True)
+        print(name, "done", sep="=", flush=True)
     except bt.ResultError as error:
-        print(name, error, flush=True)
+        print(name, error, sep="=", flush=True)
 def fork(name):
     if child := os.fork():
         os.waitpid(child, 0)
@@ -199,10 +225,12 @@ def fork(name):
         ask(name)
         os._exit(0)
 fork("before")
+USED.equity, USED.fills
+SWEPT = bt.sweep(PANEL, books(PANEL)["one"], None, {"band": [0.0, 0.1], "slippage": [0.0, 0.1]})
 pl.DataFrame({"a": [1, 2]}).filter(pl.col("a") > 1)
 del USES["before"]
 for name in USES:
-    ask(name) if name == "worker" else fork(name)
+    ask(name) if name in ("worker", "around") else fork(name)
 """
 
 
@@ -210,12 +238,18 @@ for name in USES:
 def forked(tmp_path_factory) -> dict[str, str]:
     """What each of the program's forked processes says."""
     found = script(CHILD, folder=tmp_path_factory.mktemp("forked"))
-    return dict(line.split(" ", 1) for line in found.stdout.splitlines())
+    return dict(line.split("=", 1) for line in found.stdout.splitlines())
 
 
 @faults(
     "forked workers", "refused",
-    {name: name for name in ("equity", "fills", "cuts", "final_positions", "summary", "frame", "read_panel", "sweep")},
+    {name: name for name in (
+        "equity", "fills", "cuts", "final_positions", "summary", "frame", "read_panel", "sweep",
+        "a run's write()", "a run's plot()", "a sweep's summary", "a sweep's best()", "a sweep's pivot()",
+        "a sweep's held()", "a sweep's plot()", "a sweep's write()", "a run with holdings of a table",
+        "a run of a strategy that uses Polars", "a run of a strategy that uses it in a helper",
+        "a run of a strategy that has a table",
+    )},
     "after Polars was used, a forked process asks for: ",
 )  # fmt: skip
 def test_what_needs_polars_in_a_forked_process(value, forked):
@@ -228,6 +262,20 @@ def test_what_needs_polars_in_a_forked_process(value, forked):
 )
 def test_a_fork_before_polars_was_used(forked):
     kit.survived(forked["before"], "done")
+
+
+@faults(
+    "forked workers", "survived", {name: name for name in ("a run's summary", "a run of a strategy without Polars")},
+    "after Polars was used, a forked process asks for: ",
+)  # fmt: skip
+def test_what_needs_no_threads_in_a_forked_process(value, forked):
+    kit.survived(forked[value], "done")
+
+
+@fault("forked workers", "a strategy with Polars on an executor around one that forks", "refused")
+def test_an_executor_around_one_that_forks(forked):
+    with refused("UsesPolars needs Polars, whose threads"):
+        raise bt.ResultError(forked["around"])
 
 
 @fault("forked workers", "a strategy asks for Batch.frame() in a forked worker", "refused")
