@@ -85,13 +85,13 @@ def check_jumps(
         near = ~far & (np.abs(log) > _ROOT * 2 / 3 * np.sqrt(days))  # three times the usual, in months and years
         near &= (np.abs(np.abs(log)[:, None] - _SPLITS) < _NEAR).any(axis=1)
     priced = np.flatnonzero(np.isfinite(log))
-    if len(priced) > 1 and not far.any() and np.ptp(log[priced]) < _ALIKE and np.abs(log[priced]).min() > _LEAST:
+    if len(priced) > 2 and not far.any() and np.ptp(log[priced]) < _ALIKE and np.abs(log[priced]).min() > _LEAST:
         near[priced] = True
 
     def cells(which: np.ndarray) -> str:
         said = [
-            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(bar[i])} (times {moved[i]:.3g})"
-            for i in which.nonzero()[0][:3].tolist()
+            f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(t)} (times {moved[i]:.3g})"
+            for i, t in zip(which.nonzero()[0][:3].tolist(), bar[which].tolist(), strict=False)
         ]
         return ", ".join(said) + (f" and {which.sum() - 3} others" if which.sum() > 3 else "")
 
