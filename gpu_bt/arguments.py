@@ -81,6 +81,8 @@ def real(value: Any) -> float:
 def disguised(value: Any, bools: bool = True) -> bool:
     """Whether NumPy would read a value, or an element of a list, as a number that it is not: what is masked, bytes, and
     a bool beside numbers unless these are allowed."""
+    if type(value) in (np.ndarray, float, int):  # at every order
+        return False
     kinds = {type(value), *(map(type, value) if isinstance(value, (list, tuple)) else ())}
     return any(issubclass(kind, _DISGUISED if bools else (*_DISGUISED, bool, np.bool_)) for kind in kinds)
 

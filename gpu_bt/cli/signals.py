@@ -42,7 +42,8 @@ def _again(unraisable: Any) -> None:
     """Python drops what is raised in a destructor or callback, and here: a stop that fell there comes once more, a
     moment later."""
     if not STOPPED or not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        return sys.__unraisablehook__(unraisable)
+        sys.__unraisablehook__(unraisable)
+        return
     from threading import Timer
 
     _LATER.append(Timer(0.05, os.kill, (os.getpid(), STOPPED.pop())))

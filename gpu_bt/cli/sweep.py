@@ -43,7 +43,9 @@ def sweep(
     max_memory: Annotated[
         int | None, typer.Option(min=1, max=2**40, metavar="MIB", help="Memory for scenarios, per process.")
     ] = None,
-    chunk_size: Annotated[int | None, typer.Option(min=1, max=10**7, help="Scenarios that are saved together, 256.")] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, max=10**7, help="Scenarios that are saved together, 256.")
+    ] = None,
     missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
     bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
     raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,

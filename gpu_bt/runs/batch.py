@@ -93,7 +93,7 @@ class Batch:
         """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
         go to the first asset. Fewer than n where fewer assets have a score."""
         score, most = self._score(score), real(n)
-        if np.isnan(most):
+        if most != most:
             raise StrategyError(f"n is {shown(n)} at {self.label}: it must be a number of assets")
         valid = np.flatnonzero(~np.isnan(score))
         values, n = score[valid], int(min(max(0.0, most), len(valid)))
@@ -141,7 +141,7 @@ class Batch:
 
 
 def _listed(names: str | Sequence[str]) -> Sequence[str]:
-    return names if several(names) else [names]
+    return names if several(names) else [names]  # type: ignore[list-item]
 
 
 def floats(values: Any, kinds: str = "iuf") -> np.ndarray | None:

@@ -117,8 +117,9 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
     """Axis -> its K values, of all combinations; the last axis changes fastest."""
     axes: dict[str, list[Any]] = {} if len(names) < 2 or "weights" in grid else {"weights": list(names)}
     for axis, values in grid.items():
+        # A set has no order.
         if isinstance(values, (Mapping, set, frozenset)) or not several(values) or disguised(values):
-            raise ConfigError(f"grid axis {shown(axis)} is {shown(values)}: pass a list of values")  # a set has no order
+            raise ConfigError(f"grid axis {shown(axis)} is {shown(values)}: pass a list of values")
         axes[axis] = list(itertools.islice(values, _MOST + 1))  # one without an end, too
         if not axes[axis]:
             raise ConfigError(f"grid axis {shown(axis)} is empty: give it a value, or leave it out")
@@ -131,7 +132,8 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
     for axis in grid:
         axes[axis] = [check(axis, value) for value in axes[axis]]
         if twice := [value for value, count in Counter(axes[axis]).items() if count > 1]:
-            raise ConfigError(f"grid axis {axis!r} has {shown(twice[0])} twice: a value makes its own scenarios; drop one")
+            what = f"grid axis {axis!r} has {shown(twice[0])} twice"
+            raise ConfigError(f"{what}: a value makes its own scenarios; drop one")
     return dict(zip(axes, map(list, zip(*itertools.product(*axes.values()), strict=True)), strict=True))
 
 
