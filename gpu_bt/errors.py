@@ -20,6 +20,7 @@ __all__ = [
     "ResultError",
     "StrategyError",
     "WeightsError",
+    "label_of",
     "nearest",
     "printable",
     "quiet",
@@ -47,6 +48,14 @@ def shown(value: Any) -> str:
     if text.startswith("<"):  # with an address
         return kind
     return text if len(text) <= _VALUE else f"{text[:_VALUE]}... ({len(text):,} characters)"
+
+
+def label_of(name: Any) -> str:
+    """A label as text; of an object that has none what it is."""
+    try:
+        return str(name)
+    except Exception:  # of an object that is not ours
+        return shown(name)
 
 
 class _Line:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from gpu_bt.errors import StrategyError
+from gpu_bt.errors import StrategyError, label_of, shown
 
 __all__ = ["as_row", "is_book", "is_labelled", "is_series", "row_of"]
 
@@ -45,7 +45,7 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
     """
     if not isinstance(value, Mapping) and not is_book(value):
         return value
-    names, cells = [str(name).strip() for name, _ in value.items()], [cell for _, cell in value.items()]
+    names, cells = [label_of(name).strip() for name, _ in value.items()], [cell for _, cell in value.items()]
     if strangers := [name for name in names if name not in assets]:
         fail(
             f"{strangers[0]!r} is no asset of the panel ({len(strangers)} of {len(names)} are none): correct the labels"
@@ -57,7 +57,7 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
     for name, cell in zip(names, cells, strict=True):
         wrong = isinstance(cell, (bool, np.bool_)) and empty is not False and empty != ""
         if wrong or (hasattr(cell, "__len__") and not isinstance(cell, (str, bytes))):
-            fail(f"{name!r} is {cell!r}: it must be a number")
+            fail(f"{name!r} is {shown(cell)}: it must be a number")
         row[assets[name]] = cell
     return np.array(row, object if empty == "" else None)  # in an array of texts NaN would be one
 

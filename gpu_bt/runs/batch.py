@@ -17,7 +17,7 @@ from gpu_bt.data.fields import MASKS, PRICES, RATES
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
-from gpu_bt.errors import StrategyError, nearest, shown
+from gpu_bt.errors import StrategyError, label_of, nearest, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,7 +141,7 @@ class Batch:
 
 
 def _listed(names: str | Sequence[str]) -> Sequence[str]:
-    return names if several(names) else [names]  # type: ignore[list-item]
+    return names if several(names) else [label_of(names)]
 
 
 def floats(values: Any, kinds: str = "iuf") -> np.ndarray | None:
@@ -175,10 +175,7 @@ def _field(panel: Panel, name: str) -> np.ndarray:
 
 def column_of(panel: Panel, bar: int, what: str, name: Any) -> int:
     """The column of an asset's name, or a StrategyError that names the nearest one."""
-    try:
-        found = panel.index.get(str(name))
-    except Exception:  # of an object that is not ours
-        found = None
+    found = panel.index.get(label_of(name))
     if found is None:
         hint = nearest(name, panel.assets, "see batch.assets")
         raise StrategyError(f"{what} at {panel.label(bar)}: the panel has no asset {shown(name)}; {hint}")

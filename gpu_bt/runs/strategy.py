@@ -228,7 +228,7 @@ class _Desk:
         named = row_of(self.panel, self.bar, what, assets, False)  # of a mask with labels
         try:
             array = np.atleast_1d(np.asarray(named))
-        except ValueError:  # what is ragged
+        except (ValueError, MemoryError):  # what is ragged, or has no end
             array = np.empty((0, 0), object)
         if array.dtype == bool and array.shape == (self.n,) and not disguised(named):
             return np.flatnonzero(array)
