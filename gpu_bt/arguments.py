@@ -14,8 +14,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, SupportsFloat
 
-import numpy as np
-
 from gpu_bt.errors import ConfigError, PanelError, shown
 
 __all__ = [
@@ -24,8 +22,8 @@ __all__ = [
 ]  # fmt: skip
 
 _Error = type[Exception]
-#: What NumPy reads as numbers though it says that there are none, or holds none.
-_DISGUISED = (np.ma.MaskedArray, bytes, bytearray, memoryview)
+#: Types that NumPy reads as numbers though they hold none, or hide them; by name, since NumPy takes long to import.
+_DISGUISED = ("MaskedArray", "MaskedConstant", "bytes", "bytearray", "memoryview")
 
 
 def must_be(name: str, value: Any, rule: str, error: _Error = ConfigError) -> NoReturn:
@@ -81,10 +79,11 @@ def real(value: Any) -> float:
 def disguised(value: Any, bools: bool = True) -> bool:
     """Whether NumPy would read a value, or an element of a list, as a number that it is not: what is masked, bytes, and
     a bool beside numbers unless these are allowed."""
-    if type(value) in (np.ndarray, float, int):  # at every order
+    if type(value).__name__ in ("ndarray", "float", "int"):  # at every order
         return False
     kinds = {type(value), *(map(type, value) if isinstance(value, (list, tuple)) else ())}
-    return any(issubclass(kind, _DISGUISED if bools else (*_DISGUISED, bool, np.bool_)) for kind in kinds)
+    names = {kind.__name__ for kind in kinds}
+    return not names.isdisjoint(_DISGUISED) or not (bools or names.isdisjoint(("bool", "bool_")))
 
 
 def columns_of(fields: Any) -> dict[str, str] | None:
