@@ -30,6 +30,8 @@ _LOG_BYTES = 1 << 28
 
 def _open(path: Path) -> ctypes.CDLL:
     """A library with the types of its functions declared. OSError where its bytes are not those that were built."""
+    if not path.is_file():  # reading a pipe would not end
+        raise OSError(f"{path.name} is no file; install gpu-bt again")
     code = path.read_bytes()
     if code[-SEAL:] != seal(code[:-SEAL]):
         raise OSError(f"{path.name} is damaged or was changed; install gpu-bt again")
@@ -45,7 +47,7 @@ def load(folder: Path = _FOLDER) -> ctypes.CDLL | str:
     path, note = folder / library_name(0), folder / REASON
     try:
         if not path.exists():
-            reason = note.read_text("utf-8", "replace") if note.exists() else "gpu-bt was not installed from here"
+            reason = note.read_text("utf-8", "replace") if note.is_file() else "gpu-bt was not installed from here"
             return f"its library was not built: {' '.join(reason.split())}"
         library = _open(path)
         for level in range(library.bt_level(), 0, -1):

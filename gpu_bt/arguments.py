@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import inspect
 import math
 import operator
 import os
+import types
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, SupportsFloat
@@ -15,11 +17,13 @@ from typing import Any, NoReturn, SupportsFloat
 from gpu_bt.errors import ConfigError, PanelError, shown
 
 __all__ = [
-    "called_with", "check_texts", "columns_of", "dtype_name", "file_of", "flag", "must_be", "one_of", "path_of", "real",
-    "several", "whole",
+    "called_with", "check_texts", "columns_of", "disguised", "dtype_name", "file_of", "flag", "must_be", "one_of",
+    "path_of", "real", "several", "whole",
 ]  # fmt: skip
 
 _Error = type[Exception]
+#: Types that NumPy reads as numbers though they hold none, or hide them; by name, since NumPy takes long to import.
+_DISGUISED = ("MaskedArray", "MaskedConstant", "bytes", "bytearray", "memoryview")
 
 
 def must_be(name: str, value: Any, rule: str, error: _Error = ConfigError) -> NoReturn:
@@ -63,13 +67,23 @@ def real(value: Any) -> float:
     if type(value) is float:
         return value
     if isinstance(value, (int, SupportsFloat)) and type(value).__name__ not in ("bool", "bool_"):
-        if getattr(getattr(value, "dtype", None), "kind", "f") not in "iuf":  # of NumPy: complex, dates, texts, objects
-            return math.nan
+        if getattr(getattr(value, "dtype", None), "kind", "f") not in "iuf" or disguised(value):
+            return math.nan  # of NumPy: complex, dates, texts, objects, what is masked
         try:
             return float(value)
         except (TypeError, ValueError, ArithmeticError):
             pass
     return math.nan
+
+
+def disguised(value: Any, bools: bool = True) -> bool:
+    """Whether NumPy would read a value, or an element of a list, as a number that it is not: what is masked, bytes, and
+    a bool beside numbers unless these are allowed."""
+    if type(value).__name__ in ("ndarray", "float", "int"):  # at every order
+        return False
+    kinds = {type(value), *(map(type, value) if isinstance(value, (list, tuple)) else ())}
+    names = {kind.__name__ for kind in kinds}
+    return not names.isdisjoint(_DISGUISED) or not (bools or names.isdisjoint(("bool", "bool_")))
 
 
 def columns_of(fields: Any) -> dict[str, str] | None:
@@ -122,8 +136,10 @@ def file_of(name: str, value: Any, error: _Error = ConfigError) -> Path:
 def called_with(name: str, function: Any, *given: Any, error: _Error = ConfigError) -> None:
     """Refuse what cannot be called with such arguments, or would give a coroutine or generator that nobody runs."""
     odd = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
+    if isinstance(function, (type, types.BuiltinFunctionType)) and function is not print:  # int, len: what would it do?
+        odd = any(function is known for known in vars(builtins).values())
     if odd or inspect.isasyncgenfunction(function) or not callable(function):
-        must_be(name, function, "a plain function, neither async nor with yield", error)
+        must_be(name, function, "a plain function of your own, neither async nor with yield", error)
     try:
         inspect.signature(function).bind(*given)
     except TypeError as reason:

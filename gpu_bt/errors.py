@@ -28,8 +28,8 @@ __all__ = [
     "warn",
 ]
 
-#: Characters of a message, and of a value in it: what is longer loses its middle, or its end.
-_LINE, _VALUE = 600, 80
+#: Characters of a message, of a value in it, and of a word: what is longer loses its middle, or its end.
+_LINE, _VALUE, _WORD = 600, 80, 200
 
 
 def printable(text: str) -> str:
@@ -62,7 +62,7 @@ class _Line:
     """A message that is one printable line, whatever names and values it quotes."""
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = re.sub(rf"\S{{{_WORD},}}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", super().__str__())
         return printable(text if len(text) <= _LINE else f"{text[: _LINE * 2 // 3]} ... {text[-_LINE // 4 :]}")
 
 

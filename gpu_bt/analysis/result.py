@@ -32,7 +32,7 @@ from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
 from gpu_bt.engine.spec import RawResult
-from gpu_bt.errors import ResultError
+from gpu_bt.errors import ResultError, printable
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Result:
 
     def summary(self) -> str:
         """The run as an aligned table of plain text."""
-        return "\n".join(f"{name:<13}  {text}" for name, text in _summary_rows(self))
+        return "\n".join(f"{name:<13}  {printable(text)}" for name, text in _summary_rows(self))
 
     __str__ = __repr__ = summary
 

@@ -16,6 +16,8 @@ __all__ = ["STOPPED", "at_once", "handled", "stop"]
 
 #: The signal that has stopped the program.
 STOPPED: list[int] = []
+#: Timers of stops that come once more.
+_LATER: list[Any] = []
 
 
 def at_once(number: int, frame: object = None) -> None:
@@ -37,11 +39,18 @@ def stop(number: int, frame: object = None) -> None:
 
 
 def _again(unraisable: Any) -> None:
-    """Python drops what is raised in a destructor or callback: a stop that fell there is raised once more."""
-    if STOPPED and issubclass(unraisable.exc_type, KeyboardInterrupt):
-        signal.raise_signal(STOPPED.pop())
-    else:
+    """Python drops what is raised in a destructor or callback, and here: a stop that fell there comes once more, a
+    moment later."""
+    if not STOPPED or not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
+        return
+    from threading import Timer
+
+    _LATER.append(Timer(0.05, os.kill, (os.getpid(), STOPPED.pop())))
+    try:
+        _LATER[-1].start()
+    except RuntimeError:  # no thread can be had, as at the end of the program
+        at_once(_LATER[-1].args[1])
 
 
 class handled:
@@ -63,3 +72,7 @@ class handled:
         sys.unraisablehook = self.hook
         for number, before in self.old.items():
             signal.signal(number, self.last or before)
+        while _LATER:
+            if not (later := _LATER.pop()).finished.is_set():
+                later.cancel()
+                signal.raise_signal(later.args[1])

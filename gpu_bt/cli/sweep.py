@@ -32,18 +32,20 @@ def sweep(
     weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
     grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
     config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Folder for the results, and to go on from after a stop.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan: chunks, memory. Run nothing.")] = False,
     metric: Annotated[str, typer.Option(help="What the best are the best by.")] = "sharpe",
-    best: Annotated[int, typer.Option(min=1, help="How many of the best to print.")] = 10,
+    best: Annotated[int, typer.Option(min=1, max=10**7, help="How many of the best to print.")] = 10,
     equity: Annotated[bool, typer.Option("--equity", help="Keep every scenario's equity rows.")] = False,
     max_memory: Annotated[
-        int | None, typer.Option(min=1, metavar="MIB", help="Memory for scenarios, per process.")
+        int | None, typer.Option(min=1, max=2**40, metavar="MIB", help="Memory for scenarios, per process.")
     ] = None,
-    chunk_size: Annotated[int | None, typer.Option(min=1, help="Scenarios that are saved together, 256.")] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, max=10**7, help="Scenarios that are saved together, 256.")
+    ] = None,
     missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
     bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
     raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,

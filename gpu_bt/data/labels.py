@@ -70,6 +70,8 @@ def row_of(panel: Any, bar: int, what: str, value: Any, empty: Any = np.nan, whe
     def fail(rule: str) -> NoReturn:
         raise StrategyError(f"{what} at {panel.label(bar)}: {rule}")
 
+    if type(value) in (np.ndarray, float, int):  # at every order
+        return value
     if empty is False and getattr(getattr(value, "dtype", None), "kind", "") != "b":
         return value
     row = as_row(value, panel.index, fail, empty)

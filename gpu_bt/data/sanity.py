@@ -184,6 +184,7 @@ def _apart(close: np.ndarray, open: np.ndarray) -> np.ndarray:
         back = back[~np.isnan(back)]
         middle, night = np.median(within), np.median(back) if len(back) else 0.0
         spread = np.median(np.abs(within - middle))
-        if abs(middle) > 0.02 and spread < abs(middle) / 2 and night * np.sign(middle) > abs(middle) / 2:
+        least = 0.02 if len(bars) > 9 else 0.05  # few bars move alike by chance
+        if abs(middle) > least and spread < abs(middle) / 2 and night * np.sign(middle) > abs(middle) / 2:
             out.append(np.stack([bars, np.full(len(bars), i)], axis=1))
     return np.concatenate(out)

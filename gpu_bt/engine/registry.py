@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 
 from gpu_bt.arguments import one_of
 from gpu_bt.engine.spec import Engine
-from gpu_bt.errors import EngineUnavailable
+from gpu_bt.errors import EngineUnavailable, warn
 
 __all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "reasons", "resolve"]
 
@@ -37,11 +38,18 @@ def reasons() -> dict[str, str | None]:
     return {name: found if isinstance(found, str) else None for name, found in loaded.items()}
 
 
+@functools.cache
+def _slow(reason: str) -> None:
+    """Warn once where the native engine was installed and is damaged, which would show in nothing but the time."""
+    warn(f"engine 'native' cannot run: {reason}; runs go on in NumPy, many times slower", stacklevel=4)
+
+
 def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
     """The engine of that name; "auto" and "cpu" take the first of theirs that can run.
 
     cells: T*N of the panel. Below WORTH_BLOCKS scenarios (so for single runs and strategies) and below WORTH_A_KERNEL
     asset-bars "auto" leaves the GPU out, since the CPU has ended before; below WORTH_COMPILING until it has a kernel.
+    Warns (BacktestWarning) once where the native engine is damaged and passed over.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
     name, asset_bars = one_of("engine", name, (*_CHOICES, *ENGINES)), cells * scenarios
@@ -50,6 +58,8 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
             if candidate == "cuda" and (scenarios < WORTH_BLOCKS or asset_bars < WORTH_A_KERNEL):
                 continue
             found = _load(candidate)
+            if candidate == "native" and isinstance(found, str) and "not built" not in found:
+                _slow(found)
             if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):
                 continue
             return found

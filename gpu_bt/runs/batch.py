@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_bt.arguments import flag, real, several, whole
+from gpu_bt.arguments import disguised, flag, real, several, whole
 from gpu_bt.data.fields import MASKS, PRICES, RATES
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.labels import row_of
@@ -52,7 +52,7 @@ class Batch:
 
     def __getattr__(self, name: str) -> np.ndarray:
         if name not in FIELDS:
-            raise _NoField(f"a batch has no {name!r}; it has {', '.join(FIELDS)}")
+            raise _NoField(f"a batch has no {shown(name)}; it has {', '.join(FIELDS)}")
         row: np.ndarray = _field(self._panel, name)[self.bar]
         return row
 
@@ -76,7 +76,8 @@ class Batch:
         for a field that the panel lacks.
         """
         most = max(_MOST, self._panel.shape[0])
-        n = whole(f"n of history({shown(field)}) at {self.label}", n, 1, most, StrategyError)
+        if type(n) is not int or not 1 <= n <= most:  # a label takes longer than the rows
+            n = whole(f"n of history({shown(field)}) at {self.label}", n, 1, most, StrategyError)
         past = slice(max(0, self.bar + 1 - n), self.bar + 1)
         rows, split = _field(self._panel, field)[past], self._panel.split
         if flag("adjusted", adjusted, StrategyError) and field in PRICES and split is not None:
@@ -92,7 +93,7 @@ class Batch:
         """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
         go to the first asset. Fewer than n where fewer assets have a score."""
         score, most = self._score(score), real(n)
-        if np.isnan(most):
+        if most != most:
             raise StrategyError(f"n is {shown(n)} at {self.label}: it must be a number of assets")
         valid = np.flatnonzero(~np.isnan(score))
         values, n = score[valid], int(min(max(0.0, most), len(valid)))
@@ -144,8 +145,10 @@ def _listed(names: str | Sequence[str]) -> Sequence[str]:
 
 
 def floats(values: Any, kinds: str = "iuf") -> np.ndarray | None:
-    """float64 of numbers, None beside them is NaN; None where it holds something else: texts, bools, dates."""
+    """float64 of numbers, None beside them is NaN; None where it holds something else: texts, bools, dates, masks."""
     try:
+        if disguised(values, "b" in kinds):
+            return None
         array = np.asarray(values)
         if array.dtype.kind == "O":  # as of Decimal, None, whole numbers that are too long
             array = np.array([math.nan if x is None else _number(x) for x in array.flat]).reshape(array.shape)
@@ -162,9 +165,10 @@ def _number(value: Any) -> float:
 
 
 def _field(panel: Panel, name: str) -> np.ndarray:
-    values: np.ndarray | None = getattr(panel, name) if isinstance(name, str) and name in FIELDS else None
+    known = isinstance(name, str) and name in FIELDS
+    values: np.ndarray | None = getattr(panel, name) if known else None
     if values is None:
-        hint = f"pass {name}= to the Panel" if isinstance(name, str) else f"a field is one of {', '.join(FIELDS)}"
+        hint = f"pass {name}= to the Panel" if known else f"a field is one of {', '.join(FIELDS)}"
         raise _NoField(f"the panel has no {shown(name)}: {hint}")
     return values
 

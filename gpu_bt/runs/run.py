@@ -33,7 +33,6 @@ from gpu_bt.runs.drive import drive
 from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
-from gpu_bt.runs.states import shown
 from gpu_bt.runs.strategy import Strategy
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
@@ -109,8 +108,7 @@ def _check_resume(resume: Any, strategy: Any, holdings: Any, accept_jumps: objec
     if resume is not None and holdings is not None:
         raise ConfigError("holdings are in the saved state that resume goes on from: leave them out")
     if not isinstance(accept_jumps, bool) or (accept_jumps and resume is None):
-        given = shown(repr(accept_jumps))
-        raise ConfigError(f"accept_jumps is {given}: it must be True or False, and True only with resume=")
+        must_be("accept_jumps", accept_jumps, "True or False, and True only with resume=")
 
 
 def _run_weights(

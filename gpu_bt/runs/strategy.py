@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gpu_bt.analysis.spans import outside
+from gpu_bt.arguments import disguised
 from gpu_bt.config import Config
 from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.labels import row_of
@@ -227,15 +228,15 @@ class _Desk:
         named = row_of(self.panel, self.bar, what, assets, False)  # of a mask with labels
         try:
             array = np.atleast_1d(np.asarray(named))
-        except ValueError:  # what is ragged
+        except (ValueError, MemoryError):  # what is ragged, or has no end
             array = np.empty((0, 0), object)
-        if array.dtype == bool and array.shape == (self.n,):
+        if array.dtype == bool and array.shape == (self.n,) and not disguised(named):
             return np.flatnonzero(array)
         if array.dtype.kind in "UO" and array.ndim == 1:
             return np.array([column_of(self.panel, self.bar, what, x) for x in array.tolist()], np.int64)
         if array.size == 0 and array.ndim == 1:
             return np.empty(0, np.int64)
-        if array.dtype.kind not in "iu" or array.ndim != 1:
+        if array.dtype.kind not in "iu" or array.ndim != 1 or disguised(named, False):
             self.fail(what, f"assets are {shown(assets)}: pass names, indices or an (N,) bool mask")
         if array.min() < 0 or array.max() >= self.n:
             bad = array[(array < 0) | (array >= self.n)][0]
@@ -246,7 +247,7 @@ class _Desk:
         """(k,) numbers: one for each asset, or one for all."""
         found = floats(row_of(self.panel, self.bar, what, x, where=where))
         if found is None:
-            self.fail(what, f"{shown(x)} is no number: pass one, or one for each asset")
+            self.fail(what, f"{shown(x)} is no number: pass one, or one for each asset, none masked")
         try:
             return np.broadcast_to(found, where.shape)
         except ValueError:

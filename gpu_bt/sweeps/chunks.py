@@ -246,7 +246,8 @@ def pass_size(chunk: Chunk, inputs: Inputs, free: int) -> int:
 def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
     """`run_here` on a worker, which opens the inputs once and keeps them."""
     end_with_parent()
-    return run_here(_own(source), chunk, _mine.free)
+    with quiet("engine 'native'"):  # whoever began the sweep has heard of it
+        return run_here(_own(source), chunk, _mine.free)
 
 
 def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:

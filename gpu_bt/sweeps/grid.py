@@ -15,7 +15,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, NoReturn
 
-from gpu_bt.arguments import one_of, real, several
+from gpu_bt.arguments import disguised, must_be, one_of, real, several
 from gpu_bt.config import FIELDS, Config
 from gpu_bt.errors import ConfigError, nearest, shown
 
@@ -72,6 +72,10 @@ class _Checker:
         self.seen: dict[tuple[str, type, Any], Any] = {}
 
     def __call__(self, axis: str, value: Any) -> Any:
+        if not isinstance(axis, str):
+            must_be("a grid axis", axis, "a text: a field of Config, 'weights' or a parameter of the strategy")
+        if disguised(value):
+            self.refuse(axis, value)
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
         if not isinstance(value, (int, float, str, type(None))):
             value = real(value) if isinstance(value, (Real, Decimal)) else self.refuse(axis, value)
@@ -113,11 +117,12 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
     """Axis -> its K values, of all combinations; the last axis changes fastest."""
     axes: dict[str, list[Any]] = {} if len(names) < 2 or "weights" in grid else {"weights": list(names)}
     for axis, values in grid.items():
-        if isinstance(values, Mapping) or not several(values):
+        # A set has no order.
+        if isinstance(values, (Mapping, set, frozenset)) or not several(values) or disguised(values):
             raise ConfigError(f"grid axis {shown(axis)} is {shown(values)}: pass a list of values")
         axes[axis] = list(itertools.islice(values, _MOST + 1))  # one without an end, too
         if not axes[axis]:
-            raise ConfigError(f"grid axis {axis!r} is empty: give it a value, or leave it out")
+            raise ConfigError(f"grid axis {shown(axis)} is empty: give it a value, or leave it out")
     if not axes:
         raise ConfigError("grid is empty: pass {axis: list of values}, such as {'band': [0, 0.01]}")
     if (count := math.prod(map(len, axes.values()))) > _MOST:
@@ -127,7 +132,8 @@ def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> 
     for axis in grid:
         axes[axis] = [check(axis, value) for value in axes[axis]]
         if twice := [value for value, count in Counter(axes[axis]).items() if count > 1]:
-            raise ConfigError(f"grid axis {axis!r} has {twice[0]!r} twice: a value makes its own scenarios; drop one")
+            what = f"grid axis {axis!r} has {shown(twice[0])} twice"
+            raise ConfigError(f"{what}: a value makes its own scenarios; drop one")
     return dict(zip(axes, map(list, zip(*itertools.product(*axes.values()), strict=True)), strict=True))
 
 
@@ -143,13 +149,13 @@ def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[An
     for i, row in enumerate(rows):
         if odd := set(row) ^ set(axes):
             raise ConfigError(
-                f"grid row {i} and row 0 differ in the axis {min(map(str, odd))!r}: give all rows the same"
+                f"grid row {i} and row 0 differ in the axis {min(map(shown, odd))}: give all rows the same"
             )
     values = [tuple(check(axis, row[axis]) for axis in axes) for row in rows]
     first: dict[tuple[Any, ...], int] = {}
     for i, row in enumerate(values):
         if first.setdefault(row, i) != i:
-            what = ", ".join(f"{a}={v!r}" for a, v in zip(axes, row, strict=True))
+            what = ", ".join(f"{a}={shown(v)}" for a, v in zip(axes, row, strict=True))
             raise ConfigError(f"grid rows {first[row]} and {i} are the same scenario ({what}): drop one")
     if len(names) > 1 and "weights" not in axes:
         axes, values = ["weights", *axes], [(name, *row) for name in names for row in values]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_bt.analysis.plots import new_figure, save_figure
-from gpu_bt.errors import ConfigError
+from gpu_bt.errors import ConfigError, printable
 from gpu_bt.sweeps.result import SweepResult, check_axes
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def _map(ax: Axes, sweep: SweepResult, metric: str, rows: str, columns: str, how
         for (i, j), value in np.ndenumerate(values):
             colour = "black" if value > middle else "white"
             ax.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=8, color=colour)
-    ax.set_xlabel(columns)
-    ax.set_ylabel(rows)
+    ax.set_xlabel(_plain(columns))
+    ax.set_ylabel(_plain(rows))
     others = [a for a in sweep.axes if a not in (rows, columns, *where) and sweep.table[a].n_unique() > 1]
     held = "".join(f", {name}={value}" for name, value in where.items())
     _title(ax, f"{metric}{f', {how} over ' + ', '.join(others) if others else ''}{held}")
@@ -99,7 +99,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: dict[str, 
         ax.set_xticks(where, [_short(name) for name in names])
     if axis == "initial_cash":
         ax.set_xscale("log")
-    ax.set_xlabel(axis)
+    ax.set_xlabel(_plain(axis))
     _title(ax, f"{metric} over {axis}" + (": capacity" if axis == "initial_cash" else ""))
     _tidy(ax)
 
@@ -134,11 +134,16 @@ def _short(value: Any) -> str:
     try:
         return f"{float(value):.6g}"
     except (TypeError, ValueError):
-        return "none" if value is None else str(value)
+        return "none" if value is None else _plain(value)
+
+
+def _plain(text: Any) -> str:
+    """A text that matplotlib draws as it is: between two "$" it would read mathematics."""
+    return printable(str(text)).replace("$", r"\$")
 
 
 def _title(ax: Axes, text: str) -> None:
-    ax.set_title(text, loc="left", fontsize=10, fontweight="bold")
+    ax.set_title(_plain(text), loc="left", fontsize=10, fontweight="bold")
 
 
 def _tidy(ax: Axes) -> None:

@@ -26,7 +26,7 @@ from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
-from gpu_bt.errors import ConfigError, ResultError, shown
+from gpu_bt.errors import ConfigError, ResultError, printable, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Done
 from gpu_bt.sweeps.grid import Scenarios
@@ -230,14 +230,14 @@ def check_metric(name: str, known: Sequence[str] = METRICS) -> None:
 
 def _text(table: pl.DataFrame) -> str:
     """A table as aligned plain text."""
-    rows = [table.columns, *texts(table)]
+    rows = [[printable(name) for name in table.columns], *texts(table)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows)
 
 
 def texts(table: pl.DataFrame) -> list[list[str]]:
-    """The cells of a table as texts: numbers to six digits, "none" for None."""
+    """The cells of a table as printable texts: numbers to six digits, "none" for None."""
     return [
-        [f"{v:.6g}" if isinstance(v, float) else "none" if v is None else str(v) for v in row]
+        [f"{v:.6g}" if isinstance(v, float) else "none" if v is None else printable(str(v)) for v in row]
         for row in table.iter_rows()
     ]

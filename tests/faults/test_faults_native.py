@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from build import panel_of, simulate_spec, spec_of
 from draw import scenario
-from faults.kit import fault, faults, one_line, refused, script, survived
+from faults.kit import fault, faults, one_line, refused, script, silence, survived, told
 from waits import wait_for
 
 import gpu_bt as bt
 from cpu_fallback import native, native_build
 from cpu_fallback.native_build import LEVELS, REASON, library_name, seal
+from gpu_bt.engine import registry
 from gpu_bt.engine.registry import reasons
+from gpu_bt.errors import quiet
 
 KIND = "Compiled code"
 INSTALLED = Path(native.__file__).parent
@@ -50,8 +52,9 @@ def without_native(match: str) -> None:
     """The engine by name says why it cannot run; the others give the same bits as ever."""
     with refused(match, bt.EngineUnavailable):
         backtest("native")
-    result = backtest("cpu")
-    assert result.engine == "numpy" and backtest("auto").engine == "numpy"
+    with quiet("engine 'native' cannot run"):
+        result = backtest("cpu")
+        assert result.engine == "numpy" and backtest("auto").engine == "numpy"
     survived(result, backtest("numpy"))
 
 
@@ -108,7 +111,9 @@ def foreign(code: bytes) -> bytes:
 STRANGERS = {
     "a text that is sealed": (lambda path: path.write_bytes(sealed(b"no library" * 100)), "cannot be loaded"),
     "for another processor": (lambda path: path.write_bytes(foreign(WHOLE.read_bytes())), "cannot be loaded"),
-    "a folder in its place": (lambda path: path.mkdir(), "cannot be loaded: .*directory"),
+    "a folder in its place": (lambda path: path.mkdir(), "cannot be loaded: .*no file"),
+    "a pipe that nobody writes to": (os.mkfifo, "cannot be loaded: .*no file"),
+    "a device without an end": (lambda path: path.symlink_to("/dev/zero"), "cannot be loaded: .*no file"),
     "a link to nothing": (lambda path: path.symlink_to(path.parent / "nothing.so"), "was not built"),
     "a link to itself": (lambda path: path.symlink_to(path), "was not built|cannot be loaded"),
 }
@@ -120,6 +125,23 @@ def test_what_is_no_library(folder, value):
     make, match = value
     make(folder / library_name(0))
     without_native(match)
+
+
+@needs_native
+@fault(KIND, "engine='auto' where the library is damaged goes on in NumPy, and says so once", "told")
+def test_auto_says_that_it_is_slow(folder):
+    (folder / library_name(0)).write_bytes(WHOLE.read_bytes()[:-1])
+    registry._slow.cache_clear()
+    with told("damaged or was changed; install gpu-bt again; runs go on in NumPy, many times slower"):
+        assert registry.resolve("auto").name == "numpy"
+    with silence():
+        registry.resolve("cpu")
+    (folder / library_name(0)).unlink()
+    native.load.cache_clear()
+    registry._slow.cache_clear()
+    with silence():  # not built is no damage
+        assert registry.resolve("auto").name == "numpy"
+    registry._slow.cache_clear()
 
 
 @needs_native

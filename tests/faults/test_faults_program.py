@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from extent import exhaustive
-from faults.kit import HANGS, ROOT, checked, command, fault, faults, one_line, refused
+from faults.kit import HANGS, ROOT, checked, command, fault, faults, one_line, refused, script, survived
 
 import gpu_bt as bt
 from gpu_bt.cli import commands as cli
@@ -106,6 +106,8 @@ def test_files(value: str, folder: Path, capsys: pytest.CaptureFixture[str]):
 
 
 WORDS = {
+    **{f"--{name} of 400 digits": f"--{name} {10**399}" for name in ("workers", "best", "chunk-size", "max-memory")},
+    "--workers 1e11": f"--workers {10**11}",
     "--workers 0": "--workers 0", "--best 0": "--best 0", "--chunk-size 1e30": f"--chunk-size {10**30}",
     "--max-memory 1e30": f"--max-memory {10**30}", "--metric": "--metric x", "--start": "--start x",
     "--engine": "--engine x", "--time-zone": "--time-zone x", "an escape": "\x1b[31m", "no UTF-8": "\udcff",
@@ -148,6 +150,30 @@ def test_ctrl_c(value: int, folder: Path):
 @faults("signals while the program starts", "survived", {"early": 2, "late": 300}, "SIGTERM ")
 def test_sigterm(value: int, folder: Path):
     interrupted(folder, sweep(folder), value, signal.SIGTERM)
+
+
+LOST = """
+import os, sys, time
+from gpu_bt.cli import commands
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), 2)
+        sum(range(1000))
+@commands.app.command()
+def late():
+    last = Last()
+    del last
+    time.sleep(float(os.environ["SECONDS"]))
+sys.argv[1:] = ["late"]
+sys.exit(commands.main())
+"""
+
+
+@faults("signals while the program starts", "survived", {"goes on": "30", "ends": "0"}, "Ctrl-C in a destructor that ")
+def test_ctrl_c_in_a_destructor(value: str, tmp_path: Path):
+    done = script(LOST, folder=tmp_path, SECONDS=value)
+    survived((done.returncode, done.stdout), (130, ""))
+    assert done.stderr in ("", "interrupted: wrote nothing\n")
 
 
 @exhaustive

@@ -200,6 +200,69 @@ def test_amounts_that_are_no_numbers(value: Any):
         strategy(lambda s, b: s.order("A", value))
 
 
+#: What NumPy reads as numbers, or as places.
+DISGUISED: dict[str, Any] = {
+    "a masked array": np.ma.array([0.3, 0.4, 0.2], mask=[0, 1, 0]), "one without a mask": np.ma.array([0.3, 0.4, 0.2]),
+    "masked": np.ma.masked, "a list with masked": [0.1, np.ma.masked, 0.2], "a bytearray": bytearray(b"\x01\0\0"),
+    "a memoryview": memoryview(b"\x01\0\0"), "a bool beside numbers": [True, 0.2, 0.1],
+    "one of NumPy": [np.True_, 0.2, 0.1], "a whole number of 400 digits": [10**400, 0, 0], "a complex": [1j, 0, 0],
+}  # fmt: skip
+
+
+@faults("strategies that cannot be asked", "refused", DISGUISED, "amounts in disguise, ")
+def test_amounts_in_disguise(value: Any):
+    orders = ("order_target_percent", "order_target_shares", "order_target_value", "order")
+    for name in orders:
+        with refused(rf"{name}.* is no number: pass one", bt.StrategyError):
+            strategy(lambda s, b, name=name: getattr(s, name)(ASSETS, value))
+    for name in ("limit", "stop"):
+        with refused("is no number: pass one", bt.StrategyError):
+            strategy(lambda s, b, name=name: s.order(ASSETS, 1, **{name: value}))
+    with refused("without an amount it takes an", bt.StrategyError):
+        strategy(lambda s, b: s.order_target_percent(value))
+
+
+@faults("strategies that cannot be asked", "refused", {
+    "masked scores": lambda s, b: b.top(np.ma.array([1.0, 2.0, 3.0], mask=[0, 0, 1]), 1),
+    "scores in bytes": lambda s, b: b.bottom(bytearray(b"abc"), 1),
+    "masked places": lambda s, b: s.order(np.ma.array([0, 1], mask=[0, 1]), 1),
+    "a mask that is masked": lambda s, b: s.order(np.ma.array([True, False, True], mask=[0, 0, 1]), 1),
+    "places in bytes": lambda s, b: s.order(bytearray(b"\x01"), 1),
+    "a bool beside a place": lambda s, b: s.cancel([True, 1]),
+    "a name that cannot be shown": lambda s, b: s.order([Unsayable()], 1),
+    "a field of 400 letters": lambda s, b: b.history("x" * 400, 1),
+    "an attribute of 400 letters": lambda s, b: getattr(b, "x" * 400),
+})  # fmt: skip
+def test_scores_and_places_in_disguise(value: Any):
+    with refused("^.{0,200}(must be|pass names|has no )", bt.StrategyError):
+        strategy(value)
+
+
+def test_amounts_as_people_have_them_are_taken():
+    for amount in ([0.1, 0.2], (0.1, None), np.array([0.1, 0.2]), [np.float64(0.1), 0], [decimal.Decimal("0.1"), 0.2]):
+        strategy(lambda s, b, amount=amount: s.order_target_percent(["A", "B"], amount))
+    strategy(lambda s, b: s.order_target_percent([True, False, True], 0.1))
+    strategy(lambda s, b: s.order_target_percent(b.top([True, False, True], 2), 0.1))
+
+
+BUILT_IN: dict[str, Any] = {x.__name__: x for x in (int, str, dict, bool, bytes, set, zip, type, len, iter, max)}
+
+
+@faults(_KIND, "refused", BUILT_IN, "Python's own as progress= and as a strategy: ")
+def test_what_is_built_in_is_no_function_of_a_user(value: Any):
+    for call in (lambda: bt.run(PANEL, WEIGHTS, progress=value), lambda: sweep(progress=value)):
+        with refused("progress .*must be a plain function of your own", bt.ConfigError):
+            call()
+    with refused("strategy .*must be a plain function of your own", bt.ConfigError):
+        bt.check_lookahead(value, PANEL)
+
+
+@faults(_KIND, "refused", {"an object that cannot be shown": Unsayable(), "400 letters": "x" * 400}, "accept_jumps=")
+def test_accept_jumps(value: Any):
+    with refused("^accept_jumps is .{1,110}: it must be True or False", bt.ConfigError):
+        bt.run(PANEL, WEIGHTS, accept_jumps=value)
+
+
 @fault("strategies that cannot be asked", "a history of a thousand million bars", "refused")
 def test_a_history_that_is_longer_than_any_panel():
     with refused(r"n of history\('close'\) .* <= 100,000", bt.StrategyError):
@@ -214,6 +277,40 @@ def test_a_history_that_is_longer_than_any_panel():
 def test_a_grid_is_counted_before_it_is_built(value: Any):
     with refused("scenarios, more than 10,000,000", bt.ConfigError):
         sweep(grid=value)
+
+
+@faults("grids", "refused", {
+    "a masked axis": {"slippage": np.ma.array([0.5, 0.01], mask=[1, 0])},
+    "a masked value": {"slippage": [np.ma.masked]},
+    "a row with a masked value": [{"slippage": np.ma.masked}], "an axis of bytes": {"slippage": bytearray(b"\0")},
+    "a memoryview": {"slippage": memoryview(b"\0")}, "a set, which has no order": {"slippage": {0.1, 0.2}},
+    "a frozenset": {"slippage": frozenset([0.1])}, "an axis that is no text": {pl.Null: [0]}, "None": {None: [0]},
+    "a row whose axis is no text": [{3: 0}], "rows that differ in one": [{"slippage": 0}, {10**400: 0}],
+    "a value of 400 letters, twice": {"execution": ["x" * 400, "x" * 400]},
+})  # fmt: skip
+def test_axes_in_disguise(value: Any):
+    with refused("^(a )?grid .{1,250}$", bt.ConfigError):
+        sweep(grid=value)
+
+
+class Named(bt.Strategy):
+    """Its parameter has a name that acts in a terminal."""
+
+    def on_data_batch(self, timestamp: Any, batch: bt.Batch) -> None:
+        self.order_target_percent("A", 0.5)
+
+
+@fault("names that hide", "books, axes, values and a strategy with escapes and line ends, in print", "survived")
+def test_what_is_printed_of_names():
+    bad, odd = "b\x1b[31m\nx\u202e", "$b_{$"
+    kind = type(f"S{bad}", (Named,), {bad: 1, "p": "", odd: 1})
+    found = [bt.sweep(PANEL, {bad: WEIGHTS, "ok": WEIGHTS}, grid=GRID)]
+    found += [bt.sweep(PANEL, kind, grid=grid) for grid in ({bad: [1, 2]}, {"p": [bad, "b"]}, {odd: [1, 2]})]
+    for text in (*map(str, found), str(bt.run(PANEL, kind()))):
+        survived(all(line.isprintable() for line in text.split("\n")), True)
+        assert not any(line.startswith("x") for line in text.split("\n"))
+    for result in found:
+        result.plot()
 
 
 @faults("years that Python does not have", "refused", {
@@ -253,4 +350,4 @@ def test_texts_are_printable_and_short():
     assert printable("ä€ 漢字 [0, 1]") == "ä€ 漢字 [0, 1]"
     assert printable("a\n\x1b\u202e\udc80") == "a\\n\\x1b\\u202e\\udc80"
     assert shown("x") == "'x'" and shown(10**5000) == "a int" and len(shown("x" * 10**6)) < 120
-    assert len(str(bt.PanelError("x" * 10**6))) < 700
+    assert len(str(bt.PanelError("x" * 10**6))) < 700 and len(str(bt.PanelError(f"{'x' * 400} is no time"))) < 110
