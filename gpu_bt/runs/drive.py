@@ -34,10 +34,8 @@ def drive(
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
     strategy_with_threads(strategy)
+    _check_methods(strategy)
     kind, told = type(strategy).__name__, ""
-    for name, given in (("initialize", 0), ("on_data_batch", 2), ("risk", 3), ("finalize", 0)):
-        if getattr(method := getattr(strategy, name), "__func__", None) is not getattr(Strategy, name):
-            called_with(f"{kind}.{name}", method, *[None] * given, error=StrategyError)
     desk = _Desk(panel, config, session)
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
@@ -82,6 +80,13 @@ def drive(
     if progress is not None:
         progress(bars, bars)
     return raw
+
+
+def _check_methods(strategy: Strategy) -> None:
+    """Raise StrategyError for a method of a user's that cannot be called as it will be."""
+    for name, given in (("initialize", 0), ("on_data_batch", 2), ("risk", 3), ("finalize", 0)):
+        if getattr(method := getattr(strategy, name), "__func__", None) is not getattr(Strategy, name):
+            called_with(f"{type(strategy).__name__}.{name}", method, *[None] * given, error=StrategyError)
 
 
 def _last_book(raw: RawResult, bars: int) -> Book:
