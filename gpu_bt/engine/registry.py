@@ -58,7 +58,7 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
             if candidate == "cuda" and (scenarios < WORTH_BLOCKS or asset_bars < WORTH_A_KERNEL):
                 continue
             found = _load(candidate)
-            if candidate == "native" and isinstance(found, str) and "not built" not in found:
+            if isinstance(found, str) and found.startswith("its library") and "not built" not in found:
                 _slow(found)
             if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):
                 continue

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from gpu_bt.data import disk
-from gpu_bt.data.disk import check_writable, write_beside, write_together
+from gpu_bt.data.disk import check_writable, to_file, write_beside, write_together
 from gpu_bt.errors import ResultError
 
 TABLE = pl.DataFrame({"x": [1.0, 2.0]})
@@ -94,7 +94,7 @@ def test_the_temporary_name_is_not_printed(tmp_path: Path):
 def test_a_device_that_is_full(name: str, tmp_path: Path):
     def write(path: Path) -> None:
         path.symlink_to("/dev/full")
-        getattr(TABLE, name)(path)
+        to_file(getattr(TABLE, name))(path)
 
     with pytest.raises(ResultError, match=r"x.table was not written: .*make room") as error:
         write_beside(tmp_path / "x.table", write)
