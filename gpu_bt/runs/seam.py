@@ -93,7 +93,7 @@ def check_jumps(
             f"{panel.assets[i]!r} from {mark[i]:.6g} to {first[i]:.6g} at {panel.label(t)} (times {moved[i]:.3g})"
             for i, t in zip(which.nonzero()[0][:3].tolist(), bar[which].tolist(), strict=False)
         ]
-        return ", ".join(said) + (f" and {which.sum() - 3} others" if which.sum() > 3 else "")
+        return ", ".join(said) + (f" and {which.sum() - 3} more" if which.sum() > 3 else "")
 
     way_out = "if the history was adjusted again, begin without resume=, or pass prices='raw' with split="
     if far.any() and not accepted:
