@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays in device memory that others have made, or take: what a Resident's tools do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.cuda.device import DeviceArray, cupy, stream
+from gpu_bt.engine.resident import Resident
+
+__all__ = ["exported", "fetch", "resident"]
+
+
+def resident(array: DeviceArray) -> Resident:
+    """An array of the engine's own, once what is queued has written it."""
+    stream().synchronize()
+    device = int(cupy().cuda.runtime.getDevice())
+    return Resident(array.shape, array.dtype, array.address, device, array, sys.modules[__name__])
+
+
+def exported(array: Resident) -> Any:
+    """A CuPy array over the memory of a Resident, which it keeps alive."""
+    memory = cupy().cuda.UnownedMemory(array.pointer, array.nbytes, array, array.device)
+    return cupy().ndarray(array.shape, array.dtype, cupy().cuda.MemoryPointer(memory, 0))
+
+
+def fetch(array: Resident, key: Any) -> np.ndarray:
+    """`array[key]` in host memory."""
+    out = np.empty(array.shape, array.dtype)
+    memory = cupy().cuda.UnownedMemory(array.pointer, array.nbytes, array, array.device)
+    if out.size:
+        cupy().cuda.MemoryPointer(memory, 0).copy_to_host_async(out.ctypes.data, out.nbytes, stream())
+        stream().synchronize()
+    found: np.ndarray = out[key]
+    return found
