@@ -18,7 +18,7 @@ from gpu_bt.errors import ConfigError, PanelError, shown
 
 __all__ = [
     "called_with", "check_texts", "columns_of", "disguised", "dtype_name", "file_of", "flag", "must_be", "one_of",
-    "path_of", "real", "several", "whole",
+    "path_of", "plain_function", "real", "several", "whole",
 ]  # fmt: skip
 
 _Error = type[Exception]
@@ -133,13 +133,18 @@ def file_of(name: str, value: Any, error: _Error = ConfigError) -> Path:
     return path
 
 
-def called_with(name: str, function: Any, *given: Any, error: _Error = ConfigError) -> None:
-    """Refuse what cannot be called with such arguments, or would give a coroutine or generator that nobody runs."""
+def plain_function(name: str, function: Any, error: _Error = ConfigError) -> None:
+    """Refuse what is no function, or would give a coroutine or generator that nobody runs."""
     odd = inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)
     if isinstance(function, (type, types.BuiltinFunctionType)) and function is not print:  # int, len: what would it do?
         odd = any(function is known for known in vars(builtins).values())
     if odd or inspect.isasyncgenfunction(function) or not callable(function):
         must_be(name, function, "a plain function of your own, neither async nor with yield", error)
+
+
+def called_with(name: str, function: Any, *given: Any, error: _Error = ConfigError) -> None:
+    """Refuse what is no `plain_function`, or cannot be called with such arguments."""
+    plain_function(name, function, error)
     try:
         inspect.signature(function).bind(*given)
     except TypeError as reason:

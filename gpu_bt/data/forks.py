@@ -7,6 +7,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gpu_bt.data.fingerprints import fingerprint_code
 from gpu_bt.errors import ConfigError, ResultError
@@ -40,10 +41,10 @@ def with_threads(what: str) -> None:
         raise ResultError(f"{what} needs Polars, whose threads were lost when this process was forked: {WAY_OUT}")
 
 
-def uses_polars(strategy: type) -> bool | None:
-    """Whether a strategy's code uses Polars, None where that cannot be known."""
+def uses_polars(code: Any, module: str) -> bool | None:
+    """Whether a strategy, or a function, of a module uses Polars, None where that cannot be known."""
     try:
-        return "polars" in fingerprint_code(strategy, own=strategy.__module__)[1]
+        return "polars" in fingerprint_code(code, own=module)[1]
     except ConfigError:
         return None
 
@@ -51,5 +52,5 @@ def uses_polars(strategy: type) -> bool | None:
 def strategy_with_threads(strategy: object) -> None:
     """`with_threads` for a strategy, where it uses Polars or has tables of it."""
     tables = (type(x).__module__.startswith("polars.") for x in vars(strategy).values())
-    if _threads["lost"] and (uses_polars(type(strategy)) or any(tables)):
+    if _threads["lost"] and (uses_polars(type(strategy), type(strategy).__module__) or any(tables)):
         with_threads(type(strategy).__name__)

@@ -11,7 +11,6 @@ import numpy as np
 
 from gpu_bt.arguments import must_be
 from gpu_bt.data.arrays import as_host, first_outside
-from gpu_bt.data.panel import Panel
 from gpu_bt.errors import WeightsError
 
 __all__ = ["DUST", "MAX_WEIGHT", "Weights", "check_fit", "check_weights"]
@@ -92,7 +91,7 @@ def check_fit(weights: Any, panel: Any) -> None:
             )
 
 
-def check_weights(panel: Panel, weights: Any, account: str, notes: dict[str, int] | None = None) -> np.ndarray:
+def check_weights(panel: Any, weights: Any, account: str, notes: dict[str, int] | None = None) -> np.ndarray:
     """(T, N) float weights, or a WeightsError that names bar and asset.
 
     In a cash account weights in [-1e-9, 0) are 0: then an array of its own, and their number in `notes`.

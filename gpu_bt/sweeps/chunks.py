@@ -35,6 +35,7 @@ from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.sweeps.makers import Maker
 from gpu_bt.sweeps.stops import end_with_parent
 
 __all__ = [
@@ -67,9 +68,9 @@ class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once.
 
     schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
-    give back the rows.   strategy: a class, instead of weights.   begun: the opening holdings.   start: the first bar
-    that metrics count, None = that of a scenario's first decision with a target.   max_memory: bytes of one process,
-    None = half of what is free, shared by so many `sharers`.
+    give back the rows.   strategy: a class, instead of weights.   maker: of weights, instead of these.   begun: the
+    opening holdings.   start: the first bar that metrics count, None = that of a scenario's first decision with a
+    target.   max_memory: bytes of one process, None = half of what is free, shared by so many `sharers`.
     """
 
     panel: Panel | PanelStream
@@ -80,6 +81,7 @@ class Inputs:
     equity: bool = False
     engine: str = "auto"
     strategy: type[Strategy] | None = None
+    maker: Maker | None = None
     begun: Opening | None = None
     start: int | None = None
     max_memory: int | None = None
@@ -91,6 +93,20 @@ class Inputs:
         t, n = self.panel.shape
         return (min(t, self.panel.bars), n) if isinstance(self.panel, PanelStream) else (t, n)
 
+    @property
+    def code(self) -> tuple[Any, str, str] | None:
+        """A user's code that runs in the chunks, its name and its module."""
+        if self.maker is not None:
+            return self.maker.make, self.maker.name, self.maker.code.__module__
+        return None if self.strategy is None else (self.strategy, self.strategy.__name__, self.strategy.__module__)
+
+    @property
+    def needs(self) -> tuple[int, int, int]:
+        """Bytes of a pass besides panel and weights, of each of its scenarios, and of each panel of weights made."""
+        t, n = self.panel.shape
+        book = 0 if self.maker is None else 8 * t * n
+        return fixed_bytes(self.held) + 2 * book, scenario_bytes((t, n), self.columns), book  # two while it is checked
+
 
 @dataclasses.dataclass(frozen=True)
 class Spilled:
@@ -101,13 +117,13 @@ class Spilled:
 
     @classmethod
     def write(cls, inputs: Inputs, folder: Path) -> Spilled:
-        """Write inputs.pickle and inputs.bin into a folder. Raises ConfigError for a strategy that cannot be pickled,
+        """Write inputs.pickle and inputs.bin into a folder. Raises ConfigError for code that cannot be pickled,
         ResultError where the disk refuses."""
         buffers: list[pickle.PickleBuffer] = []
         try:
             head = pickle.dumps(inputs, protocol=5, buffer_callback=buffers.append)
         except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as error:
-            raise ConfigError(_stays(inputs.strategy, error)) from error
+            raise ConfigError(_stays(inputs.code, error)) from error
         places, at = [], 0
         try:
             with open(folder / "inputs.bin", "wb") as file:
@@ -143,13 +159,13 @@ class Spilled:
         return inputs
 
 
-def _stays(strategy: type | None, error: Exception) -> str:
+def _stays(code: tuple[Any, str, str] | None, error: Exception) -> str:
     """What is said where the inputs cannot be pickled, or a worker cannot make them of it."""
-    what = "what the workers need" if strategy is None else f"the strategy {strategy.__qualname__}"
+    what = "what the workers need" if code is None else getattr(code[0], "__qualname__", code[1])
     reason = re.sub(r"<class '([^']*)'>", r"\1", " ".join(str(error).split()))[:200]
     return (
-        f"{what} cannot travel to the workers ({reason}): define the strategy at the top of a module that they can"
-        " import, or leave executor= out"
+        f"{what} cannot travel to the workers ({reason}): define it at the top of a module that they can import, or"
+        " leave executor= out"
     )
 
 
@@ -169,7 +185,7 @@ class Chunk:
 
     params: PARAMS[k], whose "weights" and "schedule" count in those of Inputs.   per_year: (k,) bars per year.
     capital: (k,) cash and holdings at the start.
-    asked: config and parameters of each scenario of a strategy.
+    asked: config and parameters of each scenario of a strategy, or of weights that are made.
     """
 
     start: int
@@ -238,9 +254,10 @@ def _text(path: str) -> str:
 
 def pass_size(chunk: Chunk, inputs: Inputs, free: int) -> int:
     """Scenarios of one pass: as many as max_memory, or half of what is free shared by the workers, has room for."""
-    room = inputs.max_memory or free // (2 * inputs.sharers)
-    one = scenario_bytes(inputs.panel.shape, inputs.columns)
-    return max(1, min(len(chunk), (room - fixed_bytes(inputs.held)) // one))
+    room, (fixed, one, book) = inputs.max_memory or free // (2 * inputs.sharers), inputs.needs
+    taken = np.full(len(chunk), one)
+    taken[np.unique(chunk.params["weights"], return_index=True)[1]] += book
+    return max(1, int(np.searchsorted(np.cumsum(taken), room - fixed, "right")))
 
 
 def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
@@ -256,9 +273,10 @@ def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
     Raises ResultError, with the numbers, where not even one scenario fits.
     """
     began, passes, a, engine = time.perf_counter(), [], 0, ""
-    size = pass_size(chunk, inputs, free)
+    size = len(chunk)
     while a < len(chunk):
         part = chunk.part(a, min(len(chunk), a + size))
+        part = part.part(0, pass_size(part, inputs, free))
         found = _attempt(inputs, part)
         if found is not None:
             engine, columns = found
@@ -286,33 +304,35 @@ def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] 
 
 def _too_large(inputs: Inputs, chunk: Chunk) -> str:
     """What is said where a pass of one scenario has no room."""
-    (t, n), mib = inputs.panel.shape, 2**20
-    one = scenario_bytes((t, n), inputs.columns) / mib
+    (t, n), mib, (fixed, one, book) = inputs.panel.shape, 2**20, inputs.needs
     return (
-        f"scenario {chunk.start} does not fit into memory: one of {t:,} bars x {n:,} assets needs about {one:,.0f} MiB,"
-        f" the panel's prepared arrays {fixed_bytes(inputs.held) / mib:,.0f} MiB, and"
+        f"scenario {chunk.start} does not fit into memory: one of {t:,} bars x {n:,} assets needs about"
+        f" {(one + book) / mib:,.0f} MiB, the panel's prepared arrays {fixed / mib:,.0f} MiB, and"
         f" {available_memory() / mib:,.0f} MiB are free; use fewer workers, or a smaller panel"
     )
 
 
 def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
     """Scenarios of weights, all in one run: the engine, and the columns of Done."""
-    used, params = np.unique(chunk.params["weights"]), chunk.params.copy()
-    params["weights"] = np.searchsorted(used, params["weights"])
-    weights, panel = [inputs.weights[i] for i in used], inputs.panel
+    (used, first), params = np.unique(chunk.params["weights"], return_index=True), chunk.params.copy()
+    params["weights"], panel = np.searchsorted(used, params["weights"]), inputs.panel
+    if inputs.maker is None:
+        weights = [inputs.weights[i] for i in used]
+    else:
+        asked = [(chunk.start + i, *chunk.asked[i]) for i in first.tolist()]
+        weights = inputs.maker.books(panel, [(k, config.account, settings) for k, config, settings in asked])
     if isinstance(panel, PanelStream):
         books = [w for w in weights if isinstance(w, WeightsStream)]
         engine, market = resolve(inputs.engine), None
-        raw, _, asked = through(panel, books, params, inputs.schedules, engine, inputs.begun, columns=inputs.columns)
+        raw, _, told = through(panel, books, params, inputs.schedules, engine, inputs.begun, columns=inputs.columns)
     else:
         arrays, market = tuple(w for w in weights if isinstance(w, np.ndarray)), panel.market
         start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
         spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start)
-        raw, asked = simulate(engine, spec), asked_by_all(spec)
+        raw, told = simulate(engine, spec), asked_by_all(spec)
         raw.began = began(spec)
-    told = columns(market, params, asked, chunk.capital, raw)
-    return raw.engine, _columns(inputs, chunk, raw) | told
+    return raw.engine, _columns(inputs, chunk, raw) | columns(market, params, told, chunk.capital, raw)
 
 
 def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:

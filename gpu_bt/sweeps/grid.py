@@ -45,7 +45,7 @@ def expand(grid: Any, config: Config, names: Sequence[str] = (), parameters: Col
 
     grid: axis -> list of values (all combinations, the last axis fastest); or a list of mappings or a Polars table, a
     scenario per row. "none" is None where a field may be None.   names: those of the weights panels; with several and
-    no axis "weights" every scenario runs on each.   parameters: what a strategy lets itself be set.
+    no axis "weights" every scenario runs on each.   parameters: what a strategy or a function that makes weights takes.
 
     Raises ConfigError naming axis and value: an axis that is unknown or empty, a value that is impossible or twice.
     """
@@ -96,7 +96,7 @@ class _Checker:
             if axis == "weights":
                 raise ConfigError("grid axis 'weights' picks a panel by name: pass weights={name: panel, ...}")
             hint = nearest(axis, [*FIELDS, *self.parameters, "weights"], "see help(Config) for the fields")
-            of = " nor a parameter of the strategy" if self.parameters else ""
+            of = f" nor a parameter of {getattr(self.parameters, 'name', 'the strategy')}" if self.parameters else ""
             raise ConfigError(f"grid axis {shown(axis)} is no field of Config{of}: {hint}")
         if value is not None and (not isinstance(value, (bool, int, float, str)) or value != value):
             self.refuse(axis, value)

@@ -43,14 +43,13 @@ from gpu_bt.sweeps.chunks import (
     Done,
     Inputs,
     available_memory,
-    fixed_bytes,
     pass_size,
     run_chunk,
     run_here,
-    scenario_bytes,
 )
 from gpu_bt.sweeps.files import ChunkFiles, fingerprint_panel
 from gpu_bt.sweeps.grid import expand
+from gpu_bt.sweeps.makers import maker_of
 from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
 from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
@@ -113,23 +112,23 @@ def sweep(
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
     panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk; weights as in `run`.
-    weights: target weights as `run` takes them, {name: such}, or a subclass of Strategy.   config: what the grid leaves
-    as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
-    scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter
-    of the strategy: an attribute that it has after `initialize`, set before and again after that.
+    weights: target weights as `run` takes them, {name: such}, a function that makes such, or a subclass of Strategy.
+    config: what the grid leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a
+    Polars table with a row per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid
+    does not say), or a parameter: an attribute that the strategy has after `initialize`, set before and again after
+    that; an argument of the function, which is called by name (with **arguments: with all axes that are no field), once
+    for the scenarios of a pass that agree in these and the account, and gives a new array: one pass's exist at once.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
-    folder that the workers share; default the temporary folder), mapped into memory; to Dask's by its own scatter.
-    out: a folder in which finished chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from
-    there.   progress: called with (scenarios done, of all).   equity: keep the (K, T) equity rows.   metrics: "all"
-    (with turnover and costs), or "equity": those of the equity rows alone, for which engines record less.   max_memory:
-    bytes that the scenarios of one process may take besides panel and weights; None = half of what is free, shared by
-    the processors where there is an executor.   chunk_size: scenarios of a chunk, 256.   dry_run: give the Plan alone.
+    folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
+    chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: called with
+    (scenarios done, of all).   equity: keep the (K, T) equity rows.   metrics: "all", or "equity": those of the equity
+    rows alone, which is faster.   max_memory: bytes of one process's scenarios and the weights made for them; None =
+    half of what is free, shared by the processors under an executor.   chunk_size: 256.   dry_run: give the Plan alone.
 
-    Raises ConfigError, PanelError, WeightsError before anything runs, also for forked workers that would hang, and for
-    `out` with a strategy whose code cannot be known; EngineUnavailable for a named engine; ResultError where `out` is
-    another sweep's, the disk refuses, a worker is lost, or one scenario does not fit the memory. Warns, with counts, of
-    what the table's column `advice` tells, and of damaged chunks.
+    Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
+    WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is
+    another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns, with counts, of `advice`.
     """
     config = checked(panel, config, progress)
     metrics, equity = one_of("metrics", metrics, ("all", "equity")), flag("equity", equity)
@@ -188,25 +187,27 @@ class _Job:
         holdings: Any,
     ) -> None:  # fmt: skip
         self.config, self.panel = config, panel
-        strategy = strategy_of(weights, panel)
+        strategy, maker = strategy_of(weights, panel), maker_of(weights)
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
-        books: dict[str, Any] = {} if strategy else dict(weights) if named else {"": weights}
+        books: dict[str, Any] = {} if strategy or maker else dict(weights) if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
-        if not books and strategy is None:
+        if not books and strategy is None and maker is None:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
-        self.scenarios = expand(
-            {} if grid is None else grid, self.config, tuple(books) if named else (), _parameters(strategy)
-        )
+        names, axes = tuple(books) if named else (), {} if grid is None else grid
+        self.scenarios = expand(axes, self.config, names, _parameters(strategy) if maker is None else maker)
         configs = self.scenarios.configs
         needs = {(c.execution, c.participation is None, c.impact == 0): c for c in reversed(configs)}
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
             check_fields(panel, needing)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
+        self.settings = [] if maker is None else maker.settings(self.scenarios.axes)
+        chosen = [repr(values) for values in self.settings] if maker else chosen
         read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
         arrays, self.books = _checked_weights(panel, books, set(read))
+        self.books |= {key: i for i, key in enumerate(dict.fromkeys(read))} if maker else {}
         rules = [tuple(getattr(c, name) for name in SCHEDULE) for c in configs]
         unique = dict(zip(rules, configs, strict=True))
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
@@ -223,9 +224,11 @@ class _Job:
                 panel.market = held.market(panel.market)
         usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
-        self.inputs = every(panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, begun=held)
+        self.inputs = every(
+            panel, tuple(arrays), secrets.token_hex(8), schedules, strategy=strategy, maker=maker, begun=held
+        )
         room = self.inputs.max_memory
-        least = fixed_bytes(self.inputs.held) + scenario_bytes(panel.shape, self.inputs.columns)
+        least = sum(self.inputs.needs)
         if room is not None and room < least:
             raise ConfigError(f"max_memory is {room:,}: one scenario of this panel needs {least:,} bytes")
 
@@ -234,14 +237,15 @@ class _Job:
 
     def parts(self) -> dict[str, str]:
         """What makes it this sweep and no other, for ChunkFiles."""
-        inputs, strategy = self.inputs, self.inputs.strategy
+        inputs, code = self.inputs, self.inputs.code
         parts, versions = {"panel": fingerprint_panel(self.panel)}, dict[str, str]()
-        if strategy is None:
+        if code is None:
             books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
-            whole, versions, tops = fingerprint_code(strategy, own=strategy.__module__)
-            parts |= {f"strategy ({name})": found for name, found in tops.items()} | {"strategy": whole}
+            what = "weights" if inputs.strategy is None else "strategy"
+            whole, versions, tops = fingerprint_code(code[0], own=code[2])
+            parts |= {f"{what} ({name})": found for name, found in tops.items()} | {what: whole}
             versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
@@ -251,10 +255,9 @@ class _Job:
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""
-        each = zip(self.scenarios.configs[a:b], map(self.scenarios.settings, range(a, b)), strict=True)
-        return Chunk(
-            a, self.params[a:b], self.per_year[a:b], self.capital[a:b], list(each) if self.inputs.strategy else ()
-        )
+        settings = self.settings[a:b] if self.inputs.maker else map(self.scenarios.settings, range(a, b))
+        each = list(zip(self.scenarios.configs[a:b], settings, strict=True)) if self.inputs.code else ()
+        return Chunk(a, self.params[a:b], self.per_year[a:b], self.capital[a:b], each)
 
 
 def _checked_weights(
@@ -303,10 +306,11 @@ def _plan(job: _Job, chunks: list[Chunk], size: int, files: ChunkFiles | None) -
     found = files.load(chunks) if files else {}
     missing = [i for i in range(len(chunks)) if i not in found]
     inputs, shape, free = job.inputs, job.inputs.panel.shape, available_memory()
+    fixed, one, book = inputs.needs
     return Plan(
         scenarios=len(job), chunks=len(chunks), chunk_size=size, finished=len(chunks) - len(missing),
-        pass_size=pass_size(chunks[0], inputs, free), bytes_per_scenario=scenario_bytes(shape, inputs.columns),
-        bytes_fixed=fixed_bytes(inputs.held), max_memory=inputs.max_memory or free // (2 * inputs.sharers),
+        pass_size=pass_size(chunks[0], inputs, free), bytes_per_scenario=one + book, bytes_fixed=fixed,
+        max_memory=inputs.max_memory or free // (2 * inputs.sharers),
         asset_bars=shape[0] * shape[1] * sum(len(chunks[i]) for i in missing),
     )  # fmt: skip
 

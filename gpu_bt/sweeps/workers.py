@@ -42,14 +42,16 @@ def check_forks(executor: futures.Executor | None, inputs: Inputs) -> None:
     context = getattr(executor, "_mp_context", None)
     if context is None or context.get_start_method() != "fork":
         return
-    what, strategy = "", inputs.strategy
+    what, code = "", inputs.code
     if not isinstance(inputs.panel, Panel):
         what = "a panel of scan_panel is read by Polars"
     elif resolve(inputs.engine).name == "cuda":
         what = "engine 'cuda' has begun to use the GPU"
-    elif strategy is not None:
-        said = {True: f"{strategy.__name__} uses Polars", None: f"what {strategy.__name__} uses cannot be known"}
-        what = said.get(uses_polars(strategy), "")
+    elif code is not None:
+        name, module = code[1:]
+        what = {True: f"{name} uses Polars", None: f"what {name} uses cannot be known"}.get(
+            uses_polars(code[0], module), ""
+        )
     if what:
         raise ConfigError(f"executor forks its workers, which can hang there, and {what}: {WAY_OUT}")
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights that a function makes: `sweep(panel, make, ...)` calls it for a panel of weights when a pass needs that one.
+
+Letters: T bars, N assets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.arguments import plain_function
+from gpu_bt.config import FIELDS
+from gpu_bt.data.frames import books_of
+from gpu_bt.data.labels import is_labelled
+from gpu_bt.data.panel import Panel
+from gpu_bt.data.streams import PanelStream, WeightsStream
+from gpu_bt.data.weights import check_weights
+from gpu_bt.errors import ConfigError, WeightsError, shown
+
+__all__ = ["Maker", "maker_of"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Maker(Collection[str]):
+    """As a collection, the axes of a grid that its function takes.
+
+    make: called with a scenario's values of these by name, gives (T, N) weights as `run` takes them.   names: of its
+    arguments.   needed: those without a default.   any: it has **arguments, for all axes that are no field of Config.
+    """
+
+    make: Callable[..., Any]
+    names: tuple[str, ...]
+    needed: tuple[str, ...]
+    any: bool
+
+    def __contains__(self, axis: object) -> bool:
+        return axis != "weights" and (axis in self.names or (self.any and axis not in FIELDS))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names) + self.any
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        """The function without what functools.partial has put around it."""
+        made = self.make
+        while isinstance(made, functools.partial):
+            made = made.func
+        return made
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        return str(getattr(self.code, "__name__", type(self.code).__name__))
+
+    def settings(self, axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+        """What it is called with in each scenario. Raises ConfigError where the axes lack an argument."""
+        if lacks := [name for name in self.needed if name not in axes]:
+            raise ConfigError(
+                f"weights={self.name} needs {lacks[0]!r}, which is no axis of the grid: give the grid such an axis, or"
+                " the argument a default"
+            )
+        mine = {name: values for name, values in axes.items() if name in self}
+        return [{name: values[k] for name, values in mine.items()} for k in range(len(next(iter(axes.values()))))]
+
+    def books(
+        self, panel: Panel | PanelStream, wanted: Iterable[tuple[int, str, Mapping[str, Any]]]
+    ) -> list[np.ndarray | WeightsStream]:
+        """The checked weights of some scenarios, (number, account, settings) each.
+
+        Raises WeightsError, in one line that names the scenario, for what the function raises and for what is no panel
+        of weights; MemoryError as it comes.
+        """
+        found: list[np.ndarray | WeightsStream] = []
+        arrays: dict[int, np.ndarray] = {}
+        for k, account, settings in wanted:
+            try:
+                book = books_of(self.make(**settings), panel)
+                if isinstance(panel, PanelStream) and is_labelled(book):
+                    found.append(panel.books(book, account))
+                    continue
+                array = check_weights(panel, book, account)
+                if twice := [i for i, x in arrays.items() if array.flags.writeable and np.may_share_memory(array, x)]:
+                    raise WeightsError(
+                        f"it gave the memory of the weights of scenario {twice[0]} again: return a new array each time,"
+                        " or one that is read-only"
+                    )
+                arrays[k] = array
+                found.append(panel.books(array) if isinstance(panel, PanelStream) else array)
+            except Exception as error:
+                if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's is none
+                    raise MemoryError from error
+                call = ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
+                what = "" if isinstance(error, WeightsError) else f"{type(error).__name__}: "
+                reason = " ".join(f"{what}{error}".split())[:400]
+                raise WeightsError(f"weights of scenario {k}, {self.name}({call}): {reason}") from error
+        return found
+
+
+def maker_of(weights: Any) -> Maker | None:
+    """The weights where they are a function that makes such, else None. Raises ConfigError for one that cannot be
+    called with named arguments."""
+    if not callable(weights) or isinstance(weights, type):
+        return None
+    plain_function("weights", weights)
+    try:
+        given = inspect.signature(weights).parameters.values()
+    except ValueError:
+        raise ConfigError("weights is a function that does not say its arguments: pass one of your own") from None
+    named = [p for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needed = [p.name for p in given if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    free = any(p.kind is p.VAR_KEYWORD for p in given)
+    maker = Maker(weights, tuple(p.name for p in named), tuple(needed), free)
+    if odd := [name for name in needed if name not in maker.names or name == "weights"]:
+        raise ConfigError(f"weights={maker.name} cannot be called with {odd[0]}=...: let it take its arguments by name")
+    return maker
