@@ -23,7 +23,7 @@ from gpu_bt import __version__
 from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
-from gpu_bt.arguments import flag, path_of
+from gpu_bt.arguments import flag, one_of, path_of
 from gpu_bt.config import Config
 from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.forks import with_threads
@@ -31,6 +31,8 @@ from gpu_bt.data.settings import config_text
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
+from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError, printable
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
@@ -47,7 +49,7 @@ class Result:
 
     raw: what `engine` gave; its scenario 0 is read.   timestamps: (T,) datetime64[us], UTC where there is a zone.
     assets: (N,) ids.   config: as the run took it.   notes: what the run wants a person to know, name -> value.
-    replay: (fills, positions) -> RawResult, the same run again with those recorded; None = it cannot be run again.
+    replay: (fills, positions, stay) -> RawResult, the same run with those recorded; None = it cannot be run again.
     lots: (N,) shares per lot of the panel, used instead of the config's unless that is 0; None = the config's.
     save: (path, RawResult) -> path, writes the state for `checkpoint`; None = it cannot be saved.   opening: equity
     before the first bar where the run goes on from a saved one, else the initial cash.   earlier: status ->
@@ -66,7 +68,7 @@ class Result:
         time_zone: str | None,
         assets: Sequence[str],
         config: Config,
-        replay: Callable[[bool, bool], RawResult] | None = None,
+        replay: Callable[..., RawResult] | None = None,
         notes: Mapping[str, Any] | None = None,
         lots: np.ndarray | None = None,
         save: Callable[[Any, RawResult], Path] | None = None,
@@ -161,9 +163,29 @@ class Result:
     def final_positions(self) -> pl.DataFrame:
         """asset and shares of what is held at the end, without the assets that are not held."""
         with_threads("Result.final_positions")
+        return pl.DataFrame({"asset": self.assets, "shares": self._holdings()}).filter(pl.col("shares") != 0)
+
+    def _holdings(self) -> np.ndarray:
         size = self.config.lot if self._lots is None or self.config.lot == 0 else self._lots
-        shares = in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
-        return pl.DataFrame({"asset": self.assets, "shares": shares}).filter(pl.col("shares") != 0)
+        return in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
+
+    def array(self, name: str) -> Any:
+        """A float64 array of its own in the memory in which the engine worked: NumPy's, or of "cuda" a Resident, which
+        `cupy.from_dlpack`, `torch.from_dlpack` and whatever knows DLPack or `__cuda_array_interface__` take as it lies.
+
+        name: "positions", (T, N) shares, as `positions`; on a GPU they go through host memory only if they are there
+        already (`record`).   "holdings": (N,) shares at the end.   "equity", "cash" or another column of money of the
+        per-bar table: (T,). Raises ConfigError for another name, ResultError as `positions` does.
+        """
+        money = dict(zip(MONEY, self.raw.money[:, 0], strict=False))
+        name = one_of("name", name, ("positions", "holdings", *money))
+        if name != "positions":
+            found: Any = self._holdings() if name == "holdings" else money[name]
+        elif isinstance(there := self._record(name, stay=True), Resident):
+            return Resident(there.shape[1:], there.dtype, there.pointer, there.device, there, there.tools)
+        else:
+            found = there[0]
+        return resolve(self.engine).stacked([found])
 
     @property
     def start(self) -> datetime:
@@ -303,14 +325,15 @@ class Result:
             }
         )
 
-    def _record(self, name: str) -> np.ndarray:
-        """The raw fills, cuts or positions, from a replay where the run did not keep them."""
-        found: np.ndarray | None = getattr(self.raw, name)
+    def _record(self, name: str, stay: bool = False) -> Any:
+        """The raw fills, cuts or positions, from a replay where the run did not keep them, which leaves them where they
+        are if they may stay there."""
+        found: Any = getattr(self.raw, name)
         if found is None:
             way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'
             if self._replay is None:
                 raise ResultError(f"{name} were not recorded and this result cannot be replayed: {way_out}")
-            again = self._replay(name != "positions", name == "positions")
+            again = self._replay(name != "positions", name == "positions", *[True] * stay)
             self._check_same(again, f"{name} cannot be replayed, ", f"; {way_out}")
             for field in ("fills", "cuts", "positions"):
                 if getattr(self.raw, field) is None:

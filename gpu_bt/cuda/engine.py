@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from gpu_bt.cuda import arrays
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
+from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
 from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
 
@@ -57,6 +59,10 @@ class CudaEngine:
         if isinstance(device, str):
             raise RuntimeError(f"engine 'cuda' cannot run: {device}")
         return CudaSession(spec, device, self)
+
+    def stacked(self, rows: Sequence[Any]) -> Resident:
+        """Arrays of equal rows one below the other, on the device."""
+        return arrays.stacked(rows)
 
 
 class CudaSession:
@@ -231,7 +237,7 @@ class _Part:
         """The record so far."""
         if self.lanes is None and self.saved is not None:
             return self.saved
-        return self.place().result()
+        return self.place().result(self.spec.stay)
 
 
 class _Lanes(LaneSession):
@@ -292,6 +298,15 @@ class _Lanes(LaneSession):
     def write(self, array: DeviceArray, values: np.ndarray) -> None:
         """Copy NumPy values into an array."""
         array.write(np.ascontiguousarray(values, array.dtype))
+
+    def left(self) -> dict[str, Any]:
+        """Positions, and a copy of the equity rows, without the other columns beside them."""
+        k, t = len(self.spec.params), self.spec.market.shape[0]
+        money = arrays.resident(self.arrays["money"])
+        rows = Resident((k, t), money.dtype, money.pointer, money.device, money, money.tools)
+        positions = self.arrays.get("positions")
+        kept = {} if positions is None else {"positions": arrays.resident(positions)}
+        return kept | {"stays": (arrays.stacked([rows]),)}
 
     def bars_a_call(self) -> int:
         """As many bars as end within a fraction of a second."""

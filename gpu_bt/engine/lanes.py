@@ -195,14 +195,19 @@ class LaneSession:
         self._move(self.t + (phase == "close"))
         self.launch["phase"] = layout.PHASES.index("bars")
 
-    def result(self) -> RawResult:
-        """The record of bars [0, t)."""
+    def result(self, stay: bool = False) -> RawResult:
+        """The record of bars [0, t); stay: what is large stays where it is, for `left`."""
         if self.t == ADRIFT:
             raise ValueError("result(): the session was interrupted within a call; run it again")
         record: dict[str, Any] = dict.fromkeys(_RECORDED)
-        record |= {name: self.host(self.arrays[name]) for name in _RECORDED if name in self.arrays}
+        left: dict[str, Any] = self.left() if stay else {}
+        record |= {name: self.host(self.arrays[name]) for name in _RECORDED if name in self.arrays and name not in left}
         logs = {name: ordered(log) for name, log in self.logs.items()} if self.spec.fills else {}
-        return RawResult(self.name, **record, **logs)
+        return RawResult(self.name, **{**record, **left, **logs})
+
+    def left(self) -> dict[str, Any]:
+        """Of the record what is not fetched where it may stay."""
+        return {}
 
     def _drain(self) -> None:
         """Take what the lanes logged."""

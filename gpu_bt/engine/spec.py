@@ -7,6 +7,7 @@ Letters: T bars, N assets, K scenarios.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -129,6 +130,7 @@ class RunSpec:
     `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), picked by
     params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
+    stay: what is large, positions and equity rows, stays in a GPU's memory where the engine has it there.
     callback: K = 1 and the decisions come bar by bar (Session.close_bar); `weights` is empty, `schedules` says when.
     `start` is where the scenarios go on from, None = from their initial cash.
     """
@@ -142,6 +144,7 @@ class RunSpec:
     positions: bool = False
     callback: bool = False
     start: Start | None = None
+    stay: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for arrays of other types and shapes: compiled code reads them without asking."""
@@ -193,7 +196,9 @@ class RawResult:
     on; `counts` is (len(COUNTS), K, T) int32 or None, 0 there. `state` is STATE[K]; `holdings` and `orders` (K, N)
     float64 in lots, as they stand after the last bar. `fills` and `cuts` are FILL arrays ordered by scenario, bar,
     asset, or None. `positions` is (K, T, N) float64 in shares, or None. `began` is (K,) int64, the first bar that
-    decides with a target other than 0, -1 where none does; None = not known, as of a callback run.
+    decides with a target other than 0, -1 where none does; None = not known, as of a callback run. Where it may stay,
+    `positions` is a Resident, and `stays` the (K, T) equity rows, in pieces one below the other; what had no room is
+    NumPy's.
     """
 
     engine: str
@@ -206,6 +211,7 @@ class RawResult:
     cuts: np.ndarray | None = None
     positions: np.ndarray | None = None
     began: np.ndarray | None = None
+    stays: tuple[Any, ...] = ()
 
     def column(self, name: str) -> np.ndarray:
         """(K, T) of one column of MONEY or COUNTS."""
@@ -229,11 +235,14 @@ _AXES = {"money": (1, 2), "counts": (1, 2), "positions": (0, 1)}
 def joined(parts: Sequence[RawResult], along: str) -> RawResult:
     """One record of several whose numbers of scenarios and bars are those of the whole: along "scenarios" or "bars",
     where state, holdings and orders are the last part's."""
-    whole, by_bars = {}, along == "bars"
+    whole, by_bars = dict[str, Any](), along == "bars"
     for field in dataclasses.fields(RawResult):
         values = [getattr(raw, field.name) for raw in parts]
         if values[0] is None or field.name == "engine":
             whole[field.name] = values[0]
+        elif field.name == "stays":
+            pieces = [raw.stays or (raw.money[0],) for raw in parts] if any(values) and not by_bars else []
+            whole[field.name] = tuple(itertools.chain.from_iterable(pieces))
         elif field.name in ("fills", "cuts"):
             whole[field.name] = ordered(values)
         elif by_bars and field.name not in _AXES:
@@ -317,6 +326,10 @@ class Engine(Protocol):
 
     def open(self, spec: RunSpec) -> Session:
         """A session at bar 0."""
+        ...
+
+    def stacked(self, rows: Sequence[Any]) -> Any:
+        """Arrays of equal rows one below the other, in the memory in which this engine works."""
         ...
 
 

@@ -272,9 +272,9 @@ def _spec(panel: Panel, config: Config, values: np.ndarray, begun: Saved | Openi
     return RunSpec(market, params, (values,), bars, fills="fills" in kept, positions="positions" in kept, start=start)
 
 
-def _again(engine: str, spec: RunSpec, fills: bool, positions: bool) -> RawResult:
+def _again(engine: str, spec: RunSpec, fills: bool, positions: bool, stay: bool = False) -> RawResult:
     """The same run with more of it recorded; a function of the module, so that a Result can be pickled."""
-    return simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions))
+    return simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions, stay=stay))
 
 
 def _records(record: str | Iterable[str]) -> set[str]:

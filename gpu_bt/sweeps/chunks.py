@@ -39,8 +39,8 @@ from gpu_bt.sweeps.makers import Maker
 from gpu_bt.sweeps.stops import end_with_parent
 
 __all__ = [
-    "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "pass_size", "run_chunk", "run_here",
-    "scenario_bytes",
+    "Chunk", "Done", "Inputs", "Spilled", "available_memory", "fixed_bytes", "joined", "pass_size", "run_chunk",
+    "run_here", "scenario_bytes",
 ]  # fmt: skip
 
 #: Bytes of a scenario in a pass, from above: per bar, with the record as an engine keeps it and as it is given back,
@@ -68,9 +68,10 @@ class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once.
 
     schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
-    give back the rows.   strategy: a class, instead of weights.   maker: of weights, instead of these.   begun: the
-    opening holdings.   start: the first bar that metrics count, None = that of a scenario's first decision with a
-    target.   max_memory: bytes of one process, None = half of what is free, shared by so many `sharers`.
+    give back the rows.   stay: on the GPU, where they are there.   strategy: a class, instead of weights.   maker: of
+    weights, instead of these.   begun: the opening holdings.   start: the first bar that metrics count, None = that of
+    a scenario's first decision with a target.   max_memory: bytes of one process, None = half of what is free, shared
+    by so many `sharers`.
     """
 
     panel: Panel | PanelStream
@@ -79,6 +80,7 @@ class Inputs:
     schedules: np.ndarray
     columns: str = "all"
     equity: bool = False
+    stay: bool = False
     engine: str = "auto"
     strategy: type[Strategy] | None = None
     maker: Maker | None = None
@@ -205,11 +207,12 @@ class Chunk:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Done:
     """What a chunk gives: the engine that ran it, the seconds it took, and name -> (k, ...) array: the metrics,
-    "first_bar" (k, len(SCENARIO_STATUS)), what `gpu_bt.analysis.advice.columns` tells, "equity" (k, T) where asked."""
+    "first_bar" (k, len(SCENARIO_STATUS)), what `gpu_bt.analysis.advice.columns` tells, "equity" (k, T) where asked: a
+    list of pieces where it stays."""
 
     engine: str
     seconds: float
-    columns: dict[str, np.ndarray]
+    columns: dict[str, Any]
 
 
 def scenario_bytes(shape: tuple[int, int], columns: str) -> int:
@@ -286,15 +289,21 @@ def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
             size = (len(part) + 1) // 2
         else:
             raise ResultError(_too_large(inputs, part))
-    return Done(engine, time.perf_counter() - began, _joined(passes))
+    return Done(engine, time.perf_counter() - began, joined(passes))
 
 
-def _joined(passes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The columns of several passes one below the other."""
-    return {name: np.concatenate([columns[name] for columns in passes]) for name in passes[0]}
+def joined(passes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The columns of several passes, or chunks, one below the other; pieces that stay one after another."""
+    out: dict[str, Any] = {name: [columns[name] for columns in passes] for name in passes[0]}
+    for name, parts in out.items():
+        if any(isinstance(part, list) for part in parts):
+            out[name] = [x for part in parts for x in (part if isinstance(part, list) else [part])]
+        else:
+            out[name] = np.concatenate(parts)
+    return out
 
 
-def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | None:
+def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]] | None:
     """One pass; None where memory ran out, whose arrays are then free again."""
     try:
         return _weights(inputs, chunk) if inputs.strategy is None else _strategies(inputs, chunk, inputs.strategy)
@@ -312,7 +321,7 @@ def _too_large(inputs: Inputs, chunk: Chunk) -> str:
     )
 
 
-def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
+def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]]:
     """Scenarios of weights, all in one run: the engine, and the columns of Done."""
     (used, first), params = np.unique(chunk.params["weights"], return_index=True), chunk.params.copy()
     params["weights"], panel = np.searchsorted(used, params["weights"]), inputs.panel
@@ -329,13 +338,13 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
         arrays, market = tuple(w for w in weights if isinstance(w, np.ndarray)), panel.market
         start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
-        spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start)
+        spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start, stay=inputs.stay)
         raw, told = simulate(engine, spec), asked_by_all(spec)
         raw.began = began(spec)
     return raw.engine, _columns(inputs, chunk, raw) | columns(market, params, told, chunk.capital, raw)
 
 
-def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarray]:
+def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, Any]:
     """The columns of Done: equity rows become metrics here, where they were made."""
     money = raw.money if inputs.columns == "all" else raw.money[:2]
     priced = inputs.begun.first if inputs.begun else 0
@@ -344,10 +353,10 @@ def _columns(inputs: Inputs, chunk: Chunk, raw: RawResult) -> dict[str, np.ndarr
     found = equity_metrics(money[..., priced:], chunk.capital, chunk.per_year, start=first - priced, rounding=rounding)
     found["start"] = np.broadcast_to(first, len(chunk)).copy()
     found["first_bar"] = raw.state["first_bar"].copy()
-    return found | ({"equity": money[0].copy()} if inputs.equity else {})
+    return found | ({"equity": list(raw.stays) or money[0].copy()} if inputs.equity else {})
 
 
-def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str, dict[str, np.ndarray]]:
+def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str, dict[str, Any]]:
     """Callback strategies, one after another."""
     passes, engine = [], ""
     for k, (config, values) in enumerate(chunk.asked):
@@ -359,7 +368,7 @@ def _strategies(inputs: Inputs, chunk: Chunk, cls: type[Strategy]) -> tuple[str,
         told = {name: np.array([count], np.int64) for name, count in told.items()}
         told["advice"] = np.array([", ".join(result.advice)], object)
         passes.append(_columns(inputs, chunk.part(k, k + 1), raw) | told)
-    return engine, _joined(passes)
+    return engine, joined(passes)
 
 
 def made(cls: type[Strategy], values: dict[str, Any]) -> Any:

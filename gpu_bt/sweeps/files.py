@@ -196,7 +196,10 @@ class ChunkFiles:
         half-written stays."""
         content = io.BytesIO()
         same = zip(_OF_CHUNK.items(), (done.engine, done.seconds, number, self.sweep), strict=True)
-        rows = pl.DataFrame(done.columns).with_columns(**{n: pl.lit(value, dtype) for (n, dtype), value in same})
+        given = {
+            n: np.concatenate([*map(np.asarray, x)]) if isinstance(x, list) else x for n, x in done.columns.items()
+        }
+        rows = pl.DataFrame(given).with_columns(**{n: pl.lit(value, dtype) for (n, dtype), value in same})
         rows.write_parquet(content)
         name = f"chunk-{number:05}-{hashlib.blake2b(content.getvalue(), digest_size=8).hexdigest()}.parquet"
         write_beside(self.folder / name, lambda path: path.write_bytes(content.getvalue()))

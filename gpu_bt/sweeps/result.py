@@ -26,9 +26,10 @@ from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
+from gpu_bt.engine.registry import resolve
 from gpu_bt.errors import ConfigError, ResultError, printable, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
-from gpu_bt.sweeps.chunks import Done
+from gpu_bt.sweeps.chunks import Done, joined
 from gpu_bt.sweeps.grid import Scenarios
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ class SweepResult:
         self.wall_seconds, self.shape = wall_seconds, panel.shape
         #: (T,) Polars Datetime("us"), in the panel's time zone where it has one.
         self.timestamps = time_series(panel.timestamps, panel.time_zone)
-        columns = {name: np.concatenate([c.columns[name] for c in chunks]) for name in chunks[0].columns}
+        columns = joined([chunk.columns for chunk in chunks])
         first = columns.pop("first_bar")
+        self._fetched: np.ndarray | None = None
         self._equity, self._first = columns.pop("equity", None), columns.pop("start")
         code = np.where(first != NEVER, np.arange(first.shape[1]), 0).max(axis=1)
         since = pl.Series(first[np.arange(len(first)), code].astype(np.int64)).replace(NEVER, None)
@@ -96,9 +98,27 @@ class SweepResult:
     @property
     def equity(self) -> np.ndarray:
         """(K, T) equity after each bar, NaN from a scenario's end on. Raises ResultError unless equity=True."""
+        rows = self._rows()
+        if len(rows) > 1 or not isinstance(rows[0], np.ndarray):
+            self._fetched = np.concatenate([np.asarray(x) for x in rows]) if self._fetched is None else self._fetched
+            return self._fetched
+        return rows[0]
+
+    def _rows(self) -> list[Any]:
+        """The equity in pieces one below the other."""
         if self._equity is None:
             raise ResultError("the equity rows were not kept: run the sweep with equity=True")
-        return self._equity
+        return self._equity if isinstance(self._equity, list) else [self._equity]
+
+    def array(self, name: str) -> Any:
+        """ "equity": the (K, T) rows as an array in the memory in which the engine worked, as `Result.array` gives it.
+
+        After sweep(..., equity="device") on the engine "cuda" they have stayed there, but for chunks that came from
+        other processes or from `out`. Raises ConfigError for another name, ResultError where the rows were not kept.
+        """
+        one_of("name", name, ("equity",))
+        self._equity = [resolve("cuda" if self.engine == "cuda" else "numpy").stacked(self._rows())]
+        return self._equity[0]
 
     def returns(self) -> np.ndarray:
         """(K, T) returns per bar for `gpu_bt.statistics`, which takes them with rounding=sweep.rounding, NaN before a
@@ -180,7 +200,7 @@ class SweepResult:
         text = tomli_w.dumps({"config": config, "run": run})
         jobs: dict[str, Job] = {"config.toml": text}
         if self._equity is not None:
-            rows = pl.DataFrame({"timestamp": self.timestamps, **{str(k): row for k, row in enumerate(self._equity)}})
+            rows = pl.DataFrame({"timestamp": self.timestamps, **{str(k): row for k, row in enumerate(self.equity)}})
             jobs["equity.parquet"] = to_file(rows.write_parquet)
         jobs["table.parquet"] = to_file(self.table.write_parquet)
         write_together({place / name: job for name, job in jobs.items()}, stale)

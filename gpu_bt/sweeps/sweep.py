@@ -101,7 +101,7 @@ def sweep(
     executor: futures.Executor | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-    equity: bool = False,
+    equity: bool | str = False,
     metrics: str = "all",
     max_memory: int | None = None,
     chunk_size: int | None = None,
@@ -111,8 +111,7 @@ def sweep(
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
-    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk; weights as in `run`.
-    weights: target weights as `run` takes them, {name: such}, a function that makes such, or a subclass of Strategy.
+    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.   weights: target weights as `run` takes them, {name: such}, a function that makes such, or a subclass of Strategy.
     config: what the grid leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a
     Polars table with a row per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid
     does not say), or a parameter: an attribute that the strategy has after `initialize`, set before and again after
@@ -122,21 +121,24 @@ def sweep(
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
     chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: called with
-    (scenarios done, of all).   equity: keep the (K, T) equity rows.   metrics: "all", or "equity": those of the equity
-    rows alone, which is faster.   max_memory: bytes of one process's scenarios and the weights made for them; None =
-    half of what is free, shared by the processors under an executor.   chunk_size: 256.   dry_run: give the Plan alone.
+    (scenarios done, of all).   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
+    "equity": those of the equity rows, which is faster.   max_memory: bytes of one process's scenarios and the weights
+    made for them; None = half of what is free, shared by the processors under an executor.   chunk_size: 256.
+    dry_run: give the Plan alone.
 
     Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
     WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is
     another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns, with counts, of `advice`.
     """
     config = checked(panel, config, progress)
-    metrics, equity = one_of("metrics", metrics, ("all", "equity")), flag("equity", equity)
+    metrics, stay = one_of("metrics", metrics, ("all", "equity")), isinstance(equity, str) and equity == "device"
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
-    every = partial(Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first)
-    every = partial(every, sharers=1 if executor is None else os.cpu_count() or 1)
+    every = partial(Inputs, columns=metrics, engine=engine, max_memory=room, start=first, stay=stay)
+    every = partial(
+        every, equity=stay or flag("equity", equity), sharers=1 if executor is None else os.cpu_count() or 1
+    )
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
     files = None if out is None else ChunkFiles(path_of("out", out), job.parts(), job.inputs, wanted, _CHUNK)
