@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from gpu_bt.cuda import arrays
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
@@ -38,6 +39,7 @@ class CudaEngine:
     """Runs where CuPy finds a device. `threads`: of a block, a multiple of 32; None = by the number of assets."""
 
     name = "cuda"
+    tools = arrays
 
     def __init__(self, threads: int | None = None, together: int | None = None, shared: bool = True) -> None:
         self.threads, self.together, self.shared = threads, together, shared
