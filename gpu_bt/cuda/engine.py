@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpu_bt.cuda import arrays
+from gpu_bt.cuda import arrays, views
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
@@ -40,6 +40,7 @@ class CudaEngine:
     """Runs where CuPy finds a device. `threads`: of a block, a multiple of 32; None = by the number of assets."""
 
     name = "cuda"
+    tools = arrays
 
     def __init__(self, threads: int | None = None, together: int | None = None, shared: bool = True) -> None:
         self.threads, self.together, self.shared = threads, together, shared
@@ -62,7 +63,7 @@ class CudaEngine:
 
     def stacked(self, rows: Sequence[Any]) -> Resident:
         """Arrays of equal rows one below the other, on the device."""
-        return arrays.stacked(rows)
+        return views.stacked(rows)
 
 
 class CudaSession:
@@ -306,7 +307,7 @@ class _Lanes(LaneSession):
         rows = Resident((k, t), money.dtype, money.pointer, money.device, money, money.tools)
         positions = self.arrays.get("positions")
         kept = {} if positions is None else {"positions": arrays.resident(positions)}
-        return kept | {"stays": (arrays.stacked([rows]),)}
+        return kept | {"stays": (views.stacked([rows]),)}
 
     def bars_a_call(self) -> int:
         """As many bars as end within a fraction of a second."""

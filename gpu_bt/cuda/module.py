@@ -17,7 +17,7 @@ from typing import Any
 
 from gpu_bt.law.layout import SIZES, render_c
 
-__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "compiled", "kernel", "source"]
+__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "arrays_kernels", "compiled", "kernel", "source"]
 
 #: No contraction to multiply-add: the law rounds every operation. The compiler may use all processors.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--split-compile=0")
@@ -29,8 +29,8 @@ _INCLUDE = re.compile(r'^#include "([a-z_]+\.h)"$', re.MULTILINE)
 
 
 @functools.cache
-def source() -> str:
-    """The program: every header once, in place of its first #include; #line lets errors name file and line."""
+def source(program: str = "kernels.cu") -> str:
+    """A program: every header once, in place of its first #include; #line lets errors name file and line."""
     seen: set[str] = set()
 
     def text(name: str, folder: Path) -> str:
@@ -44,7 +44,7 @@ def source() -> str:
         seen.add(name)
         return f'{text(name, _HERE.parent / "law")}\n#line {line} "{outer}"'
 
-    return text("kernels.cu", _HERE).replace("#pragma once\n", "\n")
+    return text(program, _HERE).replace("#pragma once\n", "\n")
 
 
 @functools.cache
@@ -60,6 +60,13 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
             receipt.parent.mkdir(parents=True, exist_ok=True)
             receipt.touch()
     return made
+
+
+@functools.cache
+def arrays_kernels(cupy: Any, members: str) -> Any:
+    """arrays.cu for the current device, a RawModule; `members`: of the struct that its kernels are told."""
+    text = source("arrays.cu").replace("BT_CALL", members, 1)
+    return cupy.RawModule(code=text, options=NVRTC_OPTIONS, backend="nvrtc")
 
 
 def compiled(cupy: Any) -> bool:

@@ -3,34 +3,70 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["as_host", "first_outside", "frozen"]
+from gpu_bt.engine.registry import tools
+from gpu_bt.engine.resident import Resident
+
+__all__ = ["as_array", "as_host", "filled", "first_alone", "first_outside", "frozen", "others", "replaced", "together"]
 
 #: Rows looked at together: few enough to stay in cache between the two looks at them, for the least and the most.
 _ROWS = 16
 
 
+def as_array(name: str, value: Any, error: type[Exception]) -> np.ndarray | Resident:
+    """`as_host`, but what lies on a GPU stays there, as it is, where the CUDA engine can run: nothing is copied unless it
+    has strides, and it must not be written to as long as it is used."""
+    if isinstance(value, Resident):
+        return value
+    try:
+        if _on_gpu(value) and (there := tools()) is not None:
+            found: Resident = there.take(name, value, error)
+            return found
+    except (error, MemoryError):
+        raise
+    except Exception as exc:  # of the value, whose class may be anybody's
+        raise _no_array(name, value, exc, error) from None
+    return as_host(name, value, error)
+
+
+def _on_gpu(value: Any) -> bool:
+    """Whether an array says that its memory is that of a CUDA device (2), or managed (13)."""
+    if hasattr(value, "__dlpack_device__"):
+        return int(value.__dlpack_device__()[0]) in (2, 13)
+    return hasattr(value, "__cuda_array_interface__")
+
+
 def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:
-    """The value as a NumPy array, a copy only where it has to be one. CuPy arrays are fetched; DLPack is honoured."""
+    """The value as a NumPy array, a copy only where it has to be one. What lies on a GPU is fetched; DLPack is honoured."""
     if any(isinstance(x, np.ma.MaskedArray) for x in (value, *(value if isinstance(value, (list, tuple)) else ()))):
         raise error(f"{name} is a masked array: fill it first, with NaN where nothing is known, as in x.filled(np.nan)")
     given: Any = value
     try:
-        if hasattr(given, "__cuda_array_interface__") and hasattr(given, "get"):
-            return np.asarray(given.get())
+        if not isinstance(given, (np.ndarray, Resident)) and _on_gpu(given):
+            copy = next((getattr(given, n) for n in ("get", "cpu", "copy_to_host") if hasattr(given, n)), None)
+            return np.asarray(as_array(name, given, error) if copy is None and tools() else copy())
         if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
             return np.from_dlpack(given)
         return np.asarray(value)  # of NumPy's own, too: a matrix is always 2-d, a subclass may compute anything
     except Exception as exc:  # of the value, whose class may be anybody's
-        reason = " ".join(str(exc).split())[:200] or type(exc).__name__
-        raise error(f"{name} is a {type(value).__name__} that is no array ({reason}): pass a (T, N) array") from None
+        raise _no_array(name, value, exc, error) from None
 
 
-def frozen(array: np.ndarray) -> np.ndarray:
-    """C-contiguous and read-only: copied unless nobody can write to its memory, so that it cannot change later."""
+def _no_array(name: str, value: Any, exc: Exception, error: type[Exception]) -> Exception:
+    reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+    return error(f"{name} is a {type(value).__name__} that is no array ({reason}): pass a (T, N) array")
+
+
+def frozen(array: Any) -> Any:
+    """C-contiguous and read-only: copied unless nobody can write to its memory, so that it cannot change later. What lies
+    on a GPU stays as it is: there, who made it has promised that."""
+    if isinstance(array, Resident):
+        return array
     owner = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
@@ -40,8 +76,26 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def first_outside(table: np.ndarray, low: float, high: float) -> tuple[int, int] | None:
+def replaced(array: Any, low: float, high: float, value: float) -> tuple[Any, int]:
+    """The array with a value for the numbers in [low, high], of its own type, and how many these are."""
+    if isinstance(array, Resident):
+        return array.tools.replaced(array, *array.dtype.type([low, high]).tolist(), value)
+    there = (array >= low) & (array <= high)
+    count = int(np.count_nonzero(there))
+    return (np.where(there, array.dtype.type(value), array) if count else array), count
+
+
+def filled(array: Any, value: float) -> Any:
+    """The array with a value for NaN."""
+    if isinstance(array, Resident):
+        return array.tools.replaced(array, math.nan, math.nan, value)[0]
+    return np.where(missing, array.dtype.type(value), array) if (missing := np.isnan(array)).any() else array
+
+
+def first_outside(table: Any, low: float, high: float) -> tuple[int, int] | None:
     """Row and column of the first number of a table that is not in [low, high]; NaN is passed over."""
+    if isinstance(table, Resident):
+        return table.tools.first_outside(table, low, high)
     for start in range(0, len(table), _ROWS):
         rows = table[start : start + _ROWS]
         if float(np.fmin.reduce(rows, axis=None)) < low or float(np.fmax.reduce(rows, axis=None)) > high:
@@ -49,3 +103,33 @@ def first_outside(table: np.ndarray, low: float, high: float) -> tuple[int, int]
             row, column = np.argwhere((values < low) | (values > high))[0].tolist()
             return start + row, column
     return None
+
+
+def first_alone(close: Any, open: Any, others: Sequence[Any]) -> list[tuple[int, int] | None]:
+    """Of each of the others, row and column of its first number where neither close nor open, if there is one, has
+    one."""
+    if isinstance(close, Resident):
+        return [close.tools.first_alone(other, (close, open)) for other in others]
+    dead = np.isnan(close) if others else np.zeros((0, 0), bool)
+    if open is not None and dead.any():
+        dead &= np.isnan(open)
+    found: list[tuple[int, int] | None] = []
+    for other in others:
+        bad = dead & ~np.isnan(other) if dead.any() else dead[:0]
+        found.append(divmod(int(bad.argmax()), bad.shape[1]) if bad.any() else None)
+    return found
+
+
+def others(panel: Any, value: float) -> np.ndarray:
+    """The cells of a (T, N) panel that hold another number than `value`, as places in the flat array, in order."""
+    if isinstance(panel, Resident):
+        return panel.tools.cells(panel, value)
+    return np.flatnonzero(panel != value)
+
+
+def together(panels: Mapping[str, Any]) -> dict[str, Any]:
+    """(T, N) panels in one place: on the GPU as soon as one of them lies there."""
+    there = next((array for array in panels.values() if isinstance(array, Resident)), None)
+    if there is None:
+        return {}
+    return {n: array if isinstance(array, Resident) else there.tools.placed(array) for n, array in panels.items()}

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.data.arrays import first_outside
+from gpu_bt.data.arrays import filled, first_outside
+from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import PanelError, shown
 
 __all__ = ["ASSET_FIELDS", "FIELDS", "MASKS", "PRICES", "PRICE_RANGE", "RATES", "Field"]
@@ -32,7 +33,7 @@ _LEAST = math.ulp(0.0)
 _MOST = float(np.finfo(np.float64).max)
 
 
-def _floats(name: str, array: np.ndarray) -> np.ndarray:
+def _floats(name: str, array: Any) -> Any:
     if array.dtype in (np.float64, np.float32) and array.dtype.isnative:
         return array
     if array.dtype.kind not in "iuf":
@@ -44,13 +45,21 @@ def _doubles(name: str, array: np.ndarray) -> np.ndarray:
     return _floats(name, array).astype(np.float64) + 0.0  # no negative zero
 
 
-def _flags(name: str, array: np.ndarray) -> np.ndarray:
+def _flags(name: str, array: Any) -> Any:
     if array.dtype == np.bool_:
         return array
-    if array.dtype.kind not in "iuf" or not np.isin(array, (0, 1)).all():
+    if array.dtype.kind not in "iuf" or not _are_bits(array):
         what = "be held" if name == "universe" else "trade"
         raise PanelError(f"{name} has dtype {array.dtype}: it must be bool, True where the asset may {what}")
     return array.astype(np.bool_)
+
+
+def _are_bits(array: Any) -> bool:
+    """Whether all numbers are 0 or 1."""
+    if not isinstance(array, Resident):
+        return bool(np.isin(array, (0, 1)).all())
+    rows = array.tools.looked(array.astype(np.float64), 1, 1, skip=(0, 0))
+    return not rows[:, [0, 2]].any()
 
 
 def _is_nan(cell: Any) -> bool:
@@ -86,7 +95,7 @@ class Field:
     is not given; None = the panel is without it.
     """
 
-    typed: Callable[[str, np.ndarray], np.ndarray]
+    typed: Callable[[str, Any], Any]
     low: float = -math.inf
     high: float = math.inf
     rule: str = ""
@@ -94,19 +103,17 @@ class Field:
     zero: bool = False
     default: float | None = None
 
-    def outside(self, array: np.ndarray) -> tuple[int, int] | None:
+    def outside(self, array: Any) -> tuple[int, int] | None:
         """Row and column of the first number that may not stand there; an array of assets is one row."""
         if not self.rule:
             return None
         if self.zero:
             array = np.where(array == 0, self.low, np.nan_to_num(array, nan=np.inf))
-        return first_outside(np.atleast_2d(array), self.low, self.high)
+        return first_outside(array if array.ndim == 2 else array[None], self.low, self.high)
 
-    def filled(self, array: np.ndarray) -> np.ndarray:
+    def filled(self, array: Any) -> Any:
         """The array with what NaN means in its place."""
-        if math.isnan(self.nan) or not (missing := np.isnan(array)).any():
-            return array
-        return np.where(missing, array.dtype.type(self.nan), array)
+        return array if math.isnan(self.nan) else filled(array, self.nan)
 
 
 _PRICE = Field(_floats, *PRICE_RANGE, "a price must be in [1e-10, 1e12], or NaN where the asset does not trade")

@@ -14,7 +14,7 @@ from unicodedata import normalize
 import numpy as np
 
 from gpu_bt.arguments import must_be, one_of, several, whole
-from gpu_bt.data.arrays import as_host, frozen
+from gpu_bt.data.arrays import as_array, as_host, first_alone, frozen, others, replaced, together
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import is_labelled
@@ -109,6 +109,7 @@ class Panel:
             value = np.full(len(self.assets), default) if value is None and default is not None else value
             if value is not None:
                 fields[name] = self._checked(name, value, bad_prices)
+        fields |= together({name: array for name, array in fields.items() if array.ndim == 2})
         self._check_timestamps(next_timestamp)
         self._check_intrabar(fields)
         warn_of_labels(self.assets, self.microseconds, self.time_zone)
@@ -166,16 +167,17 @@ class Panel:
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False  # which pickling forgets
 
-    def _checked(self, name: str, value: Any, bad_prices: str) -> np.ndarray:
+    def _checked(self, name: str, value: Any, bad_prices: str) -> Any:
         """The array of a field with every check of it made, NaN replaced by what it means, immutable."""
         field = FIELDS[name]
         if name == "group" and isinstance(value, (list, tuple)):
             value = np.array([*value, None], object)[:-1]  # NaN is no text "nan"
-        array = as_host(name, value, PanelError)
+        array: Any = (as_host if name in ASSET_FIELDS else as_array)(name, value, PanelError)
         self._check_shape(name, array)
         array = field.typed(name, array)
-        if name in PRICES and bad_prices == "nan":
-            array = self._without_bad(array)
+        if name in PRICES and bad_prices == "nan":  # 0 and below is how vendors say that there is none
+            array, bad = replaced(array, -np.finfo(array.dtype).max, 0.0, np.nan)
+            self.notes |= {"bad_prices": self.notes.get("bad_prices", 0) + bad} if bad else {}
         at = field.outside(array)
         if at is not None:
             rule = field.rule
@@ -184,7 +186,7 @@ class Panel:
             self._fail(name, at, array, rule)
         return frozen(field.filled(array))
 
-    def _check_shape(self, name: str, array: np.ndarray) -> None:
+    def _check_shape(self, name: str, array: Any) -> None:
         t, n = self.shape
         if name in ASSET_FIELDS and array.shape != (n,):
             raise PanelError(f"{name} has shape {array.shape}: it must be (N,) = ({n},), one value per asset")
@@ -194,18 +196,10 @@ class Panel:
                 " per asset, both at least one"
             )
 
-    def _without_bad(self, array: np.ndarray) -> np.ndarray:
-        """Prices with NaN for 0 and below, which is how vendors say that there is none."""
-        bad = (array <= 0) & (array != -np.inf)
-        if not bad.any():
-            return array
-        self.notes["bad_prices"] = self.notes.get("bad_prices", 0) + int(bad.sum())
-        return np.where(bad, array.dtype.type(np.nan), array)
-
-    def _fail(self, name: str, at: tuple[int, int], array: np.ndarray, rule: str) -> NoReturn:
+    def _fail(self, name: str, at: tuple[int, int], array: Any, rule: str) -> NoReturn:
         t, i = at
         bar = "" if array.ndim == 1 else f"{self.label(t)}, "
-        raise PanelError(f"{name}[{bar}{self.assets[i]!r}] is {np.atleast_2d(array)[t, i]}: {rule}")
+        raise PanelError(f"{name}[{bar}{self.assets[i]!r}] is {array[at] if array.ndim == 2 else array[i]}: {rule}")
 
     def _check_timestamps(self, next_timestamp: Any) -> None:
         """Bars follow one another, and what is due after the last one lies after it."""
@@ -225,25 +219,21 @@ class Panel:
             raise PanelError(f"next_timestamp is {following[0]}: it must lie after the last bar, {self.label(-1)}")
         self.next_timestamp = following[0]
 
-    def _check_intrabar(self, fields: Mapping[str, np.ndarray]) -> None:
+    def _check_intrabar(self, fields: Mapping[str, Any]) -> None:
         """A bar at which an asset has neither close nor open is no bar of it: it has no other price either."""
-        dead = np.isnan(fields["close"])
-        if "open" in fields:
-            dead &= np.isnan(fields["open"])
-        if not dead.any():
-            return
-        for name in ("high", "low", "vwap"):
-            if name in fields:
-                bad = dead & ~np.isnan(fields[name])
-                if bad.any():
-                    rule = f"a bar without close and open has no {name}; set it to NaN or give the bar a close"
-                    self._fail(name, divmod(int(bad.argmax()), bad.shape[1]), fields[name], rule)
+        names = [name for name in ("high", "low", "vwap") if name in fields]
+        found = first_alone(fields["close"], fields.get("open"), [fields[name] for name in names])
+        for name, at in zip(names, found, strict=True):
+            if at is not None:
+                rule = f"a bar without close and open has no {name}; set it to NaN or give the bar a close"
+                self._fail(name, at, fields[name], rule)
 
 
-def warn_of_splits(panel: Panel, close: np.ndarray, split: np.ndarray, first: int = 0) -> None:
+def warn_of_splits(panel: Panel, close: Any, split: Any, first: int = 0) -> None:
     """Warn (BacktestWarning) of splits that the prices do not show: those of all rows but the first, judged by the row
     before. close, split: rows from bar `first` of the panel on, -1 where its first bar follows another panel's last."""
-    t, i = np.nonzero(split[1:] != 1)
+    t, i = np.divmod(others(split, 1.0), split.shape[1])
+    t, i = t[t > 0] - 1, i[t > 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         move = np.log(close[t + 1, i].astype(np.float64)) - np.log(close[t, i].astype(np.float64))
         size = np.log(split[t + 1, i].astype(np.float64))

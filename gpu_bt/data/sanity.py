@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 
 from gpu_bt.data.clock import DAY, local_microseconds, time_label
+from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import warn
 
 __all__ = ["warn_of_labels", "warn_of_prices", "warn_of_units"]
@@ -29,6 +31,8 @@ _JUMP = 50.0
 _CENTS, _STEP = (70.0, 140.0), 0.05
 #: Bars from which the usual move within a bar of an asset is judged, and the usual number of a field.
 _SAMPLE = 256
+#: The mean move within a bar from which an asset is looked at.
+_DRIFT = 0.01
 #: Bars that lie further apart than this many days are of two data sets, or one has a wrong year.
 _GAP = 3660
 #: Field -> the median above which it is in another unit, and what it is.
@@ -40,8 +44,17 @@ _UNITS = {
 }
 
 
-def warn_of_prices(fields: Mapping[str, np.ndarray], label: Callable[[int], str], assets: Sequence[str]) -> None:
-    """Warn of high below low, of close or open outside them, and of close and open on two scales, with their number."""
+def warn_of_prices(fields: Mapping[str, Any], label: Callable[[int], str], assets: Sequence[str]) -> None:
+    """Warn of high below low, of close or open outside them, and of close and open on two scales, with their number.
+
+    Of panels on a GPU those columns alone are fetched in which something may be found; all rules are of one column.
+    """
+    if isinstance(close := fields["close"], Resident):
+        wider = 1 + _ROUNDING / 2
+        bounds = (1 - _ROUNDING / 2, wider / _LEAP, wider / _JUMP, _DRIFT * 0.9)
+        some = close.tools.columns_to_look_at(fields, *bounds, _middle(len(close)))
+        names = {"close", "open", "high", "low", "split", "dividend"} & fields.keys()
+        fields, assets = {name: fields[name][:, some] for name in names}, [assets[i] for i in some]
 
     adjusted = "are all prices adjusted alike? read_panel has adjust='scale' for an adjusted close beside others"
 
@@ -91,8 +104,9 @@ def warn_of_labels(assets: Sequence[str], microseconds: np.ndarray, time_zone: s
             warn(f"timestamps: all {len(microseconds)} are midnight in UTC, {rule}, or time_zone='UTC'", stacklevel=3)
 
 
-def warn_of_units(fields: Mapping[str, np.ndarray]) -> None:
-    """Warn of rates whose median is that of another unit: percents, basis points, a year's."""
+def warn_of_units(fields: Mapping[str, Any]) -> None:
+    """Warn of rates whose median is that of another unit: percents, basis points, a year's. Of panels on a GPU the rows of
+    the samples are fetched."""
     for name in _UNITS.keys() & fields.keys():
         (most, rule), values = _UNITS[name], _sample(fields[name])
         if name == "volatility":
@@ -105,7 +119,7 @@ def warn_of_units(fields: Mapping[str, np.ndarray]) -> None:
             warn(f"the median {name} is {median:.3g}: it is a fraction {rule}", stacklevel=3)
 
 
-def _sample(array: np.ndarray) -> np.ndarray:
+def _sample(array: Any) -> Any:
     return array[:: max(1, len(array) // _SAMPLE)] if array.ndim > 1 else array
 
 
@@ -170,13 +184,19 @@ def _taken_back(close: np.ndarray, open: np.ndarray, cells: np.ndarray) -> np.nd
     return kept
 
 
+def _middle(bars: int) -> np.ndarray:
+    """Some bars of so many, without the first."""
+    rows = np.unique(np.linspace(1, max(1, bars - 1), _SAMPLE).astype(np.int64))
+    return rows[rows < bars]
+
+
 def _apart(close: np.ndarray, open: np.ndarray) -> np.ndarray:
     """The cells of assets that move by 2 % or more in the middle bar, in most bars about alike, and back overnight."""
-    rows = np.unique(np.linspace(1, max(1, len(close) - 1), _SAMPLE).astype(np.int64))
-    moved = np.log(close[rows[rows < len(close)]]) - np.log(open[rows[rows < len(close)]])
+    rows = _middle(len(close))
+    moved = np.log(close[rows]) - np.log(open[rows])
     known = ~np.isnan(moved)
     mean = np.where(known, moved, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    some = np.flatnonzero((np.abs(mean) > 0.01) & (known.sum(axis=0) > 2))  # few: medians take their time
+    some = np.flatnonzero((np.abs(mean) > _DRIFT) & (known.sum(axis=0) > 2))  # few: medians take their time
     out = [np.empty((0, 2), np.int64)]
     for i in some.tolist():
         bars = rows[known[:, i]]

@@ -16,6 +16,7 @@ import numpy as np
 
 from gpu_bt.data.arrays import frozen
 from gpu_bt.data.clock import DAY, local_microseconds, time_label
+from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Cache
 from gpu_bt.errors import PanelError, label_of, nearest, shown
 
@@ -48,6 +49,8 @@ def cut(panel: Panel, key: Any) -> Panel:
     changed: dict[str, Any] = {"clock": frozen(market.clock[a:b]), "cache": Cache()}
     for field in dataclasses.fields(market):
         array = getattr(market, field.name)
+        if isinstance(array, Resident):
+            changed[field.name] = array.at((slice(a, b), slice(None) if columns is None else columns))
         if field.name in changed or not isinstance(array, np.ndarray):
             continue
         array = array[a:b] if array.ndim == 2 else array

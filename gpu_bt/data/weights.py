@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.arguments import must_be
-from gpu_bt.data.arrays import as_host, first_outside
+from gpu_bt.data.arrays import as_array, first_outside, replaced
+from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import WeightsError
 
 __all__ = ["DUST", "MAX_WEIGHT", "Weights", "check_fit", "check_weights"]
@@ -91,27 +92,30 @@ def check_fit(weights: Any, panel: Any) -> None:
             )
 
 
-def check_weights(panel: Any, weights: Any, account: str, notes: dict[str, int] | None = None) -> np.ndarray:
-    """(T, N) float weights, or a WeightsError that names bar and asset.
+def check_weights(
+    panel: Any, weights: Any, account: str, notes: dict[str, int] | None = None
+) -> np.ndarray | Resident:  # fmt: skip
+    """(T, N) float weights, or a WeightsError that names bar and asset. What lies on a GPU is looked at there.
 
     In a cash account weights in [-1e-9, 0) are 0: then an array of its own, and their number in `notes`.
     """
-    array = as_host("weights", weights, WeightsError)
+    array: Any = as_array("weights", weights, WeightsError)
     if array.dtype.kind not in "iuf":
         raise WeightsError(
             f"weights is a {type(weights).__name__} of dtype {array.dtype}: pass a (T, N) array of numbers, a table or"
             " a path with labels, or {asset: weight}"
         )
     check_fit(weights if isinstance(weights, Weights) else array, panel)
-    if array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
+    if isinstance(array, Resident):
+        array = array if array.dtype == np.float32 else array.astype(np.float64)
+    elif array.dtype not in (np.float64, np.float32) or not array.flags.c_contiguous:
         array = np.ascontiguousarray(array, np.float64)
     low = 0.0 if account == "cash" else -MAX_WEIGHT
     at = first_outside(array, low, MAX_WEIGHT)
     if at is not None and account == "cash" and -DUST <= array[at] < 0:
-        dust = (array >= -DUST) & (array < 0)
-        array = np.where(dust, array.dtype.type(0), array)
+        array, dust = replaced(array, -DUST, -np.finfo(array.dtype).smallest_subnormal, 0.0)
         if notes is not None:
-            notes["negative_weights_taken_for_0"] = int(np.count_nonzero(dust))
+            notes["negative_weights_taken_for_0"] = dust
         at = first_outside(array, low, MAX_WEIGHT)
     if at is None:
         return array

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+from typing import Any
 
 from gpu_bt.arguments import one_of
 from gpu_bt.engine.spec import Engine
 from gpu_bt.errors import EngineUnavailable, warn
 
-__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "reasons", "resolve"]
+__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "reasons", "resolve", "tools"]
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
@@ -30,6 +31,12 @@ def _load(name: str) -> Engine | str:
             return "this version does not have it"
         return f"{exc.name} is not installed"
     return engine.missing() or engine
+
+
+def tools() -> Any:
+    """gpu_bt.cuda.arrays, which keeps arrays where they lie on the GPU; None where the CUDA engine cannot run."""
+    engine = _load("cuda")
+    return None if isinstance(engine, str) else getattr(engine, "tools", None)
 
 
 def reasons() -> dict[str, str | None]:

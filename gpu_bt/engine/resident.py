@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,15 +14,21 @@ __all__ = ["Resident", "Tools"]
 
 
 class Tools(Protocol):
-    """Who knows the memory: gpu_bt.cuda.arrays."""
+    """Who knows the memory: gpu_bt.cuda.arrays, which says what each does."""
 
-    def fetch(self, array: Resident, key: Any) -> np.ndarray:
-        """`array[key]` in host memory, copied here and nothing beside it; `...` is the whole."""
-        ...
-
-    def exported(self, array: Resident) -> Any:
-        """A CuPy array over the same memory, which keeps `array` alive."""
-        ...
+    fetch: Callable[..., np.ndarray]
+    picked: Callable[..., Any]
+    exported: Callable[..., Any]
+    cast: Callable[..., Resident]
+    replaced: Callable[..., tuple[Resident, int]]
+    first_outside: Callable[..., tuple[int, int] | None]
+    first_alone: Callable[..., tuple[int, int] | None]
+    looked: Callable[..., np.ndarray]
+    cells: Callable[..., np.ndarray]
+    silent: Callable[..., np.ndarray]
+    columns_to_look_at: Callable[..., np.ndarray]
+    placed: Callable[..., Resident]
+    resident: Callable[..., Resident]
 
 
 class Resident:
@@ -55,6 +63,21 @@ class Resident:
         """Bytes of its memory."""
         return self.size * self.dtype.itemsize
 
+    @cached_property
+    def host(self) -> np.ndarray:
+        """A read-only copy in host memory, fetched when first asked for and kept."""
+        found = np.asarray(self)
+        found.flags.writeable = False
+        return found
+
+    def astype(self, dtype: Any) -> Resident:
+        """The same in another type, on the GPU."""
+        return self if self.dtype == dtype else self.tools.cast(self, dtype)
+
+    def at(self, key: Any) -> Resident:
+        """What `x[key]` copies, as an array of its own on the GPU."""
+        return self.tools.resident(self.tools.picked(self, key))
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -78,7 +101,7 @@ class Resident:
         return 2, self.device  # kDLCUDA
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return np.asarray(self).__reduce__()
+        return self.host.__reduce__()
 
     def __repr__(self) -> str:
         return f"Resident({self.dtype} {self.shape} on GPU {self.device})"

@@ -21,6 +21,7 @@ from gpu_bt.data.labels import is_labelled
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
+from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import ConfigError, WeightsError, shown
 
 __all__ = ["Maker", "maker_of"]
@@ -73,14 +74,14 @@ class Maker(Collection[str]):
 
     def books(
         self, panel: Panel | PanelStream, wanted: Iterable[tuple[int, str, Mapping[str, Any]]]
-    ) -> list[np.ndarray | WeightsStream]:
+    ) -> list[np.ndarray | Resident | WeightsStream]:
         """The checked weights of some scenarios, (number, account, settings) each.
 
         Raises WeightsError, in one line that names the scenario, for what the function raises and for what is no panel
         of weights; MemoryError as it comes.
         """
-        found: list[np.ndarray | WeightsStream] = []
-        arrays: dict[int, np.ndarray] = {}
+        found: list[np.ndarray | Resident | WeightsStream] = []
+        places: dict[int, tuple[int, int]] = {}
         for k, account, settings in wanted:
             try:
                 book = books_of(self.make(**settings), panel)
@@ -88,12 +89,14 @@ class Maker(Collection[str]):
                     found.append(panel.books(book, account))
                     continue
                 array = check_weights(panel, book, account)
-                if twice := [i for i, x in arrays.items() if array.flags.writeable and np.may_share_memory(array, x)]:
+                start, stop = _place(array)
+                if twice := [i for i, (a, b) in places.items() if a < stop and start < b]:
                     raise WeightsError(
                         f"it gave the memory of the weights of scenario {twice[0]} again: return a new array each time,"
                         " or one that is read-only"
                     )
-                arrays[k] = array
+                if isinstance(array, Resident) or array.flags.writeable:
+                    places[k] = start, stop
                 found.append(panel.books(array) if isinstance(panel, PanelStream) else array)
             except Exception as error:
                 if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's is none
@@ -103,6 +106,12 @@ class Maker(Collection[str]):
                 reason = " ".join(f"{what}{error}".split())[:400]
                 raise WeightsError(f"weights of scenario {k}, {self.name}({call}): {reason}") from error
         return found
+
+
+def _place(array: np.ndarray | Resident) -> tuple[int, int]:
+    """Where an array begins and ends in memory."""
+    start = array.pointer if isinstance(array, Resident) else array.ctypes.data
+    return start, start + array.nbytes
 
 
 def maker_of(weights: Any) -> Maker | None:

@@ -111,7 +111,8 @@ def sweep(
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
-    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.   weights: target weights as `run` takes them, {name: such}, a function that makes such, or a subclass of Strategy.
+    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.
+    weights: target weights as `run` takes them, {name: such}, a function that makes such, or a subclass of Strategy.
     config: what the grid leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a
     Polars table with a row per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid
     does not say), or a parameter: an attribute that the strategy has after `initialize`, set before and again after
@@ -123,8 +124,8 @@ def sweep(
     chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: called with
     (scenarios done, of all).   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
     "equity": those of the equity rows, which is faster.   max_memory: bytes of one process's scenarios and the weights
-    made for them; None = half of what is free, shared by the processors under an executor.   chunk_size: 256.
-    dry_run: give the Plan alone.
+    made for them; None = half of what is free, shared by the processors under an executor.   chunk_size: 256, unless
+    told.   dry_run: give the Plan.
 
     Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
     WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 from emulator.build import build, launch
 
-from gpu_bt.cuda import device, engine, module
+from emulator.fake_arrays import Array
+
+from gpu_bt.cuda import arrays, device, engine, module
 from gpu_bt.law.layout import LAUNCH
 
 IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
@@ -64,7 +66,9 @@ class Memory:
             self.owner.used -= self.size
 
     def __add__(self, offset: int) -> Memory:
-        return Memory(self.owner, self.size, self.start + offset, self.data)
+        moved = Memory(self.owner, self.size, self.start + offset, self.data)
+        moved.kept = self
+        return moved
 
     @property
     def ptr(self) -> int:
@@ -87,14 +91,18 @@ class Memory:
         self._check(size)
         self.owner.queue(stream, lambda: self._put(source, size))
 
+    def _get(self, target: int, size: int) -> None:
+        ctypes.memmove(target, self.ptr, size)
+        self.owner.fetched.append(size)
+
     def copy_to_host(self, target: int, size: int) -> None:
         self._check(size)
         self.owner.legacy.synchronize()
-        ctypes.memmove(target, self.ptr, size)
+        self._get(target, size)
 
     def copy_to_host_async(self, target: int, size: int, stream: Stream | None = None) -> None:
         self._check(size)
-        self.owner.queue(stream, lambda: ctypes.memmove(target, self.ptr, size))
+        self.owner.queue(stream, lambda: self._get(target, size))
 
     def memset(self, value: int, size: int) -> None:
         self.memset_async(value, size, self.owner.legacy)
@@ -104,12 +112,27 @@ class Memory:
         self.owner.queue(stream, lambda: ctypes.memset(self.ptr, value, size))
 
 
+class Unowned:
+    """cupy.cuda.UnownedMemory."""
+
+    def __init__(self, ptr: int, size: int, owner: Any, device: int = 0) -> None:
+        self.ptr, self.size, self.owner, self.device = ptr, size, owner, device
+
+    def pointer(self, owner: FakeCupy) -> Memory:
+        data = np.frombuffer((ctypes.c_uint8 * self.size).from_address(self.ptr), np.uint8) if self.size else np.zeros(0, np.uint8)
+        memory = Memory(owner, self.size, 0, data)
+        memory.kept = self
+        return memory
+
+
 class Stream:
     """cupy.cuda.Stream: as late as can be, so that a buffer written again too early shows."""
 
     def __init__(self, owner: FakeCupy, non_blocking: bool = False) -> None:
         self.owner, self.non_blocking = owner, non_blocking
         self.waiting: list[Any] = []
+        self.ptr = 64 * len(owner.streams)  # the legacy one is 0
+        owner.streams[self.ptr] = self
 
     def __enter__(self) -> Stream:
         self.owner.current.append(self)
@@ -125,6 +148,14 @@ class Stream:
     def synchronize(self) -> None:
         self.run(len(self.waiting))
 
+    def record(self) -> Event:
+        event = Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        self.waiting.append(event.synchronize)
+
 
 class Event:
     """cupy.cuda.Event, recorded before or not."""
@@ -133,7 +164,7 @@ class Event:
         self.last: tuple[Stream, Any] | None = None
 
     def record(self, stream: Stream) -> None:
-        self.last = stream, stream.waiting[-1]
+        self.last = (stream, stream.waiting[-1]) if stream.waiting else None
 
     def synchronize(self) -> None:
         if self.last is not None and self.last[1] in self.last[0].waiting:
@@ -162,10 +193,11 @@ class Kernel:
 
         def run() -> None:
             # the struct that a kernel's argument points to, as the shim wants it: by value
-            image = bytes((ctypes.c_uint8 * LAUNCH.itemsize).from_address(int(address)))
-            arrays = owner.memory() if self.compiled.isolated else []
+            size = LAUNCH.itemsize if self.name == "bt_bars" else arrays.CALL.itemsize
+            image = bytes((ctypes.c_uint8 * size).from_address(int(address)))
+            memory = owner.memory() if self.compiled.isolated else []
             launch(self.compiled, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
-                   seed=seed, arrays=arrays)  # fmt: skip
+                   seed=seed, arrays=memory)  # fmt: skip
 
         owner.queue(stream, run)
 
@@ -177,6 +209,7 @@ class FakeCupy:
                  shared: int = 227 * 1024, processors: int = 4, text: str | None = None,
                  sanitizer: str | None = None, fail_launch: int = 0) -> None:  # fmt: skip
         self.fail_launch, self.launched, self.__version__ = fail_launch, 0, "emulated"
+        self.streams: dict[int, Stream] = {}
         self.legacy = Stream(self)
         #: Streams that were made current, the last one on top.
         self.current = [self.legacy]
@@ -189,8 +222,9 @@ class FakeCupy:
         #: Of each launch: the macros of its kernel, blocks, threads, bytes of shared memory.
         self.launches: list[tuple[dict[str, str], int, int, int]] = []
         self.options: list[tuple[str, ...]] = []
-        #: Bytes of each copy to the device.
+        #: Bytes of each copy to the device, and of each from there.
         self.sent: list[int] = []
+        self.fetched: list[int] = []
         properties = {"name": b"emulated", "major": 9, "minor": 0, "multiProcessorCount": processors,
                       "sharedMemPerBlockOptin": shared}  # fmt: skip
         runtime = SimpleNamespace(
@@ -202,7 +236,39 @@ class FakeCupy:
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=Event, alloc_pinned_memory=bytearray,
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             driver=SimpleNamespace(CUDADriverError=CUDADriverError), nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
+            UnownedMemory=Unowned, MemoryPointer=lambda memory, offset: memory.pointer(self) + offset,
         )  # fmt: skip
+
+    def ndarray(self, shape: tuple, dtype: Any, memptr: Memory | None = None, strides: Any = None) -> Array:
+        memptr = memptr or self.alloc(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return Array(self, memptr, shape, np.dtype(dtype), strides)
+
+    def from_dlpack(self, value: Any) -> Array:
+        """As CuPy: the producer is told the current stream, and makes it wait."""
+        kind, number = value.__dlpack_device__()
+        if kind not in (2, 13):
+            raise TypeError("CPU arrays cannot be directly imported to CuPy.")
+        pointer, size, shape, dtype, strides = value.__dlpack__(stream=self.current[-1].ptr or 1, max_version=(1, 1))
+        memory = Unowned(pointer, size, value, number).pointer(self)
+        found = Array(self, memory, shape, dtype, strides)
+        found.device.id = number
+        return found
+
+    def asarray(self, value: Any) -> Array:
+        """As CuPy: of its own the same, else by the CUDA array interface, whose stream is waited for at once."""
+        if isinstance(value, Array):
+            return value
+        told = value.__cuda_array_interface__
+        if told.get("mask") is not None:
+            raise ValueError("CuPy currently does not support masked arrays.")
+        if told.get("stream") is not None:
+            self.streams[told["stream"] if told["stream"] > 2 else 0].synchronize()
+        dtype = np.dtype(told["typestr"])
+        size = int(np.prod(told["shape"])) * dtype.itemsize
+        if told.get("strides"):
+            size = max(abs(a * b) for a, b in zip(told["shape"], told["strides"], strict=True))
+        memory = Unowned(told["data"][0], size, value).pointer(self)
+        return Array(self, memory, told["shape"], dtype, told.get("strides"))
 
     def queue(self, stream: Stream | None, work: Any) -> None:
         """Behind what the stream, or the current one, has to do."""
@@ -244,7 +310,7 @@ class FakeCupy:
 def installed(fake: Any) -> Iterator[Any]:
     """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported. Nothing
     compiled is said to be kept, unless CUPY_CACHE_IN_MEMORY says 0."""
-    parts, before = (device, engine), device.cupy
+    parts, before = (arrays, device, engine), device.cupy
     ours = IN_MEMORY not in os.environ
     os.environ.setdefault(IN_MEMORY, "1")
     module.kernel.cache_clear()
