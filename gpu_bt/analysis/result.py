@@ -170,22 +170,21 @@ class Result:
         return in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
 
     def array(self, name: str) -> Any:
-        """A float64 array of its own in the memory in which the engine worked: NumPy's, or of "cuda" a Resident, which
-        `cupy.from_dlpack`, `torch.from_dlpack` and whatever knows DLPack or `__cuda_array_interface__` take as it lies.
+        """A float64 array in the memory in which the engine worked: NumPy's, or of "cuda" a Resident, which CuPy, PyTorch
+        and whatever knows DLPack or `__cuda_array_interface__` take as it lies.
 
-        name: "positions", (T, N) shares, as `positions`; on a GPU they go through host memory only if they are there
-        already (`record`).   "holdings": (N,) shares at the end.   "equity", "cash" or another column of money of the
-        per-bar table: (T,). Raises ConfigError for another name, ResultError as `positions` does.
+        name: "positions", (T, N) as `positions`: on a GPU they pass through host memory only if the run recorded them.
+        "holdings": (N,) shares at the end.   "equity", "cash", ...: (T,) money, a column of the per-bar table.
+        Raises ConfigError for another name, ResultError as `positions` does.
         """
         money = dict(zip(MONEY, self.raw.money[:, 0], strict=False))
-        name = one_of("name", name, ("positions", "holdings", *money))
-        if name != "positions":
-            found: Any = self._holdings() if name == "holdings" else money[name]
-        elif isinstance(there := self._record(name, stay=True), Resident):
-            return Resident(there.shape[1:], there.dtype, there.pointer, there.device, there, there.tools)
-        else:
-            found = there[0]
-        return resolve(self.engine).stacked([found])
+        found = money.get(one_of("name", name, ("positions", "holdings", *money)))
+        if name == "positions":
+            found = self._record(name, stay=True)
+            if isinstance(found, Resident):
+                return Resident(found.shape[1:], found.dtype, found.pointer, found.device, found, found.tools)
+            found = found[0]
+        return resolve(self.engine).stacked([self._holdings() if found is None else found])
 
     @property
     def start(self) -> datetime:
@@ -326,8 +325,7 @@ class Result:
         )
 
     def _record(self, name: str, stay: bool = False) -> Any:
-        """The raw fills, cuts or positions, from a replay where the run did not keep them, which leaves them where they
-        are if they may stay there."""
+        """The raw fills, cuts or positions, from a replay where the run did not keep them; where it made them if `stay`."""
         found: Any = getattr(self.raw, name)
         if found is None:
             way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'

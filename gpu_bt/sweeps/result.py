@@ -27,6 +27,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import ConfigError, ResultError, printable, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
 from gpu_bt.sweeps.chunks import Done, joined
@@ -117,8 +118,11 @@ class SweepResult:
         other processes or from `out`. Raises ConfigError for another name, ResultError where the rows were not kept.
         """
         one_of("name", name, ("equity",))
-        self._equity = [resolve("cuda" if self.engine == "cuda" else "numpy").stacked(self._rows())]
-        return self._equity[0]
+        rows = self._rows()
+        if len(rows) > 1 or not isinstance(rows[0], Resident):
+            rows = [resolve("cuda" if self.engine == "cuda" else "numpy").stacked(rows)]
+            self._equity = rows if isinstance(rows[0], Resident) else self._equity
+        return rows[0]
 
     def returns(self) -> np.ndarray:
         """(K, T) returns per bar for `gpu_bt.statistics`, which takes them with rounding=sweep.rounding, NaN before a

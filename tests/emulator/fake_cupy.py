@@ -104,6 +104,11 @@ class Memory:
         self._check(size)
         self.owner.queue(stream, lambda: self._get(target, size))
 
+    def copy_from_device_async(self, source: Memory, size: int, stream: Stream | None = None) -> None:
+        self._check(size)
+        source._check(size)
+        self.owner.queue(stream, lambda: ctypes.memmove(self.ptr, source.ptr, size))
+
     def memset(self, value: int, size: int) -> None:
         self.memset_async(value, size, self.owner.legacy)
 
