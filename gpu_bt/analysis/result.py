@@ -170,13 +170,10 @@ class Result:
         return in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
 
     def array(self, name: str) -> Any:
-        """A float64 array in the memory in which the engine worked: NumPy's, or of "cuda" a Resident, which CuPy, PyTorch
-        and whatever knows DLPack or `__cuda_array_interface__` take as it lies.
-
-        name: "positions", (T, N) as `positions`: on a GPU they pass through host memory only if the run recorded them.
-        "holdings": (N,) shares at the end.   "equity", "cash", ...: (T,) money, a column of the per-bar table.
-        Raises ConfigError for another name, ResultError as `positions` does.
-        """
+        """Float64 in the memory in which the engine worked: a NumPy array, or of "cuda" a Resident, which CuPy, PyTorch
+        and whatever knows DLPack or `__cuda_array_interface__` take as it lies.   name: "positions", (T, N) as
+        `positions`, on a GPU through host memory only if the run recorded them; "holdings", (N,) shares at the end;
+        "equity", "cash" or other money of the per-bar table, (T,). Raises ConfigError, and what `positions` raises."""
         money = dict(zip(MONEY, self.raw.money[:, 0], strict=False))
         found = money.get(one_of("name", name, ("positions", "holdings", *money)))
         if name == "positions":
@@ -325,7 +322,7 @@ class Result:
         )
 
     def _record(self, name: str, stay: bool = False) -> Any:
-        """The raw fills, cuts or positions, from a replay where the run did not keep them; where it made them if `stay`."""
+        """The raw fills, cuts or positions, from a replay where the run kept none; stay: where it made them."""
         found: Any = getattr(self.raw, name)
         if found is None:
             way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'

@@ -68,7 +68,7 @@ class Inputs:
     """What all chunks share. `key` names it, so that a worker opens it once.
 
     schedules: (S, T), the bars that decide.   columns: "all" or "equity", what is recorded for the metrics.   equity:
-    give back the rows.   stay: on the GPU, where they are there.   strategy: a class, instead of weights.   maker: of
+    give back the rows, "device" = on the GPU where they are there.   strategy: a class, instead of weights.   maker: of
     weights, instead of these.   begun: the opening holdings.   start: the first bar that metrics count, None = that of
     a scenario's first decision with a target.   max_memory: bytes of one process, None = half of what is free, shared
     by so many `sharers`.
@@ -79,8 +79,7 @@ class Inputs:
     key: str
     schedules: np.ndarray
     columns: str = "all"
-    equity: bool = False
-    stay: bool = False
+    equity: bool | str = False
     engine: str = "auto"
     strategy: type[Strategy] | None = None
     maker: Maker | None = None
@@ -338,7 +337,15 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]]:
         arrays, market = tuple(w for w in weights if isinstance(w, np.ndarray)), panel.market
         start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
-        spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start, stay=inputs.stay)
+        spec = RunSpec(
+            market,
+            params,
+            arrays,
+            inputs.schedules,
+            columns=inputs.columns,
+            start=start,
+            stay=inputs.equity == "device",
+        )
         raw, told = simulate(engine, spec), asked_by_all(spec)
         raw.began = began(spec)
     return raw.engine, _columns(inputs, chunk, raw) | columns(market, params, told, chunk.capital, raw)

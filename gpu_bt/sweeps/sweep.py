@@ -123,23 +123,20 @@ def sweep(
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
     chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: called with
     (scenarios done, of all).   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
-    "equity": those of the equity rows, which is faster.   max_memory: bytes of one process's scenarios and the weights
-    made for them; None = half of what is free, shared by the processors under an executor.   chunk_size: 256, unless
-    told.   dry_run: give the Plan.
+    "equity": of the equity rows alone, faster.   max_memory: bytes of one process's scenarios and the weights made for
+    them; None = half of what is free, shared by processors with an executor.   chunk_size: 256.   dry_run: the Plan.
 
     Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
     WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is
     another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns, with counts, of `advice`.
     """
     config = checked(panel, config, progress)
-    metrics, stay = one_of("metrics", metrics, ("all", "equity")), isinstance(equity, str) and equity == "device"
+    metrics, equity = one_of("metrics", metrics, ("all", "equity")), _rows(equity)
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
-    every = partial(Inputs, columns=metrics, engine=engine, max_memory=room, start=first, stay=stay)
-    every = partial(
-        every, equity=stay or flag("equity", equity), sharers=1 if executor is None else os.cpu_count() or 1
-    )
+    every = partial(Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first)
+    every = partial(every, sharers=1 if executor is None else os.cpu_count() or 1)
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
     files = None if out is None else ChunkFiles(path_of("out", out), job.parts(), job.inputs, wanted, _CHUNK)
@@ -252,7 +249,7 @@ class _Job:
             versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
         parts["list of holdings"] = fingerprint(None if inputs.begun is None else inputs.begun.shares)
-        parts["choice of equity rows"], parts["start"] = str(inputs.equity), str(inputs.start)
+        parts["choice of equity rows"], parts["start"] = str(bool(inputs.equity)), str(inputs.start)
         parts["choice of metrics"] = inputs.columns
         return {f"version of {name}": found for name, found in sorted(versions.items())} | parts
 
@@ -285,6 +282,10 @@ def _checked_weights(
         for other in (account,) if zeros or streamed else ("cash", "margin"):
             place[name, other] = len(arrays) - 1
     return arrays, place
+
+
+def _rows(equity: Any) -> bool | str:
+    return "device" if isinstance(equity, str) and equity == "device" else flag("equity", equity)
 
 
 def _whole(name: str, value: Any) -> int | None:
