@@ -19,6 +19,7 @@ from gpu_bt.config import CHOICES, FIELDS, Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import lots
+from gpu_bt.engine.resident import on_host
 from gpu_bt.engine.spec import Market, RawResult, RunSpec
 from gpu_bt.law.layout import PARAMS, SCENARIO_STATUS
 
@@ -98,21 +99,25 @@ def asked_by(spec: RunSpec, k: int = 0, due: np.ndarray | None = None) -> Asked:
 
 
 class Watch:
-    """Gathers what a strategy asks for, one call a bar: its number and the (4, N) weights, lots, limits, stops. inside:
-    (T, N) the universe, where it forces exits.   began: the first bar that `asks`, -1 before it."""
+    """Gathers what a strategy asks for, one call a bar: its number, the (4, N) weights, lots, limits, stops, and the
+    market in the memory in which these lie. closes: the universe forces exits.   began: the first bar that `asks`, -1
+    before it."""
 
-    def __init__(self, market: Market, inside: np.ndarray | None = None) -> None:
-        self.market, self.began, self.inside, self.forced = market, -1, inside, 0
-        self.last, self.moves, self.decisions = np.zeros(market.shape[1], np.int64), False, 0
-        self.sample: dict[int, np.ndarray] = {}
+    def __init__(self, assets: int, closes: bool) -> None:
+        self.began, self.closes, self.forced = -1, closes, 0
+        self.last: Any = np.zeros(assets, np.int64)
+        self.moves, self.decisions = False, 0
+        self.sample: dict[int, Any] = {}
 
-    def __call__(self, bar: int, cells: np.ndarray) -> None:
+    def __call__(self, bar: int, cells: Any, market: Any) -> None:
         asked = ~np.isnan(cells[:2]).all(axis=0)
         if not asked.any():
-            self.forced += self.inside is not None and not self.inside[bar].all()
+            self.forced += self.closes and market.universe is not None and not market.universe[bar].all()
             return
-        if self.began < 0 and asks(self.market, bar, cells[:2]):
+        if self.began < 0 and asks(market, bar, cells[:2]):
             self.began = bar
+        if not self.decisions:
+            self.last = np.zeros_like(asked, np.int64)
         self.decisions += 1
         self.last[asked] = self.decisions
         self.moves = self.moves or bool((np.abs(cells[:2]) > 0).any())
@@ -122,8 +127,8 @@ class Watch:
     def asked(self) -> Asked:
         """What all decisions so far asked for."""
         bars, n = np.array(list(self.sample), np.int64), len(self.last)
-        sizes = np.array(list(self.sample.values())).reshape(-1, n)
-        moves, forgotten = self.moves or not self.decisions, self.last <= self.decisions - _FORGOTTEN
+        sizes = np.array([on_host(size) for size in self.sample.values()]).reshape(-1, n)
+        moves, forgotten = self.moves or not self.decisions, on_host(self.last) <= self.decisions - _FORGOTTEN
         return Asked(self.decisions + self.forced, lambda: moves, bars, sizes, forgotten)
 
 

@@ -32,7 +32,7 @@ from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
 from gpu_bt.engine.registry import resolve
-from gpu_bt.engine.resident import Resident
+from gpu_bt.engine.resident import Resident, first
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError, printable
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
@@ -177,10 +177,9 @@ class Result:
         money = dict(zip(MONEY, self.raw.money[:, 0], strict=False))
         found = money.get(one_of("name", name, ("positions", "holdings", *money)))
         if name == "positions":
-            found = self._record(name, stay=True)
+            found = first(self._record(name, stay=True))
             if isinstance(found, Resident):
-                return Resident(found.shape[1:], found.dtype, found.pointer, found.device, found, found.tools)
-            found = found[0]
+                return found
         return resolve(self.engine).stacked([self._holdings() if found is None else found])
 
     @property

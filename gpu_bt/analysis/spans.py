@@ -7,25 +7,26 @@ Letters: T bars, N assets, K scenarios.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.analysis.metrics import returns
-from gpu_bt.engine.spec import Market, RawResult, RunSpec
+from gpu_bt.engine.spec import RawResult, RunSpec
 
 __all__ = ["asks", "began", "decided", "first_bars", "outside", "returns_since"]
 
 _Ints = NDArray[np.int64]
 
 
-def outside(market: Market, bar: int) -> np.ndarray:
+def outside(market: Any, bar: int) -> Any:
     """(N,) bool: outside the universe at a bar, of which an asset from its delisting on is no matter ([S6])."""
-    listed: np.ndarray = (market.delisted_at < 0) | (market.delisted_at > bar)
+    listed = (market.delisted_at < 0) | (market.delisted_at > bar)
     return listed & ~market.universe[bar] if market.universe is not None else listed & False
 
 
-def asks(market: Market, bar: int, rows: np.ndarray) -> bool:
+def asks(market: Any, bar: int, rows: Any) -> bool:
     """The (..., N) targets or orders of a decision at a bar want something held: they are not 0 for an asset that may
     be, one in the universe and not delisted."""
     may = ~outside(market, bar) & ((market.delisted_at < 0) | (market.delisted_at > bar))

@@ -77,6 +77,7 @@ class CudaSession:
         self.spec, self.device, self.engine, self.t = spec, device, engine, 0
         self.parts: list[_Part] = []
         self.window, self.tight = 0, False
+        self.viewed = False
         self._plan(np.arange(len(spec.params)), _SHARE * device.free())
 
     def _plan(self, members: np.ndarray, room: float) -> None:
@@ -132,8 +133,15 @@ class CudaSession:
         """The portfolio at the open bar, in host memory."""
         return self._with_room(lambda lanes: lanes.book())
 
+    def view(self) -> views.DeviceView:
+        """What a strategy sees and says on the device."""
+        self.viewed = True
+        return views.DeviceView(self.spec.market, lambda: self._with_room(lambda lanes: lanes))
+
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """[S6] to [S9] of the open bar."""
+        if self.viewed:
+            views.wait_for_user()
         self._with_room(lambda lanes: lanes.close_bar(t, decision))
         self.t = self.parts[0].t = t + 1
 
@@ -297,8 +305,11 @@ class _Lanes(LaneSession):
         return array.read(start, stop)
 
     def write(self, array: DeviceArray, values: np.ndarray) -> None:
-        """Copy NumPy values into an array."""
-        array.write(np.ascontiguousarray(values, array.dtype))
+        """Copy values into an array, of NumPy or on the device."""
+        if isinstance(values, np.ndarray):
+            array.write(np.ascontiguousarray(values, array.dtype))
+        else:
+            views.written(array, values)
 
     def left(self) -> dict[str, Any]:
         """Positions, and a copy of the equity rows, without the other columns beside them."""

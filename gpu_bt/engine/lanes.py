@@ -59,6 +59,7 @@ class LaneSession:
         self.spec, self.t = spec, t
         t_count, n = spec.market.shape
         self.kept: list[Any] = []  # arrays that compiled code reads
+        self.shown: dict[str, Any] = {}  # panels of the last lane by their names in ROWS
         groups = self._lanes(most, least)
         self.per_lane = max(map(len, groups))
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "cuts": []}
@@ -278,6 +279,7 @@ class LaneSession:
         for name, panel in panels.items():
             if panel is not None:
                 rows[name] = self._panel(panel, False)
+                self.shown[name] = self.kept[-1]
         rows["T"], rows["N"] = market.shape
         rows["off_count"], rows["lag"] = len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Resident", "Tools"]
+__all__ = ["Resident", "Tools", "first", "on_host"]
 
 
 class Tools(Protocol):
@@ -105,3 +105,16 @@ class Resident:
 
     def __repr__(self) -> str:
         return f"Resident({self.dtype} {self.shape} on GPU {self.device})"
+
+
+def first(array: Any) -> Any:
+    """array[0], of a Resident where it lies."""
+    if not isinstance(array, Resident):
+        return array[0]
+    return Resident(array.shape[1:], array.dtype, array.pointer, array.device, array, array.tools)
+
+
+def on_host(array: Any) -> np.ndarray:
+    """An array of NumPy's, or what one of CuPy's holds."""
+    found: np.ndarray = array if isinstance(array, np.ndarray) else array.get()
+    return found

@@ -6,18 +6,17 @@ Letters: T bars, N assets.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_bt.arguments import disguised, flag, real, several, whole
+from gpu_bt.arguments import flag, real, several, whole
 from gpu_bt.data.fields import MASKS, PRICES, RATES
 from gpu_bt.data.forks import with_threads
-from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import StrategyError, label_of, nearest, shown
+from gpu_bt.runs.views import factor_since, numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,32 +41,31 @@ class Batch:
     close, open, high, low, vwap, volume, half_spread, volatility, dividend, split, borrow_rate, can_buy, can_sell,
     universe: (N,) read-only rows of the panel, without a copy; NaN = the asset does not trade at this bar. A field that
     the panel lacks is a StrategyError that is an AttributeError, too.   bar: its number.   assets: the N names.
-    group: (N,) labels, or None.
+    group: (N,) labels, or None.   xp: NumPy, or CuPy where `Strategy.device` says so: all arrays here are of it, and on
+    a GPU nothing but the strategy keeps them from being written to.
     """
 
-    __slots__ = ("_panel", "assets", "bar")
+    __slots__ = ("_panel", "_view", "assets", "bar", "xp")
 
-    def __init__(self, panel: Panel, bar: int) -> None:
-        self._panel, self.bar, self.assets = panel, bar, panel.assets
+    def __init__(self, panel: Panel, bar: int, view: Any) -> None:
+        self._panel, self._view, self.bar, self.assets, self.xp = panel, view, bar, panel.assets, view.xp
 
-    def __getattr__(self, name: str) -> np.ndarray:
+    def __getattr__(self, name: str) -> Any:
         if name not in FIELDS:
             raise _NoField(f"a batch has no {shown(name)}; it has {', '.join(FIELDS)}")
-        row: np.ndarray = _field(self._panel, name)[self.bar]
-        return row
+        return _field(self._view.market, name)[self.bar]
 
     @property
-    def present(self) -> np.ndarray:
+    def present(self) -> Any:
         """(N,) bool: the asset has a close at this bar, so that a target for it can be sized."""
-        absent: np.ndarray = np.isnan(self.close)
-        return ~absent
+        return ~np.isnan(self.close)
 
     @property
     def group(self) -> np.ndarray | None:
         """(N,) labels of the assets, such as sectors; None where the panel has none."""
         return self._panel.group
 
-    def history(self, field: str, n: int, *, adjusted: bool = False) -> np.ndarray:
+    def history(self, field: str, n: int, *, adjusted: bool = False) -> Any:
         """(n, N) of the last n bars of a field, this bar last: a read-only view. Rows before the panel begins are NaN
         (False in masks), in a copy: what is computed from them is NaN, too.
 
@@ -79,17 +77,15 @@ class Batch:
         if type(n) is not int or not 1 <= n <= most:  # a label takes longer than the rows
             n = whole(f"n of history({shown(field)}) at {self.label}", n, 1, most, StrategyError)
         past = slice(max(0, self.bar + 1 - n), self.bar + 1)
-        rows, split = _field(self._panel, field)[past], self._panel.split
+        rows, split = _field(self._view.market, field)[past], self._view.market.split
         if flag("adjusted", adjusted, StrategyError) and field in PRICES and split is not None:
-            since = np.ones(rows.shape)
-            since[:-1] = np.cumprod(split[past][:0:-1], axis=0)[::-1]
-            rows = rows / since
+            rows = rows / factor_since(split[past]).astype(np.float64)
         if len(rows) < n:
-            none = np.zeros((n - len(rows), rows.shape[1]), rows.dtype)
+            none = self.xp.zeros((n - len(rows), rows.shape[1]), rows.dtype)
             rows = np.concatenate((none if rows.dtype == bool else np.full_like(none, np.nan), rows))
         return rows
 
-    def top(self, score: Any, n: int) -> np.ndarray:
+    def top(self, score: Any, n: int) -> Any:
         """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
         go to the first asset. Fewer than n where fewer assets have a score."""
         score, most = self._score(score), real(n)
@@ -102,24 +98,25 @@ class Batch:
         least = np.partition(values, len(values) - n)[len(values) - n]
         better = np.flatnonzero(values > least)
         chosen = np.sort(np.concatenate((better, np.flatnonzero(values == least)[: n - len(better)])))
-        return valid[chosen[np.argsort(-values[chosen], kind="stable")]]
+        return valid[chosen[np.argsort(0.0 - values[chosen], kind="stable")]]  # one zero, however zeros are sorted
 
-    def bottom(self, score: Any, n: int) -> np.ndarray:
+    def bottom(self, score: Any, n: int) -> Any:
         """Indices of the n lowest scores, the lowest first; else as `top`."""
         return self.top(-self._score(score), n)
 
-    def _score(self, score: Any) -> np.ndarray:
+    def _score(self, score: Any) -> Any:
         """(N,) float64."""
-        found = floats(row_of(self._panel, self.bar, "a score", score), "iufb")
+        found = numbers(self._view, self._panel, self.bar, "a score", score, "iufb")
         if found is None:
             raise StrategyError(f"a score at {self.label} is {shown(score)}: it must be (N,) numbers, one per asset")
         if found.shape != (len(self.assets),):
             raise StrategyError(f"a score at {self.label} has shape {found.shape}: it must be (N,), one per asset")
         return found
 
-    def index(self, names: str | Sequence[str]) -> np.ndarray:
+    def index(self, names: str | Sequence[str]) -> Any:
         """(k,) indices of assets by name. Raises StrategyError for one that the panel lacks."""
-        return np.array([column_of(self._panel, self.bar, "index", x) for x in _listed(names)], np.int64)
+        found = [column_of(self._panel, self.bar, "index", x) for x in _listed(names)]
+        return self._view.here(np.array(found, np.int64))
 
     def frame(self) -> pl.DataFrame:
         """The slice as a Polars DataFrame: asset, group where there is one, then each field of the panel."""
@@ -144,29 +141,9 @@ def _listed(names: str | Sequence[str]) -> Sequence[str]:
     return names if several(names) else [label_of(names)]
 
 
-def floats(values: Any, kinds: str = "iuf") -> np.ndarray | None:
-    """float64 of numbers, None beside them is NaN; None where it holds something else: texts, bools, dates, masks."""
-    try:
-        if disguised(values, "b" in kinds):
-            return None
-        array = np.asarray(values)
-        if array.dtype.kind == "O":  # as of Decimal, None, whole numbers that are too long
-            array = np.array([math.nan if x is None else _number(x) for x in array.flat]).reshape(array.shape)
-        return array.astype(np.float64) if array.dtype.kind in kinds else None
-    except Exception:  # what is ragged, too, and objects that are not ours
-        return None
-
-
-def _number(value: Any) -> float:
-    found = real(value)
-    if math.isnan(found) and value == value:  # no NaN of its own
-        raise ValueError(value)
-    return found
-
-
-def _field(panel: Panel, name: str) -> np.ndarray:
+def _field(market: Any, name: str) -> Any:
     known = isinstance(name, str) and name in FIELDS
-    values: np.ndarray | None = getattr(panel, name) if known else None
+    values = getattr(market, name) if known else None
     if values is None:
         hint = f"pass {name}= to the Panel" if known else f"a field is one of {', '.join(FIELDS)}"
         raise _NoField(f"the panel has no {shown(name)}: {hint}")

@@ -18,25 +18,27 @@ from gpu_bt.engine.spec import Book, Progress, RawResult, Session
 from gpu_bt.errors import ConfigError, StrategyError, warn
 from gpu_bt.runs.batch import Batch
 from gpu_bt.runs.strategy import Strategy, _Desk
+from gpu_bt.runs.views import view_of
 
 __all__ = ["drive"]
 
 
 def drive(
     strategy: Strategy, panel: Panel, config: Config, session: Session, schedule: np.ndarray, *,
-    progress: Progress | None = None, until: int | None = None, log: Callable[[int, np.ndarray], None] | None = None,
+    progress: Progress | None = None, until: int | None = None, log: Callable[[int, Any, Any], Any] | None = None,
 ) -> RawResult:  # fmt: skip
     """Ask the strategy at the bars of the (T,) `schedule` and move the session through all others.
 
-    until: stop before this bar (default T).   log: called with each bar asked and the (4, N) weights, lots, limits and
-    stops decided there, NaN = nothing.
+    until: stop before this bar (default T).   log: called with each bar asked, the (4, N) weights, lots, limits and
+    stops decided there, NaN = nothing, and the market as the strategy sees it.
     """
     if config.signal_lag:
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
     strategy_with_threads(strategy)
     _check_methods(strategy)
     kind, told = type(strategy).__name__, ""
-    desk = _Desk(panel, config, session)
+    view = view_of(strategy, panel, config, session)
+    desk = _Desk(panel, config, view)
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
     if vars(strategy).setdefault("_desk", desk) is not desk:  # in one step: another thread may do the same
@@ -49,10 +51,10 @@ def drive(
                 session.advance(at, t)
             decision = None
             if session.open_bar(t):
-                desk.open(t, session.book)
+                desk.open(t, view.book)
                 where = "on_data_batch"
                 try:
-                    batch = Batch(panel, t)
+                    batch = Batch(panel, t, view)
                     answer = ask(_timestamp(panel, zone, t), batch)
                     if answer is not None and not told:
                         told = f"{kind}.on_data_batch returned a {type(answer).__name__}, which nothing reads: order"
@@ -65,14 +67,14 @@ def drive(
                 decision = desk.decision()
                 desk.close()
                 if log is not None:
-                    log(t, np.full((4, desk.n), np.nan) if desk.cells is None else desk.cells)
+                    log(t, view.xp.full((4, desk.n), np.nan) if desk.cells is None else desk.cells, view.market)
             session.close_bar(t, decision)
             at = t + 1
             if progress is not None and (at * 100 // bars) != (t * 100 // bars):
                 progress(at, bars)
         session.advance(at, bars)
         raw = session.result()
-        desk.open(bars - 1, lambda: _last_book(raw, bars))
+        desk.open(bars - 1, lambda: _last_book(raw, bars, view))
         desk.over = True
         strategy.finalize()
     finally:
@@ -89,8 +91,9 @@ def _check_methods(strategy: Strategy) -> None:
             called_with(f"{type(strategy).__name__}.{name}", method, *[None] * given, error=StrategyError)
 
 
-def _last_book(raw: RawResult, bars: int) -> Book:
-    return Book(raw.state["cash"][0].item(), raw.money[0, 0, bars - 1].item(), raw.holdings[0], raw.orders[0])
+def _last_book(raw: RawResult, bars: int, view: Any) -> Book:
+    lots = (view.here(rows[0]) for rows in (raw.holdings, raw.orders))
+    return Book(raw.state["cash"][0].item(), raw.money[0, 0, bars - 1].item(), *lots)
 
 
 def _timestamp(panel: Panel, zone: dt.tzinfo | None, t: int) -> dt.datetime:

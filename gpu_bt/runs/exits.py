@@ -6,12 +6,15 @@ Letters: B bars since the last look, N assets.
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import Any
+
 import numpy as np
 
 from gpu_bt.arguments import must_be, real
 from gpu_bt.config import Config
 from gpu_bt.engine.prepare import price_of
-from gpu_bt.engine.spec import Market
+from gpu_bt.runs.views import factor_since
 
 __all__ = ["Exits"]
 
@@ -42,27 +45,27 @@ class Exits:
         """Copies and pickles hold the fractions alone: positions belong to a run."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
-    def start(self, market: Market, config: Config, bar: int) -> None:
+    def start(self, market: Any, config: Config, bar: int) -> None:
         """Forget all positions: the first look is at this bar."""
-        n = market.shape[1]
         self._market, self._last = market, bar - 1
         self._field = None if config.execution == "same_close" else getattr(market, price_of(config.execution))
-        self._shares, self._entry, self._best = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
+        self._shares = np.zeros_like(market.close[0], np.float64)  # of the library of the market's arrays
+        self._entry = self._best = np.full_like(self._shares, np.nan)
 
-    def hit(self, bar: int, shares: np.ndarray) -> np.ndarray:
+    def hit(self, bar: int, shares: Any) -> Any:
         """(N,) bool, the positions to close at this bar; `shares` (N,) are held now. Bars must increase."""
         first, market = self._last + 1, self._market
         close = market.close[first : bar + 1].astype(np.float64)
         at = market.close[max(self._last, 0)] if self._field is None else self._field[first]
-        at, since = at.astype(np.float64), np.ones_like(close)
+        at = at.astype(np.float64)
         if market.split is not None:
             split = market.split[first : bar + 1].astype(np.float64)
-            since[:-1] = np.cumprod(split[:0:-1], axis=0)[::-1]
+            since = factor_since(split)
             ratio = since[0] * split[0]
             at = at / (ratio if self._field is None else since[0])
             self._shares, self._entry, self._best = self._shares * ratio, self._entry / ratio, self._best / ratio
             close = close / since
-        high, low, now = np.fmax.reduce(close, axis=0), np.fmin.reduce(close, axis=0), close[-1]
+        high, low, now = reduce(np.fmax, close), reduce(np.fmin, close), close[-1]
         at = np.where(np.isnan(at), now, at)
         side, old, size = np.sign(shares), np.abs(self._shares), np.abs(shares)
         fresh = (side != np.sign(self._shares)) | np.isnan(self._entry)
@@ -74,5 +77,5 @@ class Exits:
             gain, fall = side * (now / entry - 1), side * (now / best - 1)
         self._last, self._shares, self._entry, self._best = bar, shares, entry, best
         limits = (self.stop_loss, -gain), (self.take_profit, gain), (self.trailing_stop, -fall)
-        out: np.ndarray = np.any([moved >= limit for limit, moved in limits if limit is not None], axis=0) & (side != 0)
-        return out
+        over = [moved >= limit for limit, moved in limits if limit is not None]
+        return reduce(np.logical_or, over, side == np.inf) & (side != 0)

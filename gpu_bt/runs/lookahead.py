@@ -22,6 +22,7 @@ from gpu_bt.data.fields import PRICE_RANGE, PRICES
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.resident import on_host
 from gpu_bt.errors import PanelError, StrategyError, quiet
 from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
@@ -64,7 +65,9 @@ def check_lookahead(
         """Bar -> (4, N) weights, lots, limits and stops decided there."""
         out: dict[int, np.ndarray] = {}
         session = chosen_engine.open(callback_spec(seen, config, bars))
-        drive(mine, seen, config, session, bars, until=until, log=out.__setitem__)
+        drive(
+            mine, seen, config, session, bars, until=until, log=lambda t, cells, _: out.__setitem__(t, on_host(cells))
+        )
         return out
 
     first = fresh(panel)

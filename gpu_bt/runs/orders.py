@@ -49,5 +49,5 @@ class Orders:
             array[where] = np.nan
 
     def __repr__(self) -> str:
-        targets, direct = (int(np.count_nonzero(~np.isnan(x))) for x in (self.weights, self.shares))
+        targets, direct = (int((~np.isnan(x)).sum()) for x in (self.weights, self.shares))
         return f"Orders({targets} targets, {direct} direct orders of {len(self.weights)} assets)"

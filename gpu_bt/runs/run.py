@@ -34,6 +34,7 @@ from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.runs.views import on_device
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
 
@@ -202,8 +203,9 @@ def _run_strategy(
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
     bars, name = _bars(panel, own, held), type(strategy).__name__
-    watch = Watch(panel.market, panel.universe if own.outside == "close" else None)
+    watch = Watch(panel.shape[1], own.outside == "close")
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
+    spec = dataclasses.replace(spec, stay=on_device(strategy, panel))
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
     raw.began = np.array([0 if held else watch.began])

@@ -10,6 +10,7 @@ import numpy as np
 
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.prepare import events
+from gpu_bt.engine.resident import first
 from gpu_bt.engine.spec import RawResult, RunSpec
 from gpu_bt.law.layout import MONEY
 
@@ -30,7 +31,7 @@ class Settled:
     def see(self, panel: Panel, spec: RunSpec, raw: RawResult, again: Callable[[], RawResult] | None) -> None:
         """Look at the next part. again: the same with positions, asked for where it matters; None = there is no
         such, and what of several assets was held is left unsaid."""
-        market, rows, after = spec.market, raw.positions, int(spec.params["delist_after"][0])
+        market, positions, after = spec.market, raw.positions, int(spec.params["delist_after"][0])
         paid = np.nan_to_num(raw.money[MONEY.index("settlements"), 0]) != 0
         priced = ~np.isnan(market.close) if market.open is None else ~np.isnan(market.close) | ~np.isnan(market.open)
         settled = events(market, after).settled.items() if after else ()
@@ -39,9 +40,9 @@ class Settled:
                 certain = len(assets) == 1 and paid[bar]  # where positions are not kept: which of several was held?
                 off, loss = market.delisted_at[assets], market.delisting_return[assets]
                 assets = assets[((off < 0) | (off > bar)) & (paid[bar] | (loss == -1))]
-                if bar and len(assets) and rows is None and again is not None:
-                    rows = again().positions
-                held = rows[0, bar - 1] if bar and rows is not None else None
+                if bar and len(assets) and positions is None and again is not None:
+                    positions = again().positions
+                held = first(positions)[bar - 1] if bar and positions is not None else None
                 held = spec.start.holdings[0] if not bar and spec.start is not None else held
                 assets = assets[: int(certain)] if held is None else assets[np.abs(held[assets]) > 0]
                 self.gone |= dict.fromkeys(assets.tolist(), panel.label(bar))

@@ -20,12 +20,13 @@ from gpu_bt.data.fields import PRICE_RANGE
 from gpu_bt.data.labels import row_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.weights import DUST, MAX_WEIGHT
-from gpu_bt.engine.prepare import decision_prices, in_shares, lots, marks
-from gpu_bt.engine.spec import Book, Decision, Session
+from gpu_bt.engine.prepare import in_shares, lots
+from gpu_bt.engine.spec import Book, Decision
 from gpu_bt.errors import StrategyError, shown
-from gpu_bt.runs.batch import Batch, column_of, floats
+from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
 from gpu_bt.runs.orders import Orders
+from gpu_bt.runs.views import numbers
 
 __all__ = ["Portfolio", "Strategy"]
 
@@ -51,6 +52,9 @@ class Strategy:
     """
 
     exits: Exits | None = None  #: built-in stops of every position
+    #: On the engine "cuda" arrays are CuPy's, in `batch`, `portfolio` and `orders`; elsewhere, and where this is False,
+    #: they are NumPy's (`batch.xp` is the library). None = as the panel's arrays lie.
+    device: bool | None = None
     _desk: _Desk | None = None
 
     def initialize(self) -> None:
@@ -134,44 +138,45 @@ class Portfolio:
         return self._book.cash
 
     @property
-    def shares(self) -> np.ndarray:
+    def shares(self) -> Any:
         """(N,) shares held, signed."""
-        return _read_only(in_shares(self._book.lots, self._desk.lots.unit))
+        return _read_only(in_shares(self._book.lots, self._desk.unit))
 
     @property
-    def orders(self) -> np.ndarray:
+    def orders(self) -> Any:
         """(N,) shares of the working orders, signed: what earlier bars left unfilled."""
-        return _read_only(in_shares(self._book.orders, self._desk.lots.unit))
+        return _read_only(in_shares(self._book.orders, self._desk.unit))
 
     @property
-    def values(self) -> np.ndarray:
+    def values(self) -> Any:
         """(N,) R(h*m): money each holding adds to equity, signed; cash + values.sum() == equity."""
         held, tick = self._book.lots, self._desk.config.tick
-        worth = np.where(held != 0, held * self._desk.marks, 0.0)
+        worth = np.where(held != 0, held * self._desk.view.marks(self._desk.bar), 0.0)
         return _read_only(np.rint(worth / tick) * tick)
 
     @property
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Any:
         """(N,) values*(1/equity)."""
         return _read_only(self.values * (1 / self.equity))
 
 
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
+def _read_only(array: Any) -> Any:
+    if isinstance(array, np.ndarray):  # CuPy has no such flag, and these are copies
+        array.flags.writeable = False
     return array
 
 
 class _Desk:
     """The orders of one bar on their way to the engine: (4, N) of weights, lots, limits and stops, NaN = nothing."""
 
-    def __init__(self, panel: Panel, config: Config, session: Session) -> None:
-        self.panel, self.config, self.session = panel, config, session
-        self.lots = lots(panel.market, config.lot)
+    def __init__(self, panel: Panel, config: Config, view: Any) -> None:
+        self.panel, self.config, self.view, self.xp = panel, config, view, view.xp
+        self.unit = view.here(lots(panel.market, config.lot).unit)
         self.n = panel.shape[1]
         self.bar = 0
         self.book: Callable[[], Book] | None = None
         self._seen: Book | None = None
-        self.cells: np.ndarray | None = None
+        self.cells: Any = None
         self.direct = False  # some cell may hold a direct order
         self.over = self.reviewing = False
         self.least = 0.0 if config.account == "cash" else -1.0  # times the largest target is the smallest
@@ -191,11 +196,6 @@ class _Desk:
             self._seen = self.book()
         return self._seen
 
-    @property
-    def marks(self) -> np.ndarray:
-        row: np.ndarray = marks(self.panel.market, self.config.lot)[self.bar]
-        return row
-
     def decision(self) -> Decision | None:
         if self.cells is None:
             return None
@@ -204,7 +204,7 @@ class _Desk:
     # ---- from words to cells
 
     def fail(self, what: str, rule: str, asset: Any = None) -> NoReturn:
-        where = "" if asset is None else f"[{self.panel.assets[asset]!r}]"
+        where = "" if asset is None else f"[{self.panel.assets[int(asset)]!r}]"
         raise StrategyError(f"{what}{where} at {self.panel.label(self.bar)}: {rule}")
 
     def put(self, row: int, where: Any, *values: Any) -> None:
@@ -214,38 +214,45 @@ class _Desk:
         if self.reviewing:
             self.fail("an order in risk", "change `orders` and return them")
         if self.cells is None:
-            self.cells = np.full((4, self.n), np.nan)
+            self.cells = self.xp.full((4, self.n), np.nan)
         else:
             self.cells[:, where] = np.nan
         self.direct |= row == _LOTS
         for i, x in enumerate(values):
-            self.cells[row + i, where] = x
+            self.view.put(self.cells[row + i], where, x)
 
-    def index(self, what: str, assets: Assets) -> np.ndarray:
+    def index(self, what: str, assets: Assets) -> Any:
         """(k,) indices of what a user calls assets."""
+        array = self.view.taken(f"{what} at {self.panel.label(self.bar)}", assets)
+        if array is None:
+            array = self.view.here(self.listed(what, assets))
+        if array.dtype == bool and array.shape == (self.n,):
+            return np.flatnonzero(array)
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            self.fail(what, f"assets are {shown(assets)}: pass names, indices or an (N,) bool mask")
+        if array.size and ((least_most := self.view.span(array))[0] < 0 or least_most[1] >= self.n):
+            bad = int(array[int(np.argmax((array < 0) | (array >= self.n)))])
+            self.fail(what, f"the panel has no asset {bad}: an index must be in [0, {self.n - 1}]")
+        return array
+
+    def listed(self, what: str, assets: Assets) -> np.ndarray:
+        """What is in host memory: indices of names; a mask, or numbers, as they are."""
         if isinstance(assets, str):
             return np.array([column_of(self.panel, self.bar, what, assets)])
         named = row_of(self.panel, self.bar, what, assets, False)  # of a mask with labels
         try:
             array = np.atleast_1d(np.asarray(named))
         except (ValueError, MemoryError):  # what is ragged, or has no end
-            array = np.empty((0, 0), object)
-        if array.dtype == bool and array.shape == (self.n,) and not disguised(named):
-            return np.flatnonzero(array)
+            return np.empty((0, 0))
         if array.dtype.kind in "UO" and array.ndim == 1:
             return np.array([column_of(self.panel, self.bar, what, x) for x in array.tolist()], np.int64)
         if array.size == 0 and array.ndim == 1:
             return np.empty(0, np.int64)
-        if array.dtype.kind not in "iu" or array.ndim != 1 or disguised(named, False):
-            self.fail(what, f"assets are {shown(assets)}: pass names, indices or an (N,) bool mask")
-        if array.min() < 0 or array.max() >= self.n:
-            bad = array[(array < 0) | (array >= self.n)][0]
-            self.fail(what, f"the panel has no asset {bad}: an index must be in [0, {self.n - 1}]")
-        return array
+        return np.empty((0, 0)) if disguised(named, array.dtype == bool) else array
 
-    def each(self, what: str, where: np.ndarray, x: Any) -> np.ndarray:
+    def each(self, what: str, where: Any, x: Any) -> Any:
         """(k,) numbers: one for each asset, or one for all."""
-        found = floats(row_of(self.panel, self.bar, what, x, where=where))
+        found = numbers(self.view, self.panel, self.bar, what, x, where=where)
         if found is None:
             self.fail(what, f"{shown(x)} is no number: pass one, or one for each asset, none masked")
         try:
@@ -253,29 +260,28 @@ class _Desk:
         except ValueError:
             self.fail(what, f"{len(where)} assets and {found.size} numbers: pass one number, or one for each")
 
-    def amounts(
-        self, what: str, assets: Assets, amount: Any, low: float, high: float
-    ) -> tuple[slice | np.ndarray, np.ndarray]:
+    def amounts(self, what: str, assets: Assets, amount: Any, low: float, high: float) -> tuple[Any, Any]:
         """(where, values) without NaN: each asset's amount, checked."""
         if amount is None:
-            where: slice | np.ndarray = slice(None)
-            row = floats(row_of(self.panel, self.bar, what, assets))
-            if row is None or row.shape != (self.n,):
+            where: Any = slice(None)
+            values = numbers(self.view, self.panel, self.bar, what, assets)
+            if values is None or values.shape != (self.n,):
                 self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
-            values = row
         else:
             where = chosen = self.index(what, assets)
             values = self.each(what, chosen, amount)
-        if not values.size or (values.min() >= low and values.max() <= high):  # no NaN either
-            return where, values
-        if np.fmin.reduce(values) < low or np.fmax.reduce(values) > high:
+        least, most, holes = self.view.span(values) if values.size else (low, low, False)
+        if least < low or most > high:
             k = int(np.argmax((values < low) | (values > high)))
-            rule = f"{values[k]} is not in [{round(low, 6) + 0.0:g}, {high:g}]"
-            if values[k] < 0 and low >= -DUST:
-                rule = f"{values[k]}: a cash account is long-only; use Config(account='margin') for short positions"
-            self.fail(what, rule, np.arange(self.n)[where][k])
+            value = float(values[k])
+            rule = f"{value} is not in [{round(low, 6) + 0.0:g}, {high:g}]"
+            if value < 0 and low >= -DUST:
+                rule = f"{value}: a cash account is long-only; use Config(account='margin') for short positions"
+            self.fail(what, rule, self.xp.arange(self.n)[where][k])
+        if not holes:
+            return where, values
         given = ~np.isnan(values)
-        return np.arange(self.n)[where][given], values[given]
+        return self.xp.arange(self.n)[where][given], values[given]
 
     # ---- the orders
 
@@ -286,11 +292,11 @@ class _Desk:
 
     def target_shares(self, assets: Assets, shares: Any) -> None:
         where, values = self.amounts("order_target_shares", assets, shares, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
-        self.put(_LOTS, where, values / self.lots.unit[where] - self.now().lots[where])
+        self.put(_LOTS, where, values / self.unit[where] - self.now().lots[where])
 
     def target_value(self, assets: Assets, value: Any) -> None:
         where, values = self.amounts("order_target_value", assets, value, self.least * _MAX_AMOUNT, _MAX_AMOUNT)
-        price = decision_prices(self.panel.market, self.config.lot, self.config.sizing).values[self.bar][where]
+        price = self.view.prices(self.bar)[where]
         held = self.now().lots[where]
         x = values * (1 / np.where(price > 0, price, np.nan)) - held
         self.put(_LOTS, where, np.where(values == 0, -held, np.where(np.isnan(x), np.inf, x)))
@@ -299,11 +305,11 @@ class _Desk:
         if shares is None or np.isnan(self.each("order", self.index("order", assets), shares)).any():
             self.fail("order", "shares are None or have a NaN: leave out what is not to be ordered")
         where, values = self.amounts("order", assets, shares, -_MAX_AMOUNT, _MAX_AMOUNT)
-        names = np.arange(self.n)[where]
+        names = self.xp.arange(self.n)[where]
         prices = [self.trigger(name, names, x) for name, x in (("limit", limit), ("stop", stop))]
-        self.put(_LOTS, where, values / self.lots.unit[where], *prices)
+        self.put(_LOTS, where, values / self.unit[where], *prices)
 
-    def trigger(self, name: str, where: np.ndarray, price: Any) -> Any:
+    def trigger(self, name: str, where: Any, price: Any) -> Any:
         """Limit or stop prices, checked."""
         if price is None or not len(where):
             return np.nan
@@ -314,12 +320,14 @@ class _Desk:
         bad = (prices < PRICE_RANGE[0]) | (prices > PRICE_RANGE[1])
         if bad.any():
             k = int(np.argmax(bad))
-            self.fail(f"order({name}=)", f"{prices[k]} is no price: it must be in [1e-10, 1e12], or NaN", where[k])
+            self.fail(
+                f"order({name}=)", f"{float(prices[k])} is no price: it must be in [1e-10, 1e12], or NaN", where[k]
+            )
         return prices
 
-    def ordered(self) -> np.ndarray:
+    def ordered(self) -> Any:
         """(N,) bool: an order works, or this bar has asked for something."""
-        works: np.ndarray = self.now().orders != 0
+        works = self.now().orders != 0
         return works if self.cells is None else works | ~np.isnan(self.cells[:2]).all(axis=0)
 
     def cancel(self, assets: Assets) -> None:
@@ -332,34 +340,36 @@ class _Desk:
 
     def risk(self, strategy: Strategy, batch: Batch) -> None:
         """The strategy's `exits`, and its `risk`, which sees them and cannot take them back."""
-        hit = np.zeros(self.n, bool)
+        hit = self.xp.zeros(self.n, bool)
         if strategy.exits is not None:
             if strategy.exits is not self.watched:
                 if not isinstance(strategy.exits, Exits):
                     self.fail("exits", f"it is {shown(strategy.exits)}: it must be gpu_bt.Exits(...), or None")
                 self.watched = strategy.exits
-                self.watched.start(self.panel.market, self.config, self.bar)
-            hit = strategy.exits.hit(self.bar, self.now().lots * self.lots.unit)
+                self.watched.start(self.view.market, self.config, self.bar)
+            hit = strategy.exits.hit(self.bar, self.now().lots * self.unit)
         if type(strategy).risk is not Strategy.risk:
             self.put(_WEIGHTS, hit, 0.0)
             self.review(strategy, batch)
         if hit.any():
             self.put(_WEIGHTS, hit, 0.0)
 
-    def closes(self) -> np.ndarray:
+    def closes(self) -> Any:
         """(N,) bool: what the universe closes at this bar, [S6], whatever else is decided for it."""
-        some: np.ndarray = self.ordered() | (self.now().lots != 0)
-        return some & outside(self.panel.market, self.bar) if self.config.outside == "close" else some & False
+        some = self.ordered() | (self.now().lots != 0)
+        return some & outside(self.view.market, self.bar) if self.config.outside == "close" else some & False
 
     def review(self, strategy: Strategy, batch: Batch) -> None:
         """Replace what was asked for by what the strategy's `risk` makes of it."""
         assert self.cells is not None
-        before, unit, book, closes = self.cells, self.lots.unit, self.now(), self.closes()
-        asked = before * np.where([[False], [True], [False], [False]], unit, 1.0)
-        asked[:, closes] = [[0.0], [np.nan], [np.nan], [np.nan]]
+        before, unit, book, closes = self.cells, self.unit, self.now(), self.closes()
+        asked = before.copy()
+        asked[_LOTS] *= unit
+        asked[:, closes] = np.nan
+        asked[_WEIGHTS, closes] = 0.0
         orders = Orders(
             *asked.copy(), held=in_shares(book.lots, unit), standing=in_shares(book.orders, unit),
-            marks=self.marks / unit, equity=book.equity, index=self.index,
+            marks=self.view.marks(self.bar) / unit, equity=book.equity, index=self.index,
         )  # fmt: skip
         if self.alone is None:
             self.alone = next(iter(inspect.signature(strategy.risk).parameters), "") == "targets"
@@ -372,8 +382,8 @@ class _Desk:
             self.fail("risk", f"it returned {what}: it must return {'(N,) targets' if alone else 'its orders'}")
         if alone:
             orders.weights, after = after, orders
-        self.cells = np.full((4, self.n), np.nan)
-        given = np.array([self.each("risk", np.arange(self.n), x) for x in (after.shares, after.limit, after.stop)])
+        self.cells, every = self.xp.full((4, self.n), np.nan), self.xp.arange(self.n)
+        given = self.xp.stack([self.each("risk", every, x) for x in (after.shares, after.limit, after.stop)])
         changed = ~((given == asked[1:]) | (np.isnan(given) & np.isnan(asked[1:]))).all(axis=0)
         direct = np.flatnonzero(~np.isnan(given[0]))
         if len(direct):

@@ -25,7 +25,7 @@ from emulator.build import build, launch
 
 from emulator.fake_arrays import Array
 
-from gpu_bt.cuda import arrays, device, engine, module
+from gpu_bt.cuda import arrays, device, engine, module, views
 from gpu_bt.law.layout import LAUNCH
 
 IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
@@ -315,7 +315,7 @@ class FakeCupy:
 def installed(fake: Any) -> Iterator[Any]:
     """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported. Nothing
     compiled is said to be kept, unless CUPY_CACHE_IN_MEMORY says 0."""
-    parts, before = (arrays, device, engine), device.cupy
+    parts, before = (arrays, device, engine, views), device.cupy
     ours = IN_MEMORY not in os.environ
     os.environ.setdefault(IN_MEMORY, "1")
     module.kernel.cache_clear()

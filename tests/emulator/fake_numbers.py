@@ -7,6 +7,7 @@ results the stream is waited for, as CuPy does.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def _like(x: Any) -> Any:
     """Something of that shape and type to find those of a result with."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(_like, x))
-    return np.ones(x.shape, x.dtype) if isinstance(x, Array) else x
+    return np.zeros(x.shape, x.dtype) if isinstance(x, Array) else x
 
 
 def _owner(*values: Any) -> Any:
@@ -87,9 +88,15 @@ class Numbers(NDArrayOperatorsMixin, Array):
         return (self[i] for i in range(len(self)))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        out = options.pop("out", None)
-        if out is not None:
-            return NotImplemented
+        if method == "at":
+            (array, where, *rest) = inputs
+            kept = array, where, rest
+            return self.owner.queue(None, lambda: ufunc.at(kept[0].view(), _plain(kept[1]), *map(_plain, kept[2])))
+        if method == "reduce" and ufunc not in (np.add, np.multiply):
+            raise NotImplementedError(f"`cupy_{ufunc.__name__}.reduce` is not supported yet")
+        if (out := options.pop("out", None)) is not None:
+            out[0][...] = self.owner.reckon(getattr(ufunc, method), inputs, options, True)
+            return out[0]
         return self.owner.reckon(getattr(ufunc, method), inputs, options, method == "__call__")
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -107,7 +114,8 @@ class Numbers(NDArrayOperatorsMixin, Array):
             if not isinstance(part, np.ndarray):
                 part = self.view()[(*keys, None)].reshape(())
             offset = part.__array_interface__["data"][0] - self.view().__array_interface__["data"][0]
-            return Numbers(self.owner, self.data + (offset if part.size else 0), part.shape, part.dtype, part.strides)
+            memory = self.data + (offset if part.size else 0)
+            return self.owner.ndarray(part.shape, part.dtype, memory, part.strides)
         late = all(isinstance(x, (int, slice)) or (isinstance(x, Array) and x.dtype != bool) for x in keys)
         return self.owner.reckon(lambda x, *keys: x[keys], (self, *keys), {}, late)
 
@@ -129,23 +137,30 @@ class Numbers(NDArrayOperatorsMixin, Array):
 class Reckoning(FakeCupy):
     """The module with NumPy's functions."""
 
-    def ndarray(self, shape: tuple, dtype: Any, memptr: Any = None, strides: Any = None) -> Numbers:
-        array = super().ndarray(shape, dtype, memptr, strides)
-        return Numbers(self, array.data, array.shape, array.dtype, array.strides)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        owner = self
+
+        class ndarray(Numbers):
+            def __init__(self, shape: tuple, dtype: Any, memptr: Any = None, strides: Any = None) -> None:
+                size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+                Array.__init__(self, owner, memptr or owner.alloc(size), shape, np.dtype(dtype), strides)
+
+        self.ndarray = ndarray
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
         if isinstance(value, Numbers):
             return value
         if hasattr(value, "__cuda_array_interface__"):
             array = super().asarray(value)
-            return Numbers(self, array.data, array.shape, array.dtype, array.strides)
+            return self.ndarray(array.shape, array.dtype, array.data, array.strides)
         values = np.asarray(value, dtype)
         self.sent.append(values.nbytes)
         return self.wrapped(values.copy())
 
     def from_dlpack(self, value: Any) -> Numbers:
         array = super().from_dlpack(value)
-        return Numbers(self, array.data, array.shape, array.dtype, array.strides)
+        return self.ndarray(array.shape, array.dtype, array.data, array.strides)
 
     def wrapped(self, values: np.ndarray) -> Numbers:
         """An array with these numbers, at once."""
@@ -180,4 +195,6 @@ class Reckoning(FakeCupy):
         found = getattr(np, name)
         if not callable(found) or isinstance(found, type):
             return found
+        if name == "maximum":
+            return SimpleNamespace(at=lambda array, *rest: np.maximum.at(array, *rest))
         return lambda *args, **kw: self.reckon(found, args, kw, found in _LATE or isinstance(found, np.ufunc))

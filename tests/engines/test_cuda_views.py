@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from compare import assert_bits
 from emulator.build import why_not
+from emulator.fake_arrays import Array, on_device
 from emulator.fake_cupy import installed
 from emulator.fake_numbers import Numbers, Reckoning
 from sweep_cases import universe
@@ -129,6 +132,215 @@ def test_equity_rows_on_the_device_are_kept_in_a_folder(fake: Reckoning, tmp_pat
     again = bt.sweep(panel, **options, equity="device", engine="cuda", out=tmp_path)
     assert again.run == 0
     assert_bits("equity", host(again.array("equity")), found.equity)
+
+
+# --- strategies ---
+
+
+class Everything(bt.Strategy):
+    """Every order and every view, on arrays of whichever library it is given."""
+
+    device = True
+    rows: Any = None
+
+    def initialize(self):
+        self.exits = bt.Exits(stop_loss=0.05, take_profit=0.2, trailing_stop=0.1)
+        self.seen = []
+
+    def on_data_batch(self, timestamp, batch):
+        xp, bar = batch.xp, batch.bar
+        if self.rows is not None:
+            self.rows(self, batch)
+        self.seen.append(type(batch.close))
+        past = batch.history("close", 5, adjusted=True)
+        change = past[-1] / past[0] - 1
+        top, bottom = batch.top(change, 20), batch.bottom(change, 7)
+        if bar % 7 == 0:
+            weights = xp.where(batch.present, 0.5 / batch.close, xp.nan)
+            self.order_target_percent(xp.where(change > 0, weights, xp.nan))
+        elif bar % 7 == 1:
+            self.order_target_percent(top, 0.01)
+            self.close_others(top)
+        elif bar % 7 == 2:
+            self.order(bottom, 10 * xp.ones(len(bottom)), limit=batch.close[bottom] * 0.99)
+            self.order(batch.assets[0], 5)
+            self.order(
+                ["A0003", "A0004"] if "A0003" in batch.assets else [3, 4], [7, 8], stop=batch.close[[3, 4]] * 1.01
+            )
+        elif bar % 7 == 3:
+            self.order_target_value(batch.present & (change > 0), 1000.0)
+            self.order_target_shares(bottom, xp.arange(len(bottom)) * 3.0)
+        elif bar % 7 == 4:
+            self.cancel(top[:3])
+            if self.rows is None:  # a row with labels is made on the host
+                self.order_target_percent({batch.assets[5]: 0.02})
+        elif bar % 7 == 5:
+            self.order_target_percent(batch.index(list(batch.assets[:3])), [0.01, 0.02, 0.03])
+            self.order_target_percent(xp.minimum(self.portfolio.weights * 0.9, 0.02))
+        else:
+            self.cancel()
+            self.order_target_percent(xp.asarray([8, 9, 8]), xp.asarray([0.01, 0.02, 0.03]))  # 8 twice: the last counts
+        assert self.portfolio.equity > 0 and self.portfolio.cash <= self.portfolio.equity + 1e-6
+        assert self.portfolio.shares.shape == self.portfolio.orders.shape == self.portfolio.values.shape
+
+    def risk(self, orders, portfolio, batch):
+        large = np.abs(orders.after) > 0.03
+        orders.weights[large] /= 2
+        orders.shares[large] /= 2
+        if batch.bar % 5 == 0:
+            orders.drop(batch.present & (batch.volume > 0) & (orders.shares > 6))
+        return orders
+
+
+CONFIGS = [
+    bt.Config(rebalance_every=1),
+    bt.Config(lot=10, sizing="last", slippage=1e-3, execution="same_close", outside="close"),
+    bt.Config(account="margin", max_weight=0.05, rebalance_every=2),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, config: bt.Config):
+    panel = universe(60, 40)
+    mine, theirs = Everything(), Everything()
+    found = bt.run(panel, mine, config, engine="cuda")
+    assert set(mine.seen) == {fake.ndarray}
+    wanted = bt.run(panel, theirs, config, engine="numpy")
+    assert set(theirs.seen) == {np.ndarray}
+    assert_bits("money", found.raw.money, wanted.raw.money)
+    assert_bits("positions", found.positions, wanted.positions)
+    assert found.fills.equals(wanted.fills) and len(wanted.fills) > 100 and found.cuts.equals(wanted.cuts)
+    assert found.decisions == wanted.decisions and found.advice.keys() == wanted.advice.keys()
+    assert_bits("holdings", np.asarray(found.array("holdings")), wanted.array("holdings"))
+
+    class Hosted(Everything):
+        device = False
+
+    again = bt.run(panel, last := Hosted(), config, engine="cuda")
+    assert set(last.seen) == {np.ndarray}
+    assert_bits("money", again.raw.money, wanted.raw.money)
+
+
+def test_nothing_of_the_size_of_a_row_is_copied_at_a_bar(fake: Reckoning):
+    panel, counts = universe(*SHAPE), []
+
+    def rows(strategy, batch):
+        counts.append((len(fake.sent), len(fake.fetched)))
+
+    class Counted(Everything):
+        def __init__(self):
+            self.rows = rows
+
+        def initialize(self):
+            self.exits, self.seen = bt.Exits(stop_loss=0.05), []
+
+    found = bt.run(panel, Counted(), bt.Config(), engine="cuda", record="positions")
+    assert len(counts) > 25 and isinstance(found.raw.positions, Resident)
+    (sent, fetched), (sent_last, fetched_last) = counts[8], counts[-1]  # by then each panel was asked for
+    row = 8 * SHAPE[1]
+    assert max(fake.sent[sent:sent_last]) < row / 2
+    assert max(fake.fetched[fetched:fetched_last]) < row / 2
+    assert sum(fake.fetched[fetched:fetched_last]) / (len(counts) - 9) < row  # nor a row in pieces
+
+
+def test_rows_are_those_of_the_panel_without_a_copy(fake: Reckoning):
+    panel, places = universe(*SHAPE), []
+
+    class Look(bt.Strategy):
+        device = True
+
+        def on_data_batch(self, timestamp, batch):
+            places.append((batch.close.data.ptr, batch.history("close", 2).data.ptr, batch.volume.data.ptr))
+
+    bt.run(panel, Look(), engine="cuda", record=())
+    step = set(np.diff([close for close, *_ in places]).tolist())
+    assert step == {8 * SHAPE[1]}
+    assert all(close - past == 8 * SHAPE[1] for close, past, _ in places[1:])
+    sent = len(fake.sent)
+    places.clear()
+    bt.run(panel, Look(), engine="cuda", record=())
+    assert max(fake.sent[sent:]) < panel.close.nbytes / 4  # the panel lies there already
+
+
+def given(fake: Reckoning, kind: str, values: np.ndarray) -> Any:
+    """An array of a library's that lies on the device."""
+    return on_device(fake, values, kind)
+
+
+@pytest.mark.parametrize("kind", ["torch", "plain", "cupy"])
+def test_arrays_of_other_libraries_are_taken_where_they_lie(fake: Reckoning, kind: str):
+    panel = universe(*SHAPE)
+    rows = np.nan_to_num(random_weights(panel, 0.5, seed=3)) / 2
+
+    class Given(bt.Strategy):
+        device = True
+
+        def on_data_batch(self, timestamp, batch):
+            row = rows[batch.bar][None]
+            self.order_target_percent(row[0] if batch.xp is np else Row(given(fake, kind, row)))
+
+    class Row:
+        """The row of an array of (1, N)."""
+
+        def __init__(self, array):
+            told = getattr(array, "array", array)
+            flat = Array(fake, told.data, told.shape[1:], told.dtype)
+            self.__class__ = type(array)
+            vars(self).update(vars(array) | ({"array": flat} if hasattr(array, "array") else vars(flat)))
+
+    found = bt.run(panel, Given(), engine="cuda")
+    assert_bits("money", found.raw.money, bt.run(panel, Given(), engine="numpy").raw.money)
+
+
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        (
+            lambda s, b: s.order_target_percent(b.close * 0 + 2000),
+            r"order_target_percent\['.*'\] at .*: 2000.0 is not in",
+        ),
+        (lambda s, b: s.order_target_percent(-b.close / b.close), r"-1.0: a cash account is long-only"),
+        (
+            lambda s, b: s.order_target_percent(b.close[:3]),
+            r"without an amount it takes an \(N,\) row of numbers, N = 90",
+        ),
+        (lambda s, b: s.order_target_percent(b.present), r"without an amount it takes an \(N,\) row of numbers"),
+        (lambda s, b: s.order(b.xp.asarray([3, 95]), 1), r"the panel has no asset 95: an index must be in \[0, 89\]"),
+        (lambda s, b: s.order(b.close, 1), r"order at .*: assets are .*: pass names, indices or an \(N,\) bool mask"),
+        (lambda s, b: s.order([0, 1], b.close[:3]), r"2 assets and 3 numbers"),
+        (lambda s, b: s.order([0], b.close[:1] * b.xp.nan), r"shares are None or have a NaN"),
+        (lambda s, b: s.order([0], 1, limit=b.xp.zeros(1)), r"order\(limit=\)\['.*'\] at .*: 0.0 is no price"),
+        (lambda s, b: b.top(b.close[:4], 2), r"a score at .* has shape \(4,\)"),
+    ],
+)
+def test_mistakes_have_the_same_words(fake: Reckoning, order: Any, text: str):
+    panel = universe(*SHAPE)
+
+    class Wrong(bt.Strategy):
+        device = True
+
+        def on_data_batch(self, timestamp, batch):
+            order(self, batch)
+
+    said = []
+    for engine in ("numpy", "cuda"):
+        with pytest.raises(bt.StrategyError, match=text) as caught:
+            bt.run(panel, Wrong(), engine=engine)
+        said.append(str(caught.value))
+    assert (
+        re.split(" is | are ", said[0])[0] == re.split(" is | are ", said[1])[0]
+    )  # an array is shown as its library shows it
+
+
+def test_device_is_a_choice_of_three():
+    class Wrong(bt.Strategy):
+        device = "cuda"
+
+        def on_data_batch(self, timestamp, batch):
+            pass
+
+    with pytest.raises(bt.StrategyError, match="device is 'cuda': it must be True or False"):
+        bt.run(universe(), Wrong())
 
 
 def test_the_stand_in_refuses_the_host(fake: Reckoning):
