@@ -33,7 +33,7 @@ class NumpyEngine:
 
     def open(self, spec: RunSpec) -> NumpySession:
         """A session at bar 0."""
-        return NumpySession(spec)
+        return NumpySession(spec.on_host())
 
 
 class NumpySession:

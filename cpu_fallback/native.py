@@ -88,7 +88,7 @@ class NativeEngine:
         library = load(self.folder)
         if isinstance(library, str):
             raise RuntimeError(f"engine 'native' cannot run: {library}")
-        return NativeSession(spec, library, self.threads or _processors())
+        return NativeSession(spec.on_host(), library, self.threads or _processors())
 
 
 class NativeSession(LaneSession):

@@ -35,7 +35,7 @@ def drive(
         raise ConfigError(f"signal_lag is {config.signal_lag}: it delays weights rows; a strategy needs signal_lag=0")
     strategy_with_threads(strategy)
     _check_methods(strategy)
-    kind, told = type(strategy).__name__, ""
+    kind, told, panel = type(strategy).__name__, "", panel.on_host()
     desk = _Desk(panel, config, session)
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0

@@ -94,7 +94,7 @@ def run(
         kept = {"fills", "positions"} if kept == {"bars"} else kept
         result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held, first)
     else:
-        saved = None if resume is None else load(resume, panel, config, accept_jumps)
+        saved = None if resume is None else load(resume, panel.on_host(), config, accept_jumps)
         result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
     for text in result.advice.values():
         warn(text, stacklevel=2)
@@ -202,8 +202,9 @@ def _run_strategy(
     """`run` of a strategy, in an engine's callback session."""
     own = held.config(config) if held else config
     bars, name = _bars(panel, own, held), type(strategy).__name__
-    watch = Watch(panel.market, panel.universe if own.outside == "close" else None)
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
+    panel = panel.on_host()
+    watch = Watch(panel.market, panel.universe if own.outside == "close" else None)
     clock = time.perf_counter()
     raw = drive(strategy, panel, own, engine.open(spec), bars, progress=progress, log=watch)
     raw.began = np.array([0 if held else watch.began])
