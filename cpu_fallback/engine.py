@@ -36,7 +36,7 @@ class NumpyEngine:
 
     def open(self, spec: RunSpec) -> NumpySession:
         """A session at bar 0."""
-        return NumpySession(spec)
+        return NumpySession(spec.on_host())
 
     def stacked(self, rows: Sequence[Any]) -> np.ndarray:
         """Arrays one below the other, in host memory."""

@@ -90,7 +90,7 @@ class NativeEngine:
         library = load(self.folder)
         if isinstance(library, str):
             raise RuntimeError(f"engine 'native' cannot run: {library}")
-        return NativeSession(spec, library, self.threads or _processors())
+        return NativeSession(spec.on_host(), library, self.threads or _processors())
 
     def stacked(self, rows: Sequence[Any]) -> np.ndarray:
         """Arrays one below the other, in host memory."""

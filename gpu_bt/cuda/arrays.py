@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Panels in device memory: taken from others, looked at, copied with changes. The tools of a Resident.
 
-Each does in one pass of arrays.cu what gpu_bt/data and gpu_bt/engine do with NumPy on the host, with the same numbers. Only
-what is said to be in host memory leaves the device.
+Each does in one pass of arrays.cu what gpu_bt/data and gpu_bt/engine do with NumPy on the host, with the same numbers.
+Only what is said to be in host memory leaves the device.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.cuda.device import DeviceArray, cupy, out_of_memory, stream
+from gpu_bt.cuda.device import DeviceArray, cupy, room, stream
 from gpu_bt.cuda.module import arrays_kernels
 from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
-    "CALL", "MEMBERS", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone", "first_outside", "looked",
-    "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
+    "CALL", "MEMBERS", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone", "first_outside",
+    "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -37,7 +37,7 @@ _TEXT = " ".join(f"{kind} {name};" for name, kind in MEMBERS.items())
 _Array = DeviceArray | Resident
 _KINDS = {name: kind for kind, name in enumerate(PANEL_KINDS)}
 _INF, _NAN = math.inf, math.nan
-#: Threads of every block.
+#: Threads of a block, at most.
 _THREADS = 128
 
 
@@ -47,18 +47,15 @@ def _run(name: str, blocks: int, **members: Any) -> None:
     for member, value in members.items():
         kind = MEMBERS[member]
         if kind == "bt_panel":
-            call[member] = (0, 0) if value is None else (_address(value), _KINDS.get(value.dtype.name, 0))
+            call[member] = (0, 0) if value is None else (value.address, _KINDS.get(value.dtype.name, 0))
         else:
-            call[member] = _address(value) if kind.endswith("*") else value
+            call[member] = value.address if kind.endswith("*") else value
     if blocks:
         at = DeviceArray(call.shape, CALL, call)
         run = arrays_kernels(cupy(), _TEXT).get_function(name)
-        run((blocks,), (_THREADS,), (np.uint64(at.address),), stream=stream())
+        threads = min(_THREADS, 32 * -(-int(call["N"][0]) // 32))
+        run((blocks,), (threads,), (np.uint64(at.address),), stream=stream())
         stream().synchronize()
-
-
-def _address(array: _Array) -> int:
-    return array.pointer if isinstance(array, Resident) else array.address
 
 
 def _sent(values: Any, dtype: Any = np.int64) -> DeviceArray:
@@ -78,32 +75,26 @@ def take(name: str, value: Any, error: type[Exception]) -> Resident:
     """What knows DLPack or the CUDA array interface, as it lies there; a C-contiguous copy on the device where it has
     strides. It is complete when this returns: the engine's stream waits for the producer's.
 
-    Raises `error` where it lies on another device than the current one, or has no room for a copy.
+    Raises `error` where it lies on another device than the current one.
     """
     library, current = cupy(), cupy().cuda.get_current_stream()
     array = library.from_dlpack(value) if hasattr(value, "__dlpack__") else library.asarray(value)
     here, there = int(library.cuda.runtime.getDevice()), int(array.device.id)
     if there != here:
         raise error(
-            f"{name} lies on GPU {there} and this thread's is GPU {here}: use it under cupy.cuda.Device({there}), or copy"
-            " it to the other first"
+            f"{name} lies on GPU {there} and this thread's is GPU {here}: use it under cupy.cuda.Device({there}), or"
+            " copy it to the other first"
         )
     stream().wait_event(current.record())
-    whole = array if array.flags.c_contiguous else _copied(name, array, array.dtype)
+    whole = array if array.flags.c_contiguous else _copied(array, array.dtype)
     stream().synchronize()
     return Resident(whole.shape, whole.dtype, int(whole.data.ptr), here, whole, sys.modules[__name__])
 
 
-def _copied(name: str, array: Any, dtype: Any) -> Any:
+def _copied(array: Any, dtype: Any) -> Any:
     """A C-contiguous CuPy array of that dtype, made on the engine's stream."""
-    try:
-        with stream():
-            return array.astype(dtype, order="C")
-    except Exception as exc:
-        if not out_of_memory(exc):
-            raise
-        raise MemoryError(f"the GPU has no room for a copy of {name}, {array.size * np.dtype(dtype).itemsize:,} bytes"
-                          ": pass C-contiguous float64 or float32, or what lies on the host") from None  # fmt: skip
+    with stream(), room(array.size * np.dtype(dtype).itemsize):
+        return array.astype(dtype, order="C")
 
 
 def resident(array: DeviceArray) -> Resident:
@@ -130,31 +121,33 @@ def _memory(array: Resident) -> Any:
 
 def cast(array: Resident, dtype: Any) -> Resident:
     """The array in another type."""
-    made = _copied("an array", exported(array), dtype)
+    made = _copied(exported(array), dtype)
     stream().synchronize()
     return Resident(made.shape, made.dtype, int(made.data.ptr), array.device, made, sys.modules[__name__])
 
 
 def _parts(array: Resident, key: Any) -> list[np.ndarray]:
     """The rows, and the columns, that a key names, as numbers; 0-d for one."""
-    keys = key if isinstance(key, tuple) else (slice(None) if key is Ellipsis else key,)
-    return [np.arange(size)[part] for size, part in zip(array.shape, (*keys, *[slice(None)] * array.ndim), strict=False)]
+    every = *(key if isinstance(key, tuple) else (key,)), *[slice(None)] * array.ndim
+    return [np.arange(size)[part] for size, part in zip(array.shape, every, strict=False)]
 
 
 def fetch(array: Resident, key: Any) -> np.ndarray:
     """`array[key]` in host memory."""
-    rows = _parts(array, key)[0]
-    if not isinstance(key, tuple) and (np.diff(np.atleast_1d(rows)) == 1).all():  # one piece
-        shape = rows.shape + array.shape[1:]
-        out = np.empty(shape, array.dtype)
-        if out.size:
-            start = int(rows.flat[0]) * array.nbytes // len(array)
-            (_memory(array) + start).copy_to_host_async(out.ctypes.data, out.nbytes, stream())
-            stream().synchronize()
-    else:
-        out = picked(array, key).read()
-    found: np.ndarray = out[()]  # a cell is a number
-    return found
+    start, shape = 0, array.shape
+    if key is not Ellipsis:
+        rows = _parts(array, key)[0]
+        if isinstance(key, tuple) or (np.diff(np.atleast_1d(rows)) != 1).any():
+            out = picked(array, key).read()
+            cells: np.ndarray = out[()]  # one cell is a number
+            return cells
+        start, shape = int(rows.flat[0]) if rows.size else 0, rows.shape + array.shape[1:]
+    out = np.empty(shape, array.dtype)
+    if out.size:
+        memory = _memory(array) + (start * (array.nbytes // len(array)) if start else 0)
+        memory.copy_to_host_async(out.ctypes.data, out.nbytes, stream())
+        stream().synchronize()
+    return out
 
 
 def picked(array: Resident, key: Any) -> DeviceArray:
@@ -181,9 +174,9 @@ def looked(
     array: _Array, low: float = -_INF, high: float = _INF, skip: tuple[float, float] = (_NAN, _NAN),
     beside: Sequence[_Array | None] | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """(T, 4) int32 in host memory, of each row: cells that are NaN; that lie in the closed range `skip`; others that are
-    bad; and N less the first of these. Bad is what lies outside [low, high]; with `beside`, two panels or None, what is a
-    number where none of these is."""
+    """(T, 4) int32 in host memory, of each row: cells that are NaN; that lie in the closed range `skip`; others that
+    are bad; and N less the first of these. Bad is what lies outside [low, high]; with `beside`, two panels or None,
+    what is a number where none of these is."""
     (t, n), out = array.shape, DeviceArray((array.shape[0], 4), np.int32, byte=0)
     b, c = beside or (None, None)
     _run("bt_look", t, a=array, b=b, c=c, N=n, alone=beside is not None, low=low, high=high, skip_low=skip[0],
@@ -225,7 +218,8 @@ def columns_to_look_at(fields: Mapping[str, Any], near: float, leap: float, jump
     flags, rows = DeviceArray(n, np.uint8, byte=0), _sent(sample)
     _run("bt_suspect", t, a=close, b=fields.get("open"), c=fields.get("high"), d=fields.get("low"), N=n, out=flags,
          e=fields.get("dividend"), near=near, leap=leap, jump=jump)  # fmt: skip
-    _run("bt_apart", _columns(close), a=close, b=fields.get("open"), N=n, rows=rows, count=len(sample), value=apart, out=flags)
+    _run("bt_apart", _columns(close), a=close, b=fields.get("open"), N=n, rows=rows, count=len(sample), value=apart,
+         out=flags)  # fmt: skip
     return np.flatnonzero(flags.read())
 
 
@@ -263,7 +257,7 @@ def marked(close: _Array, open: _Array | None, split: _Array | None, unit: np.nd
 def silent(close: _Array, open: _Array | None, new: np.ndarray, before: np.ndarray, count: int) -> np.ndarray:
     """[S3] The cells, in order, at which the count-th new date without a close or an open comes. new: (T,) bool, of
     another date than the bar before.   before: (N,) such dates before the first bar."""
-    dates, run, room = _sent(new), _sent(before), 1 << 14
+    dates, run, room = _sent(new), _sent(before), 1 << 10
     while True:
         out, found = DeviceArray(room, np.int64), DeviceArray(1, np.int64, byte=0)
         _run("bt_silent", _columns(close), a=close, b=open, T=close.shape[0], N=close.shape[1], rows=dates, before=run,

@@ -7,14 +7,16 @@ whatever stream is current. It never waits for what others have queued, since it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Device", "DeviceArray", "cupy", "out_of_memory", "probe", "stream"]
+__all__ = ["Device", "DeviceArray", "cupy", "out_of_memory", "probe", "room", "stream"]
 
 #: Atomic addition of doubles needs 6.0; NVRTC of CUDA 13 compiles for 7.5 and later.
 _OLDEST = 60
@@ -48,6 +50,18 @@ def out_of_memory(exc: Exception) -> bool:
     errors = (cuda.driver.CUDADriverError, cuda.runtime.CUDARuntimeError)
     driver = isinstance(exc, errors) and getattr(exc, "status", None) == _NO_MEMORY
     return driver or isinstance(exc, cuda.memory.OutOfMemoryError)
+
+
+@contextlib.contextmanager
+def room(size: int) -> Iterator[None]:
+    """An allocation of so many bytes: where it fails, the library's error says what to do."""
+    try:
+        yield
+    except Exception as exc:
+        if out_of_memory(exc):
+            way_out = "free some of it, use smaller arrays, or pass them from the host, as in array.get()"
+            exc.args = (f"the GPU has no room for {size:,} bytes: {way_out}",)
+        raise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +134,10 @@ class DeviceArray:
         self.dtype, self.shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else tuple(shape)
         self.size = int(np.prod(self.shape))
         self.before = 0  # bytes of what precedes it and is not here
-        with stream():  # CuPy gives memory that is freed to who allocates under the same stream, and to nobody else
-            self.memory = cupy().cuda.alloc(max(1, self.size * self.dtype.itemsize))
+        size = max(1, self.size * self.dtype.itemsize)
+        # CuPy gives memory that is freed to who allocates under the same stream, and to nobody else.
+        with stream(), room(size):
+            self.memory = cupy().cuda.alloc(size)
         if values is not None:
             self.write(values)
         elif byte is not None:

@@ -18,6 +18,8 @@ import numpy as np
 from gpu_bt.cuda import arrays, views
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
+from gpu_bt.cuda.prepared import prepared
+from gpu_bt.engine import prepare
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
@@ -59,7 +61,8 @@ class CudaEngine:
         device = probe()
         if isinstance(device, str):
             raise RuntimeError(f"engine 'cuda' cannot run: {device}")
-        return CudaSession(spec, device, self)
+        there = {a.device for a in (*vars(spec.market).values(), *spec.weights) if isinstance(a, Resident)}
+        return CudaSession(spec.on_host() if there - {device.number} else spec, device, self)
 
     def stacked(self, rows: Sequence[Any]) -> Resident:
         """Arrays of equal rows one below the other, on the device."""
@@ -95,9 +98,10 @@ class CudaSession:
         market = self.spec.market
         known = _resident(market, False) | _resident(market, True)
         arrays = [v for v in vars(market).values() if isinstance(v, np.ndarray) and v.shape == market.shape]
+        arrays += [w for w in self.spec.weights if isinstance(w, np.ndarray)]
         lots = len(np.unique(self.spec.params["lot"]))
         made = 0 if _resident(market, False) else 3 * lots * 8 * math.prod(market.shape)
-        return made + sum(a.nbytes for a in (*arrays, *self.spec.weights) if id(a) not in known)
+        return made + sum(a.nbytes for a in arrays if id(a) not in known)
 
     def scenario_bytes(self) -> int:
         """Device memory of one scenario: its lane and its record."""
@@ -258,7 +262,7 @@ class _Lanes(LaneSession):
                  before: RawResult | None) -> None:  # fmt: skip
         n = spec.market.shape[1]
         self.device, self.window = device, window
-        self.panels: dict[int, tuple[np.ndarray, DeviceArray]] = {}  # of this session alone
+        self.panels: dict[Any, tuple[Any, DeviceArray]] = {}  # of this session alone
         together = engine.together or 1
         hot = 16 * (n // 8 + 1) * 8  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
         room = device.shared - 8 * SHARED_DOUBLES
@@ -279,24 +283,43 @@ class _Lanes(LaneSession):
         """On the device."""
         return DeviceArray(array.shape, array.dtype, array)
 
-    def panel(self, array: np.ndarray, weights: bool) -> DeviceArray:
+    def panel(self, array: Any, weights: bool) -> DeviceArray | Resident:
         """On the device: a panel stays there with the market, for the next run, or comes in windows of bars; weights
-        that someone may write to come anew each time. All lanes share what one has brought."""
-        whole = self.window == (0, len(array))
-        stays = whole and not (weights and array.flags.writeable)
-        known = _resident(self.spec.market, weights) if stays else self.panels
-        if id(array) not in known:
+        that someone may write to come anew each time. All lanes share what one has brought. What lies on the device
+        is used where it lies."""
+        if not isinstance(array, np.ndarray):
+            found: DeviceArray | Resident = array
+            return found
+        stays = not (weights and array.flags.writeable)
+        rows = array.strides[0]
+        # The array is kept, so that its id stays its own.
+        return self._placed(id(array), array, rows, weights, stays, lambda low, stop: self.put(array[low:stop]))
+
+    def _placed(
+        self, key: Any, kept: Any, row: int, weights: bool, stays: bool, make: Callable[[int, int], DeviceArray]
+    ) -> DeviceArray:  # fmt: skip
+        """The bars [low, stop) of a panel whose rows have so many bytes, made where they are not there yet."""
+        whole = self.window == (0, self.spec.market.shape[0])
+        known = _resident(self.spec.market, weights) if stays and whole else self.panels
+        if key not in known:
             low = 0 if whole else max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
-            placed = self.put(array[low : self.window[1]])
-            placed.before = low * array.strides[0]  # kernels count bars from the panel's first
-            known[id(array)] = (array, placed)  # the array is kept, so that its id stays its own
-        return known[id(array)][1]
+            placed = make(low, self.window[1])
+            placed.before = low * row  # kernels count bars from the panel's first
+            known[key] = (kept, placed)
+        return known[key][1]
+
+    def prepared(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
+        """Made on the device where the panel lies there, in the window's bars alone."""
+        market, row = self.spec.market, 8 * self.spec.market.shape[1]
+        if not isinstance(market.close, Resident):
+            return super().prepared(field, lot, sizing)
+        return prepared(market, field, lot, sizing, lambda key, make: self._placed(key, None, row, False, True, make))
 
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> DeviceArray:
         """A new array on the device; NaN is written as bytes of 255."""
         return DeviceArray(shape, dtype, byte=None if fill is None else 0 if fill == 0.0 else 255)
 
-    def address(self, array: DeviceArray) -> int:
+    def address(self, array: DeviceArray | Resident) -> int:
         """Where it begins on the device."""
         return array.address
 
@@ -343,13 +366,14 @@ def _log_bytes(device: Device) -> int:
 
 def _needs_full(spec: RunSpec) -> bool:
     """Whether some scenario does what the lean kernel leaves out, such as all that nobody has marked."""
-    panels = {name for name, v in vars(spec.market).items() if isinstance(v, np.ndarray) and v.ndim == 2}
+    panels = {name for name, v in vars(spec.market).items() if getattr(v, "ndim", 0) == 2}
     return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)
 
 
-def _resident(market: Market, weights: bool) -> dict[int, tuple[np.ndarray, DeviceArray]]:
-    """Panels of a market, or weights over it, on the device, by the id of the NumPy array."""
-    panels: dict[int, tuple[np.ndarray, DeviceArray]]
+def _resident(market: Market, weights: bool) -> dict[Any, tuple[Any, DeviceArray]]:
+    """What has been brought to the device of a market, or of weights over it, by the id of the NumPy array, and what
+    was made there, by field and lot."""
+    panels: dict[Any, tuple[Any, DeviceArray]]
     panels = market.cache.setdefault("cuda weights" if weights else "cuda", {})
     return panels
 

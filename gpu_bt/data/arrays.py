@@ -12,15 +12,15 @@ import numpy as np
 from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
 
-__all__ = ["as_array", "as_host", "filled", "first_alone", "first_outside", "frozen", "others", "replaced", "together"]
+__all__ = ["as_array", "as_host", "filled", "first_alone", "first_outside", "frozen", "replaced", "together"]
 
 #: Rows looked at together: few enough to stay in cache between the two looks at them, for the least and the most.
 _ROWS = 16
 
 
 def as_array(name: str, value: Any, error: type[Exception]) -> np.ndarray | Resident:
-    """`as_host`, but what lies on a GPU stays there, as it is, where the CUDA engine can run: nothing is copied unless it
-    has strides, and it must not be written to as long as it is used."""
+    """`as_host`, but what lies on a GPU stays there where the CUDA engine can run: it is copied only where it has
+    strides, and must not be written to as long as it is used."""
     if isinstance(value, Resident):
         return value
     try:
@@ -42,19 +42,31 @@ def _on_gpu(value: Any) -> bool:
 
 
 def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:
-    """The value as a NumPy array, a copy only where it has to be one. What lies on a GPU is fetched; DLPack is honoured."""
+    """The value as a NumPy array, a copy only where it has to be one. What lies on a GPU is fetched."""
     if any(isinstance(x, np.ma.MaskedArray) for x in (value, *(value if isinstance(value, (list, tuple)) else ()))):
         raise error(f"{name} is a masked array: fill it first, with NaN where nothing is known, as in x.filled(np.nan)")
     given: Any = value
     try:
         if not isinstance(given, (np.ndarray, Resident)) and _on_gpu(given):
-            copy = next((getattr(given, n) for n in ("get", "cpu", "copy_to_host") if hasattr(given, n)), None)
-            return np.asarray(as_array(name, given, error) if copy is None and tools() else copy())
+            return _fetched(name, given, error)
         if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
             return np.from_dlpack(given)
         return np.asarray(value)  # of NumPy's own, too: a matrix is always 2-d, a subclass may compute anything
+    except error:
+        raise
     except Exception as exc:  # of the value, whose class may be anybody's
         raise _no_array(name, value, exc, error) from None
+
+
+def _fetched(name: str, value: Any, error: type[Exception]) -> np.ndarray:
+    """What lies on a GPU, by the method of CuPy, PyTorch or Numba, which need not have a CUDA engine beside them."""
+    for method in ("get", "cpu", "copy_to_host"):
+        if hasattr(value, method):
+            return np.asarray(getattr(value, method)())
+    if (there := tools()) is None:
+        raise TypeError("it lies on a GPU, from which CuPy would fetch it")
+    found: np.ndarray = there.take(name, value, error).host
+    return found
 
 
 def _no_array(name: str, value: Any, exc: Exception, error: type[Exception]) -> Exception:
@@ -63,8 +75,8 @@ def _no_array(name: str, value: Any, exc: Exception, error: type[Exception]) -> 
 
 
 def frozen(array: Any) -> Any:
-    """C-contiguous and read-only: copied unless nobody can write to its memory, so that it cannot change later. What lies
-    on a GPU stays as it is: there, who made it has promised that."""
+    """C-contiguous and read-only: copied unless nobody can write to its memory, so that it cannot change later. What
+    lies on a GPU stays as it is: who made it keeps it as it is."""
     if isinstance(array, Resident):
         return array
     owner = array
@@ -118,13 +130,6 @@ def first_alone(close: Any, open: Any, others: Sequence[Any]) -> list[tuple[int,
         bad = dead & ~np.isnan(other) if dead.any() else dead[:0]
         found.append(divmod(int(bad.argmax()), bad.shape[1]) if bad.any() else None)
     return found
-
-
-def others(panel: Any, value: float) -> np.ndarray:
-    """The cells of a (T, N) panel that hold another number than `value`, as places in the flat array, in order."""
-    if isinstance(panel, Resident):
-        return panel.tools.cells(panel, value)
-    return np.flatnonzero(panel != value)
 
 
 def together(panels: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def _floats(name: str, array: Any) -> Any:
     return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
 
 
-def _doubles(name: str, array: np.ndarray) -> np.ndarray:
+def _doubles(name: str, array: np.ndarray) -> Any:
     return _floats(name, array).astype(np.float64) + 0.0  # no negative zero
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import numbers
 from collections import Counter
@@ -14,13 +15,14 @@ from unicodedata import normalize
 import numpy as np
 
 from gpu_bt.arguments import must_be, one_of, several, whole
-from gpu_bt.data.arrays import as_array, as_host, first_alone, frozen, others, replaced, together
+from gpu_bt.data.arrays import as_array, as_host, first_alone, frozen, replaced, together
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.labels import is_labelled
 from gpu_bt.data.sanity import warn_of_labels, warn_of_prices, warn_of_units
 from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
+from gpu_bt.engine.prepare import others
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import PanelError, shown, warn
 
@@ -135,6 +137,15 @@ class Panel:
     def fields(self) -> tuple[str, ...]:
         """The (T, N) fields that it has."""
         return tuple(name for name in (*PRICES, *RATES, *MASKS) if getattr(self.market, name) is not None)
+
+    def on_host(self) -> Panel:
+        """The panel with all arrays in host memory, fetched once; itself where none lies on a GPU."""
+        market = self.market.on_host()
+        if market is self.market:
+            return self
+        found = copy.copy(self)
+        found.market = market
+        return found
 
     @cached_property
     def index(self) -> dict[str, int]:

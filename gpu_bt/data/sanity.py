@@ -105,8 +105,8 @@ def warn_of_labels(assets: Sequence[str], microseconds: np.ndarray, time_zone: s
 
 
 def warn_of_units(fields: Mapping[str, Any]) -> None:
-    """Warn of rates whose median is that of another unit: percents, basis points, a year's. Of panels on a GPU the rows of
-    the samples are fetched."""
+    """Warn of rates whose median is that of another unit: percents, basis points, a year's. Of panels on a GPU the
+    samples' rows are fetched."""
     for name in _UNITS.keys() & fields.keys():
         (most, rule), values = _UNITS[name], _sample(fields[name])
         if name == "volatility":

@@ -94,8 +94,8 @@ def check_fit(weights: Any, panel: Any) -> None:
 
 def check_weights(
     panel: Any, weights: Any, account: str, notes: dict[str, int] | None = None
-) -> np.ndarray | Resident:  # fmt: skip
-    """(T, N) float weights, or a WeightsError that names bar and asset. What lies on a GPU is looked at there.
+) -> Any:  # fmt: skip
+    """(T, N) float weights, NumPy's or those that lie on a GPU, or a WeightsError that names bar and asset.
 
     In a cash account weights in [-1e-9, 0) are 0: then an array of its own, and their number in `notes`.
     """

@@ -112,7 +112,7 @@ class LaneSession:
         """The array in the engine's memory."""
         return array
 
-    def panel(self, array: np.ndarray, weights: bool) -> Any:
+    def panel(self, array: Any, weights: bool) -> Any:
         """The same for a (T, N) panel, of the market or of weights."""
         return self.put(array)
 
@@ -253,7 +253,7 @@ class LaneSession:
         spec, market = self.spec, self.spec.market
         lot, field = float(first["lot"]), prepare.PRICE_OF[first["execution"]]
         unit = prepare.lots(market, lot)
-        price = prepare.prices(market, field, lot)
+        price, close, marks = self.prepared(field, lot, CHOICES["sizing"][first["sizing"]])
         happens = prepare.events(market, int(first["delist_after"]))
         bars = sorted(happens.settled)
         settled = [happens.settled[t] for t in bars]
@@ -271,9 +271,9 @@ class LaneSession:
         for name, array in arrays.items():
             rows[name] = self._keep(array)
         panels = {name: getattr(market, name) for name in _PANELS} | {
-            "close": prepare.decision_prices(market, lot, CHOICES["sizing"][first["sizing"]]).values,
+            "close": close,
             "exec": price.values,
-            "marks": prepare.marks(market, lot),
+            "marks": marks,
             "field": getattr(market, field),
         }
         for name, panel in panels.items():
@@ -286,7 +286,13 @@ class LaneSession:
         rows["closes"] = market.universe is not None and CHOICES["outside"][first["outside"]] == "close"
         rows["odd"], rows["callback"] = prepare.odd_lots(spec, unit), spec.callback
 
-    def _panel(self, array: np.ndarray, weights: bool) -> tuple[int, int]:
+    def prepared(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
+        """Per lot: the prices of the field that fills, those that decide, and the marks."""
+        market = self.spec.market
+        decide = prepare.decision_prices(market, lot, sizing).values
+        return prepare.prices(market, field, lot), decide, prepare.marks(market, lot)
+
+    def _panel(self, array: Any, weights: bool) -> tuple[int, int]:
         """A panel that stays alive as long as the session: its address and kind."""
         self.kept.append(self.panel(array, weights))
         return self.address(self.kept[-1]), layout.PANEL_KINDS.index(array.dtype.name)

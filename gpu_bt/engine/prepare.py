@@ -14,11 +14,12 @@ from typing import TypeVar
 import numpy as np
 
 from gpu_bt.config import CHOICES
+from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Before, Market, RunSpec
 
 __all__ = [
     "NEVER_PRICED", "PRICE_OF", "Events", "Lots", "Prices", "days_between", "decision_prices", "events", "in_shares",
-    "left_behind", "lots", "marks", "odd_lots", "opening_marks", "price_of", "prices", "silence",
+    "left_behind", "lots", "marks", "odd_lots", "opening_marks", "others", "price_of", "prices", "silence",
 ]  # fmt: skip
 
 #: The price field that each execution fills at (semantics.md, Timing), by the code of Config.execution.
@@ -172,20 +173,31 @@ def events(market: Market, delist_after: int) -> Events:
 def _events(market: Market, delist_after: int) -> Events:
     """`events`, formed anew."""
     t_count, n = market.shape
-    none = np.zeros((t_count, n), bool)
-    dividend = none if market.dividend is None else np.not_equal(market.dividend, 0)
-    split = none if market.split is None else np.not_equal(market.split, 1)
+    none = np.zeros(0, np.int64)
+    dividend = none if market.dividend is None else others(market.dividend, 0.0)
+    split = none if market.split is None else others(market.split, 1.0)
     off = np.flatnonzero((market.delisted_at >= 0) & (market.delisted_at < t_count))
     off = off[np.argsort(market.delisted_at[off], kind="stable")]
     off_bar = market.delisted_at[off]
-    settles = np.zeros((t_count, n), bool)
-    settles[off_bar, off] = True
-    if delist_after:
-        settles |= _silent(market, delist_after)
-    settled = {int(t): np.flatnonzero(settles[t]) for t in np.flatnonzero(settles.any(axis=1))}
-    bars, assets = np.nonzero(dividend | split | settles)
-    start = np.searchsorted(bars, np.arange(t_count + 1))
-    return Events(np.any(dividend, axis=1), np.any(split, axis=1), settled, off_bar, off, start, assets)
+    settles = np.union1d(off_bar * n + off, _silent(market, delist_after) if delist_after else none)
+    bars, first = np.unique(settles // n, return_index=True)
+    settled = dict(zip(bars.tolist(), np.split(settles % n, first[1:]), strict=False))
+    cells = np.unique(np.concatenate([dividend, split, settles]))
+    start = np.searchsorted(cells, np.arange(t_count + 1) * n)
+    return Events(_bars(market, dividend), _bars(market, split), settled, off_bar, off, start, cells % n)
+
+
+def _bars(market: Market, cells: np.ndarray) -> np.ndarray:
+    """(T,) bool: the bars of some cells."""
+    return np.bincount(cells // market.shape[1], minlength=len(market.clock)) > 0
+
+
+def others(panel: np.ndarray | Resident, value: float) -> np.ndarray:
+    """The cells of a (T, N) panel of numbers that hold another than `value`, in order, as places in the flat array."""
+    if isinstance(panel, Resident):
+        return panel.tools.cells(panel, value)
+    found: np.ndarray = np.flatnonzero(panel != value)
+    return found
 
 
 def _clock(market: Market) -> np.ndarray:
@@ -213,21 +225,32 @@ def silence(market: Market) -> Iterator[np.ndarray]:
     missing = np.isnan(market.close)
     if market.open is not None:
         missing &= np.isnan(market.open)
-    run = np.full(missing.shape[1], NEVER_PRICED) if market.before is None else market.before.silent
+    run = _silent_before(market)
     for row, new in zip(missing, _new_dates(market), strict=True):
         run = np.where(row, run + new, 0)
         yield run
 
 
 def _silent(market: Market, count: int) -> np.ndarray:
-    """(T, N) bool: this bar is the first of the count-th date after that of an asset's last close or open."""
-    if not np.isnan(market.close).any():
-        return np.zeros(market.shape, bool)
-    return np.array([(run == count) & new for run, new in zip(silence(market), _new_dates(market), strict=True)])
+    """The cells, as `others` gives them, of bars that are the first of the count-th date after that of an asset's last
+    close or open."""
+    new, close = _new_dates(market), market.close
+    if isinstance(close, Resident):
+        return close.tools.silent(close, market.open, new, _silent_before(market), count)
+    if not np.isnan(close).any():
+        return np.zeros(0, np.int64)
+    rows = [np.flatnonzero(run == count) + t * len(run) for t, run in enumerate(silence(market)) if new[t]]
+    return np.concatenate(rows) if rows else np.zeros(0, np.int64)
+
+
+def _silent_before(market: Market) -> np.ndarray:
+    """(N,) int64: dates of silence before the first bar."""
+    return np.full(market.shape[1], NEVER_PRICED) if market.before is None else market.before.silent
 
 
 def left_behind(market: Market, lots: Sequence[float]) -> Before:
     """What a market leaves to one of later bars. lots: the configs' whose marks are carried."""
+    market = market.on_host()
     [silent] = deque(silence(market), maxlen=1)
     return Before(int(_clock(market)[-1]), {lot: marks(market, lot)[-1].copy() for lot in lots}, silent)
 

@@ -49,6 +49,11 @@ class Resident:
         self.pointer, self.device, self.owner, self.tools = pointer, device, owner, tools
 
     @property
+    def address(self) -> int:
+        """As `pointer`."""
+        return self.pointer
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
@@ -100,8 +105,8 @@ class Resident:
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, self.device  # kDLCUDA
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return self.host.__reduce__()
+    def __reduce_ex__(self, protocol: Any) -> str | tuple[Any, ...]:
+        return self.host.__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         return f"Resident({self.dtype} {self.shape} on GPU {self.device})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
 
 __all__ = [
@@ -49,7 +51,7 @@ class Cache(dict[Any, Any]):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Market:
-    """A panel as engines see it: checked, C-contiguous, read-only.
+    """A panel as engines see it: checked, C-contiguous, read-only; its (T, N) arrays are NumPy's or, all, Resident.
 
     Prices and `volume`, `half_spread`, `volatility`, `dividend`, `split`, `borrow_rate` are (T, N) float64 or
     float32, or None; `can_buy`, `can_sell` and `universe` are (T, N) bool or None. NaN stands only in prices; the
@@ -88,6 +90,11 @@ class Market:
         t_count, n = self.close.shape
         return t_count, n
 
+    def on_host(self) -> Market:
+        """The same, with what lies on a GPU fetched, once."""
+        there: dict[str, Any] = {name: array.host for name, array in vars(self).items() if isinstance(array, Resident)}
+        return dataclasses.replace(self, **there) if there else self
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             if isinstance(value, np.ndarray):
@@ -115,12 +122,24 @@ def start_of(params: np.ndarray, holdings: np.ndarray) -> Start:
     return Start(state, holdings, np.zeros_like(holdings))
 
 
-def _rows_with_targets(weights: np.ndarray) -> np.ndarray:
+def _rows_with_targets(weights: np.ndarray | Resident) -> np.ndarray:
     """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
+    if isinstance(weights, Resident):
+        some: np.ndarray = weights.tools.looked(weights)[:, 0] < weights.shape[1]
+        return some
     has: np.ndarray = ~np.isnan(weights[:, 0])
     for t in np.flatnonzero(~has):
         has[t] = not np.isnan(weights[t]).all()
     return has
+
+
+def _rows_with_false(mask: np.ndarray | Resident) -> np.ndarray:
+    """(T,) bool: the rows of a (T, N) mask that are not all True."""
+    if isinstance(mask, Resident):
+        some: np.ndarray = mask.tools.looked(mask, skip=(0.0, 0.0))[:, 1] > 0
+        return some
+    found: np.ndarray = np.logical_or.reduce(~mask, axis=1)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +156,7 @@ class RunSpec:
 
     market: Market
     params: np.ndarray
-    weights: tuple[np.ndarray, ...]
+    weights: tuple[np.ndarray | Resident, ...]
     schedules: np.ndarray
     columns: str = "all"
     fills: bool = False
@@ -149,13 +168,13 @@ class RunSpec:
     def __post_init__(self) -> None:
         """Raise ValueError for arrays of other types and shapes: compiled code reads them without asking."""
         (t, n), k = self.market.shape, len(self.params)
-        wanted: list[tuple[str, np.ndarray, Any, tuple[int, ...]]] = [
+        wanted: list[tuple[str, np.ndarray | Resident, Any, tuple[int, ...]]] = [
             ("params", self.params, PARAMS, (k,)),
             ("schedules", self.schedules, np.bool_, (len(self.schedules), t)),
             *(("weights", panel, panel.dtype, (t, n)) for panel in self.weights),
         ]
         for name, value in vars(self.market).items():
-            if isinstance(value, np.ndarray):
+            if isinstance(value, (np.ndarray, Resident)):
                 wanted.append((name, value, value.dtype, {"clock": (t,)}.get(name, (t, n)[2 - value.ndim :])))
         if self.market.before is not None:
             wanted += [("marks", marks, np.float64, (n,)) for marks in self.market.before.marks.values()]
@@ -166,6 +185,12 @@ class RunSpec:
         for name, array, dtype, shape in wanted:
             if array.dtype != dtype or array.shape != shape:
                 raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)} {shape}")
+
+    def on_host(self) -> RunSpec:
+        """The same for an engine that reads host memory: what lies on a GPU is fetched, once."""
+        market, weights = self.market.on_host(), tuple(w.host if isinstance(w, Resident) else w for w in self.weights)
+        same = market is self.market and all(map(operator.is_, weights, self.weights))
+        return self if same else dataclasses.replace(self, market=market, weights=weights)
 
     @cached_property
     def with_targets(self) -> tuple[np.ndarray, ...]:
@@ -180,7 +205,7 @@ class RunSpec:
             return np.zeros((t_count, 1), bool)
         out = np.empty((t_count, len(self.params)), bool)
         universe, none = self.market.universe, np.zeros(t_count, bool)
-        sold = (none if universe is None else np.logical_or.reduce(~universe, axis=1), none)  # by the code of `outside`
+        sold = (none if universe is None else _rows_with_false(universe), none)  # by the code of `outside`
         for i, p in enumerate(self.params):
             lag, acts = int(p["signal_lag"]), sold[p["outside"]].copy()
             acts[lag:] |= self.with_targets[p["weights"]][: max(0, t_count - lag)]

@@ -59,7 +59,7 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
     holdings: asset -> shares (a mapping, a Series, a table with the columns asset and shares), or (N,) shares.
     Raises WeightsError for what the panel or an account cannot hold.
     """
-    panel = next(source.parts())[1] if isinstance(source, PanelStream) else source
+    panel = next(source.parts())[1] if isinstance(source, PanelStream) else source.on_host()
     shares = shares_of(panel, holdings)
     held = np.flatnonzero(shares)
     if not len(held):

@@ -170,7 +170,7 @@ class _Future:
 
     def _changed(self) -> Panel:
         """The panel with other data after `cut`, which all checks of a Panel pass."""
-        panel, cut, shape = self.old, self.cut, self.old.shape
+        panel, cut, shape = self.old.on_host(), self.cut, self.old.shape
         later, factor, gone = np.arange(shape[0])[:, None] > cut, np.exp(self.rng.normal(0, 1.0, shape)), None
         gone = later & (self.rng.random(shape) < 0.05)
         fields = {name: getattr(panel, name) for name in FIELDS if getattr(panel, name) is not None}

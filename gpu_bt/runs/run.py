@@ -95,7 +95,7 @@ def run(
         kept = {"fills", "positions"} if kept == {"bars"} else kept
         result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held, first)
     else:
-        saved = None if resume is None else load(resume, panel, config, accept_jumps)
+        saved = None if resume is None else load(resume, panel.on_host(), config, accept_jumps)
         result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
     for text in result.advice.values():
         warn(text, stacklevel=2)

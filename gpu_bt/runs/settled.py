@@ -33,7 +33,6 @@ class Settled:
         such, and what of several assets was held is left unsaid."""
         market, positions, after = spec.market, raw.positions, int(spec.params["delist_after"][0])
         paid = np.nan_to_num(raw.money[MONEY.index("settlements"), 0]) != 0
-        priced = ~np.isnan(market.close) if market.open is None else ~np.isnan(market.close) | ~np.isnan(market.open)
         settled = events(market, after).settled.items() if after else ()
         for bar, assets in [(-1, np.array([*self.gone], int)), *settled]:
             if bar >= 0:  # those not delisted there whose holding was paid out, or was lost whole
@@ -46,8 +45,10 @@ class Settled:
                 held = spec.start.holdings[0] if not bar and spec.start is not None else held
                 assets = assets[: int(certain)] if held is None else assets[np.abs(held[assets]) > 0]
                 self.gone |= dict.fromkeys(assets.tolist(), panel.label(bar))
-            for i in assets[priced[bar + 1 :, assets].any(axis=0)].tolist():
-                then = panel.label(bar + 1 + int(np.argmax(priced[bar + 1 :, i])))
+            fields = [field for field in (market.close, market.open) if field is not None] if len(assets) else []
+            priced = sum((~np.isnan(field[bar + 1 :, assets]) for field in fields), np.zeros((1, len(assets)), bool))
+            for k in np.flatnonzero(priced.any(axis=0)).tolist():
+                i, then = int(assets[k]), panel.label(bar + 1 + int(np.argmax(priced[:, k])))
                 self.back.append(f"{panel.assets[i]} was settled at {self.gone.pop(i)} and trades again at {then}")
 
     def advice(self, delist_after: int) -> list[str]:

@@ -68,7 +68,7 @@ def on_device(strategy: Any, panel: Any) -> bool:
 def view_of(strategy: Any, panel: Any, config: Config, session: Any) -> Any:
     """The view of a run: the session's own on its device where the strategy wants that and there is one."""
     there = on_device(strategy, panel) and hasattr(session, "view")
-    return session.view() if there else HostView(panel.market, config, session)
+    return session.view() if there else HostView(panel.on_host().market, config, session)
 
 
 def numbers(

@@ -29,6 +29,7 @@ from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
 from gpu_bt.errors import ConfigError, ResultError, quiet
 from gpu_bt.runs.holdings import Opening
@@ -75,7 +76,7 @@ class Inputs:
     """
 
     panel: Panel | PanelStream
-    weights: tuple[np.ndarray | WeightsStream, ...]
+    weights: tuple[np.ndarray | Resident | WeightsStream, ...]
     key: str
     schedules: np.ndarray
     columns: str = "all"
@@ -334,7 +335,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]]:
         engine, market = resolve(inputs.engine), None
         raw, _, told = through(panel, books, params, inputs.schedules, engine, inputs.begun, columns=inputs.columns)
     else:
-        arrays, market = tuple(w for w in weights if isinstance(w, np.ndarray)), panel.market
+        arrays, market = tuple(w for w in weights if not isinstance(w, WeightsStream)), panel.market
         start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
         spec = RunSpec(

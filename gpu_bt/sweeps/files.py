@@ -55,6 +55,7 @@ def fingerprint_panel(panel: Panel | PanelStream) -> str:
     stream, of its files as the disk lists them."""
     if isinstance(panel, PanelStream):
         return panel.fingerprint()
+    panel = panel.on_host()
     held = {name: getattr(panel, name) for name in FIELDS} | vars(panel.market) | vars(panel)
     for name in ("market", "cache", "notes", "index"):  # by its fields; made from others; of reading; made from others
         held.pop(name, None)

@@ -240,7 +240,7 @@ class _Job:
         inputs, code = self.inputs, self.inputs.code
         parts, versions = {"panel": fingerprint_panel(self.panel)}, dict[str, str]()
         if code is None:
-            books = [w if isinstance(w, np.ndarray) else w.fingerprint() for w in inputs.weights]
+            books = [w.fingerprint() if isinstance(w, WeightsStream) else np.asarray(w) for w in inputs.weights]
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
             what = "weights" if inputs.strategy is None else "strategy"
@@ -262,10 +262,10 @@ class _Job:
 
 def _checked_weights(
     panel: Panel | PanelStream, books: Mapping[str, Any], read: set[tuple[str, str]]
-) -> tuple[list[np.ndarray | WeightsStream], dict[tuple[str, str], int]]:
+) -> tuple[list[Any], dict[tuple[str, str], int]]:
     """The panels of weights that are read, (name, account), and the place of each; one serves both accounts unless some
     of its weights are 0 in a cash account alone, or may be."""
-    arrays: list[np.ndarray | WeightsStream] = []
+    arrays: list[Any] = []
     place: dict[tuple[str, str], int] = {}
     for name, account in itertools.product(books, ("cash", "margin")):
         if (name, account) in place or (name, account) not in read:

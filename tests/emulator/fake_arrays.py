@@ -42,7 +42,7 @@ class Array:
         return self.shape[0]
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Tensor:
         self.device = "cuda:0"
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+        raise TypeError("can't convert cuda:0 device type tensor to numpy.")
 
     def cpu(self) -> np.ndarray:
         self.stream.synchronize()
@@ -97,7 +97,7 @@ class Plain:
 
 
 def on_device(fake: Any, values: np.ndarray, kind: str = "cupy", order: str = "C", late: bool = True) -> Any:
-    """An array of NumPy's as one of a library's, which nothing has been counted for. order: "C", "F", or "strided", every
+    """An array of NumPy's as one of a library's, for which nothing is counted. order: "C", "F", or "strided", every
     other row and column of a larger one. late: what writes it waits on the library's stream."""
     rows, columns = (2 * values.shape[0], 2 * values.shape[1]) if order == "strided" else values.shape[:2]
     wide = np.zeros((rows, columns), values.dtype, "F" if order == "F" else "C")

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from emulator.build import build, launch
-
 from emulator.fake_arrays import Array
 
 from gpu_bt.cuda import arrays, device, engine, module, views
@@ -124,7 +123,11 @@ class Unowned:
         self.ptr, self.size, self.owner, self.device = ptr, size, owner, device
 
     def pointer(self, owner: FakeCupy) -> Memory:
-        data = np.frombuffer((ctypes.c_uint8 * self.size).from_address(self.ptr), np.uint8) if self.size else np.zeros(0, np.uint8)
+        data = (
+            np.frombuffer((ctypes.c_uint8 * self.size).from_address(self.ptr), np.uint8)
+            if self.size
+            else np.zeros(0, np.uint8)
+        )
         memory = Memory(owner, self.size, 0, data)
         memory.kept = self
         return memory
