@@ -17,8 +17,10 @@ import numpy as np
 
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
+from gpu_bt.cuda.workers import claim
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
+from gpu_bt.errors import EngineUnavailable
 from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
@@ -32,6 +34,10 @@ _SHARE = 0.9
 _V = TypeVar("_V")
 #: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
 _LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "volatility", "borrow_rate"}
+
+
+class NoRoom(EngineUnavailable, MemoryError):
+    """Not even one scenario, bar by bar, has room on the device."""
 
 
 class CudaEngine:
@@ -55,8 +61,13 @@ class CudaEngine:
         """A session at bar 0."""
         device = probe()
         if isinstance(device, str):
-            raise RuntimeError(f"engine 'cuda' cannot run: {device}")
-        return CudaSession(spec, device, self)
+            raise EngineUnavailable(f"engine 'cuda' cannot run: {device}")
+        with device.working():
+            return CudaSession(spec, device, self)
+
+    def claim(self) -> None:
+        """A device that other workers leave free."""
+        claim()
 
 
 class CudaSession:
@@ -108,13 +119,14 @@ class CudaSession:
     def _each(self, do: Callable[[_Part], _V]) -> list[_V]:
         """What is done with each part; one for which memory does not suffice is made room for and taken again."""
         found: list[_V] = []
-        while len(found) < len(self.parts):
-            try:
-                found.append(do(self.parts[len(found)]))
-            except Exception as exc:
-                if not out_of_memory(exc):
-                    raise
-                self._make_room(len(found), exc)
+        with self.device.working():
+            while len(found) < len(self.parts):
+                try:
+                    found.append(do(self.parts[len(found)]))
+                except Exception as exc:
+                    if not out_of_memory(exc):
+                        raise
+                    self._make_room(len(found), exc)
         return found
 
     def open_bar(self, t: int) -> bool:
@@ -133,21 +145,22 @@ class CudaSession:
     def _with_room(self, work: Callable[[_Lanes], _V]) -> _V:
         """`work` with the lanes of the one scenario of a callback run, at its bar; tried once more with what CuPy keeps
         for reuse given back, since limits and stops are not in a record that could be put aside."""
-        for last in (False, True):
-            try:
-                return work(self.parts[0].place())
-            except Exception as exc:
-                if not out_of_memory(exc):
-                    raise
-                if last:
-                    raise self._too_large() from exc
-                cupy().get_default_memory_pool().free_all_blocks()
+        with self.device.working():
+            for last in (False, True):
+                try:
+                    return work(self.parts[0].place())
+                except Exception as exc:
+                    if not out_of_memory(exc):
+                        raise
+                    if last:
+                        raise self._too_large() from exc
+                    cupy().get_default_memory_pool().free_all_blocks()
         raise AssertionError
 
-    def _too_large(self) -> MemoryError:
+    def _too_large(self) -> NoRoom:
         """What is raised where not even one scenario, bar by bar, has room."""
         t, n = self.spec.market.shape
-        return MemoryError(
+        return NoRoom(
             f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
             f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
         )
@@ -243,7 +256,7 @@ class _Lanes(LaneSession):
                  before: RawResult | None) -> None:  # fmt: skip
         n = spec.market.shape[1]
         self.device, self.window = device, window
-        self.panels: dict[int, tuple[np.ndarray, DeviceArray]] = {}  # of this session alone
+        self.panels = _Panels()  # of this session alone
         together = engine.together or 1
         hot = 16 * (n // 8 + 1) * 8  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
         room = device.shared - 8 * SHARED_DOUBLES
@@ -253,7 +266,7 @@ class _Lanes(LaneSession):
         super().__init__(spec, together, 1, _log_bytes(device), window[0], before)
         there, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
         for gone in set(there) - ours:
-            del there[gone]
+            there.pop(gone, None)  # another thread may have been here
         most = 512 if self.launch["lanes"][0] <= device.processors else 256  # two blocks at once on each multiprocessor
         self.threads = engine.threads or min(most, max(64, 32 * math.ceil(n / 64)))
         self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
@@ -266,7 +279,8 @@ class _Lanes(LaneSession):
 
     def panel(self, array: np.ndarray, weights: bool) -> DeviceArray:
         """On the device: a panel stays there with the market, for the next run, or comes in windows of bars; weights
-        that someone may write to come anew each time. All lanes share what one has brought."""
+        stay as long as their array, but come anew each time where someone may write to it. All lanes share what one
+        has brought."""
         whole = self.window == (0, len(array))
         stays = whole and not (weights and array.flags.writeable)
         known = _resident(self.spec.market, weights) if stays else self.panels
@@ -274,7 +288,7 @@ class _Lanes(LaneSession):
             low = 0 if whole else max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
             placed = self.put(array[low : self.window[1]])
             placed.before = low * array.strides[0]  # kernels count bars from the panel's first
-            known[id(array)] = (array, placed)  # the array is kept, so that its id stays its own
+            known[id(array)] = (known.gone(array) if weights else array, placed)  # so that its id stays its own
         return known[id(array)][1]
 
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> DeviceArray:
@@ -320,10 +334,25 @@ def _needs_full(spec: RunSpec) -> bool:
     return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)
 
 
-def _resident(market: Market, weights: bool) -> dict[int, tuple[np.ndarray, DeviceArray]]:
-    """Panels of a market, or weights over it, on the device, by the id of the NumPy array."""
-    panels: dict[int, tuple[np.ndarray, DeviceArray]]
-    panels = market.cache.setdefault("cuda weights" if weights else "cuda", {})
+class _Panels(dict[int, tuple[Any, DeviceArray]]):
+    """Arrays on a device by the id of the NumPy array, which is kept, or referred to weakly."""
+
+    def gone(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
+        """A reference with which the array on the device goes, too."""
+        panels, key = weakref.ref(self), id(array)
+
+        def forget(_: Any) -> None:
+            if (known := panels()) is not None:
+                known.pop(key, None)
+
+        return weakref.ref(array, forget)
+
+
+def _resident(market: Market, weights: bool) -> _Panels:
+    """Panels of a market, or weights over it, on the current device, by the id of the NumPy array."""
+    panels: _Panels
+    kind, device = "cuda weights" if weights else "cuda", int(cupy().cuda.runtime.getDevice())
+    panels = market.cache.setdefault((kind, device), _Panels())
     return panels
 
 

@@ -15,6 +15,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gpu_bt.cuda.device import driver_errors
+from gpu_bt.cuda.reasons import line_of
+from gpu_bt.errors import EngineUnavailable
 from gpu_bt.law.layout import SIZES, render_c
 
 __all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "compiled", "kernel", "source"]
@@ -23,6 +26,7 @@ __all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "compiled", "kernel", "source"]
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--split-compile=0")
 #: Doubles of shared memory before holdings and orders: BT_SHARED_DOUBLES of gpu_bt/law/team.h.
 SHARED_DOUBLES = 2 * SIZES["BT_WARPS"] * SIZES["BT_SUMS"]
+_IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("gpu_bt")
 _INCLUDE = re.compile(r'^#include "([a-z_]+\.h)"$', re.MULTILINE)
@@ -54,12 +58,36 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
     receipt = _receipt(cupy, full, shared)
     if receipt is None or not os.path.exists(receipt):
         _LOG.warning("gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine")
-    made = cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
+    try:
+        made = _made(cupy, options)
+    except OSError:  # a full disk, or a folder that nobody may write to
+        receipt, kept = None, os.environ.get(_IN_MEMORY)
+        os.environ[_IN_MEMORY] = "1"
+        try:
+            made = _made(cupy, options)
+        finally:
+            os.environ.pop(_IN_MEMORY)
+            os.environ.update({} if kept is None else {_IN_MEMORY: kept})
     if receipt is not None:
         with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
             receipt.parent.mkdir(parents=True, exist_ok=True)
             receipt.touch()
     return made
+
+
+def _made(cupy: Any, options: tuple[str, ...]) -> Any:
+    """The kernel for the current device. Raises EngineUnavailable where NVRTC refuses its text."""
+    try:
+        return cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
+    except Exception as exc:
+        if isinstance(exc, (OSError, MemoryError, *driver_errors())):
+            raise
+        said = [line for line in str(exc).splitlines() if "error" in line] or [line_of(exc)]
+        version = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+        raise EngineUnavailable(
+            f"engine 'cuda' cannot run: NVRTC {version} does not compile its kernel ({said[0].strip()}); install"
+            " another CuPy (pip install -U 'gpu-bt[gpu]'), or use engine='cpu'"
+        ) from exc
 
 
 def compiled(cupy: Any) -> bool:
@@ -71,7 +99,7 @@ def compiled(cupy: Any) -> bool:
 def _receipt(cupy: Any, full: bool, shared: bool) -> Path | None:
     """An empty file beside what CuPy keeps, which says that it keeps this variant, of this text, by this compiler, for
     devices like the current one; CuPy does not tell the names of its own. None where it keeps nothing."""
-    if os.environ.get("CUPY_CACHE_IN_MEMORY", "0") not in ("", "0"):
+    if os.environ.get(_IN_MEMORY, "0") not in ("", "0"):
         return None
     folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
     runtime = cupy.cuda.runtime

@@ -28,9 +28,9 @@ from gpu_bt.analysis.spans import began, first_bars
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
-from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.registry import fail, resolve
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
-from gpu_bt.errors import ConfigError, ResultError, quiet
+from gpu_bt.errors import BacktestError, ConfigError, EngineUnavailable, ResultError, quiet
 from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
@@ -247,7 +247,9 @@ def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
     """`run_here` on a worker, which opens the inputs once and keeps them."""
     end_with_parent()
     with quiet("engine 'native'"):  # whoever began the sweep has heard of it
-        return run_here(_own(source), chunk, _mine.free)
+        inputs = _own(source)
+        resolve(inputs.engine, math.prod(inputs.panel.shape), 1 if inputs.strategy else len(chunk)).claim()
+        return run_here(inputs, chunk, _mine.free)
 
 
 def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
@@ -280,7 +282,9 @@ def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] 
     """One pass; None where memory ran out, whose arrays are then free again."""
     try:
         return _weights(inputs, chunk) if inputs.strategy is None else _strategies(inputs, chunk, inputs.strategy)
-    except MemoryError:
+    except MemoryError as error:
+        if isinstance(error, BacktestError):  # of a device, which has tried scenario by scenario
+            raise
         return None
 
 
@@ -309,7 +313,13 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
         start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
         spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start)
-        raw, asked = simulate(engine, spec), asked_by_all(spec)
+        try:
+            raw = simulate(engine, spec)
+        except EngineUnavailable as error:
+            if inputs.engine != "auto":
+                raise
+            raw = simulate(fail(engine, error), spec)
+        asked = asked_by_all(spec)
         raw.began = began(spec)
     told = columns(market, params, asked, chunk.capital, raw)
     return raw.engine, _columns(inputs, chunk, raw) | told

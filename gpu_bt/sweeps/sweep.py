@@ -273,7 +273,9 @@ def _checked_weights(
             if isinstance(panel, PanelStream):
                 arrays.append(panel.books(book, account))
             else:
-                arrays.append(check_weights(panel, book, account, zeros))
+                view = check_weights(panel, book, account, zeros).view()
+                view.flags.writeable = False  # nobody writes while the sweep runs, so that a device may keep it
+                arrays.append(view)
         except WeightsError as error:
             raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
         for other in (account,) if zeros or streamed else ("cash", "margin"):
