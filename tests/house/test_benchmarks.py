@@ -176,12 +176,9 @@ def test_an_earlier_kernel_is_called_one():
 
 def test_what_was_wanted_beside_what_was_measured():
     one = device()
-    assert gpu_tables.bars(
-        one
-    ) == "| bars x assets | scenarios | weights not zero | decides | wanted | kernel | times |" + (
-        "\n| --- | --- | --- | --- | ---: | ---: | ---: |\n| 252 x 500 | 1 | 10% | every bar | 100.0 ms, a fifth of JAX's"
-        " | 4.0 ms | 0.0 |"
-    )
+    assert gpu_tables.bars(one).splitlines()[2:] == [
+        "| 252 x 500 | 1 | 10% | every bar | 100.0 ms, a fifth of JAX's | 4.0 ms | 0.0 |"
+    ]
     case = {**one["cases"][0], "bars": 2520, "assets": 5000, "every": 21}
     one["jax"], one["cases"] = [], [{**case, "name": name, "scenarios": k, "density": d, "every": e}
                                     for name, k, d, e in gpu_tables.BARS]  # fmt: skip
