@@ -58,29 +58,31 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
     receipt = _receipt(cupy, full, shared)
     if receipt is None or not os.path.exists(receipt):
         _LOG.warning("gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine")
-    try:
-        made = _made(cupy, options)
-    except OSError:  # a full disk, or a folder that nobody may write to
-        receipt, kept = None, os.environ.get(_IN_MEMORY)
-        os.environ[_IN_MEMORY] = "1"
-        try:
-            made = _made(cupy, options)
-        finally:
-            os.environ.pop(_IN_MEMORY)
-            os.environ.update({} if kept is None else {_IN_MEMORY: kept})
-    if receipt is not None:
+    made, kept = _made(cupy, source(), options, "bt_bars")
+    if receipt is not None and kept:
         with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
             receipt.parent.mkdir(parents=True, exist_ok=True)
             receipt.touch()
     return made
 
 
-def _made(cupy: Any, options: tuple[str, ...]) -> Any:
-    """The kernel for the current device. Raises EngineUnavailable where NVRTC refuses its text."""
+def _made(cupy: Any, text: str, options: tuple[str, ...], name: str) -> tuple[Any, bool]:
+    """A kernel for the current device, and whether CuPy may keep it on the disk: not where that is full, or nobody may
+    write there. Raises EngineUnavailable where NVRTC refuses the text."""
     try:
-        return cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
+        return cupy.RawModule(code=text, options=options, backend="nvrtc").get_function(name), True
+    except OSError:
+        before = os.environ.get(_IN_MEMORY)
+        if before == "1":
+            raise
+        os.environ[_IN_MEMORY] = "1"
+        try:
+            return _made(cupy, text, options, name)[0], False
+        finally:
+            os.environ.pop(_IN_MEMORY)
+            os.environ.update({} if before is None else {_IN_MEMORY: before})
     except Exception as exc:
-        if isinstance(exc, (OSError, MemoryError, *driver_errors())):
+        if isinstance(exc, (MemoryError, *driver_errors())):
             raise
         said = [line for line in str(exc).splitlines() if "error" in line] or [line_of(exc)]
         version = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))

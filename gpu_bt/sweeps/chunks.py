@@ -262,14 +262,14 @@ def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
     while a < len(chunk):
         part = chunk.part(a, min(len(chunk), a + size))
         found = _attempt(inputs, part)
-        if found is not None:
+        if not isinstance(found, str):
             engine, columns = found
             passes.append(columns)
             a += len(part)
         elif len(part) > 1:
             size = (len(part) + 1) // 2
         else:
-            raise ResultError(_too_large(inputs, part))
+            raise ResultError(found or _too_large(inputs, part))
     return Done(engine, time.perf_counter() - began, _joined(passes))
 
 
@@ -278,14 +278,12 @@ def _joined(passes: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([columns[name] for columns in passes]) for name in passes[0]}
 
 
-def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | None:
-    """One pass; None where memory ran out, whose arrays are then free again."""
+def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]] | str:
+    """One pass; a text where memory ran out, whose arrays are then free again: what a device says, or none."""
     try:
         return _weights(inputs, chunk) if inputs.strategy is None else _strategies(inputs, chunk, inputs.strategy)
     except MemoryError as error:
-        if isinstance(error, BacktestError):  # of a device, which has tried scenario by scenario
-            raise
-        return None
+        return str(error) if isinstance(error, BacktestError) else ""
 
 
 def _too_large(inputs: Inputs, chunk: Chunk) -> str:
@@ -316,7 +314,7 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, np.ndarray]]:
         try:
             raw = simulate(engine, spec)
         except EngineUnavailable as error:
-            if inputs.engine != "auto":
+            if inputs.engine != "auto" or (isinstance(error, MemoryError) and len(weights) > 1):
                 raise
             raw = simulate(fail(engine, error), spec)
         asked = asked_by_all(spec)

@@ -377,7 +377,7 @@ def test_a_device_too_small(value, tmp_path):
     panel = clean()
     panel.market.cache.clear()
     match = r"a scenario of 12 assets and \d+ bars needs [\d,]+ bytes of device memory, and [\d,]+ are free on emulated"
-    with installed(FakeCupy(bytes_total=2000)), refused(match, bt.EngineUnavailable):
+    with installed(FakeCupy(bytes_total=2000)), refused(match):
         value(panel, tmp_path, "cuda")
 
 
