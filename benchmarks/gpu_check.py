@@ -3,7 +3,7 @@
 
     smoke    two minutes at most: it compiles, three draws have NumPy's bits, two timings, memcheck is content
     measure  five minutes: every variant against NumPy, the timed cases, counters, shapes of blocks, latencies
-    rest     five minutes: JAX, sanitizers, other panels and the full kernel, a strategy, clocks, the CPU beside it
+    rest     five minutes: JAX, sanitizers, other panels and the full kernel, a strategy, every GPU, clocks, the CPU
 
 Without a name all of them, in this order; `smoke measure` takes two together. Each may be a call of its own on a fresh
 machine, and writes a file of its own, FOLDER/gpu-DEVICE-STAGE.json; `python -m benchmarks.tables` puts them together.
@@ -50,7 +50,8 @@ STAGES: dict[str, dict[str, float]] = {
         "versions": 20, "compile": 30, "bits": 30, "rows": 90, "profile": 45, "blocks": 24, "micro": 20,
     },
     "rest": {
-        "versions": 20, "compile": 30, "sanitizer": 90, "rows_other": 50, "clock": 20, "jax": 50, "cpu": 20,
+        "versions": 20, "compile": 30, "sanitizer": 90, "rows_other": 50, "several": 20, "clock": 20, "jax": 50,
+        "cpu": 20,
     },
 }  # fmt: skip
 #: Of a step's seconds, how long it begins new work; after all of them it is ended.

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIRST", "MARK", "ROOT", "STEPS", "Context", "known", "limited", "main", "tests_on_path"]
+__all__ = ["FIRST", "MARK", "ROOT", "STEPS", "Context", "emulated", "known", "limited", "main", "tests_on_path"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "@row "
@@ -63,14 +63,16 @@ class Context:
     @contextlib.contextmanager
     def device(self) -> Iterator[None]:
         """The CUDA engine's device: CuPy's, or the emulator's."""
-        if not self.emulate:
+        with emulated() if self.emulate else contextlib.nullcontext():
             yield
-            return
-        tests_on_path()
-        from emulator.fake_cupy import FakeCupy, installed
 
-        with installed(FakeCupy()):
-            yield
+
+def emulated(devices: int = 1) -> contextlib.AbstractContextManager[Any]:
+    """The CUDA engine's device is the emulator's."""
+    tests_on_path()
+    from emulator.fake_cupy import FakeCupy, installed
+
+    return installed(FakeCupy(devices=devices))
 
 
 def tests_on_path() -> None:
@@ -243,6 +245,14 @@ def sanitize(context: Context, names: tuple[str, ...], more: dict[str, Any]) -> 
             difference=differs[0] if differs else None,
             text="\n".join(lines[:12] + lines[-2:]) if lines else said[-400:],
         )  # fmt: skip
+
+
+def step_several(context: Context) -> None:
+    """A process for each GPU."""
+    from benchmarks import gpu_several
+
+    with emulated(2) if context.emulate else contextlib.nullcontext():
+        gpu_several.measure(context)
 
 
 def limited(command: list[str], seconds: float) -> tuple[int | None, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["KIND", "SECTIONS", "measured", "merged", "page", "report", "summary"]
+__all__ = ["BARS", "KIND", "SECTIONS", "bars", "measured", "merged", "page", "report", "summary"]
 
 KIND = "gpu-check"
 #: The lists of rows in a file.
 SECTIONS = ("compile", "bits", "cases", "profile", "jax", "micro", "sanitizer", "blocks", "strategy", "clips", "clock",
-            "cpu", "left_out", "skipped")  # fmt: skip
+            "several", "cpu", "left_out", "skipped")  # fmt: skip
 #: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
 _KNOWN_BY = {
     "compile": ("full", "shared"), "bits": ("full", "shared", "threads", "together"),
@@ -36,7 +36,7 @@ def merged(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for one in map(measured, files):
         name = one["device"]["name"]
         if name not in found:
-            found[name] = one | {section: list(one[section]) for section in SECTIONS}
+            found[name] = one | {section: list(one.get(section, [])) for section in SECTIONS}
             continue
         whole = found[name]
         if one["sources"] != whole["sources"]:
@@ -44,9 +44,10 @@ def merged(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
         whole["date"] = max(whole["date"], one["date"])
         for section in SECTIONS:
             keys = _KNOWN_BY.get(section)
-            ours = {tuple(row.get(key) for key in keys) for row in one[section]} if keys else ()
+            rows = one.get(section, [])  # of before there was such a section
+            ours = {tuple(row.get(key) for key in keys) for row in rows} if keys else ()
             whole[section] = [r for r in whole[section] if not keys or tuple(r.get(k) for k in keys) not in ours]
-            whole[section] += one[section]
+            whole[section] += rows
     return list(found.values())
 
 
@@ -84,6 +85,34 @@ def summary(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+#: (name of a case, scenarios, weights not zero, bars between decisions) -> seconds of kernel that would do on an H100,
+#: reckoned of its bandwidth, its float64 rate and the machine code of a kernel that looks at each asset once a bar.
+BARS = {
+    ("shared panels", 1000, 1.0, 1): 0.040, ("shared panels", 1000, 0.1, 1): 0.012,
+    ("own float32 weights", 1000, 1.0, 1): 0.060, ("one scenario", 1, 1.0, 1): 0.005,
+    ("one scenario", 1, 0.1, 1): 0.003, ("one scenario", 1, 1.0, 21): 0.002, ("one scenario", 1, 0.1, 21): 0.002,
+}  # fmt: skip
+#: And this much faster than JAX with its simpler model.
+_FASTER = 5
+
+
+def bars(found: dict[str, Any]) -> str:
+    """The table of what was wanted beside what was measured; "" where nothing was."""
+    lines = []
+    for row in found["cases"]:
+        bar = BARS.get((row["name"], row["scenarios"], row["density"], row["every"]))
+        if bar is not None and (row["bars"], row["assets"]) == (2520, 5000):
+            lines.append([*_work(row), _time(bar), _time(row["kernel_seconds"]), f"{row['kernel_seconds'] / bar:,.1f}"])
+        for jax in found["jax"] if row["name"] in ("one scenario", "shared panels") else ():
+            same = all(row[name] == jax[name] for name in ("bars", "assets", "density", "every", "scenarios"))
+            if same and jax["near"] and jax["platform"] in ("gpu", "cuda"):
+                bar = jax["seconds"] / _FASTER
+                lines.append([*_work(row), f"{_time(bar)}, a fifth of JAX's", _time(row["kernel_seconds"]),
+                              f"{row['kernel_seconds'] / bar:,.1f}"])  # fmt: skip
+    head = ["bars x assets", "scenarios", "weights not zero", "decides", "wanted", "kernel", "times"]
+    return "\n".join([line(head), line(["---"] * 4 + ["---:"] * 3), *map(line, lines)]) if lines else ""
+
+
 def footnote(found: dict[str, Any]) -> str:
     """Where it was measured, and how."""
     device, made = found["device"], max((row["seconds"] for row in found["compile"]), default=0.0)
@@ -110,6 +139,8 @@ def page(found: dict[str, Any]) -> str:
             lines.append(line([*cells, _time(row["kernel_seconds"])]))
         scenarios = found["blocks"][0]["scenarios"]
         parts.append(f"Blocks, for {scenarios:,} scenarios with shared panels:\n\n" + "\n".join(lines))
+    if text := bars(found):
+        parts.append(f"What would do on an H100, which these were not all measured on, beside the kernel:\n\n{text}")
     others = _others(found)
     if found["micro"] or others:
         lines = [line(["what", "takes"]), line(["---", "---:"])]
@@ -154,6 +185,10 @@ def report(found: dict[str, Any]) -> str:
     for row in found["cases"]:
         kernel, resident, cold = (_time(row[name]) for name in ("kernel_seconds", "seconds", "cold_seconds"))
         lines.append(f"{', '.join(_work(row))}: kernel {kernel}, resident {resident}, cold {cold}")
+    lines += bars(found).splitlines()
+    for row in found["several"]:
+        each = f"{row['scenarios']:,} scenarios on each of {row['workers']} GPUs at once"
+        lines.append(f"{each}: {_time(row['seconds'])}")
     for row in found["jax"]:
         shape = f"{row['scenarios']:,} scenarios, {row['density']:.0%}"
         lines.append(f"JAX on {row['platform']}, {shape}: {_time(row['seconds'])}")

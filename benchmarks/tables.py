@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import gpu_tables
+from benchmarks.gpu_check import sources
 from benchmarks.gpu_tables import KIND, measured, merged
 
 __all__ = ["BEGIN", "END", "main", "render", "render_page", "replaced"]
@@ -36,7 +37,7 @@ def render(found: dict[str, Any], devices: list[dict[str, Any]] | None = None) -
     devices = merged(devices or [])
     largest = max(row["bars"] * row["assets"] for row in found["cases"])
     parts = [_engines([row for row in found["cases"] if row["bars"] * row["assets"] == largest], devices)]
-    parts += [f"On one {d['device']['name']}:\n\n{gpu_tables.summary(d)}\n\n{gpu_tables.footnote(d)}" for d in devices]
+    parts += [f"{_on(d)}:\n\n{gpu_tables.summary(d)}\n\n{gpu_tables.footnote(d)}" for d in devices]
     if found["peers"]:
         parts.append(_peers(found["peers"]))
     return "\n\n".join([*parts, _footnote(found)])
@@ -52,9 +53,19 @@ def render_page(found: dict[str, Any], devices: list[dict[str, Any]] | None = No
         if any(row["scenarios"] >= _MANY and row.get("scenario_kib") for row in found["cases"])
         else []
     )
-    parts += [f"On one {d['device']['name']}:\n\n{gpu_tables.page(d)}" for d in devices]
+    parts += [f"{_on(d)}:\n\n{gpu_tables.page(d)}" for d in devices]
     parts += [] if devices else ["No GPU has been measured: there is no file of `python -m benchmarks.gpu_check`."]
     return "\n\n".join([*parts, _footnote(found)])
+
+
+def _on(device: dict[str, Any]) -> str:
+    """Where, and that it is of other sources than these, which nobody has measured then."""
+    earlier = ", measured with an earlier kernel (this version's is not measured)" if _is_earlier(device) else ""
+    return f"On one {device['device']['name']}{earlier}"
+
+
+def _is_earlier(device: dict[str, Any]) -> bool:
+    return bool(device["sources"] != sources())
 
 
 def _name(row: dict[str, Any]) -> str:
@@ -100,8 +111,10 @@ def _engines(rows: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
         return _cell(row or on_devices.get(key)) or _NONE
 
     head = ["bars x assets", "weights not zero", "decides", "scenarios"]
-    text = "Million asset-bars per second, in brackets the time of a run:\n\n"
-    return text + _table(head, names, table, _work, cell)
+    text = "Million asset-bars per second, in brackets the time of a run"
+    if any(map(_is_earlier, devices)):
+        text += "; cuda as an earlier kernel was measured, this version's is not"
+    return f"{text}:\n\n" + _table(head, names, table, _work, cell)
 
 
 def _reads(rows: list[dict[str, Any]]) -> str:

@@ -34,6 +34,9 @@ class NumpyEngine:
         """Nothing is compiled at run time."""
         return True
 
+    def claim(self) -> None:
+        """Nothing is claimed."""
+
     def open(self, spec: RunSpec) -> NumpySession:
         """A session at bar 0."""
         return NumpySession(spec.on_host())

@@ -85,6 +85,9 @@ class NativeEngine:
         """Nothing is compiled at run time."""
         return True
 
+    def claim(self) -> None:
+        """Nothing is claimed."""
+
     def open(self, spec: RunSpec) -> NativeSession:
         """A session at bar 0."""
         library = load(self.folder)

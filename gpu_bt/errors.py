@@ -87,7 +87,7 @@ class StrategyError(BacktestError, ValueError):
 
 
 class EngineUnavailable(BacktestError, RuntimeError):
-    """An engine asked for by name that cannot run on this machine."""
+    """An engine asked for by name that cannot run on this machine, or that its device lets down in a run."""
 
 
 class ResultError(BacktestError, RuntimeError):

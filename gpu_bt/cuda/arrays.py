@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.cuda.device import DeviceArray, cupy, room, stream
-from gpu_bt.cuda.module import arrays_kernels
+from gpu_bt.cuda.module import array_kernel
 from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
@@ -52,7 +52,7 @@ def _run(name: str, blocks: int, **members: Any) -> None:
             call[member] = value.address if kind.endswith("*") else value
     if blocks:
         at = DeviceArray(call.shape, CALL, call)
-        run = arrays_kernels(cupy(), _TEXT).get_function(name)
+        run = array_kernel(cupy(), _TEXT, name)
         threads = min(_THREADS, 32 * -(-int(call["N"][0]) // 32))
         run((blocks,), (threads,), (np.uint64(at.address),), stream=stream())
         stream().synchronize()

@@ -11,19 +11,24 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Device", "DeviceArray", "cupy", "out_of_memory", "probe", "room", "stream"]
+from gpu_bt.cuda.reasons import INSTALL, NO_MEMORY, hidden, line_of, no_device, status_of, stopped, way_in
+from gpu_bt.engine.spec import Broken
+from gpu_bt.errors import EngineUnavailable
+
+__all__ = ["Device", "DeviceArray", "cupy", "driver_errors", "out_of_memory", "probe", "room", "stream"]
 
 #: Atomic addition of doubles needs 6.0; NVRTC of CUDA 13 compiles for 7.5 and later.
 _OLDEST = 60
 #: Bytes of each of two page-locked buffers: one is filled while the other is on its way to the device.
 _STAGE = 1 << 24
-#: cudaErrorMemoryAllocation and CUDA_ERROR_OUT_OF_MEMORY.
-_NO_MEMORY = 2
+#: Before it CuPy lacks some of what the engine asks; with CUDA 13, NVRTC does not compile for older devices.
+_OLDEST_CUPY, _OLDEST_OF_13 = 14, 75
 
 
 @functools.cache
@@ -46,10 +51,13 @@ def _stream(library: Any, device: int) -> Any:
 def out_of_memory(exc: Exception) -> bool:
     """Whether an error says that memory ran out: CuPy's own of an allocation, or the driver's, as where a first launch
     finds no room for the local memory of its threads."""
-    cuda = cupy().cuda
-    errors = (cuda.driver.CUDADriverError, cuda.runtime.CUDARuntimeError)
-    driver = isinstance(exc, errors) and getattr(exc, "status", None) == _NO_MEMORY
-    return driver or isinstance(exc, cuda.memory.OutOfMemoryError)
+    driver = isinstance(exc, driver_errors()) and status_of(exc) == NO_MEMORY
+    return driver or isinstance(exc, cupy().cuda.memory.OutOfMemoryError)
+
+
+def driver_errors() -> tuple[type[Exception], ...]:
+    """The errors of the driver, as CuPy raises them."""
+    return cupy().cuda.driver.CUDADriverError, cupy().cuda.runtime.CUDARuntimeError
 
 
 @contextlib.contextmanager
@@ -75,6 +83,16 @@ class Device:
     processors: int
     shared: int
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """A block that works on it, whatever device was current. Raises EngineUnavailable for an error of the driver's:
+        after most of them the process cannot use the device any more."""
+        try:
+            with cupy().cuda.Device(self.number):
+                yield
+        except driver_errors() as exc:
+            raise EngineUnavailable(stopped(exc)) from exc
+
     def free(self) -> int:
         """Bytes that can be had: those of the driver and those that CuPy keeps for reuse."""
         pool = cupy().get_default_memory_pool()
@@ -82,35 +100,48 @@ class Device:
 
 
 def probe() -> Device | str:
-    """The current device, or why there is none."""
+    """The current device, or why there is none; Broken where something is there that ought to work."""
     try:
-        runtime = cupy().cuda.runtime
+        library = cupy()
+        runtime = library.cuda.runtime
     except ModuleNotFoundError as exc:
-        return f"{exc.name} is not installed (pip install 'gpu-bt[gpu]')"
+        if exc.name == "cupy":
+            return f"cupy is not installed ({INSTALL})"
+        return Broken(f"CuPy cannot be imported: {exc.name} is not installed ({INSTALL})")
     except Exception as exc:  # such as a CuPy whose CUDA libraries do not load
-        return f"CuPy cannot be imported: {_line(exc)}"
+        return Broken(f"CuPy cannot be imported: {line_of(exc)}; {way_in(exc)}")
+    version = re.match(r"\d+", str(library.__version__))
+    if version and int(version[0]) < _OLDEST_CUPY:
+        return Broken(f"CuPy {library.__version__} is older than {_OLDEST_CUPY}: {INSTALL}")
     try:
-        if not runtime.getDeviceCount():
-            return "no CUDA device"
-        number = int(runtime.getDevice())
-        found = runtime.getDeviceProperties(number)
-        name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
-        device = Device(number, name, 10 * found["major"] + found["minor"], int(found["multiProcessorCount"]),
-                        int(found["sharedMemPerBlockOptin"]))  # fmt: skip
+        found = _device(runtime)
     except Exception as exc:  # CUDARuntimeError: no driver, or one too old
-        return f"no CUDA device: {_line(exc)}"
+        return no_device(runtime, exc)
+    if isinstance(found, str):
+        return found
     try:
-        cupy().cuda.nvrtc.getVersion()
+        major, minor = library.cuda.nvrtc.getVersion()
     except Exception as exc:  # NVRTC is a package of its own, which CuPy looks for when it is asked
-        return f"CuPy finds no compiler (pip install 'gpu-bt[gpu]'): {_line(exc)}"
-    if device.capability < _OLDEST:
-        return f"{device.name} has compute capability {device.capability / 10}; {_OLDEST / 10} is the least"
-    return device
+        return Broken(f"CuPy finds no compiler ({INSTALL}): {line_of(exc)}")
+    if found.capability < _OLDEST:
+        return f"{found.name} has compute capability {found.capability / 10}; {_OLDEST / 10} is the least"
+    if found.capability < _OLDEST_OF_13 and major >= 13:
+        return Broken(
+            f"{found.name} has compute capability {found.capability / 10}, and NVRTC {major}.{minor} compiles for"
+            f" {_OLDEST_OF_13 / 10} and later: install CuPy for CUDA 12 (pip install 'cupy-cuda12x[ctk]')"
+        )
+    return found
 
 
-def _line(exc: Exception) -> str:
-    """The first line of an error's text, for a reason that has one."""
-    return (str(exc).splitlines() or [type(exc).__name__])[0]
+def _device(runtime: Any) -> Device | str:
+    """The current device; why there is none where the driver counts none."""
+    if not runtime.getDeviceCount():
+        return hidden()
+    number = int(runtime.getDevice())
+    found = runtime.getDeviceProperties(number)
+    name = found["name"].decode() if isinstance(found["name"], bytes) else str(found["name"])
+    return Device(number, name, 10 * found["major"] + found["minor"], int(found["multiProcessorCount"]),
+                  int(found["sharedMemPerBlockOptin"]))  # fmt: skip
 
 
 def _upload(memory: Any, values: np.ndarray) -> None:

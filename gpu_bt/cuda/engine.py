@@ -19,10 +19,12 @@ from gpu_bt.cuda import arrays, views
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
 from gpu_bt.cuda.prepared import prepared
+from gpu_bt.cuda.workers import claim
 from gpu_bt.engine import prepare
 from gpu_bt.engine.lanes import LaneSession, lane_bytes
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
+from gpu_bt.errors import EngineUnavailable
 from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
@@ -36,6 +38,10 @@ _SHARE = 0.9
 _V = TypeVar("_V")
 #: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
 _LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "volatility", "borrow_rate"}
+
+
+class NoRoom(EngineUnavailable, MemoryError):
+    """Not even one scenario, bar by bar, has room on the device."""
 
 
 class CudaEngine:
@@ -60,13 +66,18 @@ class CudaEngine:
         """A session at bar 0."""
         device = probe()
         if isinstance(device, str):
-            raise RuntimeError(f"engine 'cuda' cannot run: {device}")
+            raise EngineUnavailable(f"engine 'cuda' cannot run: {device}")
         there = {a.device for a in (*vars(spec.market).values(), *spec.weights) if isinstance(a, Resident)}
-        return CudaSession(spec.on_host() if there - {device.number} else spec, device, self)
+        with device.working():
+            return CudaSession(spec.on_host() if there - {device.number} else spec, device, self)
 
     def stacked(self, rows: Sequence[Any]) -> Resident:
         """Arrays of equal rows one below the other, on the device."""
         return views.stacked(rows)
+
+    def claim(self) -> None:
+        """A device that other workers leave free."""
+        claim()
 
 
 class CudaSession:
@@ -120,13 +131,14 @@ class CudaSession:
     def _each(self, do: Callable[[_Part], _V]) -> list[_V]:
         """What is done with each part; one for which memory does not suffice is made room for and taken again."""
         found: list[_V] = []
-        while len(found) < len(self.parts):
-            try:
-                found.append(do(self.parts[len(found)]))
-            except Exception as exc:
-                if not out_of_memory(exc):
-                    raise
-                self._make_room(len(found), exc)
+        with self.device.working():
+            while len(found) < len(self.parts):
+                try:
+                    found.append(do(self.parts[len(found)]))
+                except Exception as exc:
+                    if not out_of_memory(exc):
+                        raise
+                    self._make_room(len(found), exc)
         return found
 
     def open_bar(self, t: int) -> bool:
@@ -152,21 +164,22 @@ class CudaSession:
     def _with_room(self, work: Callable[[_Lanes], _V]) -> _V:
         """`work` with the lanes of the one scenario of a callback run, at its bar; tried once more with what CuPy keeps
         for reuse given back, since limits and stops are not in a record that could be put aside."""
-        for last in (False, True):
-            try:
-                return work(self.parts[0].place())
-            except Exception as exc:
-                if not out_of_memory(exc):
-                    raise
-                if last:
-                    raise self._too_large() from exc
-                cupy().get_default_memory_pool().free_all_blocks()
+        with self.device.working():
+            for last in (False, True):
+                try:
+                    return work(self.parts[0].place())
+                except Exception as exc:
+                    if not out_of_memory(exc):
+                        raise
+                    if last:
+                        raise self._too_large() from exc
+                    cupy().get_default_memory_pool().free_all_blocks()
         raise AssertionError
 
-    def _too_large(self) -> MemoryError:
+    def _too_large(self) -> NoRoom:
         """What is raised where not even one scenario, bar by bar, has room."""
         t, n = self.spec.market.shape
-        return MemoryError(
+        return NoRoom(
             f"a scenario of {n} assets and {t} bars needs {self.scenario_bytes():,} bytes of device memory, and"
             f" {self.device.free():,} are free on {self.device.name}: record less, or use engine='cpu'"
         )
@@ -262,7 +275,7 @@ class _Lanes(LaneSession):
                  before: RawResult | None) -> None:  # fmt: skip
         n = spec.market.shape[1]
         self.device, self.window = device, window
-        self.panels: dict[Any, tuple[Any, DeviceArray]] = {}  # of this session alone
+        self.panels = _Panels()  # of this session alone
         together = engine.together or 1
         hot = 16 * (n // 8 + 1) * 8  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
         room = device.shared - 8 * SHARED_DOUBLES
@@ -272,7 +285,7 @@ class _Lanes(LaneSession):
         super().__init__(spec, together, 1, _log_bytes(device), window[0], before)
         there, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
         for gone in set(there) - ours:
-            del there[gone]
+            there.pop(gone, None)  # another thread may have been here
         most = 512 if self.launch["lanes"][0] <= device.processors else 256  # two blocks at once on each multiprocessor
         self.threads = engine.threads or min(most, max(64, 32 * math.ceil(n / 64)))
         self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
@@ -285,15 +298,15 @@ class _Lanes(LaneSession):
 
     def panel(self, array: Any, weights: bool) -> DeviceArray | Resident:
         """On the device: a panel stays there with the market, for the next run, or comes in windows of bars; weights
-        that someone may write to come anew each time. All lanes share what one has brought. What lies on the device
-        is used where it lies."""
+        stay as long as their array, but come anew each time where someone may write to it. All lanes share what one
+        has brought. What lies on the device is used where it lies."""
         if not isinstance(array, np.ndarray):
             found: DeviceArray | Resident = array
             return found
         stays = not (weights and array.flags.writeable)
-        rows = array.strides[0]
-        # The array is kept, so that its id stays its own.
-        return self._placed(id(array), array, rows, weights, stays, lambda low, stop: self.put(array[low:stop]))
+        return self._placed(
+            id(array), array, array.strides[0], weights, stays, lambda low, stop: self.put(array[low:stop])
+        )
 
     def _placed(
         self, key: Any, kept: Any, row: int, weights: bool, stays: bool, make: Callable[[int, int], DeviceArray]
@@ -305,7 +318,7 @@ class _Lanes(LaneSession):
             low = 0 if whole else max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
             placed = make(low, self.window[1])
             placed.before = low * row  # kernels count bars from the panel's first
-            known[key] = (kept, placed)
+            known[key] = (known.gone(kept) if weights else kept, placed)  # so that its id stays its own
         return known[key][1]
 
     def prepared(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
@@ -370,11 +383,26 @@ def _needs_full(spec: RunSpec) -> bool:
     return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)
 
 
-def _resident(market: Market, weights: bool) -> dict[Any, tuple[Any, DeviceArray]]:
-    """What has been brought to the device of a market, or of weights over it, by the id of the NumPy array, and what
-    was made there, by field and lot."""
-    panels: dict[Any, tuple[Any, DeviceArray]]
-    panels = market.cache.setdefault("cuda weights" if weights else "cuda", {})
+class _Panels(dict[Any, tuple[Any, DeviceArray]]):
+    """Arrays on a device by the id of the NumPy array, which is kept, or referred to weakly; what was made there, by
+    field and lot."""
+
+    def gone(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
+        """A reference with which the array on the device goes, too."""
+        panels, key = weakref.ref(self), id(array)
+
+        def forget(_: Any) -> None:
+            if (known := panels()) is not None:
+                known.pop(key, None)
+
+        return weakref.ref(array, forget)
+
+
+def _resident(market: Market, weights: bool) -> _Panels:
+    """What has been brought to the current device of a market, or of weights over it, and what was made there."""
+    panels: _Panels
+    kind, device = "cuda weights" if weights else "cuda", int(cupy().cuda.runtime.getDevice())
+    panels = market.cache.setdefault((kind, device), _Panels())
     return panels
 
 

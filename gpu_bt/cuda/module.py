@@ -15,14 +15,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gpu_bt.cuda.device import driver_errors
+from gpu_bt.cuda.reasons import line_of
+from gpu_bt.errors import EngineUnavailable
 from gpu_bt.law.layout import SIZES, render_c
 
-__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "arrays_kernels", "compiled", "kernel", "source"]
+__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "array_kernel", "compiled", "kernel", "source"]
 
 #: No contraction to multiply-add: the law rounds every operation. The compiler may use all processors.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--split-compile=0")
 #: Doubles of shared memory before holdings and orders: BT_SHARED_DOUBLES of gpu_bt/law/team.h.
 SHARED_DOUBLES = 2 * SIZES["BT_WARPS"] * SIZES["BT_SUMS"]
+_IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
 _HERE = Path(__file__).parent
 _LOG = logging.getLogger("gpu_bt")
 _INCLUDE = re.compile(r'^#include "([a-z_]+\.h)"$', re.MULTILINE)
@@ -54,8 +58,8 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
     receipt = _receipt(cupy, full, shared)
     if receipt is None or not os.path.exists(receipt):
         _LOG.warning("gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine")
-    made = cupy.RawModule(code=source(), options=options, backend="nvrtc").get_function("bt_bars")
-    if receipt is not None:
+    made, kept = _made(cupy, source(), options, "bt_bars")
+    if receipt is not None and kept:
         with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
             receipt.parent.mkdir(parents=True, exist_ok=True)
             receipt.touch()
@@ -63,10 +67,35 @@ def kernel(cupy: Any, full: bool, shared: bool) -> Any:
 
 
 @functools.cache
-def arrays_kernels(cupy: Any, members: str) -> Any:
-    """arrays.cu for the current device, a RawModule; `members`: of the struct that its kernels are told."""
-    text = source("arrays.cu").replace("BT_CALL", members, 1)
-    return cupy.RawModule(code=text, options=NVRTC_OPTIONS, backend="nvrtc")
+def array_kernel(cupy: Any, members: str, name: str) -> Any:
+    """One of arrays.cu for the current device; `members`: of the struct that its kernels are told."""
+    return _made(cupy, source("arrays.cu").replace("BT_CALL", members, 1), NVRTC_OPTIONS, name)[0]
+
+
+def _made(cupy: Any, text: str, options: tuple[str, ...], name: str) -> tuple[Any, bool]:
+    """A kernel for the current device, and whether CuPy may keep it on the disk: not where that is full, or nobody may
+    write there. Raises EngineUnavailable where NVRTC refuses the text."""
+    try:
+        return cupy.RawModule(code=text, options=options, backend="nvrtc").get_function(name), True
+    except OSError:
+        before = os.environ.get(_IN_MEMORY)
+        if before == "1":
+            raise
+        os.environ[_IN_MEMORY] = "1"
+        try:
+            return _made(cupy, text, options, name)[0], False
+        finally:
+            os.environ.pop(_IN_MEMORY)
+            os.environ.update({} if before is None else {_IN_MEMORY: before})
+    except Exception as exc:
+        if isinstance(exc, (MemoryError, *driver_errors())):
+            raise
+        said = [line for line in str(exc).splitlines() if "error" in line] or [line_of(exc)]
+        version = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+        raise EngineUnavailable(
+            f"engine 'cuda' cannot run: NVRTC {version} does not compile its kernel ({said[0].strip()}); install"
+            " another CuPy (pip install -U 'gpu-bt[gpu]'), or use engine='cpu'"
+        ) from exc
 
 
 def compiled(cupy: Any) -> bool:
@@ -78,7 +107,7 @@ def compiled(cupy: Any) -> bool:
 def _receipt(cupy: Any, full: bool, shared: bool) -> Path | None:
     """An empty file beside what CuPy keeps, which says that it keeps this variant, of this text, by this compiler, for
     devices like the current one; CuPy does not tell the names of its own. None where it keeps nothing."""
-    if os.environ.get("CUPY_CACHE_IN_MEMORY", "0") not in ("", "0"):
+    if os.environ.get(_IN_MEMORY, "0") not in ("", "0"):
         return None
     folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
     runtime = cupy.cuda.runtime

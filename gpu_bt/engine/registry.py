@@ -8,10 +8,10 @@ import importlib
 from typing import Any
 
 from gpu_bt.arguments import one_of
-from gpu_bt.engine.spec import Engine
+from gpu_bt.engine.spec import Broken, Engine
 from gpu_bt.errors import EngineUnavailable, warn
 
-__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "reasons", "resolve", "tools"]
+__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "fail", "reasons", "resolve", "tools"]
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
@@ -46,9 +46,23 @@ def reasons() -> dict[str, str | None]:
 
 
 @functools.cache
-def _slow(reason: str) -> None:
-    """Warn once where the native engine was installed and is damaged, which would show in nothing but the time."""
-    warn(f"engine 'native' cannot run: {reason}; runs go on in NumPy, many times slower", stacklevel=4)
+def _slow(name: str, reason: str) -> None:
+    """Warn once where an engine was installed and cannot run, which would show in nothing but the time."""
+    rest = {"native": "runs go on in NumPy, many times slower", "cuda": "runs go on without the GPU"}[name]
+    warn(f"engine {name!r} cannot run: {reason}; {rest}", stacklevel=4)
+
+
+#: Engines that failed in a run of this process where "auto" had taken them, and that it takes no more.
+_failed: set[str] = set()
+
+
+def fail(engine: Engine, error: EngineUnavailable) -> Engine:
+    """What "auto" goes on with where the engine that it had taken stops in a run. Warns; one that had not even room for
+    this run may have it for another."""
+    if not isinstance(error, MemoryError):
+        _failed.add(engine.name)
+    warn(f"{error}; engine='auto' goes on on the CPU", stacklevel=4)
+    return resolve("cpu")
 
 
 def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
@@ -56,7 +70,7 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
 
     cells: T*N of the panel. Below WORTH_BLOCKS scenarios (so for single runs and strategies) and below WORTH_A_KERNEL
     asset-bars "auto" leaves the GPU out, since the CPU has ended before; below WORTH_COMPILING until it has a kernel.
-    Warns (BacktestWarning) once where the native engine is damaged and passed over.
+    Warns (BacktestWarning) once where a damaged native engine, or a GPU whose driver or CuPy is, is passed over.
     Raises ConfigError for an unknown name, EngineUnavailable (with the reason) for one that cannot run here.
     """
     name, asset_bars = one_of("engine", name, (*_CHOICES, *ENGINES)), cells * scenarios
@@ -64,9 +78,10 @@ def resolve(name: str = "auto", cells: float = 0, scenarios: int = 1) -> Engine:
         for candidate in _CHOICES[name]:
             if candidate == "cuda" and (scenarios < WORTH_BLOCKS or asset_bars < WORTH_A_KERNEL):
                 continue
-            found = _load(candidate)
-            if isinstance(found, str) and found.startswith("its library") and "not built" not in found:
-                _slow(found)
+            found = "failed before" if candidate in _failed else _load(candidate)
+            native = isinstance(found, str) and found.startswith("its library") and "not built" not in found
+            if native or isinstance(found, Broken):
+                _slow(candidate, str(found))
             if isinstance(found, str) or (asset_bars < WORTH_COMPILING and not found.ready()):
                 continue
             return found

@@ -20,8 +20,8 @@ from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
 
 __all__ = [
-    "FILL", "Before", "Book", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec", "Session",
-    "Start", "joined", "ordered", "simulate", "start_of",
+    "FILL", "Before", "Book", "Broken", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec",
+    "Session", "Start", "joined", "ordered", "simulate", "start_of",
 ]  # fmt: skip
 
 
@@ -337,6 +337,10 @@ class Session(Protocol):
         ...
 
 
+class Broken(str):
+    """A reason why an engine cannot run that nobody would expect, such as a damaged library: "auto" warns of it."""
+
+
 class Engine(Protocol):
     """What the registry holds. `name` is what a result shows."""
 
@@ -344,6 +348,9 @@ class Engine(Protocol):
 
     def missing(self) -> str | None:
         """None where the engine can run on this machine, else the reason, for a person."""
+
+    def claim(self) -> None:
+        """For the thread of a sweep's worker: take a device that others leave free, where there are several."""
 
     def ready(self) -> bool:
         """False where `open` may compile for seconds first, as nothing of this engine lies compiled yet."""

@@ -28,10 +28,10 @@ from gpu_bt.analysis.spans import began, first_bars
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
-from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.registry import fail, resolve
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
-from gpu_bt.errors import ConfigError, ResultError, quiet
+from gpu_bt.errors import BacktestError, ConfigError, EngineUnavailable, ResultError, quiet
 from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
@@ -267,7 +267,9 @@ def run_chunk(source: Inputs | Spilled, chunk: Chunk) -> Done:
     """`run_here` on a worker, which opens the inputs once and keeps them."""
     end_with_parent()
     with quiet("engine 'native'"):  # whoever began the sweep has heard of it
-        return run_here(_own(source), chunk, _mine.free)
+        inputs = _own(source)
+        resolve(inputs.engine, math.prod(inputs.panel.shape), 1 if inputs.strategy else len(chunk)).claim()
+        return run_here(inputs, chunk, _mine.free)
 
 
 def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
@@ -281,14 +283,14 @@ def run_here(inputs: Inputs, chunk: Chunk, free: int) -> Done:
         part = chunk.part(a, min(len(chunk), a + size))
         part = part.part(0, pass_size(part, inputs, free))
         found = _attempt(inputs, part)
-        if found is not None:
+        if not isinstance(found, str):
             engine, columns = found
             passes.append(columns)
             a += len(part)
         elif len(part) > 1:
             size = (len(part) + 1) // 2
         else:
-            raise ResultError(_too_large(inputs, part))
+            raise ResultError(found or _too_large(inputs, part))
     return Done(engine, time.perf_counter() - began, joined(passes))
 
 
@@ -303,12 +305,12 @@ def joined(passes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]] | None:
-    """One pass; None where memory ran out, whose arrays are then free again."""
+def _attempt(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]] | str:
+    """One pass; a text where memory ran out, whose arrays are then free again: what a device says, or none."""
     try:
         return _weights(inputs, chunk) if inputs.strategy is None else _strategies(inputs, chunk, inputs.strategy)
-    except MemoryError:
-        return None
+    except MemoryError as error:
+        return str(error) if isinstance(error, BacktestError) else ""
 
 
 def _too_large(inputs: Inputs, chunk: Chunk) -> str:
@@ -338,16 +340,15 @@ def _weights(inputs: Inputs, chunk: Chunk) -> tuple[str, dict[str, Any]]:
         arrays, market = tuple(w for w in weights if not isinstance(w, WeightsStream)), panel.market
         start = inputs.begun.start(params, market) if inputs.begun else None
         engine = resolve(inputs.engine, math.prod(panel.shape), len(params))
-        spec = RunSpec(
-            market,
-            params,
-            arrays,
-            inputs.schedules,
-            columns=inputs.columns,
-            start=start,
-            stay=inputs.equity == "device",
-        )
-        raw, told = simulate(engine, spec), asked_by_all(spec)
+        stay = inputs.equity == "device"
+        spec = RunSpec(market, params, arrays, inputs.schedules, columns=inputs.columns, start=start, stay=stay)
+        try:
+            raw = simulate(engine, spec)
+        except EngineUnavailable as error:
+            if inputs.engine != "auto" or (isinstance(error, MemoryError) and len(weights) > 1):
+                raise
+            raw = simulate(fail(engine, error), spec)
+        told = asked_by_all(spec)
         raw.began = began(spec)
     return raw.engine, _columns(inputs, chunk, raw) | columns(market, params, told, chunk.capital, raw)
 

@@ -276,7 +276,11 @@ def _checked_weights(
             if isinstance(panel, PanelStream):
                 arrays.append(panel.books(book, account))
             else:
-                arrays.append(check_weights(panel, book, account, zeros))
+                array = check_weights(panel, book, account, zeros)
+                if isinstance(array, np.ndarray):  # nobody writes while the sweep runs, so that a device may keep it
+                    array = array.view()
+                    array.flags.writeable = False
+                arrays.append(array)
         except WeightsError as error:
             raise WeightsError(f"weights {name!r}: {error}" if name else str(error)) from None
         for other in (account,) if zeros or streamed else ("cash", "margin"):

@@ -55,8 +55,11 @@ BROKEN = ImportError("libcublas.so.13: cannot open shared object file\nTry again
 REASONS = [
     (raises(ModuleNotFoundError("No module named 'cupy'", name="cupy")),
      "cupy is not installed (pip install 'gpu-bt[gpu]')"),
-    (raises(BROKEN), "CuPy cannot be imported: libcublas.so.13: cannot open shared object file"),
-    (raises(RuntimeError()), "CuPy cannot be imported: RuntimeError"),
+    (raises(BROKEN),
+     "CuPy cannot be imported: libcublas.so.13: cannot open shared object file; install it anew, for the CUDA of the"
+     " driver (pip install 'gpu-bt[gpu]')"),
+    (raises(RuntimeError()), "CuPy cannot be imported: RuntimeError; install it anew, for the CUDA of the driver (pip"
+     " install 'gpu-bt[gpu]')"),
     (runtime(getDeviceCount=raises(RuntimeError("cudaErrorInsufficientDriver: driver version is insufficient"))),
      "no CUDA device: cudaErrorInsufficientDriver: driver version is insufficient"),
     (runtime(getDeviceCount=lambda: 0), "no CUDA device"),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from waits import HANGS
 
-from benchmarks import gpu_tables, tables, verify
+from benchmarks import gpu_check, gpu_tables, tables, verify
 from benchmarks.cases import Case, cases, config, fits, panel_of, widths
 from benchmarks.measure import measure, time_runs
 from gpu_bt.data.synthetic import synthetic_universe
@@ -162,6 +162,30 @@ def test_the_page_has_the_rest():
     assert "| launch, queued | 2.50 us |" in text and "| copy | 3,000 GB/s |" in text
     assert "| a bar of a strategy, 500 assets | 70 us |" in text and "| clock under load, median | 1,980 MHz |" in text
     assert "| bars at which cash clips, 10% | 12.5% |" in text
+
+
+def test_an_earlier_kernel_is_called_one():
+    """What was measured with other sources than these says so at each table that has it; with these it does not."""
+    same = device() | {"sources": gpu_check.sources()}
+    for render in (tables.render, tables.render_page):
+        old, new = render(result(), [device()]), render(result(), [same])
+        assert "On one A Card, measured with an earlier kernel (this version's is not measured):" in old
+        assert "in brackets the time of a run; cuda as an earlier kernel was measured, this version's is not:" in old
+        assert "On one A Card:" in new and "in brackets the time of a run:" in new and "earlier" not in new
+
+
+def test_what_was_wanted_beside_what_was_measured():
+    one = device()
+    assert gpu_tables.bars(one).splitlines()[2:] == [
+        "| 252 x 500 | 1 | 10% | every bar | 100.0 ms, a fifth of JAX's | 4.0 ms | 0.0 |"
+    ]
+    case = {**one["cases"][0], "bars": 2520, "assets": 5000, "every": 21}
+    one["jax"], one["cases"] = [], [{**case, "name": name, "scenarios": k, "density": d, "every": e}
+                                    for name, k, d, e in gpu_tables.BARS]  # fmt: skip
+    text = gpu_tables.bars(one)
+    assert len(text.splitlines()) == 2 + len(gpu_tables.BARS) and text in tables.render_page(result(), [one])
+    assert "| 2,520 x 5,000 | 1,000 | 10% | every bar | 12.0 ms | 4.0 ms | 0.3 |" in text
+    assert gpu_tables.bars(one | {"cases": []}) == ""
 
 
 def test_the_stages_of_a_device_are_one():

@@ -24,7 +24,7 @@ from emulator.build import why_not
 from emulator.fake_cupy import FakeCupy, installed
 from waits import HANGS, wait_for
 
-from benchmarks import gpu_bits, gpu_check, gpu_data, gpu_profile, gpu_steps, gpu_tables
+from benchmarks import gpu_bits, gpu_check, gpu_data, gpu_profile, gpu_several, gpu_steps, gpu_tables
 from benchmarks.cases import Case, panel_of, weights_of
 from benchmarks.gpu_steps import STEPS, Context
 from gpu_bt.cuda.engine import CudaEngine, _needs_full
@@ -118,6 +118,8 @@ def rest(found: dict) -> None:
     assert {row["density"] for row in found["clips"]} == {1.0, 0.1} and all(
         0 <= r["share"] <= 1 for r in found["clips"]
     )
+    assert [(row["workers"], row["devices"]) for row in found["several"]] == [(1, [0]), (2, [0, 1])]
+    assert all(row["difference"] is None and row["seconds"] > 0 for row in found["several"])
     assert "numpy" in {row["engine"] for row in found["cpu"]}
     assert {row["step"]: row["reason"] for row in found["skipped"]} == {
         "jax": "jax is not installed", "sanitizer": "emulated", "clock": "emulated",
@@ -454,6 +456,24 @@ def test_clocks_under_load(tmp_path, monkeypatch):
     row = context.rows[0][1]
     assert row["clocks.sm"] == [1980.0] * 3 and row["utilization.gpu"] == [99.0] * 3 and row["runs"] >= 1
     assert "--query-gpu=clocks.sm,clocks.mem,power.draw" in (tmp_path / "asked").read_text()
+
+
+def test_two_gpus_with_other_bits_are_told(tmp_path, monkeypatch):
+    needs_emulator()
+    rows = [{"bits": bits, "device": 0, "seconds": 1.0, "scenarios": 4} for bits in "aab"]
+    monkeypatch.setattr(gpu_several, "_each", lambda pools, *_: rows[: len(pools)] if len(pools) == 1 else rows[1:])
+    context = Kept(tmp_path)
+    context.until = time.monotonic() + HANGS
+    with installed(FakeCupy(devices=2)):
+        gpu_several.measure(context)
+    assert [row["difference"] for _, row in context.rows] == [None, "2 processes took the GPUs [0, 0]"]
+    rows[2]["device"] = 1
+    with installed(FakeCupy(devices=2)):
+        gpu_several.measure(context)
+    assert context.rows[-1][1]["difference"] == "two GPUs gave other bits"
+    with installed(FakeCupy()):
+        gpu_several.measure(context)
+    assert context.rows[-1] == ("skipped", {"step": "several", "reason": "one GPU"})
 
 
 def test_clocks_are_read():
