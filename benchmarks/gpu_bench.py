@@ -23,6 +23,7 @@ from benchmarks.gpu_bits import configs, equal_members, run_cut
 from benchmarks.gpu_micro import Meter
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
+from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.spec import Engine, RawResult, RunSpec
 from gpu_bt.law.layout import pack
 
@@ -37,15 +38,13 @@ _BLOCKS = (
     (512, 1, True), (256, 1, True), (128, 1, True), (256, 1, False), (128, 1, False), (64, 1, False), (512, 2, True),
     (256, 2, True), (128, 4, False), (512, 4, False), (256, 2, False), (512, 1, False), (512, 2, False),
 )  # fmt: skip
-#: Distinct panels of own weights in host memory; on the device each scenario has a copy of its own.
-_DISTINCT = 8
 #: Of the free memory, what own weights may take, so that the engine needs no windows of bars.
 _OWN_SHARE = 0.6
 
 
 def spec_of(
     panel: Panel,
-    weights: tuple[np.ndarray, ...],
+    weights: tuple[Any, ...],
     count: int,
     given: list[Config] | None = None,
     columns: str = "equity",
@@ -53,7 +52,8 @@ def spec_of(
     """`count` scenarios that decide at every bar with a target, scenario i on weights[i % len(weights)]."""
     params = pack(given or configs(count), weights=np.arange(count) % len(weights))
     for book in weights:
-        book.flags.writeable = False  # so that it stays on the device
+        if isinstance(book, np.ndarray):
+            book.flags.writeable = False  # so that it stays on the device
     return RunSpec(panel.market, params, weights, np.ones((1, panel.shape[0]), bool), columns=columns)
 
 
@@ -187,7 +187,8 @@ def rows(context: Context) -> None:
             continue
         spec = _own(bench, bench.weights(density))
         row, _ = bench.row(ENGINE, spec)
-        context.emit("cases", name=name, density=density, every=1, note=name, **row)
+        context.emit("cases", name=name, density=density, every=1, note=f"{name}, made on the device", **row)
+        del spec
     bench.of_size(*((8, 32) if context.emulate else (20_000, 32)))
     for count in (1, bench.many):
         if context.late():
@@ -213,12 +214,13 @@ def _cases(context: Context, bench: Bench, cases: tuple[tuple[str, float, int, b
 
 
 def _own(bench: Bench, book: np.ndarray) -> RunSpec:
-    """As many scenarios, up to `many`, as have room for a float32 book each."""
-    from gpu_bt.cuda.device import probe
+    """As many scenarios, up to `many`, as have room for a float32 book each, which is made on the device."""
+    from gpu_bt.cuda.device import cupy, probe
 
     count = min(bench.many, max(1, int(_OWN_SHARE * probe().free() / (4 * book.size))))
-    shifted = [np.roll(book, 7 * i, axis=1).astype(np.float32) for i in range(_DISTINCT)]
-    return spec_of(bench.panel, tuple(shifted[i % _DISTINCT][:] for i in range(count)), count)
+    one = cupy().asarray(book.astype(np.float32))
+    books = (cupy().roll(one, 7 * i, axis=1) for i in range(count))
+    return spec_of(bench.panel, tuple(check_weights(bench.panel, w, "cash") for w in books), count)
 
 
 def blocks(context: Context) -> None:

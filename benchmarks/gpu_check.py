@@ -2,7 +2,7 @@
 """Everything that only a machine with a GPU can say, in three stages: python -m benchmarks.gpu_check [STAGE ...].
 
     smoke    two minutes at most: it compiles, three draws have NumPy's bits, two timings, memcheck is content
-    measure  five minutes: every variant against NumPy, the timed cases, counters, shapes of blocks, latencies
+    measure  five minutes: every variant against NumPy, timed cases, data on the device, counters, blocks, latencies
     rest     five minutes: JAX, sanitizers, other panels and the full kernel, a strategy, every GPU, clocks, the CPU
 
 Without a name all of them, in this order; `smoke measure` takes two together. Each may be a call of its own on a fresh
@@ -47,7 +47,7 @@ __all__ = ["STAGES", "main"]
 STAGES: dict[str, dict[str, float]] = {
     "smoke": {"versions": 20, "compile_first": 20, "bits_first": 15, "rows_first": 35, "memcheck": 20},
     "measure": {
-        "versions": 20, "compile": 30, "bits": 30, "rows": 90, "profile": 45, "blocks": 24, "micro": 20,
+        "versions": 20, "compile": 30, "bits": 30, "rows": 80, "resident": 30, "profile": 45, "blocks": 24, "micro": 20,
     },
     "rest": {
         "versions": 20, "compile": 30, "sanitizer": 90, "rows_other": 50, "several": 20, "clock": 20, "jax": 50,

@@ -68,11 +68,12 @@ class Context:
 
 
 def emulated(devices: int = 1) -> contextlib.AbstractContextManager[Any]:
-    """The CUDA engine's device is the emulator's."""
+    """The CUDA engine's device is the emulator's, whose arrays reckon as CuPy's do."""
     tests_on_path()
-    from emulator.fake_cupy import FakeCupy, installed
+    from emulator.fake_cupy import installed
+    from emulator.fake_numbers import Reckoning
 
-    return installed(FakeCupy(devices=devices))
+    return installed(Reckoning(devices=devices))
 
 
 def tests_on_path() -> None:
@@ -289,6 +290,7 @@ STEPS: dict[str, Callable[[Context], None]] = {
 } | {
     "rows_first": part_of("gpu_bench", "first"),
     "rows": part_of("gpu_bench", "rows"),
+    "resident": part_of("gpu_resident", "rows"),
     "rows_other": part_of("gpu_other", "rows"),
     "blocks": part_of("gpu_bench", "blocks"),
     "profile": part_of("gpu_profile", "profile"),

@@ -10,7 +10,7 @@ __all__ = ["BARS", "KIND", "SECTIONS", "bars", "measured", "merged", "page", "re
 KIND = "gpu-check"
 #: The lists of rows in a file.
 SECTIONS = ("compile", "bits", "cases", "profile", "jax", "micro", "sanitizer", "blocks", "strategy", "clips", "clock",
-            "several", "cpu", "left_out", "skipped")  # fmt: skip
+            "several", "resident", "cpu", "left_out", "skipped")  # fmt: skip
 #: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
 _KNOWN_BY = {
     "compile": ("full", "shared"), "bits": ("full", "shared", "threads", "together"),
@@ -154,6 +154,11 @@ def _others(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Lines of the table of small things that are no kernels of their own."""
     lines = [(f"a bar of a strategy, {r['assets']:,} assets", f"{r['microseconds']:.0f} us") for r in found["strategy"]]
     lines += [(f"bars at which cash clips, {r['density']:.0%}", f"{r['share']:.1%}") for r in found["clips"]]
+    for row in found["resident"]:
+        name = f"{row['what']}, data on the {row['place']}, {row['bars']:,} x {row['assets']:,}"
+        moved = f"{row['sent'] / 1e6:,.1f} MB sent, {row['fetched'] / 1e6:,.1f} MB fetched"
+        first = f"first {_time(row['first_seconds'])}, then " if "first_seconds" in row else ""
+        lines.append((name, f"{first}{_time(row['seconds'])}; {moved}"))
     for row in found["clock"]:
         if "clocks.sm" in row:
             lines.append(("clock under load, median", f"{row['clocks.sm'][1]:,.0f} MHz"))

@@ -131,7 +131,7 @@ def device() -> dict:
         "jax": [{**case, "platform": "gpu", "near": True, "seconds": 0.5}],
         "blocks": [{**case, "threads": 256, "together": 2, "shared": True, "scenarios": 1000}],
         "micro": [{"name": "launch, queued", "microseconds": 2.5}, {"name": "copy", "bytes_per_second": 3e12}],
-        "cpu": [], "sources": "abc", "strategy": [{"assets": 500, "microseconds": 70.4}],
+        "cpu": [], "resident": [], "several": [], "sources": "abc", "strategy": [{"assets": 500, "microseconds": 70.4}],
         "clips": [{"density": 0.1, "share": 0.125}], "clock": [{"clocks.sm": [1000.0, 1980.0, 1980.0]}], "profile": [],
         "sanitizer": [], "left_out": [], "skipped": [],
     }  # fmt: skip

@@ -102,6 +102,14 @@ def measure(found: dict) -> None:
         (density, together, shared)
         for density in (1.0, 0.1) for together, shared in ((1, True), (2, True), (1, False), (2, False), (4, False))
     }  # fmt: skip
+    assert [(row["what"], row["place"]) for row in found["resident"]] == [
+        (what, place) for what in ("inputs", "positions", "a strategy") for place in ("host", "device")
+    ]
+    panel = 8 * found["resident"][0]["bars"] * found["resident"][0]["assets"]
+    moved = {(row["what"], row["place"]): (row["sent"], row["fetched"]) for row in found["resident"]}
+    assert all(row["difference"] is None and row["seconds"] > 0 for row in found["resident"])
+    assert moved["inputs", "host"][0] > 3 * panel and moved["positions", "host"][1] > panel
+    assert moved["positions", "device"][1] < moved["positions", "host"][1] - panel / 2
     assert all(row.get("right", True) for row in found["micro"])
     assert {row["name"].split(",")[0] for row in found["micro"]} == {
         "launch",
