@@ -62,7 +62,7 @@ def driver_errors() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """A block, or a function, in which an error of the driver's is an EngineUnavailable, unless memory has run out: after
+    """A block or function in which an error of the driver's is an EngineUnavailable, unless memory has run out: after
     most of them the process cannot use the device any more."""
     try:
         yield
