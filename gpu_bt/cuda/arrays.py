@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.cuda.device import DeviceArray, cupy, room, stream
+from gpu_bt.cuda.device import DeviceArray, cupy, room, stream, told
 from gpu_bt.cuda.module import array_kernel
 from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import PANEL_KINDS, ROWS
@@ -41,6 +41,7 @@ _INF, _NAN = math.inf, math.nan
 _THREADS = 128
 
 
+@told()
 def _run(name: str, blocks: int, **members: Any) -> None:
     """Launch a kernel and wait for it. A panel goes into a panel's member, another array's address into a pointer's."""
     call = np.zeros(1, CALL)
@@ -71,6 +72,7 @@ def _columns(array: _Array) -> int:
 # --- taken, and given ---
 
 
+@told()
 def take(name: str, value: Any, error: type[Exception]) -> Resident:
     """What knows DLPack or the CUDA array interface, as it lies there; a C-contiguous copy on the device where it has
     strides. It is complete when this returns: the engine's stream waits for the producer's.
@@ -132,6 +134,7 @@ def _parts(array: Resident, key: Any) -> list[np.ndarray]:
     return [np.arange(size)[part] for size, part in zip(array.shape, every, strict=False)]
 
 
+@told()
 def fetch(array: Resident, key: Any) -> np.ndarray:
     """`array[key]` in host memory."""
     start, shape = 0, array.shape

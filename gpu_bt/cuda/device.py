@@ -21,7 +21,9 @@ from gpu_bt.cuda.reasons import INSTALL, NO_MEMORY, hidden, line_of, no_device, 
 from gpu_bt.engine.spec import Broken
 from gpu_bt.errors import EngineUnavailable
 
-__all__ = ["Device", "DeviceArray", "cupy", "driver_errors", "out_of_memory", "probe", "room", "stream"]
+__all__ = [
+    "Device", "DeviceArray", "cupy", "driver_errors", "out_of_memory", "probe", "room", "stream", "told",
+]  # fmt: skip
 
 #: Atomic addition of doubles needs 6.0; NVRTC of CUDA 13 compiles for 7.5 and later.
 _OLDEST = 60
@@ -72,6 +74,18 @@ def room(size: int) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """A block or function in which an error of the driver's is an EngineUnavailable, unless memory has run out: after
+    most of them the process cannot use the device any more."""
+    try:
+        yield
+    except Exception as exc:
+        if not isinstance(exc, driver_errors()) or out_of_memory(exc):
+            raise
+        raise EngineUnavailable(stopped(exc)) from exc
+
+
 @dataclasses.dataclass(frozen=True)
 class Device:
     """number; name; capability, such as 90; processors; shared: bytes of shared memory
@@ -85,13 +99,9 @@ class Device:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """A block that works on it, whatever device was current. Raises EngineUnavailable for an error of the driver's:
-        after most of them the process cannot use the device any more."""
-        try:
-            with cupy().cuda.Device(self.number):
-                yield
-        except driver_errors() as exc:
-            raise EngineUnavailable(stopped(exc)) from exc
+        """A block that works on it, whatever device was current, with the driver's errors `told`."""
+        with told(), cupy().cuda.Device(self.number):
+            yield
 
     def free(self) -> int:
         """Bytes that can be had: those of the driver and those that CuPy keeps for reuse."""
