@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from emulator.build import why_not
+from emulator.fake_arrays import on_device
 from emulator.fake_cupy import CUDADriverError, CUDARuntimeError, FakeCupy, installed
 from faults.kit import command, fault, faults, one_line, refused, silence, survived, told
 from faults.sweep_faults import tiny
@@ -449,3 +450,60 @@ def test_a_worker_whose_device_stops():
         with refused("engine 'cuda' was stopped: CUDA_ERROR_719", bt.EngineUnavailable):
             tiny(panel=panel, engine="cuda", executor=pool)
     panel.market.cache.clear()
+
+
+# --- arrays on a device ---
+
+
+def resident(fake: Any, panel: bt.Panel) -> dict[str, Any]:
+    """The arguments of a Panel whose prices lie on the device."""
+    fields = {name: on_device(fake, np.array(getattr(panel, name))) for name in ("close", "open", "volume")}
+    return {**fields, "timestamps": panel.timestamps, "assets": panel.assets, "prices": "raw"}
+
+
+@needs_compiler
+@faults(LOST, "refused", {"719": 719, "700": 700}, "the driver stops the checks of a panel on the GPU: ")
+def test_a_device_that_stops_while_a_panel_is_checked(value):
+    panel = clean()
+    with installed(FakeCupy()) as fake:
+        bt.Panel(**resident(fake, panel))
+        count = fake.launched
+    for n in sorted({1, (count + 1) // 2, count}):
+        with installed(FakeCupy(fail_launch=n, status=value)) as fake:
+            with refused(
+                rf"engine 'cuda' was stopped: CUDA_ERROR_{value}: .*; this process cannot use the GPU any more"
+            ):
+                bt.Panel(**resident(fake, panel))
+
+
+@needs_compiler
+@fault(MISSING, "NVRTC refuses the kernels that check a panel on the GPU", "refused")
+def test_a_compiler_that_refuses_the_checks():
+    with installed(FakeCupy()) as fake:
+        given = resident(fake, clean())
+        fake.RawModule = raises(CompileException(LOG))
+        with refused(r"NVRTC 13\.0 does not compile its kernel", bt.EngineUnavailable):
+            bt.Panel(**given)
+
+
+@needs_compiler
+@fault(LOST, "a panel on one GPU, a thread that works on another", "refused")
+def test_a_panel_on_another_device():
+    with installed(FakeCupy(devices=2)) as fake:
+        given = resident(fake, clean())
+        fake.cuda.Device(1).use()
+        with refused(r"close lies on GPU 0 and this thread's is GPU 1: use it under cupy\.cuda\.Device\(0\)"):
+            bt.Panel(**given)
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::gpu_bt.BacktestWarning")
+@fault(LOST, "workers on other GPUs than the panel's", "survived")
+def test_workers_on_another_device_than_the_panel():
+    panel = clean()
+    with installed(FakeCupy(devices=3)) as fake, futures.ThreadPoolExecutor(2) as pool:
+        there = bt.Panel(**resident(fake, panel))
+        got = tiny(panel=there, weights=books(panel)["one"], engine="cuda", executor=pool, chunk_size=1)
+    want = tiny(panel=panel, weights=books(panel)["one"], engine="numpy")
+    assert_same_sweep(got, want)
+    survived(got.table["final_equity"].to_numpy(), want.table["final_equity"].to_numpy())
