@@ -76,7 +76,6 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
 
 #else
 
-#include <string.h>
 #define BT_STEP static inline
 #define BT_TEXT(...) #__VA_ARGS__
 #define BT_SIMD(...) _Pragma(BT_TEXT(omp simd __VA_ARGS__))
