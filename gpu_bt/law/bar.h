@@ -14,7 +14,7 @@ BT_FN bool bt_borrows(const Lane &lane, const Scenario &s) {
 
 /* [S1] from the sum of the borrow fees. */
 BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
-    const double change = bt_interest(s.p, s.st.cash, lane.in->days[t]) - fees;
+    const double change = bt_interest(s.p, s.st.cash, lane.in->year[t]) - fees;
     s.st.cash = s.st.cash + change + 0.0;
     s.row[MONEY_FINANCING] = change + 0.0;
     return bt_inside(s.limit, fees, s.st.cash);

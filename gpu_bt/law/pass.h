@@ -11,7 +11,8 @@
 /* Sums over assets. Amounts are in ticks, each term above bt_ticks(0, magic) per asset; then how many orders fill, how
  * many were asked for before they were rounded, how many targets have no price; whether something forbids the pass. */
 struct Pass {
-    int64_t net, gross, drag, slip, worth, fills, asked, missing, bad;
+    uint64_t net, gross, drag, slip, worth;
+    int64_t fills, asked, missing, bad;
 };
 
 /* Whether decisions can wait: a cash account all of whose orders fill whole, but for cash, prices that are missing and
@@ -66,7 +67,8 @@ BT_STEP Pass bt_pass_over(const Lane &lane, const Scenario &s, const double *w, 
     const bt_params p = *s.p;
     const double *h = s.h, *F = c.F, *m = c.mark, scale = s.equity * (1.0 - p.cash_buffer), magic = c.magic;
     double *now = s.o;
-    int64_t net = 0, gross = 0, drag = 0, slip = 0, worth = 0, fills = 0, asked = 0, missing = 0, bad = 0;
+    uint64_t net = 0, gross = 0, drag = 0, slip = 0, worth = 0;
+    int64_t fills = 0, asked = 0, missing = 0, bad = 0;
     BT_SIMD(reduction(+ : net, gross, drag, slip, worth, fills, asked, missing, bad))
     BT_EACH(j, lane.A) {
         const bool has = w[j] == w[j], live = has & ((u[j] != 0.0) | (w[j] == 0.0));
@@ -102,17 +104,18 @@ BT_STEP Pass bt_pass_of(const Lane &lane, const Scenario &s, const double *w, co
 template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
     const double *w = lane.at[BUFFER_DOUBLE_WEIGHT], *u = bt_inverse(lane, s.asked);
     const Costs c = bt_costs<FULL>(lane, s, t, false);
-    const double ticks = bt_min(BT_LIMIT, 4.0 * BT_LIMIT * 1024.0 / (double)(lane.A + 1));  // 2^63 ticks in all
+    const double most = bt_most(lane.A) * s.p->tick;
     Pass sum;
     s.stale = 1;
-#define BT_DO(MODE) sum = bt_pass_of<MODE>(lane, s, w, u, c, ticks * s.p->tick)
+#define BT_DO(MODE) sum = bt_pass_of<MODE>(lane, s, w, u, c, most)
     BT_BY_MODE(lane, s, BT_DO);
 #undef BT_DO
     if (sum.bad) return false;
     const double tick = s.p->tick, before = s.st.cash;
-    const int64_t base = lane.A * bt_ticks(0.0, c.magic), net = sum.net - base, gross = sum.gross - base;
+    const uint64_t base = lane.A * bt_ticks(0.0, c.magic);
+    const int64_t net = (int64_t)(sum.net - base), gross = (int64_t)(sum.gross - base);
     const double buys = (double)((gross + net) / 2) * tick, sells = (double)((gross - net) / 2) * tick;
-    const double drag = (double)(sum.drag - base) * tick, worth = (double)(sum.worth - base) * tick;
+    const double drag = (double)(int64_t)(sum.drag - base) * tick, worth = (double)(int64_t)(sum.worth - base) * tick;
     const double cash = before - (buys - sells) - drag + 0.0;
     if (!(bt_inside(s.limit, fabs(before) + buys + sells + drag, worth, cash + worth) && cash >= 0.0)) return false;
     bt_count_orders(lane, s, s.asked, t, (int)sum.fills, lane.in->none_whole ? 0 : (int)(sum.asked - sum.fills), (int)sum.missing);
@@ -122,7 +125,7 @@ template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
     s.longs = worth;
     s.shorts = 0.0;
     if (!lane.out->counts) return true;
-    const double slip = (double)(sum.slip - base) * tick;
+    const double slip = (double)(int64_t)(sum.slip - base) * tick;
     s.row[MONEY_BUYS] += buys;
     s.row[MONEY_SELLS] += sells;
     s.row[MONEY_COMMISSION] += drag - slip;

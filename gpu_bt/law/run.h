@@ -2,6 +2,7 @@
 /* A lane's way through the bars. State is explicit, so that any cutting of the bars gives the same bits. */
 #pragma once
 #include "bar.h"
+#include "plain.h"
 
 /* Bar t of every scenario; whether one goes on. The only scenario of a lane stays at hand. */
 template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &own, int64_t t) {
@@ -162,11 +163,22 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
     Scenario &s = bt_load(lane, own, 0);
     bool running = false;
     for (int k = 0; k < in->K; ++k) running |= bt_running(lane, k);
+#if BT_PLAIN
+    const bool plain = bt_plain_lane(lane);
+#endif
     if (FULL && call->phase != PHASE_BARS) {
         bt_half<FULL>(lane, s, t0);
         running = false;
     }
     for (int64_t t = t0; t < t1 && running; ++t) {
+#if BT_PLAIN
+        if (plain) {
+            if (in->K == 1) bt_store(lane, s, 0);
+            t = bt_plain_bars(lane, t, t1);
+            if (in->K == 1) bt_load(lane, own, 0);
+            if (t == t1) break;
+        }
+#endif
         if (lane.late) {
             running = bt_late_bars_of_all<FULL>(lane, s, t);
             continue;

@@ -28,6 +28,7 @@ static_assert(FLT_EVAL_METHOD == 0, "double arithmetic must not be carried out i
 /* Numbers: max(a, b), min(a, b), sgn, and "a, at most b where b is on". */
 BT_FN double bt_max(double a, double b) { return a > b ? a : b; }
 BT_FN double bt_min(double a, double b) { return a < b ? a : b; }
+BT_FN unsigned bt_larger(unsigned a, unsigned b) { return a > b ? a : b; }
 BT_FN double bt_sign(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : 0.0; }
 BT_FN double bt_at_most(double a, double b) { return b < a ? b : a; }
 
@@ -35,19 +36,22 @@ BT_FN double bt_at_most(double a, double b) { return b < a ? b : a; }
 BT_FN double bt_round(double x, double magic) { return (x + magic) - magic; }
 
 /* Numbers: R(x) as a whole number of ticks above that of 0, bt_ticks(0, magic); |x| below 2^51 of them. Such numbers add
- * as integers do. */
-BT_FN int64_t bt_ticks(double x, double magic) {
+ * as integers do, and wrap on the way. */
+BT_FN uint64_t bt_ticks(double x, double magic) {
     x += magic;
 #ifdef __CUDACC__
-    return __double_as_longlong(x);
+    return (uint64_t)__double_as_longlong(x);
 #else
     union {
         double x;
-        int64_t bits;
+        uint64_t bits;
     } same = {x};
     return same.bits;
 #endif
 }
+
+/* What n amounts may reach so that their sum, and each of them, is right as bt_ticks. */
+BT_FN double bt_most(int64_t n) { return bt_min(BT_LIMIT, 4096.0 * BT_LIMIT / (double)(n + 1)); }
 
 /* Numbers: R(x) of any size, for an amount that no test bounds by itself. */
 BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick + 0.0; }
@@ -103,10 +107,10 @@ BT_FN double bt_within_volume(double size, double participation, double volume, 
     return cap < size && !(bt_shares(size, unit) <= shares) ? cap : size;
 }
 
-/* [S1] Interest and the borrow fee of a short h < 0. */
-BT_FN double bt_interest(const bt_params *p, double cash, double days) {
+/* [S1] Interest, `year` being days/360, and the borrow fee of a short h < 0. */
+BT_FN double bt_interest(const bt_params *p, double cash, double year) {
     double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;
-    return bt_round_any(cash * (rate * (days / 360.0)), p->tick);
+    return bt_round_any(cash * (rate * year), p->tick);
 }
 BT_FN double bt_borrow_fee(double h, double mark, double rate, double days, double magic) {
     return bt_round((-h * mark) * (rate * (days / 365.0)), magic);

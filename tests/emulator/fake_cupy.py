@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from emulator.build import build, launch
 
-from gpu_bt.cuda import device, engine, module
+from gpu_bt.cuda import device, engine, module, plain
 from gpu_bt.law.layout import LAUNCH
 
 IN_MEMORY = "CUPY_CACHE_IN_MEMORY"
@@ -244,7 +244,7 @@ class FakeCupy:
 def installed(fake: Any) -> Iterator[Any]:
     """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported. Nothing
     compiled is said to be kept, unless CUPY_CACHE_IN_MEMORY says 0."""
-    parts, before = (device, engine), device.cupy
+    parts, before = (device, engine, plain), device.cupy
     ours = IN_MEMORY not in os.environ
     os.environ.setdefault(IN_MEMORY, "1")
     module.kernel.cache_clear()
