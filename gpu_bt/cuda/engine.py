@@ -17,11 +17,12 @@ import numpy as np
 
 from gpu_bt.cuda import arrays, views
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
-from gpu_bt.cuda.module import SHARED_DOUBLES, compiled, kernel
+from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, compiled, kernel
+from gpu_bt.cuda.plain import plain_of, plan, plan_bytes
 from gpu_bt.cuda.prepared import prepared
 from gpu_bt.cuda.workers import claim
 from gpu_bt.engine import prepare
-from gpu_bt.engine.lanes import LaneSession, lane_bytes
+from gpu_bt.engine.lanes import LaneSession, lane_bytes, row_length
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
 from gpu_bt.errors import EngineUnavailable
@@ -50,8 +51,10 @@ class CudaEngine:
     name = "cuda"
     tools = arrays
 
-    def __init__(self, threads: int | None = None, together: int | None = None, shared: bool = True) -> None:
-        self.threads, self.together, self.shared = threads, together, shared
+    def __init__(
+        self, threads: int | None = None, together: int | None = None, shared: bool = True, plain: bool = True
+    ) -> None:
+        self.threads, self.together, self.shared, self.plain = threads, together, shared, plain
 
     def missing(self) -> str | None:
         """None where there is a device, else the reason."""
@@ -112,7 +115,7 @@ class CudaSession:
         arrays += [w for w in self.spec.weights if isinstance(w, np.ndarray)]
         lots = len(np.unique(self.spec.params["lot"]))
         made = 0 if _resident(market, False) else 3 * lots * 8 * math.prod(market.shape)
-        return made + sum(a.nbytes for a in arrays if id(a) not in known)
+        return made + plan_bytes(self.spec) + sum(a.nbytes for a in arrays if id(a) not in known)
 
     def scenario_bytes(self) -> int:
         """Device memory of one scenario: its lane and its record."""
@@ -273,24 +276,49 @@ class _Lanes(LaneSession):
 
     def __init__(self, spec: RunSpec, device: Device, engine: CudaEngine, window: tuple[int, int],
                  before: RawResult | None) -> None:  # fmt: skip
-        n = spec.market.shape[1]
-        self.device, self.window = device, window
+        self.device, self.engine, self.window = device, engine, window
         self.panels = _Panels()  # of this session alone
-        together = engine.together or 1
-        hot = 16 * (n // 8 + 1) * 8  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
-        room = device.shared - 8 * SHARED_DOUBLES
-        self.shared = engine.shared and hot <= room
-        if self.shared:
-            together = min(together, room // hot)
-        super().__init__(spec, together, 1, _log_bytes(device), window[0], before)
+        super().__init__(spec, engine.together or 1, 1, _log_bytes(device), window[0], before)
         there, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
         for gone in set(there) - ours:
             there.pop(gone, None)  # another thread may have been here
-        most = 512 if self.launch["lanes"][0] <= device.processors else 256  # two blocks at once on each multiprocessor
-        self.threads = engine.threads or min(most, max(64, 32 * math.ceil(n / 64)))
-        self.shared_bytes = 8 * SHARED_DOUBLES + (self.per_lane * hot if self.shared else 0)
-        self.kernel = kernel(cupy(), _needs_full(spec), self.shared)
+        self.kernel = kernel(cupy(), self.variant)
+        self.launch["near"] = self.near
         self.launch_at = DeviceArray(self.launch.shape, self.launch.dtype)
+
+    def prepared(self, read: np.ndarray, most: int) -> int:
+        """Chooses the kernel's variant, the size of a block, and how many scenarios one holds."""
+        n, spec, engine = self.spec.market.shape[1], self.spec, self.engine
+        full, room, self.near = _needs_full(spec), self.device.shared - 8 * SHARED_DOUBLES, 0
+        plain = plain_of(spec) if engine.plain and not full and most in (1, 2, 4) else None
+        if plain is None:
+            hot = 16 * row_length(n)  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
+            shared = engine.shared and hot <= room
+            most = min(most, room // hot) if shared else most
+            self._size(n, most, Variant(full, shared), hot * most * shared)
+            return most
+        longest = plan(self, read, plain)
+        numbers = row_length(longest or n)
+        fit = room // (16 * numbers) if engine.shared else 0
+        wanted = engine.together or max(
+            m for m in (1, 2, 4) if m == 1 or m * self.device.processors <= len(spec.params)
+        )
+        most = max(m for m in (1, 2, 4) if m == 1 or (m <= wanted and (m <= fit or not fit)))
+        self.near = numbers if fit else 0
+        variant = dataclasses.replace(plain, together=most, list=longest > 0, near=fit > 0)
+        self._size(longest or n, most, variant, 16 * self.near * most)
+        return most
+
+    def _size(self, work: int, most: int, variant: Variant, shared: int) -> None:
+        """The threads of a block for so many assets, and its bytes of shared memory."""
+        crowded = len(self.spec.params) > most * self.device.processors
+        if variant.plain:
+            ready = 32 * math.ceil(work / (256 if crowded else 128))
+            self.threads = self.engine.threads or next(m for m in (64, 128, 256, 512) if m >= min(ready, 512))
+            variant = dataclasses.replace(variant, threads=0 if self.engine.threads else self.threads)
+        else:  # two blocks at once on each multiprocessor, where there are many
+            self.threads = self.engine.threads or min(256 if crowded else 512, max(64, 32 * math.ceil(work / 64)))
+        self.variant, self.shared_bytes = variant, 8 * SHARED_DOUBLES + shared
 
     def put(self, array: np.ndarray) -> DeviceArray:
         """On the device."""
@@ -321,11 +349,11 @@ class _Lanes(LaneSession):
             known[key] = (known.gone(kept) if weights else kept, placed)  # so that its id stays its own
         return known[key][1]
 
-    def prepared(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
+    def derived(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
         """Made on the device where the panel lies there, in the window's bars alone."""
         market, row = self.spec.market, 8 * self.spec.market.shape[1]
         if not isinstance(market.close, Resident):
-            return super().prepared(field, lot, sizing)
+            return super().derived(field, lot, sizing)
         return prepared(market, field, lot, sizing, lambda key, make: self._placed(key, None, row, False, True, make))
 
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> DeviceArray:

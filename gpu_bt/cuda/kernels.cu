@@ -12,7 +12,12 @@
  * products and 5 for the sums; orders: 9. Three block-wide sums a bar, each one barrier: of the row of weights (once a
  * lane), of the fills with the marks, of the orders; a bar without trades has the one of its marks. */
 #include "run.h"
+#include "plan.h"
 
+#if BT_PLAN
+extern "C" __global__ void __launch_bounds__(512) bt_plan(const bt_launch *call) { bt_prepare(call); }
+#else
 extern "C" __global__ void __launch_bounds__(512) bt_bars(const bt_launch *call) {
     bt_advance<BT_FULL>(call, blockIdx.x, BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr);
 }
+#endif

@@ -7,6 +7,7 @@ Beside it lies a receipt of ours, by which `compiled` knows that a run need not 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -20,7 +21,7 @@ from gpu_bt.cuda.reasons import line_of
 from gpu_bt.errors import EngineUnavailable
 from gpu_bt.law.layout import SIZES, render_c
 
-__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "array_kernel", "compiled", "kernel", "source"]
+__all__ = ["NVRTC_OPTIONS", "SHARED_DOUBLES", "Variant", "array_kernel", "compiled", "kernel", "source"]
 
 #: No contraction to multiply-add: the law rounds every operation. The compiler may use all processors.
 NVRTC_OPTIONS = ("--std=c++17", "--fmad=false", "--split-compile=0")
@@ -51,14 +52,41 @@ def source(program: str = "kernels.cu") -> str:
     return text(program, _HERE).replace("#pragma once\n", "\n")
 
 
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What a kernel is compiled for, each a macro of kernels.cu; what is left out shortens compilation and code.
+
+    full, shared: kernels.cu. plain: with plain.h, and of that: together scenarios to a block, of `threads` (0 = any),
+    rounding `mode`, whole `table` or equity and cash alone, weight32 rows of float32, a `list` of the assets of each row,
+    holdings `near`, in the block's own memory.
+    """
+
+    full: bool = False
+    shared: bool = False
+    plain: bool = False
+    together: int = 1
+    threads: int = 0
+    mode: int = 0
+    table: bool = False
+    weight32: bool = False
+    list: bool = False
+    near: bool = False
+    plan: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of the compiler."""
+        return tuple(f"-DBT_{name.upper()}={int(value)}" for name, value in vars(self).items())
+
+
 @functools.cache
-def kernel(cupy: Any, full: bool, shared: bool) -> Any:
+def kernel(cupy: Any, variant: Variant) -> Any:
     """The compiled variant for the current device. What takes seconds is told, once a machine, to the log "gpu_bt"."""
-    options = (*NVRTC_OPTIONS, f"-DBT_FULL={int(full)}", f"-DBT_SHARED={int(shared)}")
-    receipt = _receipt(cupy, full, shared)
-    if receipt is None or not os.path.exists(receipt):
+    options = (*NVRTC_OPTIONS, *variant.options)
+    receipt = _receipt(cupy, variant)
+    if not variant.plan and (receipt is None or not os.path.exists(receipt)):
         _LOG.warning("gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine")
-    made, kept = _made(cupy, source(), options, "bt_bars")
+    made, kept = _made(cupy, source(), options, "bt_plan" if variant.plan else "bt_bars")
     if receipt is not None and kept:
         with contextlib.suppress(OSError):  # a folder that nobody may write to: it is compiled again
             receipt.parent.mkdir(parents=True, exist_ok=True)
@@ -100,11 +128,11 @@ def _made(cupy: Any, text: str, options: tuple[str, ...], name: str) -> tuple[An
 
 def compiled(cupy: Any) -> bool:
     """Whether some variant for the current device lies compiled in CuPy's cache on the disk."""
-    receipts = [_receipt(cupy, full, shared) for full in (False, True) for shared in (False, True)]
-    return any(receipt is not None and os.path.exists(receipt) for receipt in receipts)
+    receipt = _receipt(cupy, Variant())
+    return receipt is not None and any(receipt.parent.glob(f"{receipt.name.rpartition('-')[0]}-*"))
 
 
-def _receipt(cupy: Any, full: bool, shared: bool) -> Path | None:
+def _receipt(cupy: Any, variant: Variant) -> Path | None:
     """An empty file beside what CuPy keeps, which says that it keeps this variant, of this text, by this compiler, for
     devices like the current one; CuPy does not tell the names of its own. None where it keeps nothing."""
     if os.environ.get(_IN_MEMORY, "0") not in ("", "0"):
@@ -112,6 +140,6 @@ def _receipt(cupy: Any, full: bool, shared: bool) -> Path | None:
     folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
     runtime = cupy.cuda.runtime
     found = runtime.getDeviceProperties(runtime.getDevice())
-    known = (source(), NVRTC_OPTIONS, full, shared, cupy.__version__, cupy.cuda.nvrtc.getVersion(),
-             found["major"], found["minor"])  # fmt: skip
-    return Path(folder) / f"gpu-bt-{hashlib.sha256(repr(known).encode()).hexdigest()[:32]}"
+    known = (source(), NVRTC_OPTIONS, cupy.__version__, cupy.cuda.nvrtc.getVersion(), found["major"], found["minor"])
+    digests = (hashlib.sha256(repr(x).encode()).hexdigest() for x in (known, variant))
+    return Path(folder) / "gpu-bt-{:.32}-{:.8}".format(*digests)

@@ -17,7 +17,7 @@ from gpu_bt.engine import prepare
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, ordered, start_of
 from gpu_bt.law import layout
 
-__all__ = ["ADRIFT", "LaneSession", "lane_bytes"]
+__all__ = ["ADRIFT", "LaneSession", "lane_bytes", "row_length"]
 
 #: What scenarios have alike that read the same rows but for weights; those of a lane read the same weights too.
 _READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing", "outside"]
@@ -33,12 +33,12 @@ _RECORDED = ("money", "counts", "state", "holdings", "orders", "positions")
 
 def lane_bytes(scenarios: int, assets: int) -> int:
     """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, classes, rows, holdings and orders."""
-    stride, doubles = _stride(assets), len(layout.BUFFERS["double"]) + 2 * scenarios
+    stride, doubles = row_length(assets), len(layout.BUFFERS["double"]) + 2 * scenarios
     flat = (scenarios + 1) * layout.SIZES["BT_SLOT"] + 8 * 2 * layout.SIZES["BT_CLASSES"]
     return flat + stride * (8 * doubles + 4 * len(layout.BUFFERS["int32_t"]) + len(layout.BUFFERS["uint8_t"]))
 
 
-def _stride(assets: int) -> int:
+def row_length(assets: int) -> int:
     """Numbers of one row in an arena: above `assets`, so that a row has a cell of its own for a column not there."""
     return (assets // 8 + 1) * 8
 
@@ -60,8 +60,10 @@ class LaneSession:
         t_count, n = spec.market.shape
         self.kept: list[Any] = []  # arrays that compiled code reads
         self.shown: dict[str, Any] = {}  # panels of the last lane by their names in ROWS
-        groups = self._lanes(most, least)
-        self.per_lane = max(map(len, groups))
+        alike = self._alike()
+        read = self._read(alike)
+        groups = self._lanes(alike, self.prepared(read, most), least)
+        self.per_lane = max(len(members) for _, members in groups)
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "cuts": []}
         if before is not None and before.fills is not None and before.cuts is not None:
             self.logs = {"fills": [before.fills], "cuts": [before.cuts]}
@@ -73,12 +75,12 @@ class LaneSession:
         #: What the lanes write, by the names of RECORD.
         self.arrays = self._record(len(groups), size, before)
         self.given = {name: self.zeros(n, np.float64) for name in _GIVEN} if spec.callback else {}
-        rows = self._rows(groups)
+        rows = self._rows(read, groups)
         record = np.zeros(1, layout.RECORD)
         record["T"], record["N"], record["K"] = t_count, n, len(spec.params)
         record["columns"] = len(layout.MONEY) if spec.columns == "all" else 2
         record["logging"], record["log_room"] = spec.fills, self.log_room
-        record["lane_bytes"], record["stride"] = size, _stride(n)
+        record["lane_bytes"], record["stride"] = size, row_length(n)
         for name, array in self.arrays.items():
             record[name] = self.address(array)
         self.launch = np.zeros(1, layout.LAUNCH)
@@ -107,6 +109,11 @@ class LaneSession:
             "book": self.zeros(3, np.float64),
             "arena": self.zeros(lanes * size, np.uint8),
         }
+
+    def prepared(self, read: np.ndarray, most: int) -> int:
+        """Makes what the engine wants beside the panels, into ROWS, one entry for all lanes that read alike; how many
+        scenarios a lane holds at most."""
+        return most
 
     def put(self, array: np.ndarray) -> Any:
         """The array in the engine's memory."""
@@ -219,33 +226,44 @@ class LaneSession:
                     log.append(self.host(self.arrays[name], lane * room, lane * room + count))
         self.write(self.arrays["logged"], np.zeros_like(logged))
 
-    def _lanes(self, most: int, least: int) -> list[np.ndarray]:
-        """Scenario numbers, lane by lane."""
+    def _alike(self) -> list[list[int]]:
+        """Numbers of the scenarios that read the same."""
         groups: dict[tuple[float, ...], list[int]] = {}
         for i, key in enumerate(self.spec.params[["weights", *_READ]].tolist()):
             groups.setdefault(key, []).append(i)
-        out: list[np.ndarray] = []
-        for members in groups.values():
-            pieces = max(-(-len(members) // most), min(least // len(groups), len(members)), 1)
-            out += np.array_split(np.array(members, np.int64), pieces)
-        return out
+        return list(groups.values())
 
-    def _rows(self, groups: list[np.ndarray]) -> np.ndarray:
-        """What each lane reads; lanes that read alike share it, since a thousand small copies to a device take long."""
-        spec, leaders = self.spec, [members[0] for members in groups]
-        rows, start = np.zeros(len(groups), layout.ROWS), self._keep(np.concatenate(groups))
-        due = self._keep(spec.due().T[leaders])
+    def _read(self, alike: list[list[int]]) -> np.ndarray:
+        """ROWS, but for the members, of each group of scenarios that read the same."""
+        spec, leaders = self.spec, [members[0] for members in alike]
+        rows, due = np.zeros(len(alike), layout.ROWS), self._keep(spec.due().T[leaders])
         firsts = spec.params[leaders]
         known: dict[tuple[float, ...], np.ndarray] = {}
-        for i, (key, members) in enumerate(zip(firsts[_READ].tolist(), groups, strict=True)):
+        for i, key in enumerate(firsts[_READ].tolist()):
             if key not in known:
                 self._describe(rows[i], firsts[i])
                 known[key] = rows[i].copy()
             rows[i] = known[key]
-            rows[i]["members"], rows[i]["K"], rows[i]["due"] = start, len(members), due + i * spec.market.shape[0]
-            start += members.nbytes
+            rows[i]["due"] = due + i * spec.market.shape[0]
             if not spec.callback:
                 rows[i]["weights"] = self._panel(spec.weights[firsts[i]["weights"]], True)
+        return rows
+
+    @staticmethod
+    def _lanes(alike: list[list[int]], most: int, least: int) -> list[tuple[int, np.ndarray]]:
+        """Lane by lane, the number of its group and those of its scenarios."""
+        out: list[tuple[int, np.ndarray]] = []
+        for i, members in enumerate(alike):
+            pieces = max(-(-len(members) // most), min(least // len(alike), len(members)), 1)
+            out += [(i, piece) for piece in np.array_split(np.array(members, np.int64), pieces)]
+        return out
+
+    def _rows(self, read: np.ndarray, groups: list[tuple[int, np.ndarray]]) -> np.ndarray:
+        """ROWS of each lane. All members are one array, since a thousand small copies to a device take long."""
+        rows, start = read[[i for i, _ in groups]], self._keep(np.concatenate([members for _, members in groups]))
+        for row, (_, members) in zip(rows, groups, strict=True):
+            row["members"], row["K"] = start, len(members)
+            start += members.nbytes
         return rows
 
     def _describe(self, rows: np.ndarray, first: np.ndarray) -> None:
@@ -253,14 +271,14 @@ class LaneSession:
         spec, market = self.spec, self.spec.market
         lot, field = float(first["lot"]), prepare.PRICE_OF[first["execution"]]
         unit = prepare.lots(market, lot)
-        price, close, marks = self.prepared(field, lot, CHOICES["sizing"][first["sizing"]])
+        price, close, marks = self.derived(field, lot, CHOICES["sizing"][first["sizing"]])
         happens = prepare.events(market, int(first["delist_after"]))
         bars = sorted(happens.settled)
         settled = [happens.settled[t] for t in bars]
         per_bar = np.zeros(market.shape[0] + 1, np.int64)
         per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
         arrays = {
-            "days": prepare.days_between(market), "unit": unit.unit, "back": market.delisting_return,
+            "days": (days := prepare.days_between(market)), "year": days / 360.0, "unit": unit.unit, "back": market.delisting_return,
             "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps,
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),
@@ -286,7 +304,7 @@ class LaneSession:
         rows["closes"] = market.universe is not None and CHOICES["outside"][first["outside"]] == "close"
         rows["odd"], rows["callback"] = prepare.odd_lots(spec, unit), spec.callback
 
-    def prepared(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
+    def derived(self, field: str, lot: float, sizing: str) -> tuple[prepare.Prices, Any, Any]:
         """Per lot: the prices of the field that fills, those that decide, and the marks."""
         market = self.spec.market
         decide = prepare.decision_prices(market, lot, sizing).values

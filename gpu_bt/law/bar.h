@@ -2,8 +2,7 @@
 /* One bar of one scenario, in the order of docs/semantics.md. Functions that return bool return false on
  * LEDGER_OVERFLOW, unless they say otherwise. */
 #pragma once
-#include "decide.h"
-#include "fill.h"
+#include "pass.h"
 
 /* A status is kept with the bar at which it was first set. */
 BT_FN void bt_set_status(Scenario &s, int code, int64_t t) {
@@ -15,7 +14,7 @@ BT_FN bool bt_borrows(const Lane &lane, const Scenario &s) {
 
 /* [S1] from the sum of the borrow fees. */
 BT_STEP bool bt_finance(const Lane &lane, Scenario &s, int64_t t, double fees) {
-    const double change = bt_interest(s.p, s.st.cash, lane.in->days[t]) - fees;
+    const double change = bt_interest(s.p, s.st.cash, lane.in->year[t]) - fees;
     s.st.cash = s.st.cash + change + 0.0;
     s.row[MONEY_FINANCING] = change + 0.0;
     return bt_inside(s.limit, fees, s.st.cash);
@@ -189,14 +188,13 @@ BT_STEP void bt_blank(Scenario &s) {
     for (int c = 0; c < COUNT_COUNT; ++c) s.count[c] = 0;
 }
 
-/* [S4] [S5] Orders that follow at once book what has filled whole. */
+/* [S4] [S5] */
 template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
+    if (s.asked != NEVER && bt_pass<FULL>(lane, s, t)) return bt_mark(s, t);
+    bt_place<FULL>(lane, s, t);
     if (!s.waiting) return bt_value(lane, s, t);
     const Filled fill = bt_fill_orders<FULL>(lane, s, t, part);
     if (!fill.q || !bt_mark(s, t)) return false;
-    const bool decides = lane.in->due[t] && lane.seen_target && !s.same_close && !s.stop && !s.st.ended && !bt_is_called(s);
-    s.pending = decides && fill.q == s.o && bt_is_simple<FULL>(lane, s);
-    if (s.pending) return true;
     if (FULL && (s.conditions || bt_is_limited<FULL>(s))) bt_keep_old(lane, s);  // [S4] or [S7] may overflow yet
     bt_book(lane, s, fill.q, fill.left);
     return true;
@@ -213,7 +211,11 @@ template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t
         s.cuts_at = (int32_t)lane.out->logged[2 * lane.number + 1];
         bt_sync();
     }
-    if (events) bt_keep_old(lane, s);
+    if (events) {  // which look at orders, and change them
+        bt_place<FULL>(lane, s, t);
+        bt_clear_orders(lane, s);
+        bt_keep_old(lane, s);
+    }
     if (!bt_finance(lane, s, t, FULL ? bt_fees(lane, s, t) : 0.0)) return false;
     if (events) {
         if (FULL && !bt_corporate(lane, s, t)) return false;
@@ -251,7 +253,11 @@ template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t 
         const double *old = BT_OWN(lane, OLD);
         if (s.saved) BT_EACH(j, lane.A) s.h[j] = old[j];
     }
-    if (s.st.ended) bt_hand_over(lane, s);
+    if (s.st.ended) {
+        bt_place<FULL>(lane, s, t);
+        bt_clear_orders(lane, s);
+        bt_hand_over(lane, s);
+    }
 }
 template <bool FULL> BT_STEP void bt_bar(Lane &lane, Scenario &s, int64_t t) {
     bt_close_bar<FULL>(lane, s, t, bt_open_bar<FULL>(lane, s, t));

@@ -55,30 +55,31 @@ BT_STEP bool bt_limit(Lane &lane, const Scenario &s, int64_t t) {
     return !(s.p->max_turnover >= 0.0) || bt_cap_turnover(lane, w, W, s.p->max_turnover);
 }
 
-/* [S8] Orders where every asset has a target and a price and no limit is on. MODE: a rounding, or BT_EXACT.
- * Orders of before that are `pending` are booked here, [S4] 4. */
-#define BT_EXACT (-1)
-template <int MODE, bool PENDING> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
-    double asked = 0, kept = 0, *h = s.h, *o = s.o;
+/* [S8] Orders where every asset has a target and a price and no limit is on. MODE: a rounding, or BT_EXACT. */
+template <int MODE> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
+    const double *h = s.h;
+    double asked = 0, kept = 0, *o = s.o;
     BT_SIMD(reduction(+ : asked, kept))
     BT_EACH(j, lane.A) {
-        const double held = PENDING ? h[j] + o[j] : h[j], p = bt_wanted(scale, w[j], u[j]), x = p - held;
-        const double whole = MODE == ROUNDING_POSITION ? bt_whole(p) - held + 0.0 : bt_order(x, MODE == ROUNDING_NEAREST);
-        const double d = MODE == BT_EXACT ? x + 0.0 : whole;
-        if (PENDING) h[j] = held;
+        const double p = bt_wanted(scale, w[j], u[j]), d = bt_order_by<MODE>(p, h[j]);
         o[j] = d;
-        asked += x != 0.0 ? 1.0 : 0.0;
+        asked += p - h[j] != 0.0 ? 1.0 : 0.0;
         kept += d != 0.0 ? 1.0 : 0.0;
     }
     bt_sum(lane.turn, asked, kept);
-    s.pending = 0;
     s.waiting = (int)kept;
     if (MODE != BT_EXACT) s.count[COUNT_ROUNDED_OUT] += (int)(asked - kept);  // an exit is whole already
 }
-
-template <int MODE> BT_STEP void bt_orders_by(Lane &lane, Scenario &s, double scale, const double *w, const double *u) {
-    s.pending ? bt_orders<MODE, true>(lane, s, scale, w, u) : bt_orders<MODE, false>(lane, s, scale, w, u);
-}
+/* `Do<MODE>` of the mode that the lane's lots and the scenario's rounding make. */
+#define BT_BY_MODE(lane, s, call)                                        \
+    if ((lane).in->none_whole)                                           \
+        call(BT_EXACT);                                                  \
+    else if ((s).p->rounding == ROUNDING_NEAREST)                        \
+        call(ROUNDING_NEAREST);                                          \
+    else if ((s).p->rounding == ROUNDING_POSITION)                       \
+        call(ROUNDING_POSITION);                                         \
+    else                                                                 \
+        call(ROUNDING_TOWARD_ZERO)
 
 /* [S8] outside="hold": 0 where an asset's holding may not be enlarged. */
 BT_STEP const double *bt_inside_row(Lane &lane, int64_t t) {
@@ -260,6 +261,7 @@ BT_STEP void bt_sell_all(Lane &lane, Scenario &s, double f) {
     }
     bt_sum(lane.turn, waiting);
     s.waiting = (int)waiting;
+    s.stale = 0;
     bt_drop_conditions(lane, s, nullptr, nullptr);
 }
 
@@ -268,12 +270,13 @@ template <bool FULL> BT_FN bool bt_is_limited(const Scenario &s) {
     const bt_params &p = *s.p;
     return FULL && (p.max_weight >= 0.0 || p.max_gross >= 0.0 || p.max_turnover >= 0.0 || p.band > 0.0);
 }
-/* Whether bt_orders can do [S7] [S8] of the row at hand. */
+/* Whether bt_orders can do [S7] [S8] of a row in which every asset has a target. */
 template <bool FULL> BT_FN bool bt_is_simple(const Lane &lane, const Scenario &s) {
     const bool plain = !FULL || (s.p->min_trade_value == 0.0 && !lane.out->logging && !lane.in->universe.data);
-    return plain && lane.clear && !lane.in->odd && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
+    return plain && !lane.in->odd && (lane.in->all_whole || lane.in->none_whole) && !bt_is_limited<FULL>(s);
 }
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t);
+template <bool FULL> BT_STEP bool bt_form(Lane &lane, Scenario &s, int64_t t);
 
 /* [S6] What a strategy decided: targets as a row of weights, then direct orders. */
 template <bool FULL> BT_STEP bool bt_decide_given(Lane &lane, Scenario &s, int64_t t) {
@@ -304,19 +307,23 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
     return !lane.seen_target || bt_target<FULL>(lane, s, t);
 }
 
-/* [S7] [S8] The orders for the row of weights at hand. */
+/* [S7] [S8] The orders for the row of weights at hand, which is bar t's. */
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) {
+    if (lane.late && (lane.clear || !s.waiting)) {  // the working orders that they replace are none, or all of them
+        s.asked = (int32_t)t;
+        s.waiting = 0;
+        return true;
+    }
+    return bt_form<FULL>(lane, s, t);
+}
+/* The same at once. */
+template <bool FULL> BT_STEP bool bt_form(Lane &lane, Scenario &s, int64_t t) {
     const double scale = s.equity * (1.0 - s.p->cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
-    if (bt_is_simple<FULL>(lane, s)) {
+    if (lane.clear && bt_is_simple<FULL>(lane, s)) {
         const double *u = bt_inverse(lane, t);
-        if (lane.in->none_whole)
-            bt_orders_by<BT_EXACT>(lane, s, scale, W, u);
-        else if (s.p->rounding == ROUNDING_NEAREST)
-            bt_orders_by<ROUNDING_NEAREST>(lane, s, scale, W, u);
-        else if (s.p->rounding == ROUNDING_POSITION)
-            bt_orders_by<ROUNDING_POSITION>(lane, s, scale, W, u);
-        else
-            bt_orders_by<ROUNDING_TOWARD_ZERO>(lane, s, scale, W, u);
+#define BT_DO(MODE) bt_orders<MODE>(lane, s, scale, W, u)
+        BT_BY_MODE(lane, s, BT_DO);
+#undef BT_DO
         bt_drop_conditions(lane, s, W, u);
         return true;
     }

@@ -17,7 +17,9 @@ struct Scenario {
     int32_t count[COUNT_COUNT];
     int32_t waiting;              // how many orders are not 0
     int32_t stop;                 // [S5d] has been seen
-    int32_t pending;              // all of `o` has filled; bt_orders comes next, and books it
+    int32_t quick;                // its orders may wait for the prices at which they fill (pass.h)
+    int32_t asked;                // they do: those of the row of bar t are formed by bt_pass or bt_place; else -1
+    int32_t stale;                // what stands in `o` are no orders
     int32_t saved;                // the holdings before this bar are in the buffer `old`
     int32_t open;                 // the first half of a bar is over: 1; 2 where it was a LEDGER_OVERFLOW
     int32_t called;               // [S5m] has made the orders of this bar
@@ -33,6 +35,7 @@ static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 
 struct Kept { /* of a lane from call to call */
     int32_t begun, A, dense;
+    int32_t late;  // a row of weights is read after the bar's fills; every scenario is quick
     int32_t seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
 };
 
@@ -203,7 +206,22 @@ BT_FN Scenario &bt_load(const Lane &lane, Scenario &, int k) { return *bt_slot(l
 BT_FN void bt_store(const Lane &, const Scenario &, int) {}
 #endif
 BT_FN bool bt_running(const Lane &lane, int k) { return !bt_slot(lane, k)->st.ended; }
-#define BT_HELD(lane, k) ((lane).hot + 2 * (k) * (lane).stride)
+/* Where holdings and orders of scenario k lie; those of a late lane change places. */
+#ifdef __CUDACC__
+BT_FN double *bt_held(const Lane &lane, int k) { return lane.hot + 2 * k * lane.stride; }
+BT_FN double *bt_ordered(const Lane &lane, int k) { return bt_held(lane, k) + lane.stride; }
+BT_FN bool bt_swaps(const Lane &, int) { return false; }
+#else
+BT_FN double *bt_held(const Lane &lane, int k) { return bt_slot(lane, k)->h; }
+BT_FN double *bt_ordered(const Lane &lane, int k) { return bt_slot(lane, k)->o; }
+BT_FN bool bt_swaps(const Lane &lane, int k) { return lane.late && bt_slot(lane, k)->waiting == 0; }
+#endif
+BT_FN void bt_swap(Scenario &s) {
+    double *h = s.h;
+    s.h = s.o;
+    s.o = h;
+    s.stale = 1;
+}
 
 /* Part of an order that did not fill, into the log of cuts; counts are formed by sums. */
 BT_STEP void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t i, double lots) {
@@ -225,16 +243,19 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
     }
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
-        for (int side = 0; side < 2; ++side) {
-            double *x = BT_HELD(lane, k) + side * lane.stride;
+        const bool swaps = bt_swaps(lane, k);
+        for (int side = 0; side < 2 - swaps; ++side) {
+            double *x = side ? bt_ordered(lane, k) : bt_held(lane, k), *to = swaps ? bt_ordered(lane, k) : scratch;
             if (bt_first()) x[lane.A] = 0.0;  // where a column comes from that was not active
             bt_sync();
             BT_SIMD()
-            BT_EACH(j, now) scratch[j] = x[from[j]];
+            BT_EACH(j, now) to[j] = x[from[j]];
+            if (swaps) break;
             bt_sync();
             BT_SIMD()
             BT_EACH(j, now) x[j] = scratch[j];
         }
+        if (swaps) bt_swap(*bt_slot(lane, k));
     }  // some scenario runs, so all have read `position`
     BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
     bt_sync();
@@ -262,7 +283,7 @@ BT_STEP void bt_recolumn(Lane &lane) {
     BT_EACH(j, lane.A) busy[j] = 0.0;
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
-        const double *h = BT_HELD(lane, k), *o = h + lane.stride;
+        const double *h = bt_held(lane, k), *o = bt_swaps(lane, k) ? BT_OWN(lane, ZERO) : bt_ordered(lane, k);
         BT_SIMD()
         BT_EACH(j, lane.A) busy[j] += fabs(h[j]) + fabs(o[j]);
     }

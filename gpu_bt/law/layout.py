@@ -16,7 +16,7 @@ import numpy as np
 from gpu_bt.config import CHOICES, FIELDS, Config, Field, Mark
 
 __all__ = [
-    "BUFFERS", "COUNTS", "EARLIER", "FILL", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS", "PARAMS",
+    "BUFFERS", "COUNTS", "EARLIER", "FILL", "FLAGS", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS", "PARAMS",
     "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SIZES", "STATE", "STRUCTURAL", "beyond_lean", "members_of",
     "pack", "packed", "render_c",
 ]  # fmt: skip
@@ -49,6 +49,9 @@ SIZES = {
     "BT_SUMS": 8,  # numbers that one bt_sum adds, at most
     "BT_FETCHED": len(_FETCHED),
 }
+#: Flags of a bar of ROWS.flags: it decides, every asset has a target there and a price where that is not 0, some asset has
+#: no execution price at it, something happens to holdings at it.
+FLAGS = {"BT_DUE": 1, "BT_CLEAR": 2, "BT_GAP": 4, "BT_EVENT": 8}
 #: first_bar of a status that was never set.
 NEVER = -1
 #: first_bar of a status that was set before the first bar of a run that goes on from a saved one.
@@ -118,12 +121,14 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 ROWS, _ROWS_C = _members(
     ("int64_t", "T N K off_count lag all_whole none_whole odd closes callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
-    ("const double *", "days unit whole back opening"),
+    ("const double *", "days year unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
+    ("double *", "inverse"), ("uint8_t *", "flags"), ("int64_t *", "list_start"), ("int32_t *", "list from"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
     ("bt_panel", "open high low universe volatility"),
 )
-#: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
+#: `inverse` to `from` are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, and the lists of
+#: rows that name few assets. What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
 #: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.
 #: `book` is what a strategy sees at an open bar: cash, equity, and whether it may decide.
 RECORD, _RECORD_C = _members(
@@ -137,10 +142,10 @@ RECORD, _RECORD_C = _members(
     ("char *", "arena"),
 )
 #: One call: bars [t0, t1) of all lanes, or half of bar t0 of a callback run, with the decision of its strategy: (N,)
-#: arrays or null, as gpu_bt.engine.spec.Decision has them. `last`: holdings and orders are read after this call.
+#: arrays or null, as gpu_bt.engine.spec.Decision has them. `near`: numbers of a scenario's holdings in a block's own memory. `last`: holdings and orders are read after this call.
 PHASES = ("bars", "open", "close")
 LAUNCH, _LAUNCH_C = _members(
-    ("int64_t", "lanes t0 t1 phase last"), ("const bt_rows *", "rows"), ("const bt_record *", "record"),
+    ("int64_t", "lanes t0 t1 phase last near"), ("const bt_rows *", "rows"), ("const bt_record *", "record"),
     ("const double *", "weights lots limit stop"),
 )  # fmt: skip
 #: A lane's rows and scratch, each `stride` numbers long (the smallest multiple of 8 above N); the doubles come first.
@@ -188,7 +193,8 @@ def render_c() -> str:
     compiler hold the offsets of the same text.
     """
     lines = ["/* Rendered by gpu_bt/law/layout.py. */", "#pragma once", "#ifdef __CUDACC_RTC__ /* has no C headers */"]
-    lines += ["typedef long int64_t;", "typedef int int32_t;", "typedef unsigned char uint8_t;", "#else"]
+    lines += [f"typedef {name};" for name in ("long int64_t", "int int32_t", "unsigned char uint8_t", "unsigned long uint64_t")]
+    lines.append("#else")
     lines += ["#include <stdint.h>", "#ifndef __cplusplus", "#include <assert.h>", "#endif", "#endif"]
     for prefix, names in (
         ("STATUS_", SCENARIO_STATUS),
@@ -200,7 +206,7 @@ def render_c() -> str:
         *((f"BUFFER_{kind.upper()}_", names) for kind, names in BUFFERS.items()),
     ):
         lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate((*names, "count"))]
-    lines += [f"#define NEVER ({NEVER})", *(f"#define {name} {size}" for name, size in SIZES.items())]
+    lines += [f"#define NEVER ({NEVER})", *(f"#define {name} {size}" for name, size in (SIZES | FLAGS).items())]
     for field, names in CHOICES.items():
         lines += [f"#define {field.upper()}_{name.upper()} {code}" for code, name in enumerate(names)]
     for struct, dtype, types in (

@@ -2,6 +2,7 @@
 /* A lane's way through the bars. State is explicit, so that any cutting of the bars gives the same bits. */
 #pragma once
 #include "bar.h"
+#include "plain.h"
 
 /* Bar t of every scenario; whether one goes on. The only scenario of a lane stays at hand. */
 template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &own, int64_t t) {
@@ -17,8 +18,51 @@ template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &own, int6
     return running;
 }
 
+/* What the last decision has sold is active no more. */
+BT_STEP void bt_drop_idle(Lane &lane) {
+    uint8_t *want = BT_BYTE(lane, WANT);
+    BT_EACH(i, lane.N) want[i] = 0;
+    bt_recolumn(lane);
+}
+/* Bar t of every scenario where decisions wait for the fills of the next one: first what comes before them, for all scenarios, then the
+ * row of weights, whose names need not be active before, then the decisions. */
+template <bool FULL> BT_STEP bool bt_late_bars_of_all(Lane &lane, Scenario &own, int64_t t) {
+    const bool many = lane.in->K > 1;
+    bool running = false;
+    for (int k = 0; k < lane.in->K; ++k) {
+        Scenario &s = many ? bt_load(lane, own, k) : own;
+        if (s.st.ended) continue;
+        const bool good = bt_open_bar<FULL>(lane, s, t);
+        if (!good || s.st.ended) bt_close_bar<FULL>(lane, s, t, good);
+        running |= !s.st.ended;
+        if (many) bt_store(lane, s, k);
+    }
+    if (!running) return false;
+    if (lane.in->due[t])
+        bt_read_weights<FULL>(lane, t);
+    else if (!lane.dense && t > 0 && lane.in->due[t - 1])
+        bt_drop_idle(lane);
+    for (int k = 0; k < lane.in->K; ++k) {
+        Scenario &s = many ? bt_load(lane, own, k) : own;
+        if (s.st.ended) continue;
+        bt_close_bar<FULL>(lane, s, t, true);
+        bt_clear_orders(lane, s);
+        if (many) bt_store(lane, s, k);
+    }
+    return true;
+}
+/* The end of a call: no orders wait any longer. */
+template <bool FULL> BT_STEP void bt_place_all(Lane &lane, Scenario &own, int64_t t) {
+    const bool many = lane.in->K > 1;
+    for (int k = 0; k < lane.in->K; ++k) {
+        Scenario &s = many ? bt_load(lane, own, k) : own;
+        if (!s.st.ended) bt_place<FULL>(lane, s, t);
+        if (many) bt_store(lane, s, k);
+    }
+}
+
 /* A scenario as it enters its first bar. */
-BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
+template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     Scenario &s = bt_load(lane, own, k);
     const int64_t id = lane.in->members[k], N = lane.N;
     const double *held = lane.out->holdings + id * N, *orders = lane.out->orders + id * N;
@@ -27,15 +71,17 @@ BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.st = lane.out->state[id];
     s.equity = s.longs = s.shorts = 0.0;
     bt_blank(s);
-    s.pending = s.saved = s.fills_at = s.cuts_at = s.open = s.called = s.conditions = 0;
+    s.stale = s.saved = s.fills_at = s.cuts_at = s.open = s.called = s.conditions = 0;
+    s.asked = NEVER;
     s.stop = s.st.first_bar[STATUS_DRAWDOWN_STOP] != NEVER;
     s.margin = s.p->account == ACCOUNT_MARGIN;
     s.keeps = s.p->unfilled == UNFILLED_KEEP;
     s.same_close = s.p->execution == EXECUTION_SAME_CLOSE;
     s.magic = s.p->tick * BT_MAGIC;
     s.limit = s.p->tick * BT_LIMIT;
-    s.h = BT_HELD(lane, k);
+    s.h = lane.hot + 2 * k * lane.stride;
     s.o = s.h + lane.stride;
+    s.quick = bt_is_quick<FULL>(lane, s);
     double waiting = 0;
     BT_EACH(i, N) {
         s.h[i] = held[i];
@@ -47,7 +93,7 @@ BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     bt_store(lane, s, k);
 }
 /* The lane before its first bar: all columns active, what never changes copied, every scenario entered. */
-BT_STEP void bt_begin(Lane &lane, Scenario &s) {
+template <bool FULL> BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.begun = lane.dense = 1;
     lane.A = (int)lane.N;
     lane.seen_target = lane.clear = 0;
@@ -63,14 +109,10 @@ BT_STEP void bt_begin(Lane &lane, Scenario &s) {
         limit[i] = stop[i] = nan("");
     }
     BT_EACH(i, lane.stride) BT_BYTE(lane, WANT)[i] = 0;
-    for (int k = 0; k < lane.in->K; ++k) bt_enter(lane, s, k);
+    lane.late = 1;
+    for (int k = 0; k < lane.in->K; ++k) bt_enter<FULL>(lane, s, k);
+    for (int k = 0; k < lane.in->K; ++k) lane.late &= bt_slot(lane, k)->quick;
     if (!lane.in->callback) bt_recolumn(lane);  // a strategy may name any asset, and sees all
-}
-/* What the last decision has sold is active no more. */
-BT_STEP void bt_drop_idle(Lane &lane) {
-    uint8_t *want = BT_BYTE(lane, WANT);
-    BT_EACH(i, lane.N) want[i] = 0;
-    bt_recolumn(lane);
 }
 /* Holdings and orders that live in shared memory are put aside between calls. */
 BT_STEP void bt_move_hot(Lane &lane, bool out) {
@@ -117,21 +159,37 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
     if (lane.begun)
         bt_move_hot(lane, false);
     else
-        bt_begin(lane, own);
+        bt_begin<FULL>(lane, own);
     Scenario &s = bt_load(lane, own, 0);
     bool running = false;
     for (int k = 0; k < in->K; ++k) running |= bt_running(lane, k);
+#if BT_PLAIN
+    const bool plain = bt_plain_lane(lane);
+#endif
     if (FULL && call->phase != PHASE_BARS) {
         bt_half<FULL>(lane, s, t0);
         running = false;
     }
     for (int64_t t = t0; t < t1 && running; ++t) {
+#if BT_PLAIN
+        if (plain) {
+            if (in->K == 1) bt_store(lane, s, 0);
+            t = bt_plain_bars(lane, t, t1);
+            if (in->K == 1) bt_load(lane, own, 0);
+            if (t == t1) break;
+        }
+#endif
+        if (lane.late) {
+            running = bt_late_bars_of_all<FULL>(lane, s, t);
+            continue;
+        }
         if (in->due[t])
             bt_read_weights<FULL>(lane, t);
         else if (!lane.dense && t > 1 && in->due[t - 2] && !in->due[t - 1])
             bt_drop_idle(lane);
         running = bt_bars_of_all<FULL>(lane, s, t);
     }
+    if (running && lane.late) bt_place_all<FULL>(lane, s, t1);
     if (in->K == 1) bt_store(lane, s, 0);
     bt_leave(lane, own);
 }

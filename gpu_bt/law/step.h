@@ -12,6 +12,7 @@
 #else
 #include <float.h>
 #include <math.h>
+#include <string.h>
 #define BT_FN static inline __attribute__((always_inline))
 static_assert(FLT_EVAL_METHOD == 0, "double arithmetic must not be carried out in a wider format");
 #endif
@@ -27,11 +28,30 @@ static_assert(FLT_EVAL_METHOD == 0, "double arithmetic must not be carried out i
 /* Numbers: max(a, b), min(a, b), sgn, and "a, at most b where b is on". */
 BT_FN double bt_max(double a, double b) { return a > b ? a : b; }
 BT_FN double bt_min(double a, double b) { return a < b ? a : b; }
+BT_FN unsigned bt_larger(unsigned a, unsigned b) { return a > b ? a : b; }
 BT_FN double bt_sign(double x) { return x > 0.0 ? 1.0 : x < 0.0 ? -1.0 : 0.0; }
 BT_FN double bt_at_most(double a, double b) { return b < a ? b : a; }
 
 /* Numbers: R(x), half to even, below 2^51 units of the grid; magic is 1.5*2^52 units. Never a negative zero. */
 BT_FN double bt_round(double x, double magic) { return (x + magic) - magic; }
+
+/* Numbers: R(x) as a whole number of ticks above that of 0, bt_ticks(0, magic); |x| below 2^51 of them. Such numbers add
+ * as integers do, and wrap on the way. */
+BT_FN uint64_t bt_ticks(double x, double magic) {
+    x += magic;
+#ifdef __CUDACC__
+    return (uint64_t)__double_as_longlong(x);
+#else
+    union {
+        double x;
+        uint64_t bits;
+    } same = {x};
+    return same.bits;
+#endif
+}
+
+/* What n amounts may reach so that their sum, and each of them, is right as bt_ticks. */
+BT_FN double bt_most(int64_t n) { return bt_min(BT_LIMIT, 4096.0 * BT_LIMIT / (double)(n + 1)); }
 
 /* Numbers: R(x) of any size, for an amount that no test bounds by itself. */
 BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick + 0.0; }
@@ -61,6 +81,14 @@ BT_FN double bt_order(double x, int nearest) {
     return (fabs(x - r) <= BT_SNAP ? r : t) + 0.0;
 }
 
+/* [S8] The order from the holding h to p by one rule for all assets, none of which is held in odd lots. MODE: a rounding, or
+ * BT_EXACT. An exit is whole already. */
+#define BT_EXACT (-1)
+template <int MODE> BT_FN double bt_order_by(double p, double h) {
+    if (MODE == BT_EXACT) return p - h + 0.0;
+    return MODE == ROUNDING_POSITION ? bt_whole(p) - h + 0.0 : bt_order(p - h, MODE == ROUNDING_NEAREST);
+}
+
 /* [S8] The order x that leads from the holding h to p, by any rule. h may be an odd lot: what leaves nothing of it sells all. */
 BT_FN double bt_order_of(double x, double p, double h, double unit, int rounding) {
     const double order = rounding == ROUNDING_POSITION ? bt_whole(p) - h + 0.0 : bt_order(x, rounding == ROUNDING_NEAREST);
@@ -79,10 +107,10 @@ BT_FN double bt_within_volume(double size, double participation, double volume, 
     return cap < size && !(bt_shares(size, unit) <= shares) ? cap : size;
 }
 
-/* [S1] Interest and the borrow fee of a short h < 0. */
-BT_FN double bt_interest(const bt_params *p, double cash, double days) {
+/* [S1] Interest, `year` being days/360, and the borrow fee of a short h < 0. */
+BT_FN double bt_interest(const bt_params *p, double cash, double year) {
     double rate = cash >= 0.0 ? p->cash_rate : p->debit_rate;
-    return bt_round_any(cash * (rate * (days / 360.0)), p->tick);
+    return bt_round_any(cash * (rate * year), p->tick);
 }
 BT_FN double bt_borrow_fee(double h, double mark, double rate, double days, double magic) {
     return bt_round((-h * mark) * (rate * (days / 365.0)), magic);
@@ -112,13 +140,13 @@ template <bool LEAN> BT_FN double bt_least(const bt_params &p) {
     return LEAN ? p.min_commission : bt_max(p.fixed_commission, p.min_commission);
 }
 /* [S4] 2. Costs of a fill of q lots at F, all 0 where q is 0. `base` is its term of B in [S4] 3., where it is `flat`, 1.0,
- * unless its maximum commission is below bt_least. Operands are selected,
- * not results: compilers make vector code of that. The amounts are >= 0, so `magic` is 2^52 units here, which rounds
- * right up to 2^52 of them: drag is tested in two parts alone. */
+ * unless its maximum commission is below bt_least. */
 typedef struct bt_cost {
     double ref, drag, slip, base, flat;
 } bt_cost;
-template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, double unit, const bt_params &p, double magic) {
+/* The same before they are rounded; `base` without `ref`. Operands are selected, not results: compilers make vector code of
+ * that. */
+template <bool LEAN> BT_FN bt_cost bt_amounts(double q, double F, double a, double unit, const bt_params &p) {
     bt_cost c;
     double size = fabs(q), n = size * F, move = n * a, v = n + copysign(move, q);
     double most = p.max_commission_rate * n, least = q != 0.0 ? p.min_commission : 0.0, variable = v * p.commission_rate;
@@ -128,11 +156,21 @@ template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, doubl
     }
     double fee = bt_max(variable, least);
     if (!LEAN) fee = bt_at_most(fee, most) + v * (q < 0.0 ? p.sell_tax : 0.0);
-    c.ref = bt_round(n, magic);
-    c.drag = bt_round(move + fee, magic);
-    c.slip = bt_round(move, magic);
+    c.ref = n;
+    c.drag = move + fee;
+    c.slip = move;
     c.flat = !LEAN && most < bt_least<LEAN>(p) ? 0.0 : 1.0;
-    c.base = c.ref + bt_round(move + (c.flat != 0.0 ? bt_max(variable - bt_least<LEAN>(p), 0.0) : most), magic);
+    c.base = move + (c.flat != 0.0 ? bt_max(variable - bt_least<LEAN>(p), 0.0) : most);
+    return c;
+}
+/* The amounts are >= 0, so `magic` is 2^52 units here, which rounds right up to 2^52 of them: drag is tested in two parts
+ * alone. */
+template <bool LEAN> BT_FN bt_cost bt_charge(double q, double F, double a, double unit, const bt_params &p, double magic) {
+    bt_cost c = bt_amounts<LEAN>(q, F, a, unit, p);
+    c.ref = bt_round(c.ref, magic);
+    c.drag = bt_round(c.drag, magic);
+    c.slip = bt_round(c.slip, magic);
+    c.base = c.ref + bt_round(c.base, magic);
     return c;
 }
 

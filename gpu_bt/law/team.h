@@ -14,6 +14,16 @@
 #include "step.h"
 
 #ifdef __CUDACC__
+#ifndef BT_PLAIN
+#define BT_PLAIN 0
+#define BT_PLAN 0
+#define BT_THREADS 0
+#endif
+#if BT_WEIGHT32 /* what plain.h and plan.h read rows of weights as */
+typedef float bt_row_t;
+#else
+typedef double bt_row_t;
+#endif
 
 #define BT_STEP static __device__ __noinline__ /* inlined, the four variants take minutes to compile */
 #define BT_SIMD(...)
@@ -23,6 +33,7 @@
 extern __shared__ double bt_shared[]; /* BT_SHARED_DOUBLES for sums, then holdings and orders where they fit */
 
 BT_FN bool bt_first() { return threadIdx.x == 0; }
+BT_FN int bt_threads() { return BT_THREADS ? BT_THREADS : (int)blockDim.x; } /* a constant makes addresses constants */
 BT_FN void bt_sync() { __syncthreads(); }
 BT_FN double bt_warp_sum(double x) {
 #pragma unroll
@@ -76,7 +87,8 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
 
 #else
 
-#include <string.h>
+#define BT_PLAIN 0
+#define BT_PLAN 0
 #define BT_STEP static inline
 #define BT_TEXT(...) #__VA_ARGS__
 #define BT_SIMD(...) _Pragma(BT_TEXT(omp simd __VA_ARGS__))

@@ -27,7 +27,7 @@ import numpy as np
 from emulator.build import build, launch
 from emulator.fake_arrays import Array
 
-from gpu_bt.cuda import arrays, device, engine, module, views
+from gpu_bt.cuda import arrays, device, engine, module, plain, views
 from gpu_bt.law.layout import LAUNCH
 
 #: Threads launch one after another: the shim has no blocks beside those of a launch.
@@ -240,7 +240,7 @@ class Kernel:
         def run() -> None:
             # the struct that a kernel's argument points to, as the shim wants it: by value
             owner.reach(int(address), stream)
-            size = LAUNCH.itemsize if self.name == "bt_bars" else arrays.CALL.itemsize
+            size = LAUNCH.itemsize if self.name in ("bt_bars", "bt_plan") else arrays.CALL.itemsize
             image = bytes((ctypes.c_uint8 * size).from_address(int(address)))
             memory = owner.memory() if self.compiled.isolated else []
             launch(self.compiled, self.name, grid[0], block[0], shared_mem, image, order=owner.order, mode=owner.mode,
@@ -407,7 +407,7 @@ class FakeCupy:
 def installed(fake: Any) -> Iterator[Any]:
     """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported. Nothing
     compiled is said to be kept, unless CUPY_CACHE_IN_MEMORY says 0."""
-    parts, before = (arrays, device, engine, views), device.cupy
+    parts, before = (arrays, device, engine, plain, views), device.cupy
     ours = IN_MEMORY not in os.environ
     os.environ.setdefault(IN_MEMORY, "1")
     module.kernel.cache_clear()
