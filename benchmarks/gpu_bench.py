@@ -9,6 +9,7 @@ and everything uploaded; compilation is a step of its own); medians of `repeats`
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import statistics
 import time
@@ -91,7 +92,9 @@ class Bench:
 
         class Timed:
             def __init__(self, *arguments: Any) -> None:
+                start = time.perf_counter()
                 object.__setattr__(self, "made", plain(*arguments))
+                meter.compiling += time.perf_counter() - start
 
             def __getattr__(self, name: str) -> Any:
                 return getattr(self.made, name)
@@ -113,9 +116,9 @@ class Bench:
     ) -> tuple[dict[str, Any], RawResult]:
         """Verify, then time: against `known`, or against NumPy on the first, the middle and the last scenario."""
         with self.metered():
-            start = time.perf_counter()
+            self.meter.compiling, start = 0.0, time.perf_counter()
             raw, session = run_cut(engine, spec, 0)
-            cold = time.perf_counter() - start
+            cold, compiling = time.perf_counter() - start - self.meter.compiling, self.meter.compiling
             cold_kernel = self.meter.take()
             count = len(spec.params)
             if known is None:
@@ -133,15 +136,16 @@ class Bench:
         asset_bars = count * spec.market.shape[0] * spec.market.shape[1]
         lanes = session.parts[0].lanes
         launched = {} if lanes is None else {
-            "threads": lanes.threads, "together": lanes.per_lane, "shared": lanes.shared,
-            "blocks": int(lanes.launch["lanes"][0]),
+            "threads": lanes.threads, "together": lanes.per_lane, "shared": lanes.variant.shared or lanes.variant.near,
+            "blocks": int(lanes.launch["lanes"][0]), "variant": dataclasses.asdict(lanes.variant),
         }  # fmt: skip
         return {
             "bars": spec.market.shape[0], "assets": spec.market.shape[1], "scenarios": count, **launched,
             "parts": len(session.parts), "window": session.window, "scenario_bytes": session.scenario_bytes(),
             "kernel_seconds": seconds, "seconds": statistics.median(whole), "cold_seconds": cold,
-            "cold_kernel_seconds": cold_kernel, "all_kernel_seconds": kernel, "all_seconds": whole,
-            "repeats": repeats, "rate": asset_bars / statistics.median(whole), "kernel_rate": asset_bars / seconds,
+            "compile_seconds": compiling, "cold_kernel_seconds": cold_kernel, "all_kernel_seconds": kernel,
+            "all_seconds": whole, "repeats": repeats, "rate": asset_bars / statistics.median(whole),
+            "kernel_rate": asset_bars / seconds,
             "difference": difference,
         }, raw  # fmt: skip
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every variant of the kernel against the NumPy engine, bit for bit, on scenarios that tests/draw.py draws.
 
-A variant: full or lean, holdings in shared memory or in the arena, threads of a block, scenarios of a block.
+A variant: a Variant of gpu_bt.cuda.module, threads of a block, scenarios of a block. Kinds of drawn ones: "full" as
+they come, "lean" without what the lean kernel leaves out, "plain" such that bars can be plain (gpu_bt/law/plain.h).
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from gpu_bt.law.layout import STRUCTURAL, pack
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context
 
-__all__ = ["check", "drawn", "run_cut"]
+__all__ = ["ALL", "KINDS", "check", "drawn", "run_cut"]
 
 #: Scenarios of a drawn spec: the least that gives two full blocks of four.
 _SCENARIOS = 8
-_THREADS, _FEW_THREADS = (64, 128, 256, 512), (64,)
-_TOGETHER = (1, 2, 3, 4)
+#: Holdings in shared memory, threads, scenarios of a block as they are asked for; None: as the engine chooses, for
+#: which a kernel may be compiled.
+ALL = tuple(itertools.product((True, False), (None, 64, 128, 256, 512), (1, 2, 3, 4)))
+_FEW = ((True, None, 1), (True, None, 2))
+_EMULATED = ((True, None, 1), (True, 64, 2), (True, 64, 3), (False, 64, 1))
 #: Assets of a drawn panel; None: as drawn, 1 to 40.
 _WIDTHS = (None, None, None, 97, 300, 1500)
 #: What the lean kernel leaves out.
@@ -40,18 +44,30 @@ _LEAN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
+#: And what plain bars leave out.
+_PLAIN: dict[str, Any] = {
+    "fixed_commission": 0.0, "commission_per_share": 0.0, "sell_tax": 0.0, "max_commission_rate": None,
+    "execution": "next_open",
+}  # fmt: skip
+KINDS = ("full", "lean", "plain")
+
+
+def drawn(seed: int, kind: str, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
     """Scenarios that can share a block: a book or two, a schedule, equal structural fields, all else drawn for each."""
     from draw import scenario, to_public
 
-    rng = np.random.default_rng([seed, full])
+    full, rng = kind == "full", np.random.default_rng([seed, KINDS.index(kind)])
     panel, weights, config = scenario(seed, widths[seed % len(widths)])
+    fixed = {} if full else _LEAN if kind == "lean" else _LEAN | _PLAIN
     if not full:
-        config, weights = config.replace(**_LEAN), np.abs(weights)
+        config, weights = config.replace(**fixed), np.abs(weights)
         for name in _LEAN_PANELS:
             setattr(panel, name, None)
-    same = (*SCHEDULE, "signal_lag", *STRUCTURAL)
-    rule = {name: getattr(config, name) for name in same} | ({} if full else _LEAN)
+    if kind == "plain":
+        panel.lot = None
+        weights = np.nan_to_num(weights) if seed % 2 else weights
+    same = (*SCHEDULE, "signal_lag", *STRUCTURAL, *(("rounding",) if kind == "plain" else ()))
+    rule = {name: getattr(config, name) for name in same} | fixed
     if panel.volume is None:
         rule |= {"participation": None, "impact": 0.0}
     others = [scenario(int(rng.integers(2**40)))[2].replace(**rule) for _ in range(_SCENARIOS - 1)]
@@ -59,7 +75,7 @@ def drawn(seed: int, full: bool, widths: tuple[int | None, ...] = _WIDTHS) -> Ru
         warnings.simplefilter("ignore", BacktestWarning)
         public = Panel(**to_public(panel, config))
     bars = schedule(public.microseconds, public.time_zone, panel.next_microseconds, config)
-    record = {"fills": full and seed % 2 == 0, "positions": seed % 3 == 0}
+    record = {"fills": full and seed % 2 == 0, "positions": seed % 3 == 0 and kind != "plain"}
     if seed % 4 == 1:
         record["columns"] = "equity"
     books, params = [np.ascontiguousarray(weights)], pack([config, *others])
@@ -88,36 +104,32 @@ def check(context: Context, few: bool = False) -> None:
     only = context.variant
     few = few or context.emulate
     seeds = range(1 if context.emulate else 3) if few else itertools.count()
-    together = (1, 3) if context.emulate else _TOGETHER
-    shared = (True, False) if only is None else (only[1],)
-    variants = list(itertools.product(shared, _FEW_THREADS if few else _THREADS, together))
+    variants = _EMULATED if context.emulate and only is None else _FEW if few else ALL
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     try:
         for seed in seeds:
-            for full in (False, True) if only is None else (only[0],):
-                _compare(seed, full, variants, rows, few)
+            for kind in KINDS if only is None else (only,):
+                _compare(seed, kind, variants, rows, few)
             if context.late():
                 break
     finally:  # a launch that fails ends the step, not what was compared before
-        for key in sorted(rows):
-            context.emit("bits", **rows[key])
+        for row in rows.values():
+            context.emit("bits", **row)
 
 
-def _compare(seed: int, full: bool, variants: list[tuple], rows: dict[tuple, dict[str, Any]], few: bool) -> None:
+def _compare(seed: int, kind: str, variants: tuple[tuple, ...], rows: dict[tuple, dict[str, Any]], few: bool) -> None:
     from compare import assert_same_raw
 
     from gpu_bt.cuda import engine as cuda
 
-    spec = drawn(seed, full, (None,) if few else _WIDTHS)
+    spec = drawn(seed, kind, (None,) if few else _WIDTHS)
     cut = seed % (spec.market.shape[0] + 1)
     wanted, _ = run_cut(resolve("numpy"), spec, cut)
-    uses_full = cuda._needs_full(spec)
     for shared, threads, together in variants:
         found, session = run_cut(cuda.CudaEngine(threads, together, shared), spec, cut)
         lanes = session.parts[0].lanes
-        key = (uses_full, lanes.shared, lanes.threads, lanes.per_lane)
-        names = ("full", "shared", "threads", "together")
-        row = rows.setdefault(key, dict(zip(names, key, strict=True)) | {"scenarios": 0, "difference": None})
+        what = dataclasses.asdict(lanes.variant) | {"threads": lanes.threads, "together": lanes.per_lane}
+        row = rows.setdefault(tuple(what.values()), what | {"scenarios": 0, "difference": None})
         row["scenarios"] += len(spec.params)
         try:
             assert_same_raw(found, wanted)

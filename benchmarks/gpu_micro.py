@@ -38,7 +38,7 @@ class Meter:
     """Seconds between `start` and `stop`: CUDA events, or the clock where the device is emulated."""
 
     def __init__(self, emulate: bool) -> None:
-        self.emulate = emulate
+        self.emulate, self.compiling = emulate, 0.0
         self.pairs: list[tuple[Any, Any]] = []
 
     def moment(self) -> Any:
@@ -73,12 +73,12 @@ class Meter:
 def measure(context: Context) -> None:
     """Rows: launch, launch and wait, sums over a block, copies."""
     from gpu_bt.cuda.device import DeviceArray, cupy, probe, stream
-    from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, source
+    from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, Variant, source
     from gpu_bt.law.layout import LAUNCH
 
     text = source()
-    text = text[: text.index('extern "C" __global__')] + _KERNELS
-    options = (*NVRTC_OPTIONS, "-DBT_FULL=0", "-DBT_SHARED=0")
+    text = text[: text.index("#if BT_PLAN")] + _KERNELS
+    options = (*NVRTC_OPTIONS, *Variant().options)
     module = cupy().RawModule(code=text, options=options, backend="nvrtc")
     device = probe()
     blocks, rounds = device.processors, 3 if context.emulate else 20_000

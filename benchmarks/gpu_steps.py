@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import itertools
 import json
 import os
 import shutil
@@ -26,12 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.errors import EngineUnavailable
+
 __all__ = ["FIRST", "MARK", "ROOT", "STEPS", "Context", "emulated", "known", "limited", "main", "tests_on_path"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "@row "
-#: (full, shared) of the variant of most runs.
-FIRST = (False, True)
+#: The drawn scenarios that most runs are like, and the only ones that `bits_first` and `memcheck` look at.
+FIRST = "plain"
 #: Characters of a compiler's log that are kept, so that a row is one write of a pipe, whoever else writes.
 LOG = 3_000
 
@@ -39,13 +40,13 @@ LOG = 3_000
 @dataclasses.dataclass
 class Context:
     """Where a step works: `emulate` at tiny sizes on the CPU; `until` is the moment after which it begins nothing;
-    `scratch` is the folder of what steps share; `variant` is (full, shared) of the step that compiles one, or that is
-    all that a sanitizer looks at."""
+    `scratch` is the folder of what steps share; `variant` is what the step is given beside: the Variant that one
+    compiles, the kind of scenarios (gpu_bits.KINDS) that alone is compared, the case that is profiled."""
 
     emulate: bool
     until: float
     scratch: Path
-    variant: tuple[bool, bool] | None = None
+    variant: Any = None
 
     def given(self, seconds: float, **more: Any) -> str:
         """OPTIONS of a step that this one starts."""
@@ -141,19 +142,29 @@ def _smi(field: str) -> str | None:
 
 
 def step_compile(context: Context) -> None:
-    """Every variant from its text, in an empty cache of CuPy that later steps share; all at once, a process each."""
-    compile_variants(context, list(itertools.product((False, True), (True, False))))
+    """The variants of all timed cases from their text, in an empty cache of CuPy that later steps share; all at once, a
+    process each."""
+    compile_variants(context, every=True)
 
 
 def step_compile_first(context: Context) -> None:
-    """The variant of most runs: lean, in shared memory."""
-    compile_variants(context, [FIRST])
+    """Those of the first two cases."""
+    compile_variants(context, every=False)
 
 
-def compile_variants(context: Context, variants: list[tuple[bool, bool]]) -> None:
+def compile_variants(context: Context, every: bool) -> None:
     """A process for each; SystemExit where one fails."""
+    from benchmarks.gpu_variants import variants
+
     started = []
-    for variant in variants:
+    start = time.perf_counter()
+    with context.device():
+        try:
+            wanted = variants(context, every)
+        except EngineUnavailable as exc:  # the kernel that prepares plain bars, with which planning begins
+            context.emit("compile", plan=True, seconds=time.perf_counter() - start, log=str(exc.__cause__)[:LOG])
+            raise SystemExit("the kernel that prepares plain bars does not compile") from None
+    for variant in wanted:
         given = context.given(context.until - time.monotonic(), variant=variant)
         command = [sys.executable, "-m", "benchmarks.gpu_steps", "variant", given]
         started.append(subprocess.Popen(command, cwd=ROOT))
@@ -164,22 +175,27 @@ def compile_variants(context: Context, variants: list[tuple[bool, bool]]) -> Non
 
 def step_variant(context: Context) -> None:
     """One variant of the kernel; where it does not compile, the compiler's log is its row."""
-    full, shared = context.variant or FIRST
     with context.device():
         from gpu_bt.cuda.device import cupy
-        from gpu_bt.cuda.module import kernel
+        from gpu_bt.cuda.module import Variant, kernel
 
-        start, row = time.perf_counter(), {"full": full, "shared": shared}
+        start, row = time.perf_counter(), dict(context.variant)
         try:
-            made = kernel(cupy(), full, shared)
+            made = kernel(cupy(), Variant(**row))
         except Exception as exc:
-            context.emit("compile", **row, seconds=time.perf_counter() - start, log=str(exc)[:LOG])
-            raise SystemExit(f"full={full}, shared={shared}: {type(exc).__name__}") from None
+            log = str(exc.__cause__ or exc)[:LOG]  # of the compiler, not the line that a user is shown
+            context.emit("compile", **row, seconds=time.perf_counter() - start, log=log)
+            raise SystemExit(f"{named(row)}: {type(exc).__name__}") from None
         row |= {"seconds": time.perf_counter() - start}
         if not context.emulate:
             row |= {"registers": known(lambda: int(made.num_regs))}
             row |= {"local_bytes": known(lambda: int(made.local_size_bytes))}
         context.emit("compile", **row)
+
+
+def named(variant: dict[str, Any]) -> str:
+    """What is not 0 of a variant."""
+    return ", ".join(f"{name}={value}" for name, value in variant.items() if value) or "lean"
 
 
 def step_bits(context: Context) -> None:
@@ -310,7 +326,7 @@ def main() -> None:
     np.seterr(all="ignore")  # drawn scenarios overflow on purpose
     variant = options.get("variant")
     until = time.monotonic() + options["seconds"]
-    STEPS[sys.argv[1]](Context(options["emulate"], until, Path(options["scratch"]), variant and tuple(variant)))
+    STEPS[sys.argv[1]](Context(options["emulate"], until, Path(options["scratch"]), variant))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BARS", "KIND", "SECTIONS", "bars", "measured", "merged", "page", "report", "summary"]
+__all__ = ["BARS", "KIND", "SECTIONS", "VARIANT", "bars", "measured", "merged", "page", "report", "summary"]
 
 KIND = "gpu-check"
 #: The lists of rows in a file.
 SECTIONS = ("compile", "bits", "cases", "profile", "jax", "micro", "sanitizer", "blocks", "strategy", "clips", "clock",
             "several", "resident", "cpu", "left_out", "skipped")  # fmt: skip
+VARIANT = ("full", "shared", "plain", "together", "threads", "mode", "table", "weight32", "list", "near", "plan")
 #: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
 _KNOWN_BY = {
-    "compile": ("full", "shared"), "bits": ("full", "shared", "threads", "together"),
+    "compile": VARIANT, "bits": VARIANT,
     "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"),
 }  # fmt: skip
 
@@ -177,13 +178,18 @@ def _micro_value(row: dict[str, Any]) -> str:
     return f"{row['microseconds']:.2f} us"
 
 
+def _variant(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={row[name]}" for name in VARIANT if row.get(name)) or "lean"
+
+
 def report(found: dict[str, Any]) -> str:
     """A short table for a terminal: the verdict first."""
     wrong = [row for name in SECTIONS for row in found[name] if row.get("difference")]
     compared = sum(row["scenarios"] for row in found["bits"])
     lines = [f"bits: {compared:,} drawn scenarios on {len(found['bits'])} variants, {len(wrong)} rows differ"]
     lines += [f"  DIFFERS: {row['difference']}" for row in wrong[:3]]
-    lines += [f"full={r['full']}, shared={r['shared']}: does not compile" for r in found["compile"] if r.get("log")]
+    lines += [f"{_variant(r)}: does not compile" for r in found["compile"] if r.get("log")]
+    lines += [f"{_variant(r)}: compiled in {r['seconds']:.1f} s" for r in found["compile"] if not r.get("log")]
     lines += [f"{row['tool']}: {_CLEAN[row['clean']]}" for row in found["sanitizer"]]
     lines += [f"{row['step']}: left out, {row['reason']}" for row in found["skipped"]]
     lines += [f"{name}: {s['status']}" for name, s in found["steps"].items() if s["status"] != "done"]
