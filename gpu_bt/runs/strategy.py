@@ -340,6 +340,8 @@ class _Desk:
 
     def risk(self, strategy: Strategy, batch: Batch) -> None:
         """The strategy's `exits`, and its `risk`, which sees them and cannot take them back."""
+        if strategy.exits is None and type(strategy).risk is Strategy.risk:
+            return
         hit = self.xp.zeros(self.n, bool)
         if strategy.exits is not None:
             if strategy.exits is not self.watched:

@@ -18,7 +18,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 __all__ = ["Numbers", "Reckoning"]
 
 #: Functions whose results have a shape that is known beforehand.
-_LATE = {np.where, np.isnan, np.isfinite, np.stack, np.concatenate, np.zeros_like, np.full_like, np.ones_like}
+_LATE = {np.where, np.isnan, np.isfinite, np.stack, np.concatenate, np.ascontiguousarray, np.zeros_like, np.full_like, np.ones_like}
 
 
 def _plain(x: Any) -> Any:

@@ -279,3 +279,34 @@ def test_a_folder_knows_the_function_by_its_code_and_what_it_looks_up(tmp_path: 
 
     with pytest.raises(bt.ConfigError, match=r"`eval`.*a later run could not know that it is the same"):
         swept(unknown, grid, out=tmp_path / "other")
+
+
+# --- a stream ---
+
+
+def test_over_a_panel_that_is_read_window_by_window(tmp_path: Path):
+    close = pl.DataFrame(PANEL.close, schema=list(PANEL.assets), orient="row")
+    close = close.insert_column(0, pl.Series("timestamp", PANEL.timestamps)).with_columns(
+        pl.selectors.float().fill_nan(None)
+    )
+    long = close.unpivot(index="timestamp", variable_name="asset", value_name="close").drop_nulls()
+    long.sort("timestamp", maintain_order=True).write_parquet(tmp_path / "prices.parquet", row_group_size=50)
+    options = {
+        "config": bt.Config(execution="next_close"),
+        "grid": {"seed": [1, 2], "signal_lag": [0, 3]},
+        "equity": True,
+    }
+    panel, stream = bt.read_panel(tmp_path / "prices.parquet"), bt.scan_panel(tmp_path / "prices.parquet", bars=7)
+    wanted = bt.sweep(panel, make, **options)
+    assert wanted.table["turnover"].min() > 0
+    assert_same_sweep(bt.sweep(stream, make, **options), wanted)
+
+    def table(seed):
+        pl.DataFrame(make(seed), schema=list(PANEL.assets), orient="row").insert_column(
+            0, pl.Series("timestamp", PANEL.timestamps)
+        ).fill_nan(None).write_parquet(path := tmp_path / f"books{seed}.parquet")
+        return path
+
+    assert_same_sweep(bt.sweep(stream, table, **options), bt.sweep(panel, table, **options))
+    with pytest.raises(bt.WeightsError, match=r"^weights of scenario 2, late\(seed=2\): weights\[.*\] is 2000.0"):
+        bt.sweep(stream, late, **options)
