@@ -223,7 +223,7 @@ class _Desk:
 
     def index(self, what: str, assets: Assets) -> Any:
         """(k,) indices of what a user calls assets."""
-        array = self.view.taken(f"{what} at {self.panel.label(self.bar)}", assets)
+        array = self.view.taken(lambda: f"{what} at {self.panel.label(self.bar)}", assets)
         if array is None:
             array = self.view.here(self.listed(what, assets))
         if array.dtype == bool and array.shape == (self.n,):
