@@ -163,11 +163,12 @@ class Spilled:
 
 def _stays(code: tuple[Any, str, str] | None, error: Exception) -> str:
     """What is said where the inputs cannot be pickled, or a worker cannot make them of it."""
-    what = "what the workers need" if code is None else getattr(code[0], "__qualname__", code[1])
+    kind = "strategy" if code is None or isinstance(code[0], type) else "function"
+    what = "what the workers need" if code is None else f"the {kind} {getattr(code[0], '__qualname__', code[1])}"
     reason = re.sub(r"<class '([^']*)'>", r"\1", " ".join(str(error).split()))[:200]
     return (
-        f"{what} cannot travel to the workers ({reason}): define it at the top of a module that they can import, or"
-        " leave executor= out"
+        f"{what} cannot travel to the workers ({reason}): define the {kind} at the top of a module that they can"
+        " import, or leave executor= out"
     )
 
 
