@@ -18,10 +18,11 @@ from gpu_bt.arguments import must_be, one_of, several, whole
 from gpu_bt.data.arrays import as_array, as_host, first_alone, frozen, replaced, together
 from gpu_bt.data.clock import local_microseconds, time_label, wall_clock
 from gpu_bt.data.fields import ASSET_FIELDS, FIELDS, MASKS, PRICES, RATES
-from gpu_bt.data.labels import is_labelled
+from gpu_bt.data.labels import is_labelled, of_cudf
 from gpu_bt.data.sanity import warn_of_labels, warn_of_prices, warn_of_units
 from gpu_bt.data.slices import cut
 from gpu_bt.data.stamps import timestamps_to_numpy
+from gpu_bt.data.wide import fields_on_gpu
 from gpu_bt.engine.prepare import others
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import PanelError, shown, warn
@@ -96,6 +97,8 @@ class Panel:
         bad_prices = one_of("bad_prices", bad_prices, ("error", "nan"), PanelError)
         _check_given(prices, given, notes)
         self.notes: dict[str, Any] = dict(notes or {})
+        if any(map(of_cudf, given.values())):
+            given, timestamps, assets = fields_on_gpu(given, timestamps, assets)
         if any(map(is_labelled, given.values())):
             from gpu_bt.data.placing import with_labels  # tables are loaded where there are some
 
