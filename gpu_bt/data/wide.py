@@ -20,7 +20,24 @@ from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import WeightsError
 
-__all__ = ["columns_on_gpu", "fields_on_gpu", "weights_on_gpu"]
+__all__ = ["as_arrow", "columns_on_gpu", "fields_on_gpu", "weights_on_gpu"]
+
+
+def as_arrow(table: Any, main: str) -> Any:
+    """A frame or a Series of cuDF as an Arrow table, fetched; the levels of its index come first, one without a name as
+    Parquet has it, but for row numbers. A Series without a name holds `main`."""
+    if not hasattr(table, "columns"):
+        table = table.to_frame(main if table.name is None or table.index.nlevels > 1 else table.name)
+    if getattr(table.columns, "nlevels", 1) == 1 and (missing := table.columns.isna()).any():
+        raise ValueError(f"the name of column {int(missing.argmax())} is missing; rename or drop it")
+    index, found = table.index, table.to_arrow(preserve_index=False)
+    names = list(index.names)
+    if all(name in table.columns for name in names) or (names == [None] and type(index).__name__ == "RangeIndex"):
+        return found
+    for i, name in reversed(list(enumerate(names))):
+        level = index if len(names) == 1 else index.get_level_values(i)
+        found = found.add_column(0, f"__index_level_{i}__" if name is None else str(name), level.to_arrow())
+    return found
 
 
 def columns_on_gpu(frame: Any, kinds: str = "iuf") -> tuple[np.ndarray, list[str], Any] | None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of cuDF, as far as gpu_bt asks of them, written after its public source (26.10): nothing iterates over them or
-becomes a NumPy array, `rename_axis` is not there, `to_arrow` and `to_cupy` are the ways out, the first one to the host."""
+"""Frames of cuDF, as far as gpu_bt asks of them, written after its public source (26.10): nothing iterates over them
+or becomes a NumPy array, `rename_axis` is not there; `to_arrow` goes to the host, `to_cupy` stays on the device."""
 
 from __future__ import annotations
 
