@@ -374,7 +374,8 @@ def _resident(market: Market, weights: bool) -> dict[Any, tuple[Any, DeviceArray
     """What has been brought to the device of a market, or of weights over it, by the id of the NumPy array, and what
     was made there, by field and lot."""
     panels: dict[Any, tuple[Any, DeviceArray]]
-    panels = market.cache.setdefault("cuda weights" if weights else "cuda", {})
+    device = int(cupy().cuda.runtime.getDevice())
+    panels = market.cache.setdefault(("cuda weights" if weights else "cuda", device), {})
     return panels
 
 

@@ -21,8 +21,6 @@ _ROWS = 16
 def as_array(name: str, value: Any, error: type[Exception]) -> np.ndarray | Resident:
     """`as_host`, but what lies on a GPU stays there where the CUDA engine can run: it is copied only where it has
     strides, and must not be written to as long as it is used."""
-    if isinstance(value, Resident):
-        return value
     try:
         if _on_gpu(value) and (there := tools()) is not None:
             found: Resident = there.take(name, value, error)
