@@ -187,6 +187,9 @@ class Everything(bt.Strategy):
         assert self.portfolio.equity > 0 and self.portfolio.cash <= self.portfolio.equity + 1e-6
         assert self.portfolio.shares.shape == self.portfolio.orders.shape == self.portfolio.values.shape
 
+    def finalize(self):
+        self.last = on_host(self.portfolio.shares)
+
     def risk(self, orders, portfolio, batch):
         large = np.abs(orders.after) > 0.03
         orders.weights[large] /= 2
@@ -203,14 +206,23 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["float64", "float32", "holdings"])
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, config: bt.Config):
-    panel = universe(60, 40)
+def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, config: bt.Config, kind: str):
+    panel, holdings = universe(60, 40), None
+    if kind == "float32":
+        given = {name: getattr(panel, name) for name in FIELDS if getattr(panel, name) is not None}
+        floats = {name: x.astype(np.float32) if x.ndim == 2 and x.dtype == float else x for name, x in given.items()}
+        panel = bt.Panel(**floats, timestamps=panel.timestamps, assets=panel.assets, prices="raw")
+    elif kind == "holdings":
+        quoted = np.flatnonzero(~np.isnan(panel.close[0]))[:3]
+        holdings = {panel.assets[i]: 100 for i in quoted}
     mine, theirs = Everything(), Everything()
-    found = bt.run(panel, mine, config, engine="cuda")
+    found = bt.run(panel, mine, config, engine="cuda", holdings=holdings)
     assert set(mine.seen) == {fake.ndarray}
-    wanted = bt.run(panel, theirs, config, engine="numpy")
+    wanted = bt.run(panel, theirs, config, engine="numpy", holdings=holdings)
     assert set(theirs.seen) == {np.ndarray}
+    assert_bits("shares at the end", mine.last, theirs.last)
     assert_bits("money", found.raw.money, wanted.raw.money)
     assert_bits("positions", found.positions, wanted.positions)
     assert found.fills.equals(wanted.fills) and len(wanted.fills) > 100 and found.cuts.equals(wanted.cuts)
@@ -220,9 +232,41 @@ def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, c
     class Hosted(Everything):
         device = False
 
-    again = bt.run(panel, last := Hosted(), config, engine="cuda")
+    again = bt.run(panel, last := Hosted(), config, engine="cuda", holdings=holdings)
     assert set(last.seen) == {np.ndarray}
     assert_bits("money", again.raw.money, wanted.raw.money)
+
+
+def test_a_look_ahead_is_found_on_the_device_too(fake: Reckoning):
+    panel = universe(40, 12)
+
+    class Honest(bt.Strategy):
+        device = True
+
+        def on_data_batch(self, timestamp, batch):
+            self.order_target_percent(batch.xp.where(batch.close > 20, 0.01, 0.0))
+
+    class Ahead(Honest):
+        def on_data_batch(self, timestamp, batch):
+            later = panel.close[min(batch.bar + 1, 39)]
+            self.order_target_percent(batch.xp.asarray(np.where(later > batch.bar, 0.01, 0.0)))
+
+    bt.check_lookahead(Honest, panel, engine="cuda")
+    with pytest.raises(bt.StrategyError, match="it looks ahead"):
+        bt.check_lookahead(Ahead, panel, engine="cuda")
+
+
+def test_a_sweep_over_a_strategy_on_the_device(fake: Reckoning):
+    class Top(bt.Strategy):
+        device, names = True, 3
+
+        def on_data_batch(self, timestamp, batch):
+            self.order_target_percent(batch.top(batch.close, self.names), 0.9 / self.names)
+
+    grid = {"names": [2, 5], "slippage": [0.0, 1e-3]}
+    found, wanted = (bt.sweep(universe(), Top, grid=grid, equity="device", engine=e) for e in ("cuda", "numpy"))
+    assert_same_sweep(found, wanted, but="advice")
+    assert_bits("equity", np.asarray(found.array("equity")), wanted.equity)
 
 
 def test_nothing_of_the_size_of_a_row_is_copied_at_a_bar(fake: Reckoning):
@@ -411,7 +455,9 @@ def test_a_strategy_on_a_panel_that_lies_on_the_device(fake: Reckoning):
             places.append(batch.close.data.ptr)
 
     places: list[int] = []
-    bt.run(bt.Panel(close, open=close, timestamps=panel.timestamps, assets=panel.assets), Look(), engine="cuda", record=())
+    bt.run(
+        bt.Panel(close, open=close, timestamps=panel.timestamps, assets=panel.assets), Look(), engine="cuda", record=()
+    )
     assert places == [close.data.ptr + 8 * 40 * t for t in range(60)]
 
 

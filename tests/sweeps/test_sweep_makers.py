@@ -118,6 +118,16 @@ def test_workers_give_the_same_bits(whole: bt.SweepResult):
             swept(lambda seed, scale: make(seed, scale), executor=pool)
 
 
+def with_polars(seed):
+    return pl.DataFrame(make(seed)).to_numpy()
+
+
+def test_workers_that_would_hang_are_refused():
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        with pytest.raises(bt.ConfigError, match=r"executor forks its workers.*with_polars uses Polars"):
+            swept(with_polars, {"seed": [1]}, executor=pool)
+
+
 # --- memory ---
 
 
