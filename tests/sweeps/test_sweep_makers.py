@@ -98,6 +98,22 @@ def test_functions_of_every_kind(whole: bt.SweepResult, kind: str, tmp_path: Pat
     assert swept(function, out=tmp_path).run == 0
 
 
+def test_a_function_without_arguments_and_one_with_any():
+    grid = {"band": [0.0, 0.01], "scale": [1.0, 0.5]}
+    want = swept({"": make(1)}, {"band": grid["band"]})
+    assert_same_sweep(swept(lambda: make(1), {"band": grid["band"]}), want, but="weights")
+    calls = []
+
+    def any_of(**others):
+        calls.append(others)
+        return make(1, **others)
+
+    assert_bits("equity", swept(any_of, grid).equity[::2], want.equity)
+    assert calls == [{"scale": 1.0}, {"scale": 0.5}]
+    with pytest.raises(bt.ConfigError, match="grid axis 'bands' is no field of Config: did you mean 'band'"):
+        swept(lambda: make(1), {"bands": [0.0]})
+
+
 def test_what_run_takes_may_be_given(whole: bt.SweepResult):
     def table(seed, scale):
         frame = pl.DataFrame(make(seed, scale), schema=list(PANEL.assets), orient="row")
