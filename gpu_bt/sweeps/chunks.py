@@ -99,7 +99,9 @@ class Inputs:
     def code(self) -> Code | None:
         """A user's code that runs in the chunks."""
         if self.maker is not None:
-            return Code("function", self.maker.make, self.maker.name, self.maker.code.__module__)
+            return Code(
+                "function", self.maker.make, self.maker.name, getattr(self.maker.code, "__module__", None) or ""
+            )
         cls = self.strategy
         return None if cls is None else Code("strategy", cls, cls.__name__, cls.__module__)
 
