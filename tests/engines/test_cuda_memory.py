@@ -188,7 +188,7 @@ def test_a_session_leaves_only_panels():
             with device(spec, bytes_total=memory) as fake:
                 session, _ = run(spec, engine)
                 del session
-                kept = [a.memory.size for _, a in spec.market.cache.get("cuda", {}).values()]
+                kept = [a.memory.size for _, a in spec.market.cache.get(("cuda", 0), {}).values()]
                 assert fake.used == sum(kept)
                 assert all(n in (size, 4 * size, 8 * size) for n in kept)
                 spec.market.cache.clear()

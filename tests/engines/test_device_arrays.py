@@ -17,7 +17,7 @@ from compare import assert_same_raw
 from cuda_cases import NUMPY, fitting
 from draw import scenario, to_public
 from emulator.build import why_not
-from emulator.fake_arrays import on_device
+from emulator.fake_arrays import Plain, on_device
 from emulator.fake_cupy import FakeCupy, installed
 from extent import exhaustive, seeds
 
@@ -29,6 +29,7 @@ from gpu_bt.data.fields import FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.prepare import events, marks, prices
 from gpu_bt.engine.resident import Resident
+from gpu_bt.sweeps.chunks import Inputs, Spilled
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 KINDS, ORDERS = ("cupy", "torch", "plain"), ("C", "F", "strided")
@@ -156,8 +157,12 @@ def test_without_an_engine_it_is_fetched():
             panel = bt.Panel(**given | {"close": there[kind]})
             assert type(panel.close) is np.ndarray
             np.testing.assert_array_equal(panel.close, given["close"])
-        with pytest.raises(bt.PanelError, match="it lies on a GPU, from which CuPy would fetch it"):
+        with pytest.raises(
+            bt.PanelError, match=r"it lies on a GPU: pip install 'gpu-bt\[gpu\]', or copy it to the host"
+        ):
             bt.Panel(**given | {"close": there["plain"]})
+        there["plain"].__class__ = type("Jax", (Plain,), {"__array__": lambda self, *_, **__: given["close"]})
+        assert type(bt.Panel(**given | {"close": there["plain"]}).close) is np.ndarray
 
 
 def test_any_allocation_may_fail():
@@ -439,6 +444,21 @@ def test_strategies(fake):
         np.testing.assert_array_equal(found.equity, wanted.equity)
     bt.check_lookahead(Momentum, panel, engine="numpy")
     assert panel.on_host().on_host().close is panel.close.host
+
+
+def test_books_by_name_and_what_travels_to_workers(fake, tmp_path):
+    panel, host = two(fake)
+    named = {"a": books(*panel.shape, 1), "b": -books(*panel.shape, 2).astype(np.float32)}
+    config, grid = bt.Config(account="margin", lot=0.0), {"weights": ["a", "b"], "signal_lag": [0, 1]}
+    there = {name: on_device(fake, weights, "torch", "strided") for name, weights in named.items()}
+    wanted = bt.sweep(host, named, config, grid, engine="numpy").table
+    assert bt.sweep(panel, there, config, grid, engine="cuda").table.equals(wanted)
+    assert bt.sweep(panel, there, config, grid, engine="numpy").table.equals(wanted)
+    weights = tuple(check_weights(panel, array, "margin") for array in there.values())
+    found = Spilled.write(Inputs(panel, weights, "key", np.ones((1, 40), bool)), tmp_path).read()
+    for a, b in zip((*found.weights, found.panel.close), (*named.values(), host.close), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert type(a) is np.ndarray and a.dtype == b.dtype and not a.flags.owndata  # mapped
 
 
 def test_pickled_it_is_a_panel_of_the_host(fake):
