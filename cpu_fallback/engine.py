@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from cpu_fallback.bar import advance, close_bar, open_bar
@@ -40,10 +37,6 @@ class NumpyEngine:
     def open(self, spec: RunSpec) -> NumpySession:
         """A session at bar 0."""
         return NumpySession(spec.on_host())
-
-    def stacked(self, rows: Sequence[Any]) -> np.ndarray:
-        """Arrays one below the other, in host memory."""
-        return np.concatenate(rows)
 
 
 class NumpySession:

@@ -7,9 +7,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -94,10 +92,6 @@ class NativeEngine:
         if isinstance(library, str):
             raise RuntimeError(f"engine 'native' cannot run: {library}")
         return NativeSession(spec.on_host(), library, self.threads or _processors())
-
-    def stacked(self, rows: Sequence[Any]) -> np.ndarray:
-        """Arrays one below the other, in host memory."""
-        return np.concatenate(rows)
 
 
 class NativeSession(LaneSession):

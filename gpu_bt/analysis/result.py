@@ -31,7 +31,7 @@ from gpu_bt.data.settings import config_text
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
-from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.registry import stacked
 from gpu_bt.engine.resident import Resident, first
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError, printable
@@ -180,7 +180,7 @@ class Result:
             found = first(self._record(name, stay=True))
             if isinstance(found, Resident):
                 return found
-        return resolve(self.engine).stacked([self._holdings() if found is None else found])
+        return stacked(self.engine, [self._holdings() if found is None else found])
 
     @property
     def start(self) -> datetime:

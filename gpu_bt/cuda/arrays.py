@@ -20,8 +20,8 @@ from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
-    "CALL", "MEMBERS", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone", "first_outside",
-    "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
+    "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
+    "first_outside", "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -33,7 +33,7 @@ MEMBERS = (
     | dict.fromkeys(("next", "out"), "void *")
 )
 CALL = np.dtype([(n, {"double": "f8", "bt_panel": ROWS["close"]}.get(c, "i8")) for n, c in MEMBERS.items()])
-_TEXT = " ".join(f"{kind} {name};" for name, kind in MEMBERS.items())
+TEXT = " ".join(f"{kind} {name};" for name, kind in MEMBERS.items())
 _Array = DeviceArray | Resident
 _KINDS = {name: kind for kind, name in enumerate(PANEL_KINDS)}
 _INF, _NAN = math.inf, math.nan
@@ -53,7 +53,7 @@ def _run(name: str, blocks: int, **members: Any) -> None:
             call[member] = value.address if kind.endswith("*") else value
     if blocks:
         at = DeviceArray(call.shape, CALL, call)
-        run = array_kernel(cupy(), _TEXT, name)
+        run = array_kernel(cupy(), TEXT, name)
         threads = min(_THREADS, 32 * -(-int(call["N"][0]) // 32))
         run((blocks,), (threads,), (np.uint64(at.address),), stream=stream())
         stream().synchronize()
@@ -79,9 +79,11 @@ def take(name: str, value: Any, error: type[Exception]) -> Resident:
 
     Raises `error` where it lies on another device than the current one.
     """
-    library, current = cupy(), cupy().cuda.get_current_stream()
+    library, current, here = cupy(), cupy().cuda.get_current_stream(), int(cupy().cuda.runtime.getDevice())
+    if isinstance(value, Resident) and value.device == here:
+        return value
     array = library.from_dlpack(value) if hasattr(value, "__dlpack__") else library.asarray(value)
-    here, there = int(library.cuda.runtime.getDevice()), int(array.device.id)
+    there = int(array.device.id)
     if there != here:
         raise error(
             f"{name} lies on GPU {there} and this thread's is GPU {here}: use it under cupy.cuda.Device({there}), or"

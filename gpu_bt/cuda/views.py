@@ -80,13 +80,13 @@ class DeviceView:
         """A copy of an array of NumPy's."""
         return self.xp.asarray(values)
 
-    def taken(self, what: str, value: Any) -> Any:
+    def taken(self, what: Callable[[], str], value: Any) -> Any:
         """An array that lies on the device, as it is; None for anything else."""
         if isinstance(value, self.xp.ndarray):
             return value
         kind = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else 0
         if kind in (2, 13) or (not kind and hasattr(value, "__cuda_array_interface__")):
-            return exported(take(what, value, StrategyError))
+            return exported(take(what(), value, StrategyError))
         return None
 
     def span(self, values: Any) -> tuple[float, float, bool]:

@@ -21,8 +21,6 @@ _ROWS = 16
 def as_array(name: str, value: Any, error: type[Exception]) -> np.ndarray | Resident:
     """`as_host`, but what lies on a GPU stays there where the CUDA engine can run: it is copied only where it has
     strides, and must not be written to as long as it is used."""
-    if isinstance(value, Resident):
-        return value
     try:
         if _on_gpu(value) and (there := tools()) is not None:
             found: Resident = there.take(name, value, error)
@@ -63,10 +61,11 @@ def _fetched(name: str, value: Any, error: type[Exception]) -> np.ndarray:
     for method in ("get", "cpu", "copy_to_host"):
         if hasattr(value, method):
             return np.asarray(getattr(value, method)())
-    if (there := tools()) is None:
-        raise TypeError("it lies on a GPU, from which CuPy would fetch it")
-    found: np.ndarray = there.take(name, value, error).host
-    return found
+    if (there := tools()) is not None:
+        value = there.take(name, value, error)
+    elif not hasattr(value, "__array__"):
+        raise TypeError("it lies on a GPU: pip install 'gpu-bt[gpu]', or copy it to the host")
+    return np.asarray(value)
 
 
 def _no_array(name: str, value: Any, exc: Exception, error: type[Exception]) -> Exception:

@@ -103,6 +103,10 @@ class Field:
     zero: bool = False
     default: float | None = None
 
+    def given(self, value: Any, assets: int) -> Any:
+        """The value, or for None the default of so many assets."""
+        return np.full(assets, self.default) if value is None and self.default is not None else value
+
     def outside(self, array: Any) -> tuple[int, int] | None:
         """Row and column of the first number that may not stand there; an array of assets is one row."""
         if not self.rule:

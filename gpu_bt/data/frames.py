@@ -29,6 +29,7 @@ from gpu_bt.data.tables import Table, check_adjust, check_options, read_table
 from gpu_bt.data.times import on_bars, time_series
 from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
+from gpu_bt.data.wide import columns_on_gpu, weights_on_gpu
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError, label_of, shown
 
 __all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights", "warn_of_empty"]
@@ -91,6 +92,10 @@ def _panel(
     if isinstance(source, Mapping) and is_fields(map(label_of, source), "close"):
         given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
         return Panel(**given, **checks)
+    plain = how["fields"] is None and how["adjust"] is None and how["layout"] in ("auto", "wide") and dtype == "float64"
+    if plain and (there := columns_on_gpu(source)) is not None:
+        times, names, close = there
+        return Panel(close, timestamps=times, assets=names, time_zone=time_zone, **checks)
     table = read_table(source, known=tuple(FIELDS), main="close", **how)
     for option in ("fields", "adjust"):
         if table.wide and how[option] not in (None, "raw"):
@@ -233,6 +238,10 @@ def books_of(weights: Any, panel: Panel | Stream[Any]) -> Any:
 
     _check_book(weights)
     names = panel.assets
+    if isinstance(panel, Panel) and panel.time_zone is None:
+        there = weights_on_gpu(weights, panel.timestamps, names)
+        if there is not None:
+            return there
     if is_book(weights):
         if not len(weights):
             fail("the book is empty: pass {asset: weight}, 0 to hold none of it")

@@ -10,6 +10,7 @@ import numpy as np
 from gpu_bt.arguments import real
 from gpu_bt.data.arrays import as_host
 from gpu_bt.data.forks import with_threads
+from gpu_bt.data.labels import near
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import PanelError, WeightsError, label_of, nearest, shown
 
@@ -26,7 +27,7 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
     n = len(panel.assets)
     if type(holdings).__name__ == "LazyFrame" or hasattr(holdings, "columns"):
         holdings = _rows(holdings)
-    elif hasattr(holdings, "items"):
+    elif hasattr(holdings := near(holdings), "items"):
         holdings = list(holdings.items())
     else:
         array = as_host("holdings", holdings, WeightsError)

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpu_bt.errors import StrategyError, label_of, shown
 
-__all__ = ["as_row", "is_book", "is_labelled", "is_series", "row_of"]
+__all__ = ["as_row", "is_book", "is_labelled", "is_series", "near", "of_cudf", "row_of"]
 
 
 def is_labelled(value: Any) -> bool:
@@ -29,8 +29,19 @@ def is_series(value: Any) -> bool:
     return hasattr(value, "iloc") and not hasattr(value, "columns")
 
 
+def of_cudf(value: Any) -> bool:
+    """Whether a value is a frame or a Series of cuDF: like pandas', but with Arrow, since nothing iterates over it."""
+    return hasattr(value, "iloc") and hasattr(value, "to_arrow")
+
+
+def near(value: Any) -> Any:
+    """A Series of cuDF as one of pandas, since it is a number for each asset at most; another value as it is."""
+    return value.to_pandas() if of_cudf(value) and is_series(value) else value
+
+
 def is_book(value: Any) -> bool:
     """Whether a value is a number for each asset: {asset: number}, or a Series whose index is no time."""
+    value = near(value)
     if isinstance(value, Mapping):
         return all(isinstance(number, numbers.Real) for number in value.values())
     if not is_series(value) or value.index.nlevels > 1 or getattr(value.index.dtype, "kind", "M") == "M":
@@ -45,6 +56,7 @@ def as_row(value: Any, assets: Mapping[str, int], fail: Callable[[str], NoReturn
     """
     if not isinstance(value, Mapping) and not is_book(value):
         return value
+    value = near(value)
     names, cells = [label_of(name).strip() for name, _ in value.items()], [cell for _, cell in value.items()]
     if strangers := [name for name in names if name not in assets]:
         fail(

@@ -34,9 +34,11 @@ class Panel:
 
     Arrays are (T, N): NumPy, CuPy, or anything with DLPack; or wide tables of any library, or paths to such, placed by
     their labels: timestamps and assets left out are those of close (`gpu_bt.data.placing.with_labels`). An array is
-    copied unless it is read-only and so is the memory under it, because only then nobody can change it later. Prices
-    are float64 or float32 (all other numbers are computed in float64), per share, in [1e-10, 1e12]; NaN = the asset
-    does not trade at that bar.
+    copied unless it is read-only and so is the memory under it, because only then nobody can change it later. What lies
+    on a GPU (CuPy, PyTorch, DLPack, `__cuda_array_interface__`) is used where it lies and is not copied: do not write
+    to it as long as the panel is used (docs/data.md, On a GPU). The attribute is then a `Resident`. Prices are
+    float64 or float32 (all other numbers are computed in float64), per share, in [1e-10, 1e12]; NaN = the asset does
+    not trade at that bar.
 
     close: required.   open, high, low, vwap: prices of the same bar; a vwap, high or low needs a close or an open.
     volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
@@ -107,9 +109,7 @@ class Panel:
         self.assets = asset_names(assets)
         fields: dict[str, Any] = {}
         for name, value in given.items():
-            default = FIELDS[name].default
-            value = np.full(len(self.assets), default) if value is None and default is not None else value
-            if value is not None:
+            if (value := FIELDS[name].given(value, len(self.assets))) is not None:
                 fields[name] = self._checked(name, value, bad_prices)
         fields |= together({name: array for name, array in fields.items() if array.ndim == 2})
         self._check_timestamps(next_timestamp)
@@ -118,8 +118,8 @@ class Panel:
         warn_of_prices(fields, self.label, self.assets)
         warn_of_units(fields)
         self.group: np.ndarray | None = fields.pop("group", None)
-        tie = np.array([_tie(a) for a in self.assets], np.uint8)
-        self.market = Market(clock=frozen(wall_clock(self.microseconds, self.time_zone)), **fields, tie=frozen(tie))
+        clock = frozen(wall_clock(self.microseconds, self.time_zone))
+        self.market = Market(clock=clock, **fields, tie=_tie(self.assets))
         if "split" in fields:
             warn_of_splits(self, fields["close"], fields["split"])
 
@@ -292,6 +292,8 @@ def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
     return names
 
 
-def _tie(asset: str) -> int:
-    """The buy-back's tie of an asset: last byte of the 8-byte BLAKE2b of its id, modulo 64 (semantics.md, [S4])."""
-    return hashlib.blake2b(asset.encode(), digest_size=8).digest()[-1] % 64
+def _tie(assets: Sequence[str]) -> np.ndarray:
+    """The buy-back's tie of each asset: last byte of the 8-byte BLAKE2b of its id, modulo 64 (semantics.md, [S4])."""
+    tie = [hashlib.blake2b(name.encode(), digest_size=8).digest()[-1] % 64 for name in assets]
+    found: np.ndarray = frozen(np.array(tie, np.uint8))
+    return found

@@ -20,6 +20,7 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.data.tables import Table, read_table
 from gpu_bt.data.times import on_clock, time_series
 from gpu_bt.data.vendors import is_fields
+from gpu_bt.data.wide import fields_on_gpu
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["with_labels"]
@@ -37,10 +38,8 @@ def with_labels(
     row, and for an asset that it does not name, it is False.
     Raises PanelError where a table shares no timestamp or no asset with the panel.
     """
-    out = dict(given)
-    wide = {
-        n: _wide(n, value, date_format) for n, value in given.items() if n not in ASSET_FIELDS and is_labelled(value)
-    }
+    out, timestamps, assets = fields_on_gpu(given, timestamps, assets)
+    wide = {n: _wide(n, value, date_format) for n, value in out.items() if n not in ASSET_FIELDS and is_labelled(value)}
     if timestamps is None and "close" in wide:
         timestamps, time_zone = wide["close"].times, wide["close"].zone(time_zone)
     if assets is None and "close" in wide:

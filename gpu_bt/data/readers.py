@@ -26,11 +26,13 @@ import polars.selectors as cs
 
 from gpu_bt.arguments import path_of
 from gpu_bt.data.forks import with_threads
+from gpu_bt.data.labels import of_cudf
 from gpu_bt.data.shapes import tidy
 from gpu_bt.data.shield import reason, shield
 from gpu_bt.data.stamps import RULE, SEVERAL, iana_name, moment, read_moments
 from gpu_bt.data.text import scan_text
 from gpu_bt.data.times import check_calendar
+from gpu_bt.data.wide import as_arrow
 from gpu_bt.errors import BacktestWarning, PanelError
 
 __all__ = ["Source", "open_sources", "to_polars"]
@@ -100,6 +102,8 @@ def _with_index(table: Any, main: str) -> Any:
     levels as the text of a tuple, as Parquet has them, too; others as they are."""
     if hasattr(table, "dims") and hasattr(table, "coords"):  # of xarray
         table = table.to_dataframe() if hasattr(table, "data_vars") else table.to_pandas()
+    if of_cudf(table):
+        return as_arrow(table, main)
     if nw.dependencies.is_pandas_like_series(table) and not hasattr(table, "columns"):
         several = getattr(table.index, "nlevels", 1) > 1
         table = table.to_frame(main if table.name is None or several else table.name)
@@ -107,7 +111,8 @@ def _with_index(table: Any, main: str) -> Any:
         return table
     if getattr(table.columns, "nlevels", 1) == 1 and (missing := table.columns.isna()).any():
         raise ValueError(f"the name of column {int(missing.argmax())} is missing; rename or drop it")
-    table = table.rename(columns=str) if getattr(table.columns, "nlevels", 1) == 1 else _flat(table)
+    flat = getattr(table.columns, "nlevels", 1) == 1
+    table = table.set_axis([str(name if flat else tuple(map(str, name))) for name in table.columns], axis=1)
     names = list(table.index.names)
     if all(name in table.columns for name in names):
         return table.reset_index(drop=True)
@@ -115,12 +120,6 @@ def _with_index(table: Any, main: str) -> Any:
         return table.reset_index(drop=True)
     names = [f"__index_level_{i}__" if name is None else str(name) for i, name in enumerate(names)]
     return table.rename_axis(index=names).reset_index()
-
-
-def _flat(table: Any) -> Any:
-    """The table with ('Close', 'A') for the two levels of a column, as text."""
-    names = [str(tuple(map(str, name))) for name in table.columns]
-    return table.set_axis(names, axis=1)
 
 
 def _column(series: nw.Series[Any], zones: dict[str, str]) -> pl.Series:

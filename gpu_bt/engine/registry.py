@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from gpu_bt.arguments import one_of
 from gpu_bt.engine.spec import Broken, Engine
 from gpu_bt.errors import EngineUnavailable, warn
 
-__all__ = ["ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "fail", "reasons", "resolve", "tools"]
+__all__ = [
+    "ENGINES", "WORTH_A_KERNEL", "WORTH_BLOCKS", "WORTH_COMPILING", "fail", "reasons", "resolve", "stacked", "tools",
+]  # fmt: skip
 
 #: Name -> module that holds ENGINE, the fastest first. The one edge that points up: engines are found, not imported.
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
@@ -37,6 +42,11 @@ def tools() -> Any:
     """gpu_bt.cuda.arrays, which keeps arrays where they lie on the GPU; None where the CUDA engine cannot run."""
     engine = _load("cuda")
     return None if isinstance(engine, str) else getattr(engine, "tools", None)
+
+
+def stacked(engine: str, rows: Sequence[Any]) -> Any:
+    """Arrays of equal rows one below the other, a new one in the memory in which that engine works."""
+    return getattr(resolve(engine), "stacked", np.concatenate)(rows)
 
 
 def reasons() -> dict[str, str | None]:

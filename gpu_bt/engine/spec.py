@@ -360,10 +360,6 @@ class Engine(Protocol):
         """A session at bar 0."""
         ...
 
-    def stacked(self, rows: Sequence[Any]) -> Any:
-        """Arrays of equal rows one below the other, in the memory in which this engine works."""
-        ...
-
 
 #: Called with (bars done, bars).
 Progress = Callable[[int, int], None]

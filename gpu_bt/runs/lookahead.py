@@ -65,9 +65,7 @@ def check_lookahead(
         """Bar -> (4, N) weights, lots, limits and stops decided there."""
         out: dict[int, np.ndarray] = {}
         session = chosen_engine.open(callback_spec(seen, config, bars))
-        drive(
-            mine, seen, config, session, bars, until=until, log=lambda t, cells, _: out.__setitem__(t, on_host(cells))
-        )
+        drive(mine, seen, config, session, bars, until=until, log=lambda t, x, _: out.update({t: on_host(x)}))
         return out
 
     first = fresh(panel)

@@ -58,7 +58,7 @@ def run(
 
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
     `read_weights` gave; a table or a path, which it reads by labels; {asset: weight} or a Series, a book that every bar
-    has; or a `Strategy`, which is asked at each bar.   config: assumptions; default Config().
+    has; or a `Strategy`, asked at each bar. Arrays on a GPU stay there (docs/data.md).   config: default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the

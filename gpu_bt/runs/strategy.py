@@ -223,7 +223,7 @@ class _Desk:
 
     def index(self, what: str, assets: Assets) -> Any:
         """(k,) indices of what a user calls assets."""
-        array = self.view.taken(f"{what} at {self.panel.label(self.bar)}", assets)
+        array = self.view.taken(lambda: f"{what} at {self.panel.label(self.bar)}", assets)
         if array is None:
             array = self.view.here(self.listed(what, assets))
         if array.dtype == bool and array.shape == (self.n,):
@@ -340,6 +340,8 @@ class _Desk:
 
     def risk(self, strategy: Strategy, batch: Batch) -> None:
         """The strategy's `exits`, and its `risk`, which sees them and cannot take them back."""
+        if strategy.exits is None and type(strategy).risk is Strategy.risk:
+            return
         hit = self.xp.zeros(self.n, bool)
         if strategy.exits is not None:
             if strategy.exits is not self.watched:

@@ -7,6 +7,7 @@ Letters: T bars, N assets.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class HostView:
         """An array of NumPy's as one of `xp`."""
         return values
 
-    def taken(self, what: str, value: Any) -> Any:
+    def taken(self, what: Callable[[], str], value: Any) -> Any:
         """An array that lies on the device of this view as one of `xp`; None for anything else."""
         return None
 
@@ -76,7 +77,7 @@ def numbers(
 ) -> Any:
     """What a user gives as numbers, by its labels where it has some, as float64 of the view; None where it holds
     something else."""
-    if (there := view.taken(f"{what} at {panel.label(bar)}", value)) is not None:
+    if (there := view.taken(lambda: f"{what} at {panel.label(bar)}", value)) is not None:
         return there.astype(np.float64, copy=False) if there.dtype.kind in kinds else None
     found = _floats(row_of(panel, bar, what, value, where=where), kinds)
     return None if found is None else view.here(found)

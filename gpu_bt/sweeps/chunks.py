@@ -36,7 +36,7 @@ from gpu_bt.runs.holdings import Opening
 from gpu_bt.runs.ranges import through
 from gpu_bt.runs.run import run
 from gpu_bt.runs.strategy import Strategy
-from gpu_bt.sweeps.makers import Maker
+from gpu_bt.sweeps.makers import Code, Maker
 from gpu_bt.sweeps.stops import end_with_parent
 
 __all__ = [
@@ -96,11 +96,14 @@ class Inputs:
         return (min(t, self.panel.bars), n) if isinstance(self.panel, PanelStream) else (t, n)
 
     @property
-    def code(self) -> tuple[Any, str, str] | None:
-        """A user's code that runs in the chunks, its name and its module."""
+    def code(self) -> Code | None:
+        """A user's code that runs in the chunks."""
         if self.maker is not None:
-            return self.maker.make, self.maker.name, self.maker.code.__module__
-        return None if self.strategy is None else (self.strategy, self.strategy.__name__, self.strategy.__module__)
+            return Code(
+                "function", self.maker.make, self.maker.name, getattr(self.maker.code, "__module__", None) or ""
+            )
+        cls = self.strategy
+        return None if cls is None else Code("strategy", cls, cls.__name__, cls.__module__)
 
     @property
     def needs(self) -> tuple[int, int, int]:
@@ -161,13 +164,14 @@ class Spilled:
         return inputs
 
 
-def _stays(code: tuple[Any, str, str] | None, error: Exception) -> str:
+def _stays(code: Code | None, error: Exception) -> str:
     """What is said where the inputs cannot be pickled, or a worker cannot make them of it."""
-    what = "what the workers need" if code is None else getattr(code[0], "__qualname__", code[1])
+    kind = "strategy" if code is None else code.kind
+    what = "what the workers need" if code is None else f"the {kind} {getattr(code.itself, '__qualname__', code.name)}"
     reason = re.sub(r"<class '([^']*)'>", r"\1", " ".join(str(error).split()))[:200]
     return (
-        f"{what} cannot travel to the workers ({reason}): define it at the top of a module that they can import, or"
-        " leave executor= out"
+        f"{what} cannot travel to the workers ({reason}): define the {kind} at the top of a module that they can"
+        " import, or leave executor= out"
     )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,16 @@ from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import ConfigError, WeightsError, shown
 
-__all__ = ["Maker", "maker_of"]
+__all__ = ["Code", "Maker", "maker_of"]
+
+
+class Code(NamedTuple):
+    """What a sweep runs of a user's: a "strategy" or a "function" that makes weights."""
+
+    kind: str
+    itself: Any
+    name: str
+    module: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.data.times import time_series
-from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.registry import stacked
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import ConfigError, ResultError, printable, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
@@ -120,7 +120,7 @@ class SweepResult:
         one_of("name", name, ("equity",))
         rows = self._rows()
         if len(rows) > 1 or not isinstance(rows[0], Resident):
-            rows = [resolve("cuda" if self.engine == "cuda" else "numpy").stacked(rows)]
+            rows = [stacked("cuda" if self.engine == "cuda" else "numpy", rows)]
             self._equity = rows if isinstance(rows[0], Resident) else self._equity
         return rows[0]
 

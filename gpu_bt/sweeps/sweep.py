@@ -191,7 +191,7 @@ class _Job:
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
-        books: dict[str, Any] = {} if strategy or maker else dict(weights) if named else {"": weights}
+        books: dict[str, Any] = {} if strategy or maker is not None else dict(weights) if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and strategy is None and maker is None:
@@ -204,10 +204,10 @@ class _Job:
             check_fields(panel, needing)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
         self.settings = [] if maker is None else maker.settings(self.scenarios.axes)
-        chosen = [repr(values) for values in self.settings] if maker else chosen
+        chosen = chosen if maker is None else [repr(values) for values in self.settings]
         read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
         arrays, self.books = _checked_weights(panel, books, set(read))
-        self.books |= {key: i for i, key in enumerate(dict.fromkeys(read))} if maker else {}
+        self.books |= {} if maker is None else {key: i for i, key in enumerate(dict.fromkeys(read))}
         rules = [tuple(getattr(c, name) for name in SCHEDULE) for c in configs]
         unique = dict(zip(rules, configs, strict=True))
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
@@ -244,7 +244,7 @@ class _Job:
             parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
         else:
             what = "weights" if inputs.strategy is None else "strategy"
-            whole, versions, tops = fingerprint_code(code[0], own=code[2])
+            whole, versions, tops = fingerprint_code(code.itself, own=code.module)
             parts |= {f"{what} ({name})": found for name, found in tops.items()} | {what: whole}
             versions = {name: found for name, found in versions.items() if name not in ("gpu_bt", "numpy")}  # always
         parts |= {"config": fingerprint(self.config.to_dict()), "grid": fingerprint(self.scenarios.axes)}
@@ -255,7 +255,7 @@ class _Job:
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""
-        settings = self.settings[a:b] if self.inputs.maker else map(self.scenarios.settings, range(a, b))
+        settings = self.settings[a:b] or map(self.scenarios.settings, range(a, b))
         each = list(zip(self.scenarios.configs[a:b], settings, strict=True)) if self.inputs.code else ()
         return Chunk(a, self.params[a:b], self.per_year[a:b], self.capital[a:b], each)
 

@@ -48,10 +48,8 @@ def check_forks(executor: futures.Executor | None, inputs: Inputs) -> None:
     elif resolve(inputs.engine).name == "cuda":
         what = "engine 'cuda' has begun to use the GPU"
     elif code is not None:
-        name, module = code[1:]
-        what = {True: f"{name} uses Polars", None: f"what {name} uses cannot be known"}.get(
-            uses_polars(code[0], module), ""
-        )
+        said = {True: f"{code.name} uses Polars", None: f"what {code.name} uses cannot be known"}
+        what = said.get(uses_polars(code.itself, code.module), "")
     if what:
         raise ConfigError(f"executor forks its workers, which can hang there, and {what}: {WAY_OUT}")
 

@@ -18,7 +18,10 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 __all__ = ["Numbers", "Reckoning"]
 
 #: Functions whose results have a shape that is known beforehand.
-_LATE = {np.where, np.isnan, np.isfinite, np.stack, np.concatenate, np.zeros_like, np.full_like, np.ones_like}
+_LATE = {
+    np.where, np.isnan, np.isfinite, np.stack, np.concatenate, np.ascontiguousarray, np.zeros_like, np.full_like,
+    np.ones_like,
+}  # fmt: skip
 
 
 def _plain(x: Any) -> Any:
@@ -74,9 +77,6 @@ class Numbers(NDArrayOperatorsMixin, Array):
         return float(self.item())
 
     def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:

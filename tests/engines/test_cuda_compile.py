@@ -113,6 +113,17 @@ def flushed(cubin: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("compiler", [OLDEST, NEWEST])
+def test_the_kernels_of_panels(compiler):
+    """Nothing on the stack, and no subnormal price or weight is taken for 0."""
+    arrays = importlib.import_module("gpu_bt.cuda.arrays")
+    text = module().source("arrays.cu").replace("BT_CALL", arrays.TEXT, 1)
+    out = compiled(compiler, text, 90, (*module().NVRTC_OPTIONS, *CUPY_ADDS))
+    assert len(out.resources) == 9 and {r.stack for r in out.resources.values()} == {0}
+    assert "cvt.f64.f32" in out.ptx and "cvt.ftz.f64.f32" not in out.ptx
+    assert not re.findall(r"(?:mul|add|fma|sub)[.\w]*\.ftz\.f32", out.ptx)
+
+
+@pytest.mark.parametrize("compiler", [OLDEST, NEWEST])
 def test_the_structs_are_those_of_python(compiler):
     """Offsets are asserted where the compiler takes that; sizes everywhere."""
     text = module().source()

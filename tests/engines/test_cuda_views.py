@@ -14,11 +14,15 @@ from emulator.build import why_not
 from emulator.fake_arrays import Array, on_device
 from emulator.fake_cupy import installed
 from emulator.fake_numbers import Numbers, Reckoning
-from sweep_cases import universe
+from sweep_cases import assert_same_sweep, universe
 
 import gpu_bt as bt
+from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.synthetic import random_weights
-from gpu_bt.engine.resident import Resident
+from gpu_bt.engine.registry import resolve
+from gpu_bt.engine.resident import Resident, on_host
+from gpu_bt.runs.drive import drive
+from gpu_bt.runs.run import callback_spec
 
 pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
@@ -183,6 +187,9 @@ class Everything(bt.Strategy):
         assert self.portfolio.equity > 0 and self.portfolio.cash <= self.portfolio.equity + 1e-6
         assert self.portfolio.shares.shape == self.portfolio.orders.shape == self.portfolio.values.shape
 
+    def finalize(self):
+        self.last = on_host(self.portfolio.shares)
+
     def risk(self, orders, portfolio, batch):
         large = np.abs(orders.after) > 0.03
         orders.weights[large] /= 2
@@ -199,14 +206,23 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["float64", "float32", "holdings"])
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, config: bt.Config):
-    panel = universe(60, 40)
+def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, config: bt.Config, kind: str):
+    panel, holdings = universe(60, 40), None
+    if kind == "float32":
+        given = {name: getattr(panel, name) for name in FIELDS if getattr(panel, name) is not None}
+        floats = {name: x.astype(np.float32) if x.ndim == 2 and x.dtype == float else x for name, x in given.items()}
+        panel = bt.Panel(**floats, timestamps=panel.timestamps, assets=panel.assets, prices="raw")
+    elif kind == "holdings":
+        quoted = np.flatnonzero(~np.isnan(panel.close[0]))[:3]
+        holdings = {panel.assets[i]: 100 for i in quoted}
     mine, theirs = Everything(), Everything()
-    found = bt.run(panel, mine, config, engine="cuda")
+    found = bt.run(panel, mine, config, engine="cuda", holdings=holdings)
     assert set(mine.seen) == {fake.ndarray}
-    wanted = bt.run(panel, theirs, config, engine="numpy")
+    wanted = bt.run(panel, theirs, config, engine="numpy", holdings=holdings)
     assert set(theirs.seen) == {np.ndarray}
+    assert_bits("shares at the end", mine.last, theirs.last)
     assert_bits("money", found.raw.money, wanted.raw.money)
     assert_bits("positions", found.positions, wanted.positions)
     assert found.fills.equals(wanted.fills) and len(wanted.fills) > 100 and found.cuts.equals(wanted.cuts)
@@ -216,9 +232,41 @@ def test_a_strategy_on_the_device_is_the_strategy_on_the_host(fake: Reckoning, c
     class Hosted(Everything):
         device = False
 
-    again = bt.run(panel, last := Hosted(), config, engine="cuda")
+    again = bt.run(panel, last := Hosted(), config, engine="cuda", holdings=holdings)
     assert set(last.seen) == {np.ndarray}
     assert_bits("money", again.raw.money, wanted.raw.money)
+
+
+def test_a_look_ahead_is_found_on_the_device_too(fake: Reckoning):
+    panel = universe(40, 12)
+
+    class Honest(bt.Strategy):
+        device = True
+
+        def on_data_batch(self, timestamp, batch):
+            self.order_target_percent(batch.xp.where(batch.close > 20, 0.01, 0.0))
+
+    class Ahead(Honest):
+        def on_data_batch(self, timestamp, batch):
+            later = panel.close[min(batch.bar + 1, 39)]
+            self.order_target_percent(batch.xp.asarray(np.where(later > batch.bar, 0.01, 0.0)))
+
+    bt.check_lookahead(Honest, panel, engine="cuda")
+    with pytest.raises(bt.StrategyError, match="it looks ahead"):
+        bt.check_lookahead(Ahead, panel, engine="cuda")
+
+
+def test_a_sweep_over_a_strategy_on_the_device(fake: Reckoning):
+    class Top(bt.Strategy):
+        device, names = True, 3
+
+        def on_data_batch(self, timestamp, batch):
+            self.order_target_percent(batch.top(batch.close, self.names), 0.9 / self.names)
+
+    grid = {"names": [2, 5], "slippage": [0.0, 1e-3]}
+    found, wanted = (bt.sweep(universe(), Top, grid=grid, equity="device", engine=e) for e in ("cuda", "numpy"))
+    assert_same_sweep(found, wanted, but="advice")
+    assert_bits("equity", np.asarray(found.array("equity")), wanted.equity)
 
 
 def test_nothing_of_the_size_of_a_row_is_copied_at_a_bar(fake: Reckoning):
@@ -341,6 +389,128 @@ def test_device_is_a_choice_of_three():
 
     with pytest.raises(bt.StrategyError, match="device is 'cuda': it must be True or False"):
         bt.run(universe(), Wrong())
+
+
+def test_what_waits_on_the_users_stream_is_waited_for(fake: Reckoning):
+    """Nothing else looks at the numbers: a decision, and what is made of holdings that the rest of the bar changes."""
+    panel, config = universe(60, 90), bt.Config(execution="same_close", initial_cash=1e5)
+    bars = np.ones(60, bool)
+
+    class Late(bt.Strategy):
+        device = True
+
+        def initialize(self):
+            self.kept = []
+
+        def on_data_batch(self, timestamp, batch):
+            self.kept.append(self.portfolio.shares)
+            if batch.bar < 20:  # later only splits and settlements change what is held
+                self.order(batch.index(list(batch.assets[:30])), 3 + (batch.bar % 3 - 1) * batch.xp.arange(30.0))
+
+    found = []
+    for name in ("numpy", "cuda"):
+        strategy = Late()
+        session = resolve(name).open(callback_spec(panel, config, bars, positions=True))
+        raw = drive(strategy, panel, config, session, bars)
+        found.append((raw, [on_host(shares) for shares in strategy.kept]))
+    assert_bits("positions", found[1][0].positions, found[0][0].positions)
+    held = found[0][0].positions[0]
+    assert (np.diff(held[:20], axis=0) != 0).any() and (np.diff(held[20:], axis=0) != 0).any()
+    for t, (theirs, mine) in enumerate(zip(*(kept for _, kept in found), strict=True)):
+        assert_bits(f"shares at bar {t}", mine, theirs)
+
+
+def on_gpu(fake: Reckoning, panel: bt.Panel) -> bt.Panel:
+    """A panel whose arrays are CuPy's."""
+    given = {name: getattr(panel, name) for name in FIELDS if getattr(panel, name) is not None}
+    fields = {name: fake.wrapped(x) if x.ndim == 2 else x for name, x in given.items()}
+    return bt.Panel(**fields, timestamps=panel.timestamps, assets=panel.assets, prices="raw")
+
+
+def test_a_strategy_on_a_panel_that_lies_on_the_device(fake: Reckoning):
+    """Its rows are those of the user's own arrays; where it says so, or on a processor, NumPy's."""
+    close = fake.wrapped(universe(60, 40).close)
+    panel, there = universe(60, 40), on_gpu(fake, universe(60, 40))
+
+    class Whatever(Everything):
+        device = None
+
+    class Hosted(Everything):
+        device = False
+
+    for config in CONFIGS:
+        wanted = bt.run(panel, Whatever(), config, engine="numpy")
+        for cls, engine, kind in (
+            (Whatever, "cuda", fake.ndarray),
+            (Hosted, "cuda", np.ndarray),
+            (Whatever, "native", np.ndarray),
+        ):
+            found = bt.run(there, mine := cls(), config, engine=engine)
+            assert set(mine.seen) == {kind}
+            assert_bits("money", found.raw.money, wanted.raw.money)
+            assert found.fills.equals(wanted.fills)
+
+    class Look(bt.Strategy):
+        def on_data_batch(self, timestamp, batch):
+            places.append(batch.close.data.ptr)
+
+    places: list[int] = []
+    bt.run(
+        bt.Panel(close, open=close, timestamps=panel.timestamps, assets=panel.assets), Look(), engine="cuda", record=()
+    )
+    assert places == [close.data.ptr + 8 * 40 * t for t in range(60)]
+
+
+# --- weights that are made on the device ---
+
+
+@pytest.mark.parametrize("kind", ["cupy", "torch", "plain"])
+def test_a_sweep_over_weights_made_on_the_device(fake: Reckoning, kind: str):
+    panel = universe(*SHAPE)
+    grid = {"seed": [1, 2, 3], "band": [0.0, 0.01], "signal_lag": [0, 1]}
+
+    def host_made(seed):
+        return random_weights(panel, 0.5, seed=seed)
+
+    def made(seed):
+        return on_device(fake, host_made(seed), kind)
+
+    wanted = bt.sweep(panel, host_made, grid=grid, engine="numpy", equity=True)
+    bt.run(panel, host_made(1), engine="cuda")  # the panel lies there
+    sent, fetched, book = len(fake.sent), len(fake.fetched), panel.close.nbytes
+    found = bt.sweep(panel, made, grid=grid, engine="cuda", equity=True)
+    assert max(fake.sent[sent:]) < book and book not in fake.fetched[fetched:]
+    assert_same_sweep(found, wanted, but="advice")
+    assert_same_sweep(bt.sweep(panel, made, grid=grid, engine="native", equity=True), wanted, but="advice")
+
+    def wrong(seed):
+        weights = host_made(seed)
+        weights[3, 5] = 2000.0
+        return on_device(fake, weights, kind)
+
+    with pytest.raises(bt.WeightsError, match=r"^weights of scenario 0, wrong\(seed=1\): weights\[.*\] is 2000.0"):
+        bt.sweep(panel, wrong, grid=grid, engine="cuda")
+    same = made(1)
+    with pytest.raises(
+        bt.WeightsError, match=r"scenario 4, <lambda>\(seed=2\): it gave the memory .* of scenario 0 again"
+    ):
+        bt.sweep(panel, lambda seed: same, grid=grid, engine="cuda")
+
+
+def test_a_device_with_room_for_some_of_the_weights_takes_them_in_passes():
+    panel = universe(*SHAPE)
+    grid = {"seed": list(range(24))}
+    wanted = bt.sweep(panel, lambda seed: random_weights(panel, 0.5, seed=seed), grid=grid, engine="numpy", equity=True)
+    alive: list[int] = []
+    with installed(Reckoning(bytes_total=20 * panel.close.nbytes)) as fake:
+
+        def made(seed):
+            found = on_device(fake, random_weights(panel, 0.5, seed=seed), "cupy", late=False)
+            alive.append(fake.used // panel.close.nbytes)
+            return found
+
+        assert_same_sweep(bt.sweep(panel, made, grid=grid, engine="cuda", equity=True), wanted, but="advice")
+    assert len(alive) > 24 and max(alive) <= 20
 
 
 def test_the_stand_in_refuses_the_host(fake: Reckoning):

@@ -17,17 +17,19 @@ from compare import assert_same_raw
 from cuda_cases import NUMPY, fitting
 from draw import scenario, to_public
 from emulator.build import why_not
-from emulator.fake_arrays import on_device
+from emulator.fake_arrays import Plain, on_device
 from emulator.fake_cupy import FakeCupy, installed
-from extent import seeds
+from extent import exhaustive, seeds
 
 import gpu_bt as bt
 from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.cuda.prepared import prepared
 from gpu_bt.data.arrays import as_array
 from gpu_bt.data.fields import FIELDS, MASKS, PRICES, RATES
 from gpu_bt.data.weights import check_weights
-from gpu_bt.engine.prepare import events
+from gpu_bt.engine.prepare import events, marks, prices
 from gpu_bt.engine.resident import Resident
+from gpu_bt.sweeps.chunks import Inputs, Spilled
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 KINDS, ORDERS = ("cupy", "torch", "plain"), ("C", "F", "strided")
@@ -155,8 +157,12 @@ def test_without_an_engine_it_is_fetched():
             panel = bt.Panel(**given | {"close": there[kind]})
             assert type(panel.close) is np.ndarray
             np.testing.assert_array_equal(panel.close, given["close"])
-        with pytest.raises(bt.PanelError, match="it lies on a GPU, from which CuPy would fetch it"):
+        with pytest.raises(
+            bt.PanelError, match=r"it lies on a GPU: pip install 'gpu-bt\[gpu\]', or copy it to the host"
+        ):
             bt.Panel(**given | {"close": there["plain"]})
+        there["plain"].__class__ = type("Jax", (Plain,), {"__array__": lambda self, *_, **__: given["close"]})
+        assert type(bt.Panel(**given | {"close": there["plain"]}).close) is np.ndarray
 
 
 def test_any_allocation_may_fail():
@@ -361,3 +367,112 @@ def test_nothing_of_the_panels_size_goes_either_way(fake):
         assert result.advice == other.advice and result.notes == other.notes
         fake.sent.clear()
         fake.fetched.clear()
+
+
+@exhaustive
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_under_sanitizers(sanitizer):
+    if (reason := why_not(sanitizer)) is not None:
+        pytest.skip(reason)
+    for seed in (1, 5, 8):
+        panel, _, config = scenario(seed)
+        given, rng = to_public(panel, config), np.random.default_rng(seed)
+        host = told(lambda given=given: bt.Panel(**given))[0].market
+        with installed(FakeCupy("random", sanitizer=sanitizer)) as fake:
+            there = told(lambda given=given, fake=fake, rng=rng: bt.Panel(**moved(fake, given, rng)))[0].market
+            for a, b in zip(*(dataclasses.astuple(events(market, 2)) for market in (there, host)), strict=True):
+                np.testing.assert_equal(a, b)
+            made = prepared(there, "close", 3.0, "last", lambda _, make, t=host.shape[0]: make(0, t))
+            np.testing.assert_array_equal(made[0].values.read(), prices(host, "close", 3.0).values)
+            np.testing.assert_array_equal(made[2].read(), marks(host, 3.0))
+
+
+# --- all else that a panel is for ---
+
+
+class Momentum(bt.Strategy):
+    def on_data_batch(self, timestamp, batch):
+        history = batch.history("close", 2)
+        self.order_target_percent(np.arange(history.shape[1]), np.where(history[-1] > history[0], 0.1, 0.0))
+
+
+def two(fake, t: int = 40, n: int = 5) -> tuple[bt.Panel, bt.Panel]:
+    """A panel on the device, and the same on the host."""
+    given = clean(t, n) | {"prices": "raw", "split": np.ones((t, n)), "universe": np.ones((t, n), bool)}
+    given["split"][9, 1] = 2.0
+    given["close"][:9, 1] *= 2
+    given["open"][:9, 1] *= 2
+    given["universe"][20:, 3] = False
+    return bt.Panel(**moved(fake, given)), bt.Panel(**given)
+
+
+def test_cuts(fake):
+    panel, host = two(fake)
+    for key in (slice("2001-01-05", "2001-01-20"), (slice(None), ["A3", "A1"]), ("2001-01", "A2")):
+        found, wanted = panel[key], host[key]
+        assert repr(found) == repr(wanted) and isinstance(found.close, Resident)
+        for name in ("close", "open", "split", "universe", "delisted_at"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+def test_holdings_resume_and_a_folder(fake, tmp_path):
+    """Saved on the host or on the device, each goes on with the other."""
+    panel, host = two(fake)
+    weights = books(*panel.shape)
+    own, config, shares = on_device(fake, weights), bt.Config(lot=0.0), {"A0": 10.0, "A1": 3.0}
+    a, b = slice(None, "2001-01-20"), slice("2001-01-21", None)
+    whole = bt.run(host, weights, config, holdings=shares, engine="numpy")
+    np.testing.assert_array_equal(bt.run(panel, own, config, holdings=shares, engine="cuda").equity, whole.equity)
+    for first, then, name in ((panel, host, "d"), (host, panel, "h")):
+        bt.run(first[a], weights[:20], config, engine="cuda").checkpoint(tmp_path / name)
+        found = bt.run(then[b], weights[20:], config, engine="cuda", resume=tmp_path / name)
+        wanted = bt.run(host[b], weights[20:], config, engine="numpy", resume=tmp_path / name)
+        np.testing.assert_array_equal(found.equity, wanted.equity)
+    grid = {"commission_rate": [0.0, 0.001]}
+    one = bt.sweep(panel, own, config, grid, engine="cuda", out=tmp_path / "sweep")
+    with pytest.raises(bt.ResultError):
+        bt.sweep(panel, on_device(fake, weights / 2), config, grid, engine="cuda", out=tmp_path / "sweep")
+    again = bt.sweep(host, weights, config, grid, engine="numpy", out=tmp_path / "sweep")
+    assert again.run == 0 and again.table.equals(one.table)
+
+
+def test_strategies(fake):
+    panel, host = two(fake)
+    for engine in ("numpy", "cuda"):
+        found = bt.run(panel, Momentum(), bt.Config(lot=0.0), engine=engine)
+        wanted = bt.run(host, Momentum(), bt.Config(lot=0.0), engine="numpy")
+        np.testing.assert_array_equal(found.equity, wanted.equity)
+    bt.check_lookahead(Momentum, panel, engine="numpy")
+    assert panel.on_host().on_host().close is panel.close.host
+
+
+def test_books_by_name_and_what_travels_to_workers(fake, tmp_path):
+    panel, host = two(fake)
+    named = {"a": books(*panel.shape, 1), "b": -books(*panel.shape, 2).astype(np.float32)}
+    config, grid = bt.Config(account="margin", lot=0.0), {"weights": ["a", "b"], "signal_lag": [0, 1]}
+    there = {name: on_device(fake, weights, "torch", "strided") for name, weights in named.items()}
+    wanted = bt.sweep(host, named, config, grid, engine="numpy").table
+    assert bt.sweep(panel, there, config, grid, engine="cuda").table.equals(wanted)
+    assert bt.sweep(panel, there, config, grid, engine="numpy").table.equals(wanted)
+    weights = tuple(check_weights(panel, array, "margin") for array in there.values())
+    found = Spilled.write(Inputs(panel, weights, "key", np.ones((1, 40), bool)), tmp_path).read()
+    for a, b in zip((*found.weights, found.panel.close), (*named.values(), host.close), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert type(a) is np.ndarray and a.dtype == b.dtype and not a.flags.owndata  # mapped
+
+
+def test_pickled_it_is_a_panel_of_the_host(fake):
+    panel, host = two(fake)
+    found = pickle.loads(pickle.dumps(panel))
+    assert type(found.close) is np.ndarray and not found.close.flags.writeable
+    np.testing.assert_array_equal(found.close, host.close)
+
+
+def test_what_was_settled_and_trades_again(fake):
+    """Is told of from the columns in question alone."""
+    given = clean(40, 5)
+    given["close"][10:20, 2] = given["open"][10:20, 2] = np.nan
+    weights, config = np.full((40, 5), 0.1), bt.Config(delist_after=3, lot=0.0)
+    wanted, text = told(lambda: bt.run(bt.Panel(**given), weights, config, engine="numpy"))
+    found, found_text = told(lambda: bt.run(bt.Panel(**moved(fake, given)), weights, config, engine="cuda"))
+    assert found.advice == wanted.advice and found_text == text and "A2 was settled" in text[0]

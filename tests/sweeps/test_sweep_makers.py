@@ -98,6 +98,22 @@ def test_functions_of_every_kind(whole: bt.SweepResult, kind: str, tmp_path: Pat
     assert swept(function, out=tmp_path).run == 0
 
 
+def test_a_function_without_arguments_and_one_with_any():
+    grid = {"band": [0.0, 0.01], "scale": [1.0, 0.5]}
+    want = swept({"": make(1)}, {"band": grid["band"]})
+    assert_same_sweep(swept(lambda: make(1), {"band": grid["band"]}), want, but="weights")
+    calls = []
+
+    def any_of(**others):
+        calls.append(others)
+        return make(1, **others)
+
+    assert_bits("equity", swept(any_of, grid).equity[::2], want.equity)
+    assert calls == [{"scale": 1.0}, {"scale": 0.5}]
+    with pytest.raises(bt.ConfigError, match="grid axis 'bands' is no field of Config: did you mean 'band'"):
+        swept(lambda: make(1), {"bands": [0.0]})
+
+
 def test_what_run_takes_may_be_given(whole: bt.SweepResult):
     def table(seed, scale):
         frame = pl.DataFrame(make(seed, scale), schema=list(PANEL.assets), orient="row")
@@ -116,6 +132,16 @@ def test_workers_give_the_same_bits(whole: bt.SweepResult):
         assert_same_sweep(swept(executor=pool, chunk_size=7), whole)
         with pytest.raises(bt.ConfigError, match=r"<lambda> cannot travel to the workers .* leave executor= out"):
             swept(lambda seed, scale: make(seed, scale), executor=pool)
+
+
+def with_polars(seed):
+    return pl.DataFrame(make(seed)).to_numpy()
+
+
+def test_workers_that_would_hang_are_refused():
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        with pytest.raises(bt.ConfigError, match=r"executor forks its workers.*with_polars uses Polars"):
+            swept(with_polars, {"seed": [1]}, executor=pool)
 
 
 # --- memory ---
@@ -279,3 +305,34 @@ def test_a_folder_knows_the_function_by_its_code_and_what_it_looks_up(tmp_path: 
 
     with pytest.raises(bt.ConfigError, match=r"`eval`.*a later run could not know that it is the same"):
         swept(unknown, grid, out=tmp_path / "other")
+
+
+# --- a stream ---
+
+
+def test_over_a_panel_that_is_read_window_by_window(tmp_path: Path):
+    close = pl.DataFrame(PANEL.close, schema=list(PANEL.assets), orient="row")
+    close = close.insert_column(0, pl.Series("timestamp", PANEL.timestamps)).with_columns(
+        pl.selectors.float().fill_nan(None)
+    )
+    long = close.unpivot(index="timestamp", variable_name="asset", value_name="close").drop_nulls()
+    long.sort("timestamp", maintain_order=True).write_parquet(tmp_path / "prices.parquet", row_group_size=50)
+    options = {
+        "config": bt.Config(execution="next_close"),
+        "grid": {"seed": [1, 2], "signal_lag": [0, 3]},
+        "equity": True,
+    }
+    panel, stream = bt.read_panel(tmp_path / "prices.parquet"), bt.scan_panel(tmp_path / "prices.parquet", bars=7)
+    wanted = bt.sweep(panel, make, **options)
+    assert wanted.table["turnover"].min() > 0
+    assert_same_sweep(bt.sweep(stream, make, **options), wanted)
+
+    def table(seed):
+        pl.DataFrame(make(seed), schema=list(PANEL.assets), orient="row").insert_column(
+            0, pl.Series("timestamp", PANEL.timestamps)
+        ).fill_nan(None).write_parquet(path := tmp_path / f"books{seed}.parquet")
+        return path
+
+    assert_same_sweep(bt.sweep(stream, table, **options), bt.sweep(panel, table, **options))
+    with pytest.raises(bt.WeightsError, match=r"^weights of scenario 2, late\(seed=2\): weights\[.*\] is 2000.0"):
+        bt.sweep(stream, late, **options)
