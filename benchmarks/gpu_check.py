@@ -47,10 +47,10 @@ __all__ = ["STAGES", "main"]
 STAGES: dict[str, dict[str, float]] = {
     "smoke": {"versions": 20, "compile_first": 20, "bits_first": 15, "rows_first": 35, "memcheck": 20},
     "measure": {
-        "versions": 20, "compile": 30, "bits": 30, "rows": 80, "resident": 30, "profile": 45, "blocks": 24, "micro": 20,
+        "versions": 20, "compile": 40, "bits": 30, "rows": 70, "resident": 30, "profile": 45, "blocks": 24, "micro": 20,
     },
     "rest": {
-        "versions": 20, "compile": 30, "sanitizer": 90, "rows_other": 50, "several": 20, "clock": 20, "jax": 50,
+        "versions": 20, "compile": 40, "sanitizer": 80, "rows_other": 50, "several": 20, "clock": 20, "jax": 50,
         "cpu": 20,
     },
 }  # fmt: skip

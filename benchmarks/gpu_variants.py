@@ -24,7 +24,7 @@ __all__ = ["variants"]
 #: Bars that are planned: as many as have a target and an order.
 _BARS = 4
 #: Threads, as asked for, of the drawn scenarios whose variants are compiled; variants that are compiled at once.
-_SOME, _MOST = (None, 64), 40
+_SOME, _MOST = (None, 64), 24
 
 
 class _Planned(Exception):
@@ -45,7 +45,7 @@ def variants(context: Context, every: bool) -> list[dict[str, Any]]:
     found = [_planned(spec, ENGINE) for spec in specs]
     if every and not context.emulate:  # and of the first scenarios that are drawn
         tests_on_path()
-        drawings = itertools.product(range(3), KINDS, ALL)
+        drawings = itertools.product(range(2), KINDS, ALL)
         found += [
             _planned(drawn(seed, kind), CudaEngine(*how[1:], how[0])) for seed, kind, how in drawings if how[1] in _SOME
         ]

@@ -265,11 +265,12 @@ def test_weights_changed_between_sweeps_are_sent_again():
     assert_bits("equity", second, bt.sweep(panel, weights, None, GRID, engine="numpy", equity=True).equity)
 
 
-def test_threads_take_a_device_each():
-    """A ThreadPoolExecutor: both devices work, with the same bits."""
+@pytest.mark.parametrize("devices", [1, 2])
+def test_threads_take_a_device_each(devices):
+    """A ThreadPoolExecutor: both devices work, or both threads on one, with the same bits."""
     panel, weights = market()
     wanted = bt.sweep(panel, weights, None, GRID, engine="numpy", equity=True)
-    with installed(FakeCupy(devices=2)) as fake, futures.ThreadPoolExecutor(2) as pool:
+    with installed(FakeCupy(devices=devices)) as fake, futures.ThreadPoolExecutor(2) as pool:
         barrier = threading.Barrier(2)
         for future in [pool.submit(barrier.wait, HANGS) for _ in range(2)]:
             future.result()
