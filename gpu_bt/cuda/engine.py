@@ -17,6 +17,7 @@ import numpy as np
 
 from gpu_bt.cuda import arrays, views
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, out_of_memory, probe, stream
+from gpu_bt.cuda.kept import Panels, forget, resident
 from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, compiled, kernel
 from gpu_bt.cuda.plain import plain_of, plan, plan_bytes
 from gpu_bt.cuda.prepared import prepared
@@ -24,7 +25,7 @@ from gpu_bt.cuda.workers import claim
 from gpu_bt.engine import prepare
 from gpu_bt.engine.lanes import LaneSession, lane_bytes, row_length
 from gpu_bt.engine.resident import Resident
-from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
+from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, joined
 from gpu_bt.errors import EngineUnavailable
 from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
 
@@ -110,11 +111,11 @@ class CudaSession:
     def panel_bytes(self) -> int:
         """Device memory of the panels of this run that are not there yet, per-lot prices and marks among them."""
         market = self.spec.market
-        known = _resident(market, False) | _resident(market, True)
+        known = resident(market, False) | resident(market, True)
         arrays = [v for v in vars(market).values() if isinstance(v, np.ndarray) and v.shape == market.shape]
         arrays += [w for w in self.spec.weights if isinstance(w, np.ndarray)]
         lots = len(np.unique(self.spec.params["lot"]))
-        made = 0 if _resident(market, False) else 3 * lots * 8 * math.prod(market.shape)
+        made = 0 if resident(market, False) else 3 * lots * 8 * math.prod(market.shape)
         return made + plan_bytes(self.spec) + sum(a.nbytes for a in arrays if id(a) not in known)
 
     def scenario_bytes(self) -> int:
@@ -192,7 +193,7 @@ class CudaSession:
         part = self.parts[i]
         part.leave()
         exc = exc.with_traceback(None)  # whose frames hold what was placed before the one that failed
-        if _forget(self.spec) and not self.tight:
+        if forget(self.spec) and not self.tight:
             self.tight = True  # what is placed anew is not forgotten again
             return
         if self.window > 1 and not self.spec.callback:  # whose limits and stops are not in the record
@@ -277,9 +278,9 @@ class _Lanes(LaneSession):
     def __init__(self, spec: RunSpec, device: Device, engine: CudaEngine, window: tuple[int, int],
                  before: RawResult | None) -> None:  # fmt: skip
         self.device, self.engine, self.window = device, engine, window
-        self.panels = _Panels()  # of this session alone
+        self.panels = Panels()  # of this session alone
         super().__init__(spec, engine.together or 1, 1, _log_bytes(device), window[0], before)
-        there, ours = _resident(spec.market, True), {id(w) for w in spec.weights}
+        there, ours = resident(spec.market, True), {id(w) for w in spec.weights}
         for gone in set(there) - ours:
             there.pop(gone, None)  # another thread may have been here
         self.kernel = kernel(cupy(), self.variant)
@@ -341,7 +342,7 @@ class _Lanes(LaneSession):
     ) -> DeviceArray:  # fmt: skip
         """The bars [low, stop) of a panel whose rows have so many bytes, made where they are not there yet."""
         whole = self.window == (0, self.spec.market.shape[0])
-        known = _resident(self.spec.market, weights) if stays and whole else self.panels
+        known = resident(self.spec.market, weights) if stays and whole else self.panels
         if key not in known:
             low = 0 if whole else max(0, self.window[0] - 1 - int(self.spec.params["signal_lag"].max()))
             placed = make(low, self.window[1])
@@ -409,39 +410,6 @@ def _needs_full(spec: RunSpec) -> bool:
     """Whether some scenario does what the lean kernel leaves out, such as all that nobody has marked."""
     panels = {name for name, v in vars(spec.market).items() if getattr(v, "ndim", 0) == 2}
     return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)
-
-
-class _Panels(dict[Any, tuple[Any, DeviceArray]]):
-    """Arrays on a device by the id of the NumPy array, which is kept, or referred to weakly; what was made there, by
-    field and lot."""
-
-    def gone(self, array: np.ndarray) -> weakref.ref[np.ndarray]:
-        """A reference with which the array on the device goes, too."""
-        panels, key = weakref.ref(self), id(array)
-
-        def forget(_: Any) -> None:
-            if (known := panels()) is not None:
-                known.pop(key, None)
-
-        return weakref.ref(array, forget)
-
-
-def _resident(market: Market, weights: bool) -> _Panels:
-    """What has been brought to the current device of a market, or of weights over it, and what was made there."""
-    panels: _Panels
-    kind, device = "cuda weights" if weights else "cuda", int(cupy().cuda.runtime.getDevice())
-    panels = market.cache.setdefault((kind, device), _Panels())
-    return panels
-
-
-def _forget(spec: RunSpec) -> bool:
-    """Drop panels on the device, and CuPy's unused memory; whether there was any."""
-    known = [_resident(spec.market, weights) for weights in (False, True)]
-    had = any(known)
-    for panels in known:
-        panels.clear()
-    cupy().get_default_memory_pool().free_all_blocks()
-    return had
 
 
 ENGINE = CudaEngine()
