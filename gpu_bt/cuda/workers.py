@@ -56,9 +56,9 @@ def claim() -> None:
         return
     user = os.getuid() if hasattr(os, "getuid") else 0
     names = [f"gpu-bt-device-{user}-{runtime.deviceGetPCIBusId(i).replace(':', '-')}" for i in range(count)]
-    _mine.claimed, place, number = True, Path(tempfile.gettempdir()), secrets.randbelow(count)
+    _mine.claimed, number = True, secrets.randbelow(count)
     with contextlib.suppress(ImportError, OSError):
-        number, _mine.lock = _first_free(place, names)
+        number, _mine.lock = _first_free(Path(tempfile.gettempdir()), names)
     library.cuda.Device(number).use()
 
 

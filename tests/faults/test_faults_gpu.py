@@ -15,6 +15,7 @@ import pytest
 from emulator.build import why_not
 from emulator.fake_arrays import on_device
 from emulator.fake_cupy import CUDADriverError, CUDARuntimeError, FakeCupy, installed
+from extent import in_share
 from faults.kit import command, fault, faults, one_line, refused, silence, survived, told
 from faults.sweep_faults import tiny
 from sweep_cases import assert_same_sweep, books, universe
@@ -363,7 +364,11 @@ def test_memory_that_runs_out(value, tmp_path):
     for counter, limit in (("allocations", "fail_at"), ("launched", "fail_launch")):
         count = counted(value, panel, tmp_path, counter)
         assert count >= 1
-        for n in range(1, count + 1, max(1, count // 12)):
+        for n in [
+            n
+            for n in range(1, count + 1)
+            if n in (1, count) or in_share(f"{value.__name__} {counter} {n}", 1 + count // 12)
+        ]:
             panel.market.cache.clear()
             with installed(FakeCupy(**{limit: n})) as fake:
                 got = value(panel, tmp_path, "cuda")
