@@ -391,6 +391,8 @@ def test_under_sanitizers(sanitizer):
 
 
 class Momentum(bt.Strategy):
+    device = False  # CuPy rows are looked at in test_cuda_views.py
+
     def on_data_batch(self, timestamp, batch):
         history = batch.history("close", 2)
         self.order_target_percent(np.arange(history.shape[1]), np.where(history[-1] > history[0], 0.1, 0.0))
