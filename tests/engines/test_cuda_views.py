@@ -510,7 +510,7 @@ def test_a_device_with_room_for_some_of_the_weights_takes_them_in_passes():
             return found
 
         assert_same_sweep(bt.sweep(panel, made, grid=grid, engine="cuda", equity=True), wanted, but="advice")
-    assert len(alive) > 24 and max(alive) <= 20
+    assert len(alive) > 24 and max(alive) <= 12  # of 20
 
 
 def test_the_stand_in_refuses_the_host(fake: Reckoning):

@@ -110,6 +110,11 @@ def test_a_function_without_arguments_and_one_with_any():
 
     assert_bits("equity", swept(any_of, grid).equity[::2], want.equity)
     assert calls == [{"scale": 1.0}, {"scale": 0.5}]
+
+    def in_a_dict(parameters):
+        return make(1, **parameters)
+
+    assert_bits("equity", swept(in_a_dict, grid).equity[::2], want.equity)
     with pytest.raises(bt.ConfigError, match="grid axis 'bands' is no field of Config: did you mean 'band'"):
         swept(lambda: make(1), {"bands": [0.0]})
 
