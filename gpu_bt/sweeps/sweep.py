@@ -115,10 +115,9 @@ def sweep(
     takes them, {name: such}, a function that makes such, or a subclass of Strategy.   config: what the grid leaves as
     it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
     scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter:
-    an attribute that the strategy has after `initialize`, set before and again after that; or an argument of the
-    function. That is called by name (**parameters, or a sole argument `parameters`, a dict: with all axes that are no
-    field), once for the scenarios of a pass that agree in these and the account, and gives a new (T, N) array each
-    time: the weights of one pass are in memory at once.
+    an attribute that the strategy has after `initialize`, set before and again after that, or an argument of the
+    function. That is called by name (**parameters, or `parameters` alone, a dict: with all axes that are no field) once
+    for a pass's scenarios that agree in these and the account, and gives a new array: one pass's exist at once.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
