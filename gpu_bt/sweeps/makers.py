@@ -73,15 +73,13 @@ class Maker(Collection[str]):
         """What a message calls it."""
         return str(getattr(self.code, "__name__", type(self.code).__name__))
 
-    def settings(self, axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-        """What it is called with in each scenario. Raises ConfigError where the axes lack an argument."""
+    def check(self, axes: Collection[str]) -> None:
+        """Raise ConfigError where the axes of a grid lack an argument."""
         if lacks := [name for name in self.needed if name not in axes]:
             raise ConfigError(
                 f"weights={self.name} needs {lacks[0]!r}, which is no axis of the grid: give the grid such an axis, or"
                 " the argument a default"
             )
-        mine = {name: values for name, values in axes.items() if name in self}
-        return [{name: values[k] for name, values in mine.items()} for k in range(len(next(iter(axes.values()))))]
 
     def books(
         self, panel: Panel | PanelStream, wanted: Sequence[tuple[int, str, Mapping[str, Any]]]

@@ -203,8 +203,9 @@ class _Job:
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
             check_fields(panel, needing)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
-        self.settings = [] if maker is None else maker.settings(self.scenarios.axes)
-        chosen = chosen if maker is None else [repr(values) for values in self.settings]
+        if maker is not None:
+            maker.check(self.scenarios.axes)
+            chosen = [repr(self.scenarios.settings(k, maker)) for k in range(len(configs))]
         read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
         arrays, self.books = _checked_weights(panel, books, set(read))
         self.books |= {} if maker is None else {key: i for i, key in enumerate(dict.fromkeys(read))}
@@ -255,8 +256,8 @@ class _Job:
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""
-        settings = self.settings[a:b] or map(self.scenarios.settings, range(a, b))
-        each = list(zip(self.scenarios.configs[a:b], settings, strict=True)) if self.inputs.code else ()
+        configs, taken = self.scenarios.configs, self.inputs.maker
+        each = [(configs[k], self.scenarios.settings(k, taken)) for k in range(a, b)] if self.inputs.code else ()
         return Chunk(a, self.params[a:b], self.per_year[a:b], self.capital[a:b], each)
 
 
