@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.cuda.device import DeviceArray, cupy, room, stream, told
+from gpu_bt.cuda.device import DeviceArray, cupy, probe, room, stream, told
 from gpu_bt.cuda.module import array_kernel
 from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
     "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
-    "first_outside", "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
+    "first_outside", "free", "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -116,6 +116,12 @@ def placed(values: np.ndarray) -> Resident:
 def exported(array: Resident) -> Any:
     """A CuPy array over the memory of a Resident, which it keeps alive."""
     return cupy().ndarray(array.shape, array.dtype, _memory(array))
+
+
+def free() -> int:
+    """Bytes that can be had on the device."""
+    device = probe()
+    return 0 if isinstance(device, str) else device.free()
 
 
 def _memory(array: Resident) -> Any:

@@ -27,6 +27,7 @@ class Tools(Protocol):
     cells: Callable[..., np.ndarray]
     silent: Callable[..., np.ndarray]
     columns_to_look_at: Callable[..., np.ndarray]
+    free: Callable[[], int]
     placed: Callable[..., Resident]
     resident: Callable[..., Resident]
 

@@ -63,6 +63,8 @@ def drive(
                     desk.risk(strategy, batch)
                 except Exception as error:
                     error.add_note(f"in {type(strategy).__name__}.{where} at bar {t} ({panel.label(t)})")
+                    if isinstance(error, MemoryError) and view.xp is not np:
+                        error.add_note(f"the GPU has no room: free some of it, or set {kind}.device = False")
                     raise
                 decision = desk.decision()
                 desk.close()

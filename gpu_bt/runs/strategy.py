@@ -49,12 +49,12 @@ class Strategy:
     order; a bar's last call for it counts and replaces what worked before. NaN as an amount leaves an asset as it is.
     `assets` is a name, an index, a list of either, an index array, or an (N,) bool mask. Rows, amounts, prices, masks
     may be {asset: number} or a Series, NaN for labels they lack. Mistakes are StrategyErrors that name bar and asset.
+    `device`: arrays are CuPy's where the engine is "cuda", in `batch` (whose `xp` is the library), `portfolio` and
+    `orders`; False = NumPy's; None (default) = as the panel's arrays lie. Elsewhere they are NumPy's.
     """
 
     exits: Exits | None = None  #: built-in stops of every position
-    #: On the engine "cuda" arrays are CuPy's, in `batch`, `portfolio` and `orders`; elsewhere, and where this is False,
-    #: they are NumPy's (`batch.xp` is the library). None = as the panel's arrays lie.
-    device: bool | None = None
+    device: bool | None = None  #: where its arrays lie
     _desk: _Desk | None = None
 
     def initialize(self) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any, NoReturn
@@ -35,9 +35,10 @@ class Scenarios:
     def __len__(self) -> int:
         return len(self.configs)
 
-    def settings(self, k: int) -> dict[str, Any]:
-        """The parameters of a strategy in scenario k: what is neither a field of Config nor the weights."""
-        return {name: values[k] for name, values in self.axes.items() if name not in FIELDS and name != "weights"}
+    def settings(self, k: int, taken: Container[str] | None = None) -> dict[str, Any]:
+        """Parameters in scenario k: those `taken`; None = a strategy's, neither fields of Config nor the weights."""
+        taken = self.axes.keys() - {*FIELDS, "weights"} if taken is None else taken
+        return {name: values[k] for name, values in self.axes.items() if name in taken}
 
 
 def expand(grid: Any, config: Config, names: Sequence[str] = (), parameters: Collection[str] = ()) -> Scenarios:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,13 +41,15 @@ class Maker(Collection[str]):
     """As a collection, the axes of a grid that its function takes.
 
     make: called with a scenario's values of these by name, gives (T, N) weights as `run` takes them.   names: of its
-    arguments.   needed: those without a default.   any: it has **arguments, for all axes that are no field of Config.
+    arguments.   needed: those without a default.   any: it takes all axes that are no field of Config, in **arguments
+    or, at_once, as a dict.
     """
 
     make: Callable[..., Any]
     names: tuple[str, ...]
     needed: tuple[str, ...]
     any: bool
+    at_once: bool
 
     def __contains__(self, axis: object) -> bool:
         return axis != "weights" and (axis in self.names or (self.any and axis not in FIELDS))
@@ -71,29 +73,27 @@ class Maker(Collection[str]):
         """What a message calls it."""
         return str(getattr(self.code, "__name__", type(self.code).__name__))
 
-    def settings(self, axes: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-        """What it is called with in each scenario. Raises ConfigError where the axes lack an argument."""
+    def check(self, axes: Collection[str]) -> None:
+        """Raise ConfigError where the axes of a grid lack an argument."""
         if lacks := [name for name in self.needed if name not in axes]:
             raise ConfigError(
                 f"weights={self.name} needs {lacks[0]!r}, which is no axis of the grid: give the grid such an axis, or"
                 " the argument a default"
             )
-        mine = {name: values for name, values in axes.items() if name in self}
-        return [{name: values[k] for name, values in mine.items()} for k in range(len(next(iter(axes.values()))))]
 
     def books(
-        self, panel: Panel | PanelStream, wanted: Iterable[tuple[int, str, Mapping[str, Any]]]
+        self, panel: Panel | PanelStream, wanted: Sequence[tuple[int, str, Mapping[str, Any]]]
     ) -> list[np.ndarray | Resident | WeightsStream]:
         """The checked weights of some scenarios, (number, account, settings) each.
 
         Raises WeightsError, in one line that names the scenario, for what the function raises and for what is no panel
-        of weights; MemoryError as it comes.
+        of weights; MemoryError as it comes, and where all of them would take more than half of a GPU.
         """
         found: list[np.ndarray | Resident | WeightsStream] = []
         places: dict[int, tuple[int, int]] = {}
         for k, account, settings in wanted:
             try:
-                book = books_of(self.make(**settings), panel)
+                book = books_of(self.make(settings) if self.at_once else self.make(**settings), panel)
                 if isinstance(panel, PanelStream) and is_labelled(book):
                     found.append(panel.books(book, account))
                     continue
@@ -106,6 +106,8 @@ class Maker(Collection[str]):
                     )
                 if isinstance(array, Resident) or array.flags.writeable:
                     places[k] = start, stop
+                if isinstance(array, Resident) and (len(wanted) - len(places)) * array.nbytes > array.tools.free() // 2:
+                    raise MemoryError
                 found.append(panel.books(array) if isinstance(panel, PanelStream) else array)
             except Exception as error:
                 if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's is none
@@ -136,7 +138,9 @@ def maker_of(weights: Any) -> Maker | None:
     named = [p for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     needed = [p.name for p in given if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     free = any(p.kind is p.VAR_KEYWORD for p in given)
-    maker = Maker(weights, tuple(p.name for p in named), tuple(needed), free)
+    if [p.name for p in given] == ["parameters"] and not free:
+        return Maker(weights, (), (), True, True)
+    maker = Maker(weights, tuple(p.name for p in named), tuple(needed), free, False)
     if odd := [name for name in needed if name not in maker.names or name == "weights"]:
         raise ConfigError(f"weights={maker.name} cannot be called with {odd[0]}=...: let it take its arguments by name")
     return maker

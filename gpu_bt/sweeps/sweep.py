@@ -111,13 +111,13 @@ def sweep(
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
-    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.
-    weights: target weights as `run` takes them, {name: such}, a function that makes such, or a subclass of Strategy.
-    config: what the grid leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a
-    Polars table with a row per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid
-    does not say), or a parameter: an attribute that the strategy has after `initialize`, set before and again after
-    that; an argument of the function, which is called by name (with **arguments: with all axes that are no field), once
-    for the scenarios of a pass that agree in these and the account, and gives a new array: one pass's exist at once.
+    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.   weights: as `run`
+    takes them, {name: such}, a function that makes such, or a subclass of Strategy.   config: what the grid leaves as
+    it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
+    scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter:
+    an attribute that the strategy has after `initialize`, set before and again after that, or an argument of the
+    function. That is called by name (**parameters, or `parameters` alone, a dict: with all axes that are no field) once
+    for a pass's scenarios that agree in these and the account, and gives a new array: one pass's exist at once.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
@@ -203,8 +203,9 @@ class _Job:
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
             check_fields(panel, needing)
         chosen = self.scenarios.axes.get("weights", [next(iter(books), "")] * len(configs))
-        self.settings = [] if maker is None else maker.settings(self.scenarios.axes)
-        chosen = chosen if maker is None else [repr(values) for values in self.settings]
+        if maker is not None:
+            maker.check(self.scenarios.axes)
+            chosen = [repr(self.scenarios.settings(k, maker)) for k in range(len(configs))]
         read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
         arrays, self.books = _checked_weights(panel, books, set(read))
         self.books |= {} if maker is None else {key: i for i, key in enumerate(dict.fromkeys(read))}
@@ -255,8 +256,8 @@ class _Job:
 
     def chunk(self, a: int, b: int) -> Chunk:
         """Scenarios a..b-1."""
-        settings = self.settings[a:b] or map(self.scenarios.settings, range(a, b))
-        each = list(zip(self.scenarios.configs[a:b], settings, strict=True)) if self.inputs.code else ()
+        configs, taken = self.scenarios.configs, self.inputs.maker
+        each = [(configs[k], self.scenarios.settings(k, taken)) for k in range(a, b)] if self.inputs.code else ()
         return Chunk(a, self.params[a:b], self.per_year[a:b], self.capital[a:b], each)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import pickle
 import re
 import warnings
@@ -268,6 +269,71 @@ def test_warnings_of_large_panels(fake, spoil):
     assert max(fake.fetched) <= most * 8 * 5
 
 
+#: (what is off, by which factor, whether there are high and low).
+OFF = [
+    *itertools.product(("close", "open"), (0.6, 1.7), (False,)),
+    *itertools.product(PRICES[:4], (0.9, 1 - 1e-6, 1 + 3e-6, 1 + 4e-7), (True,)),
+    *itertools.product(("hole", "unit"), (1 / 90, 90.0), (False,)),
+    *itertools.product(("drift", "dividend"), (0.96, 1.04), (False,)),
+]
+
+
+def test_contradictions(fake):
+    """A cell, or all from one on, a little or a lot off: the sentences of the host, each kind of them."""
+    seen = set()
+    for seed, (name, factor, bounded) in enumerate(OFF):
+        t, i, dtype = 30 + seed % 5, seed % 4, (np.float64, np.float32)[seed % 2]
+        given = clean(70, 4, dtype) | {"prices": "raw", "dividend": np.zeros((70, 4))}
+        if bounded:
+            given |= {
+                "high": np.maximum(given["close"], given["open"]),
+                "low": np.minimum(given["close"], given["open"]),
+            }
+        if name == "dividend":
+            given["dividend"][t, i] = given["close"][t - 1, i] * factor
+        elif name in given:
+            given[name][t, i] *= factor
+        elif name == "drift":
+            given["open"][:, i] *= factor
+        for field in ("close", "open") if name in ("hole", "unit") else ():
+            given[field][t : t + 1 if name == "hole" else None, i] *= factor
+            if name == "hole":  # a bar without a price on both sides
+                given[field][[t - 1, t + 1], i] = np.nan
+        wanted = told(lambda given=given: bt.Panel(**given))[1]
+        assert told(lambda given=given: bt.Panel(**moved(fake, given)))[1] == wanted
+        seen |= {text.split(" in ")[0] for text in wanted}
+    assert len(seen) == 8, seen
+
+
+def test_marks_and_prices(fake):
+    """Of panels with many holes and splits, in lots and in single shares; in a window of bars, too."""
+    for seed in range(25):
+        panel, _, config = scenario(seed, 6)
+        given, rng = to_public(panel, config), np.random.default_rng(seed)
+        shape = panel.close.shape
+        given["split"] = np.where(rng.random(shape) < 0.1, 2.0, 1.0).astype(rng.choice([np.float32, np.float64]))
+        for name in ("close", "open"):
+            given[name] = None if given[name] is None else np.where(rng.random(shape) < 0.4, np.nan, given[name])
+        given |= {name: None for name in ("high", "low", "vwap")}
+        host = told(lambda given=given: bt.Panel(**given))[0].market
+        there = told(lambda given=given: bt.Panel(**moved(fake, given)))[0].market
+        for lot, (a, b) in ((0.0, (0, shape[0])), (3.0, (shape[0] // 2, shape[0]))):
+            exec_, close, mark = prepared(there, "close", lot, "close", lambda _, make, a=a, b=b: make(a, b))
+            for found, wanted in ((close, prices(host, "close", lot).values), (mark, marks(host, lot))):
+                found = np.asarray(found)[a:b] if isinstance(found, Resident) else found.read()
+                np.testing.assert_array_equal(found, wanted[a:b])
+            np.testing.assert_array_equal(exec_.gaps, prices(host, "close", lot).gaps)
+
+
+def test_other_numbers_become_prices(fake):
+    for dtype in ("f2", "i8", "u1"):
+        given = clean(12, 4)
+        given = given | {name: np.rint(given[name]).astype(dtype) for name in ("close", "open")}
+        wanted, found = bt.Panel(**given), bt.Panel(**moved(fake, given))
+        np.testing.assert_array_equal(found.close, wanted.close)
+        assert found.close.dtype == wanted.close.dtype
+
+
 def test_weights_are_checked_as_on_the_host(fake):
     given = clean(30)
     panel = bt.Panel(**given)
@@ -391,6 +457,8 @@ def test_under_sanitizers(sanitizer):
 
 
 class Momentum(bt.Strategy):
+    device = False  # CuPy rows are looked at in test_cuda_views.py
+
     def on_data_batch(self, timestamp, batch):
         history = batch.history("close", 2)
         self.order_target_percent(np.arange(history.shape[1]), np.where(history[-1] > history[0], 0.1, 0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import tracemalloc
 import weakref
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -110,6 +111,11 @@ def test_a_function_without_arguments_and_one_with_any():
 
     assert_bits("equity", swept(any_of, grid).equity[::2], want.equity)
     assert calls == [{"scale": 1.0}, {"scale": 0.5}]
+
+    def in_a_dict(parameters):
+        return make(1, **parameters)
+
+    assert_bits("equity", swept(in_a_dict, grid).equity[::2], want.equity)
     with pytest.raises(bt.ConfigError, match="grid axis 'bands' is no field of Config: did you mean 'band'"):
         swept(lambda: make(1), {"bands": [0.0]})
 
@@ -168,6 +174,37 @@ def test_only_the_panels_of_a_pass_are_alive(whole: bt.SweepResult, at_once: int
     assert plan.bytes_fixed == fixed_bytes(PANEL.shape) + 2 * book
     with pytest.raises(bt.ConfigError, match="one scenario of this panel needs"):
         swept(max_memory=_SCRATCH)
+
+
+@pytest.mark.parametrize("shape", [(252, 100), (60, 1500)])
+def test_a_sweep_takes_no_more_memory_than_it_was_given(shape: tuple[int, int]):
+    """Measured on the NumPy engine, whose arrays Python's allocator counts."""
+    panel = universe(*shape)
+    book = 8 * shape[0] * shape[1]
+    room = fixed_bytes(shape) + 2 * book + 10 * (scenario_bytes(shape, "all") + book)
+    rng = np.random.default_rng(1)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        bt.sweep(
+            panel, lambda seed: rng.random(shape) / shape[1], bt.Config(), {"seed": list(range(40))}, engine="numpy",
+            max_memory=room,
+        )  # fmt: skip
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert 10 * book < peak <= room
+
+
+def test_opening_holdings_and_a_start(whole: bt.SweepResult):
+    held = {PANEL.assets[int(np.flatnonzero(~np.isnan(PANEL.close[0]))[0])]: 100}
+    found = swept(holdings=held, start=PANEL.label(5), chunk_size=7)
+    for k in (0, 13, 23):
+        row = found.table.row(k, named=True)
+        config = bt.Config(slippage=row["slippage"], signal_lag=row["signal_lag"])
+        want = bt.run(PANEL, make(row["seed"], row["scale"]), config, holdings=held, start=PANEL.label(5))
+        assert_bits("equity", found.equity[k], want.raw.money[0, 0])
+        assert row["sharpe"] == want.metrics["sharpe"]
 
 
 @pytest.mark.parametrize("error", [MemoryError, type("OutOfMemoryError", (RuntimeError,), {})])
