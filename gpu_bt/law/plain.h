@@ -126,6 +126,7 @@ BT_FN void bt_trade_all(const Rows &r, const Terms (&s)[BT_TOGETHER], double *ho
     const int step = BT_BATCH * bt_threads();
     Cells next, c;
     bt_read_cells(r, threadIdx.x, next);
+    #pragma unroll 2
     for (int base = threadIdx.x, left = r.count; left > 0; left -= step, base += step) {
         c = next;
         bt_read_cells(r, base + step, next);
@@ -307,7 +308,7 @@ BT_STEP void bt_leave_plain(Lane &lane, const double *hot, int stride, int liste
 }
 
 /* Plain bars from t on; the bar at which it ends, which is t1 or one for the general way. */
-BT_STEP int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
+BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
     const bt_rows in = *lane.in;
     const bt_record out = *lane.out;
     const int64_t N = lane.N, first = t;
@@ -356,6 +357,7 @@ BT_STEP int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
                 r.list = in.list + in.list_start[row];
                 r.count = (int)(in.list_start[row + 1] - in.list_start[row]);
                 if (!moved && !bt_find(lane, r.list, r.count)) break;
+                BT_EACH(k, BT_TOGETHER) hot[2 * k * stride + now + r.count] = 0.0;  // where the next row's new names come from
                 r.from = moved ? in.from + in.list_start[row] : BT_INT(lane, FROM);
             }
             if ((in.flags[row] & BT_CLEAR) && !(flags & BT_GAP))
@@ -387,7 +389,6 @@ BT_STEP int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
             moved = true;
             held = r.list;
             listed = r.count;
-            BT_EACH(k, BT_TOGETHER) hot[2 * k * stride + now + listed] = 0.0;
         }
         row = flags & BT_DUE ? (int)t : NEVER;
         flags = next;
