@@ -20,7 +20,7 @@ from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, compiled, kernel
 from gpu_bt.cuda.plain import plain_of, plan, plan_bytes
 from gpu_bt.engine.lanes import LaneSession, lane_bytes, row_length
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, joined
-from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
+from gpu_bt.law.layout import COUNTS, MONEY, SIZES, beyond_lean
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
 
@@ -267,12 +267,12 @@ class _Lanes(LaneSession):
             return most
         longest = plan(self, read, plain)
         numbers = row_length(longest or n)
-        fit = room // (16 * numbers) if engine.shared else 0
+        fit = (room - 8 * SIZES["BT_CLASSES"]) // (16 * numbers) if engine.shared else 0
         wanted = engine.together or max(m for m in (1, 2, 4) if m == 1 or m * self.device.processors <= len(spec.params))
-        most = max(m for m in (1, 2, 4) if m == 1 or (m <= wanted and (m <= fit or not fit)))
+        most = max(m for m in (1, 2, 4) if m == 1 or (m <= min(wanted, 4 - 2 * plain.table) and (m <= fit or not fit)))
         self.near = numbers if fit else 0
         variant = dataclasses.replace(plain, together=most, list=longest > 0, near=fit > 0)
-        self._size(longest or n, most, variant, 16 * self.near * most)
+        self._size(longest or n, most, variant, 16 * self.near * most + 8 * SIZES["BT_CLASSES"])
         return most
 
     def _size(self, work: int, most: int, variant: Variant, shared: int) -> None:
