@@ -333,6 +333,10 @@ class _Lanes(LaneSession):
         argument = (np.uint64(self.launch_at.address),)
         self.kernel((lanes,), (self.threads,), argument, shared_mem=self.shared_bytes, stream=stream())
         stream().synchronize()
+        if not self.variant.general and self.host(self.arrays["book"])[0]:  # some lane has come to a bar that is not plain
+            self.variant = dataclasses.replace(self.variant, general=True)
+            self.kernel = kernel(cupy(), self.variant)
+            self.call(launch)
 
 
 def _log_bytes(device: Device) -> int:

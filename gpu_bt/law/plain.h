@@ -269,7 +269,7 @@ struct Ledger {
     double cash, equity, peak;
     bt_params p;
     double untick, limit;
-    int id, keeps;  // a lane beyond the last scenario, or of one that has ended, keeps none
+    int id, told, keeps;  // a lane beyond the last scenario, or of one that has ended, keeps none
 };
 /* [S1] [S4] [S5] of a bar from its sums. */
 struct Bar {
@@ -320,7 +320,7 @@ BT_FN void bt_write_bar(const bt_record &out, const Ledger &a, const Bar &b, con
     money[MONEY_DIVIDENDS * columns] = money[MONEY_SETTLEMENTS * columns] = 0.0;
     count[COUNT_FILLS * columns + t] = fills;
     count[COUNT_CASH_CLIPPED * columns + t] = (int)(sums.v[7] & 0x1fffff);
-    if (row == NEVER) return;
+    if (row == NEVER || a.told) return;
     count[COUNT_WORKING * columns + row] = fills + (int)(sums.v[7] >> 32);
     count[COUNT_ROUNDED_OUT * columns + row] += BT_MODE == BT_EXACT ? 0 : rounded;
     count[COUNT_NO_PRICE * columns + row] += missing;
@@ -412,6 +412,7 @@ BT_STEP void bt_leave_plain(Lane &lane, const double *hot, int stride, int liste
         s.st.peak = a.peak;
         s.equity = a.equity;
         s.asked = row;
+        s.told = a.told;
     }
     bt_sync();
 }
@@ -431,7 +432,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
     const Scenario &own = *bt_slot(lane, mine < in.K ? mine : 0);
     a.keeps = mine < in.K && !own.st.ended;
     a.cash = own.st.cash, a.equity = own.equity, a.peak = own.st.peak, a.p = *own.p, a.id = own.id;
-    a.untick = 1.0 / a.p.tick, a.limit = own.limit;
+    a.untick = 1.0 / a.p.tick, a.limit = own.limit, a.told = own.told;
     Terms s[BT_TOGETHER];
 #pragma unroll
     for (int k = 0; k < BT_TOGETHER; ++k) {
@@ -504,6 +505,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         a.equity = bar.equity;
         a.peak = bar.peak;
         if (threadIdx.x < 32 && place % BT_GROUP == 0 && a.keeps) bt_write_bar(out, a, bar, sums, t, row);
+        a.told = 0;
         if (row != NEVER) side ^= 1;
         if (BT_LIST && row != NEVER) {
             moved = true;
@@ -517,7 +519,64 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
     }
     bt_leave_plain(lane, hot + side * stride, stride, listed, row, a);
     if (moved) bt_adopt(lane, held, listed);
+#if BT_GENERAL
     if ((t > first || narrow) && row != NEVER) bt_read_weights<BT_FULL>(lane, row);
+#else
+    (void)narrow;
+#endif
     return t;
 }
+
+#if !BT_GENERAL
+/* What is held and ordered goes where the host reads it; orders go on waiting, but what they count is recorded. */
+BT_STEP void bt_show(Lane &lane) {
+    const bt_rows &in = *lane.in;
+    int row;
+    bt_plain_now(lane, row);
+    for (int k = 0; k < in.K; ++k) {
+        const Scenario &s = *bt_slot(lane, k);
+        if (s.st.ended) continue;
+        double *orders = lane.out->orders + (int64_t)s.id * lane.N, working = 0, rounded = 0, missing = 0;
+        Terms terms;
+        terms.p = *s.p;
+        terms.magic = s.magic;
+        terms.scale = s.equity * (1.0 - s.p->cash_buffer);
+        bt_hand_over(lane, s);
+        BT_EACH(j, row == NEVER ? 0 : lane.N) {
+            const int at = BT_INT(lane, POSITION)[j];
+            const bt_row_t *w = (const bt_row_t *)in.weights.data + (row - in.lag) * lane.N;
+            const Aim aim = bt_aim<true>(terms, bt_double(w[j]), in.inverse[row * lane.N + j], at < 0 ? 0.0 : bt_held(lane, k)[at]);
+            orders[j] = aim.q + 0.0;
+            working += aim.q != 0.0 ? 1.0 : 0.0;
+            rounded += aim.asked & (aim.q == 0.0) ? 1.0 : 0.0;
+            missing += aim.missing ? 1.0 : 0.0;
+        }
+        bt_sum(lane.turn, working, rounded, missing);
+        if (row == NEVER || !bt_first()) continue;
+        Scenario &own = *bt_slot(lane, k);
+        bt_count_orders(lane, own, row, NEVER, (int)working, BT_MODE == BT_EXACT ? 0 : (int)rounded, (int)missing);
+        own.told = 1;
+    }
+}
+/* Moves a lane over the plain bars of a call; says so where it ends before. */
+BT_FN void bt_advance_plain(const bt_launch *call, int64_t number) {
+    Lane lane = bt_lane(call, number, nullptr);
+    Scenario own;
+    bt_sync();
+    if (!lane.begun) bt_begin<BT_FULL>(lane, own);
+    bool running = false;
+    for (int k = 0; k < lane.in->K; ++k) running |= bt_running(lane, k);
+    int64_t t = lane.next > call->t0 ? lane.next : call->t0;
+    if (!running)
+        t = call->t1;
+    else if (bt_plain_lane(lane) && t < call->t1)
+        t = bt_plain_bars(lane, t, call->t1);
+    lane.next = (int32_t)t;
+    if (t == call->t1 && call->last) bt_show(lane);
+    if (!bt_first()) return;
+    if (t < call->t1) lane.out->book[0] = 1.0;
+    for (int k = 0; k < lane.in->K; ++k) lane.out->state[bt_slot(lane, k)->id] = bt_slot(lane, k)->st;
+    *(Kept *)lane.slots = lane;
+}
+#endif
 #endif
