@@ -60,12 +60,30 @@ template <int V> BT_FN uint64_t bt_block_sums(int &turn, uint64_t sum, int place
     return total;
 }
 
-/* What every thread knows of a scenario beside its ledger. */
+/* What every thread knows of a scenario beside its ledger: of its parameters those of a lean fill. */
 struct Terms {
-    double scale, magic;
-    bt_params p;
+    double scale, magic, slippage, rate, minimum;
     unsigned most;  // upper half of what no amount may reach
 };
+BT_FN Terms bt_terms(const Scenario &s, int64_t assets) {
+    return {0.0, s.magic, s.p->slippage, s.p->commission_rate, s.p->min_commission, bt_high(bt_most(assets) * s.p->tick)};
+}
+BT_FN bt_cost bt_lean_amounts(const Terms &s, double q, double F) {
+    bt_params p;
+    p.commission_rate = s.rate;
+    p.min_commission = s.minimum;
+    p.max_commission_rate = 0.0;  // of which a lean fill knows nothing
+    return bt_amounts<true>(q, F, s.slippage, 1.0, p);
+}
+/* What it costs, and its term of B in [S4] 3., in ticks. */
+struct Charge {
+    int64_t ref, drag, base;
+};
+BT_FN Charge bt_lean_charge(const Terms &s, double q, double F) {
+    const bt_cost x = bt_lean_amounts(s, q, F);
+    const uint64_t zero = bt_ticks(0.0, s.magic), ref = bt_ticks(x.ref, s.magic) - zero;
+    return {(int64_t)ref, (int64_t)(bt_ticks(x.drag, s.magic) - zero), (int64_t)(ref + bt_ticks(x.base, s.magic) - zero)};
+}
 /* Rows of a bar: those of its decision, and the prices at which it fills and is marked. list, from: the assets, and where
  * their holdings lie; null: all of them, in place. */
 struct Rows {
@@ -112,7 +130,7 @@ template <bool CAREFUL> BT_FN Aim bt_aim(const Terms &s, double w, double u, dou
 template <bool CAREFUL> BT_FN double bt_trade(const Terms &s, const Aim &aim, double q, double F, double m, double h, Tally &to) {
     const bool priced = !CAREFUL || F == F;
     const double held = h + q, worth = held * m;
-    const bt_cost x = bt_amounts<true>(q, priced ? F : 0.0, s.p.slippage, 1.0, s.p);
+    const bt_cost x = bt_lean_amounts(s, q, priced ? F : 0.0);
     const uint64_t net = bt_ticks(copysign(x.ref, q), s.magic), gross = bt_ticks(x.ref, s.magic), drag = bt_ticks(x.drag, s.magic);
     const unsigned high = bt_larger(bt_high(x.ref + x.drag), bt_high(worth));
     to.high = bt_larger(to.high, priced | (q == 0.0) ? high : ~0u);
@@ -210,38 +228,38 @@ BT_FN double bt_last_of(const uint64_t *classes, int64_t left, int place) {
 }
 /* [S4] 3. and [S5] of a scenario that lacks cash for its buys: one factor for all, and what its remainders buy back. `cash`
  * is what it has before the fills; `then` and `now` are its holdings. All its orders can fill. */
-BT_STEP Sums bt_clip_plain(Lane &lane, Rows r, Terms s, const double *then, double *now, double cash) {
+BT_STEP Sums bt_clip_plain(Lane &lane, int k, Rows r, double scale, const double *then, double *now, double cash) {
     const int place = threadIdx.x & 31;
     uint64_t *classes = (uint64_t *)(bt_shared + BT_SHARED_DOUBLES) + BT_TOGETHER * 2 * (BT_NEAR ? lane.call->near : 0);
-    const uint64_t zero = bt_ticks(0.0, s.magic);
-    const double tick = s.p.tick;
-    uint64_t needs[4] = {};
+    const Scenario &own = *bt_slot(lane, k);
+    const double tick = own.p->tick;
+    Terms s = bt_terms(own, lane.N);
+    s.scale = scale;
+    uint64_t needs[4] = {}, spent[1] = {};
     BT_EACH(c, BT_CLASSES) classes[c] = 0;
     BT_EACH(e, r.count) {
         const int j = BT_LIST ? r.list[e] : e;
         const double q = bt_aim<true>(s, bt_double(r.w[j]), r.u[j], then[BT_LIST ? r.from[e] : e]).q;
-        const bt_cost x = bt_charge<true>(q, q != 0.0 ? r.F[j] : 0.0, s.p.slippage, 1.0, s.p, s.magic);
-        needs[0] += q > 0.0 ? bt_ticks(x.ref + x.drag, s.magic) - zero : 0;
-        needs[1] += q < 0.0 ? bt_ticks(x.ref - x.drag, s.magic) - zero : 0;
-        needs[2] += q > 0.0 ? bt_ticks(x.base, s.magic) - zero : 0;
-        needs[3] += q > 0.0 ? 1 : 0;
+        const Charge x = bt_lean_charge(s, q, q != 0.0 ? r.F[j] : 0.0);
+        needs[0] += q < 0.0 ? x.ref - x.drag : 0;
+        needs[1] += q > 0.0 ? x.base : 0;
+        needs[2] += q > 0.0 ? 1 : 0;
     }
     uint64_t total = bt_block_sums<4>(lane.turn, bt_warp_sums(needs, place), place);
-    const double funds = cash + (double)(int64_t)bt_from(total, 8) * tick, base = (double)(int64_t)bt_from(total, 16) * tick;
-    const double buys = (double)(int64_t)bt_from(total, 24);
-    const double factor = bt_cash_factor(funds, buys, buys, base, s.p.min_commission, tick);
-    uint64_t spent[1] = {};
+    const double funds = cash + (double)(int64_t)bt_from(total, 0) * tick, base = (double)(int64_t)bt_from(total, 8) * tick;
+    const double buys = (double)(int64_t)bt_from(total, 16);
+    const double factor = bt_cash_factor(funds, buys, buys, base, s.minimum, tick);
     BT_EACH(e, r.count) {
         const int j = BT_LIST ? r.list[e] : e;
         const double q = bt_aim<true>(s, bt_double(r.w[j]), r.u[j], then[BT_LIST ? r.from[e] : e]).q;
         if (!(q > 0.0)) continue;
         const double x = factor * q, kept = BT_MODE == BT_EXACT ? x : trunc(x);
-        const bt_cost cut = bt_charge<true>(kept, r.F[j], s.p.slippage, 1.0, s.p, s.magic);
-        spent[0] += bt_ticks(cut.ref + cut.drag, s.magic) - zero;
+        const Charge cut = bt_lean_charge(s, kept, r.F[j]);
+        spent[0] += cut.ref + cut.drag;
         if (BT_MODE == BT_EXACT || !(kept < q)) continue;
-        const bt_cost more = bt_charge<true>(bt_min(kept + 1.0, q), r.F[j], s.p.slippage, 1.0, s.p, s.magic);
-        const uint64_t extra = bt_ticks(more.ref + more.drag - (cut.ref + cut.drag), s.magic) - zero;
-        atomicAdd((unsigned long long *)&classes[(int)bt_class(x, kept, (double)lane.in->tie[j])], (unsigned long long)extra);
+        const Charge more = bt_lean_charge(s, bt_min(kept + 1.0, q), r.F[j]);
+        atomicAdd((unsigned long long *)&classes[(int)bt_class(x, kept, (double)lane.in->tie[j])],
+                  (unsigned long long)(more.ref + more.drag - cut.ref - cut.drag));
     }
     total = bt_block_sums<1>(lane.turn, bt_warp_sums(spent, place), place);
     const double last = bt_last_of(classes, (int64_t)(funds / tick) - (int64_t)total, place);
@@ -260,15 +278,14 @@ BT_STEP Sums bt_clip_plain(Lane &lane, Rows r, Terms s, const double *then, doub
     Sums sums;
 #pragma unroll
     for (int i = 0; i < BT_VALUES; ++i) sums.v[i] = bt_from(total, i * (32 / BT_VALUES));
-    bt_take_zeros(sums, r.count * zero, true);
+    bt_take_zeros(sums, r.count * bt_ticks(0.0, s.magic), true);
     return sums;
 }
 
 /* The ledger of the scenario that a lane of a warp keeps, of which every warp has all. */
 struct Ledger {
-    double cash, equity, peak;
-    bt_params p;
-    double untick, limit;
+    double cash, equity, peak, untick, limit;
+    const bt_params *p;
     int id, told, keeps;  // a lane beyond the last scenario, or of one that has ended, keeps none
 };
 /* [S1] [S4] [S5] of a bar from its sums. */
@@ -277,7 +294,7 @@ struct Bar {
     bool good, short_of_cash;
 };
 BT_FN Bar bt_judge(const Ledger &a, const Sums &sums, double year, bool trades) {
-    const double tick = a.p.tick, rate = a.cash >= 0.0 ? a.p.cash_rate : a.p.debit_rate;
+    const double tick = a.p->tick, rate = a.cash >= 0.0 ? a.p->cash_rate : a.p->debit_rate;
     const int64_t v0 = (int64_t)sums.v[0], v1 = (int64_t)sums.v[1];
     Bar b;
     b.change = rint(a.cash * (rate * year) * a.untick) * tick + 0.0;
@@ -297,7 +314,7 @@ BT_FN Bar bt_judge(const Ledger &a, const Sums &sums, double year, bool trades) 
     b.peak = bt_max(a.peak, b.equity);
     const bool inside = bt_inside(a.limit, b.before, fabs(b.before) + moved, b.worth, b.equity) & (sums.v[BT_BAD] == 0);
     b.short_of_cash = trades & (b.after < 0.0) & inside & (bool)a.keeps;
-    b.good = !a.keeps | (inside & (!trades | (b.after >= 0.0)) & (b.equity > 0.0) & !(b.equity < (1.0 - a.p.max_drawdown) * b.peak));
+    b.good = !a.keeps | (inside & (!trades | (b.after >= 0.0)) & (b.equity > 0.0) & !(b.equity < (1.0 - a.p->max_drawdown) * b.peak));
     return b;
 }
 /* [S9] The row of a bar, and what the orders of bar `row` count. */
@@ -307,7 +324,7 @@ BT_FN void bt_write_bar(const bt_record &out, const Ledger &a, const Bar &b, con
     money[MONEY_EQUITY * columns] = b.equity;
     money[MONEY_CASH * columns] = b.after;
 #if BT_TABLE
-    const double slip = (double)(int64_t)sums.v[4] * a.p.tick;
+    const double slip = (double)(int64_t)sums.v[4] * a.p->tick;
     const int fills = (int)(sums.v[5] & 0x1fffff), rounded = (int)(sums.v[5] >> 21 & 0x1fffff), missing = (int)(sums.v[5] >> 42);
     int32_t *count = out.counts + at;
     money[MONEY_LONG_VALUE * columns] = b.worth;
@@ -431,15 +448,12 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
     Ledger a;
     const Scenario &own = *bt_slot(lane, mine < in.K ? mine : 0);
     a.keeps = mine < in.K && !own.st.ended;
-    a.cash = own.st.cash, a.equity = own.equity, a.peak = own.st.peak, a.p = *own.p, a.id = own.id;
-    a.untick = 1.0 / a.p.tick, a.limit = own.limit, a.told = own.told;
+    a.cash = own.st.cash, a.equity = own.equity, a.peak = own.st.peak, a.p = own.p, a.id = own.id;
+    a.untick = 1.0 / a.p->tick, a.limit = own.limit, a.told = own.told;
     Terms s[BT_TOGETHER];
 #pragma unroll
     for (int k = 0; k < BT_TOGETHER; ++k) {
-        const Scenario &other = *bt_slot(lane, k < in.K ? k : 0);
-        s[k].p = *other.p;
-        s[k].magic = other.magic;
-        s[k].most = bt_high(bt_most(N) * other.p->tick);
+        s[k] = bt_terms(*bt_slot(lane, k < in.K ? k : 0), N);
     }
     const int32_t *held = lane.dense ? nullptr : BT_INT(lane, COLUMN);  // the assets of the holdings
     int listed = lane.A, side = 0, flags = in.flags[t];
@@ -457,7 +471,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         if (row == NEVER) {
             bt_value_all(r, s, hot, stride, then, to);
         } else {
-            const double scale = a.keeps ? a.equity * (1.0 - a.p.cash_buffer) : 0.0;
+            const double scale = a.keeps ? a.equity * (1.0 - a.p->cash_buffer) : 0.0;
 #pragma unroll
             for (int k = 0; k < BT_TOGETHER; ++k) s[k].scale = bt_from(scale, k * BT_GROUP);
             r.w = (const bt_row_t *)in.weights.data + (row - in.lag) * N;
@@ -487,7 +501,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         Sums sums;
 #pragma unroll
         for (int i = 0; i < BT_VALUES; ++i) sums.v[i] = bt_from(total, mine * BT_GROUP + i * BT_FOURTH);
-        bt_take_zeros(sums, terms * bt_ticks(0.0, a.p.tick * BT_MAGIC), row != NEVER);
+        bt_take_zeros(sums, terms * bt_ticks(0.0, a.p->tick * BT_MAGIC), row != NEVER);
         Bar bar = bt_judge(a, sums, year, row != NEVER);
         if (!__all_sync(0xffffffffu, bar.good)) {
             if (!__all_sync(0xffffffffu, bar.good | bar.short_of_cash)) break;
@@ -495,7 +509,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
             for (int k = 0; k < BT_TOGETHER; ++k) {
                 if (!__shfl_sync(0xffffffffu, (int)bar.short_of_cash, k * BT_GROUP)) continue;
                 double *h = hot + 2 * k * stride;
-                const Sums cut = bt_clip_plain(lane, r, s[k], h + then, h + now, bt_from(bar.before, k * BT_GROUP));
+                const Sums cut = bt_clip_plain(lane, k, r, s[k].scale, h + then, h + now, bt_from(bar.before, k * BT_GROUP));
                 if (mine == k) sums = cut;
             }
             bar = bt_judge(a, sums, year, true);
@@ -537,9 +551,7 @@ BT_STEP void bt_show(Lane &lane) {
         const Scenario &s = *bt_slot(lane, k);
         if (s.st.ended) continue;
         double *orders = lane.out->orders + (int64_t)s.id * lane.N, working = 0, rounded = 0, missing = 0;
-        Terms terms;
-        terms.p = *s.p;
-        terms.magic = s.magic;
+        Terms terms = bt_terms(s, lane.N);
         terms.scale = s.equity * (1.0 - s.p->cash_buffer);
         bt_hand_over(lane, s);
         BT_EACH(j, row == NEVER ? 0 : lane.N) {
