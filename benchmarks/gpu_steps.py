@@ -185,17 +185,12 @@ def step_variant(context: Context) -> None:
         except Exception as exc:
             log = str(exc.__cause__ or exc)[:LOG]  # of the compiler, not the line that a user is shown
             context.emit("compile", **row, seconds=time.perf_counter() - start, log=log)
-            raise SystemExit(f"{named(row)}: {type(exc).__name__}") from None
+            raise SystemExit(f"{row}: {type(exc).__name__}") from None
         row |= {"seconds": time.perf_counter() - start}
         if not context.emulate:
             row |= {"registers": known(lambda: int(made.num_regs))}
             row |= {"local_bytes": known(lambda: int(made.local_size_bytes))}
         context.emit("compile", **row)
-
-
-def named(variant: dict[str, Any]) -> str:
-    """What is not 0 of a variant."""
-    return ", ".join(f"{name}={value}" for name, value in variant.items() if value) or "lean"
 
 
 def step_bits(context: Context) -> None:

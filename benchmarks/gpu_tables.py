@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+from gpu_bt.cuda.module import Variant
 
 __all__ = ["BARS", "KIND", "SECTIONS", "VARIANT", "bars", "measured", "merged", "page", "report", "summary"]
 
@@ -11,10 +14,11 @@ KIND = "gpu-check"
 #: The lists of rows in a file.
 SECTIONS = ("compile", "bits", "cases", "profile", "jax", "micro", "sanitizer", "blocks", "strategy", "clips", "clock",
             "several", "resident", "cpu", "left_out", "skipped")  # fmt: skip
-VARIANT = ("full", "shared", "plain", "together", "threads", "mode", "table", "weight32", "list", "near", "plan")
+#: What a kernel is compiled for, with what is usual.
+VARIANT = dataclasses.asdict(Variant())
 #: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
 _KNOWN_BY = {
-    "compile": VARIANT, "bits": VARIANT,
+    "compile": tuple(VARIANT), "bits": tuple(VARIANT),
     "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"),
 }  # fmt: skip
 
@@ -179,7 +183,9 @@ def _micro_value(row: dict[str, Any]) -> str:
 
 
 def _variant(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={row[name]}" for name in VARIANT if row.get(name)) or "lean"
+    return (
+        ", ".join(f"{name}={row[name]}" for name, usual in VARIANT.items() if row.get(name, usual) != usual) or "lean"
+    )
 
 
 def report(found: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ __all__ = ["variants"]
 #: Bars that are planned: as many as have a target and an order.
 _BARS = 4
 #: Threads, as asked for, of the drawn scenarios whose variants are compiled; variants that are compiled at once.
-_SOME, _MOST = (None, 64), 24
+_SOME, _MOST = (None, 64), 30
 
 
 class _Planned(Exception):
@@ -49,6 +49,7 @@ def variants(context: Context, every: bool) -> list[dict[str, Any]]:
         found += [
             _planned(drawn(seed, kind), CudaEngine(*how[1:], how[0])) for seed, kind, how in drawings if how[1] in _SOME
         ]
+    found += [dataclasses.replace(variant, general=True) for variant in found]  # for bars that are not plain
     return [dataclasses.asdict(variant) for variant in dict.fromkeys(found)][:_MOST]
 
 

@@ -27,7 +27,7 @@ from gpu_bt.engine.lanes import LaneSession, lane_bytes, row_length
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, joined
 from gpu_bt.errors import EngineUnavailable
-from gpu_bt.law.layout import COUNTS, MONEY, beyond_lean
+from gpu_bt.law.layout import COUNTS, MONEY, SIZES, beyond_lean
 
 __all__ = ["ENGINE", "CudaEngine", "CudaSession"]
 
@@ -300,14 +300,12 @@ class _Lanes(LaneSession):
             return most
         longest = plan(self, read, plain)
         numbers = row_length(longest or n)
-        fit = room // (16 * numbers) if engine.shared else 0
-        wanted = engine.together or max(
-            m for m in (1, 2, 4) if m == 1 or m * self.device.processors <= len(spec.params)
-        )
-        most = max(m for m in (1, 2, 4) if m == 1 or (m <= wanted and (m <= fit or not fit)))
+        fit = (room - 8 * SIZES["BT_CLASSES"]) // (16 * numbers) if engine.shared else 0
+        wanted = engine.together or max(m for m in (1, 2, 4) if m == 1 or m * self.device.processors <= len(spec.params))
+        most = max(m for m in (1, 2, 4) if m == 1 or (m <= min(wanted, 4 - 2 * plain.table) and (m <= fit or not fit)))
         self.near = numbers if fit else 0
         variant = dataclasses.replace(plain, together=most, list=longest > 0, near=fit > 0)
-        self._size(longest or n, most, variant, 16 * self.near * most)
+        self._size(longest or n, most, variant, 16 * self.near * most + 8 * SIZES["BT_CLASSES"])
         return most
 
     def _size(self, work: int, most: int, variant: Variant, shared: int) -> None:
@@ -399,6 +397,10 @@ class _Lanes(LaneSession):
         argument = (np.uint64(self.launch_at.address),)
         self.kernel((lanes,), (self.threads,), argument, shared_mem=self.shared_bytes, stream=stream())
         stream().synchronize()
+        if not self.variant.general and self.host(self.arrays["book"])[0]:  # some lane has come to a bar that is not plain
+            self.variant = dataclasses.replace(self.variant, general=True)
+            self.kernel = kernel(cupy(), self.variant)
+            self.call(launch)
 
 
 def _log_bytes(device: Device) -> int:

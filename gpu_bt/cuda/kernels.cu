@@ -17,7 +17,11 @@
 #if BT_PLAN
 extern "C" __global__ void __launch_bounds__(512) bt_plan(const bt_launch *call) { bt_prepare(call); }
 #else
-extern "C" __global__ void __launch_bounds__(512) bt_bars(const bt_launch *call) {
+extern "C" __global__ void __launch_bounds__(BT_THREADS ? BT_THREADS : 512) bt_bars(const bt_launch *call) {
+#if BT_GENERAL
     bt_advance<BT_FULL>(call, blockIdx.x, BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr);
+#else
+    bt_advance_plain(call, blockIdx.x);
+#endif
 }
 #endif

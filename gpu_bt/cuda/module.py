@@ -58,7 +58,7 @@ class Variant:
 
     full, shared: kernels.cu. plain: with plain.h, and of that: together scenarios to a block, of `threads` (0 = any),
     rounding `mode`, whole `table` or equity and cash alone, weight32 rows of float32, a `list` of the assets of each row,
-    holdings `near`, in the block's own memory.
+    holdings `near`, in the block's own memory; without `general`, plain bars alone. plan: what makes these ready.
     """
 
     full: bool = False
@@ -72,6 +72,7 @@ class Variant:
     list: bool = False
     near: bool = False
     plan: bool = False
+    general: bool = True
 
     @property
     def options(self) -> tuple[str, ...]:

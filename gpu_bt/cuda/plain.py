@@ -44,7 +44,7 @@ def plain_of(spec: RunSpec) -> Variant | None:
     uniform = all(lot.all_whole for lot in lots) or modes == {_EXACT}
     if not (off and late and uniform and len(kinds) == len(modes) == 1) or spec.positions:
         return None
-    return Variant(plain=True, mode=modes.pop(), table=spec.columns == "all", weight32=kinds.pop() == np.float32)
+    return Variant(plain=True, general=False, mode=modes.pop(), table=spec.columns == "all", weight32=kinds.pop() == np.float32)
 
 
 def plan_bytes(spec: RunSpec) -> int:

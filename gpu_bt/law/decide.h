@@ -311,6 +311,7 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
 template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) {
     if (lane.late && (lane.clear || !s.waiting)) {  // the working orders that they replace are none, or all of them
         s.asked = (int32_t)t;
+        s.told = 0;
         s.waiting = 0;
         return true;
     }

@@ -19,6 +19,7 @@ struct Scenario {
     int32_t stop;                 // [S5d] has been seen
     int32_t quick;                // its orders may wait for the prices at which they fill (pass.h)
     int32_t asked;                // they do: those of the row of bar t are formed by bt_pass or bt_place; else -1
+    int32_t told;                 // what they count is in the record
     int32_t stale;                // what stands in `o` are no orders
     int32_t saved;                // the holdings before this bar are in the buffer `old`
     int32_t open;                 // the first half of a bar is over: 1; 2 where it was a LEDGER_OVERFLOW
@@ -36,6 +37,7 @@ static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 struct Kept { /* of a lane from call to call */
     int32_t begun, A, dense;
     int32_t late;  // a row of weights is read after the bar's fills; every scenario is quick
+    int32_t next;  // the bar that comes next
     int32_t seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
 };
 

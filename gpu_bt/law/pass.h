@@ -29,7 +29,7 @@ BT_STEP void bt_count_orders(Lane &lane, Scenario &s, int64_t from, int64_t t, i
     if (from == t) {
         s.count[COUNT_ROUNDED_OUT] += rounded;
         s.count[COUNT_NO_PRICE] += missing;
-    } else if (lane.out->counts && bt_first()) {
+    } else if (lane.out->counts && bt_first() && !s.told) {
         const int64_t row = lane.out->K * lane.out->T;
         int32_t *at = lane.out->counts + s.id * lane.out->T + from;
         at[COUNT_WORKING * row] = working;

@@ -2,7 +2,6 @@
 /* A lane's way through the bars. State is explicit, so that any cutting of the bars gives the same bits. */
 #pragma once
 #include "bar.h"
-#include "plain.h"
 
 /* Bar t of every scenario; whether one goes on. The only scenario of a lane stays at hand. */
 template <bool FULL> BT_STEP bool bt_bars_of_all(Lane &lane, Scenario &own, int64_t t) {
@@ -95,6 +94,7 @@ template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
 /* The lane before its first bar: all columns active, what never changes copied, every scenario entered. */
 template <bool FULL> BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.begun = lane.dense = 1;
+    lane.next = 0;
     lane.A = (int)lane.N;
     lane.seen_target = lane.clear = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
@@ -134,6 +134,8 @@ BT_STEP void bt_leave(Lane &lane, Scenario &own) {
     if (bt_first()) *(Kept *)lane.slots = lane;
 }
 
+#include "plain.h"
+
 /* Half a bar of a callback run, which has one scenario. A LEDGER_OVERFLOW of the first half is recorded by the second. */
 template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
     if (lane.call->phase == PHASE_CLOSE) {
@@ -150,7 +152,7 @@ template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
 }
 
 /* Moves a lane over the bars of a call. */
-template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t number, double *shared) {
+template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number, double *shared) {
     Lane lane = bt_lane(call, number, shared);
     const bt_rows *in = lane.in;
     const int64_t t0 = call->t0, t1 = call->t1;
@@ -160,17 +162,20 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
         bt_move_hot(lane, false);
     else
         bt_begin<FULL>(lane, own);
+#if BT_PLAIN
+    const bool plain = bt_plain_lane(lane);
+    int row = NEVER;
+    if (plain && t0 < lane.next) bt_plain_now(lane, row);
+    if (row != NEVER) bt_read_weights<FULL>(lane, row);  // a kernel of plain bars alone has left its orders waiting
+#endif
     Scenario &s = bt_load(lane, own, 0);
     bool running = false;
     for (int k = 0; k < in->K; ++k) running |= bt_running(lane, k);
-#if BT_PLAIN
-    const bool plain = bt_plain_lane(lane);
-#endif
     if (FULL && call->phase != PHASE_BARS) {
         bt_half<FULL>(lane, s, t0);
         running = false;
     }
-    for (int64_t t = t0; t < t1 && running; ++t) {
+    for (int64_t t = lane.next > t0 ? lane.next : t0; t < t1 && running; ++t) {
 #if BT_PLAIN
         if (plain) {
             if (in->K == 1) bt_store(lane, s, 0);
@@ -189,6 +194,7 @@ template <bool FULL> BT_STEP void bt_advance(const bt_launch *call, int64_t numb
             bt_drop_idle(lane);
         running = bt_bars_of_all<FULL>(lane, s, t);
     }
+    lane.next = (int32_t)t1;
     if (running && lane.late) bt_place_all<FULL>(lane, s, t1);
     if (in->K == 1) bt_store(lane, s, 0);
     bt_leave(lane, own);

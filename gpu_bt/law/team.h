@@ -17,6 +17,7 @@
 #ifndef BT_PLAIN
 #define BT_PLAIN 0
 #define BT_PLAN 0
+#define BT_GENERAL 1
 #define BT_THREADS 0
 #endif
 #if BT_WEIGHT32 /* what plain.h and plan.h read rows of weights as */
@@ -89,6 +90,7 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
 
 #define BT_PLAIN 0
 #define BT_PLAN 0
+#define BT_GENERAL 1
 #define BT_STEP static inline
 #define BT_TEXT(...) #__VA_ARGS__
 #define BT_SIMD(...) _Pragma(BT_TEXT(omp simd __VA_ARGS__))

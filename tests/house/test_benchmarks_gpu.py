@@ -82,7 +82,8 @@ def test_a_stage(bare, tmp_path, stage):
 
 
 def smoke(found: dict) -> None:
-    assert [(row["plain"], row["near"], row["threads"]) for row in found["compile"]] == [(True, True, 64)]
+    kernels = [(row["plain"], row["near"], row["threads"], row["general"]) for row in found["compile"]]
+    assert kernels == [(True, True, 64, False), (True, True, 64, True)]
     assert {row["plain"] for row in found["bits"]} == {True}
     assert works(found) == {("one scenario", 1.0, 1, 1), ("shared panels", 1.0, 1, 4)}
     assert {row["step"]: row["reason"] for row in found["skipped"]} == {"sanitizer": "emulated"}
