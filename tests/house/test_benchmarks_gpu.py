@@ -83,7 +83,7 @@ def test_a_stage(bare, tmp_path, stage):
 
 def smoke(found: dict) -> None:
     kernels = [(row["plain"], row["near"], row["threads"], row["general"]) for row in found["compile"]]
-    assert kernels == [(True, True, 64, False), (True, True, 64, True)]
+    assert sorted(kernels) == [(True, True, 64, False), (True, True, 64, True)]
     assert {row["plain"] for row in found["bits"]} == {True}
     assert works(found) == {("one scenario", 1.0, 1, 1), ("shared panels", 1.0, 1, 4)}
     assert {row["step"]: row["reason"] for row in found["skipped"]} == {"sanitizer": "emulated"}
