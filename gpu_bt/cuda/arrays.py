@@ -21,7 +21,8 @@ from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
     "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
-    "first_outside", "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
+    "first_outside", "looked", "marked", "missing", "picked", "placed", "replaced", "resident", "scaled", "silent",
+    "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -183,7 +184,15 @@ def looked(
     b, c = beside or (None, None)
     _run("bt_look", t, a=array, b=b, c=c, N=n, alone=beside is not None, low=low, high=high, skip_low=skip[0],
          skip_high=skip[1], out=out)  # fmt: skip
-    return out.read()
+    rows = out.read()
+    if isinstance(array, Resident):
+        array.missing = rows[:, 0]
+    return rows
+
+
+def missing(array: Resident) -> np.ndarray:
+    """(T,) how many cells of each row are NaN; counted once, since nobody writes to the array."""
+    return looked(array)[:, 0] if array.missing is None else array.missing
 
 
 def _first(rows: np.ndarray, n: int) -> tuple[int, int] | None:
@@ -230,8 +239,7 @@ def columns_to_look_at(fields: Mapping[str, Any], near: float, leap: float, jump
 
 def replaced(array: Resident, low: float, high: float, value: float) -> tuple[Resident, int]:
     """As gpu_bt.data.arrays.replaced."""
-    of_nan = math.isnan(low)
-    count = int(looked(array, skip=(low, high))[:, 0 if of_nan else 1].sum())
+    count = int((missing(array) if math.isnan(low) else looked(array, skip=(low, high))[:, 1]).sum())
     if not count:
         return array, 0
     out = DeviceArray(array.shape, array.dtype)

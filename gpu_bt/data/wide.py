@@ -85,7 +85,7 @@ def weights_on_gpu(frame: Any, timestamps: np.ndarray, assets: tuple[str, ...]) 
     if found is None or sorted(found[1]) != sorted(assets) or not np.array_equal(found[0], timestamps):
         return None
     values = as_array("weights", found[2], WeightsError)
-    if not isinstance(values, Resident) or not np.isin(values.tools.looked(values)[:, 0], (0, len(assets))).all():
+    if not isinstance(values, Resident) or not np.isin(values.tools.missing(values), (0, len(assets))).all():
         return None
     order = [found[1].index(name) for name in assets]
     return values if found[1] == list(assets) else values.at((slice(None), order))
