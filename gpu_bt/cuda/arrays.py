@@ -7,10 +7,12 @@ Only what is said to be in host memory leaves the device.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -37,6 +39,7 @@ CALL = np.dtype([(n, {"double": "f8", "bt_panel": ROWS["close"]}.get(c, "i8")) f
 TEXT = " ".join(f"{kind} {name};" for name, kind in MEMBERS.items())
 _Array = DeviceArray | Resident
 _KINDS = {name: kind for kind, name in enumerate(PANEL_KINDS)}
+_T = TypeVar("_T")
 _INF, _NAN = math.inf, math.nan
 #: Threads of a block, at most.
 _THREADS = 128
@@ -57,6 +60,17 @@ def _run(name: str, blocks: int, **members: Any) -> None:
         threads = min(_THREADS, 32 * -(-int(call["N"][0]) // 32))
         run((blocks,), (threads,), (np.uint64(at.address),), stream=stream())
         stream().synchronize()
+
+
+def _there(work: Callable[..., _T]) -> Callable[..., _T]:
+    """The function, done on the GPU on which its first array lies, whatever GPU is the thread's."""
+
+    @functools.wraps(work)
+    def done(array: _Array, *given: Any, **named: Any) -> _T:
+        with cupy().cuda.Device(array.device) if isinstance(array, Resident) else contextlib.nullcontext():
+            return work(array, *given, **named)
+
+    return done
 
 
 def _sent(values: Any, dtype: Any = np.int64) -> DeviceArray:
@@ -122,6 +136,7 @@ def _memory(array: Resident) -> Any:
     return cuda.MemoryPointer(cuda.UnownedMemory(array.pointer, array.nbytes, array, array.device), 0)
 
 
+@_there
 def cast(array: Resident, dtype: Any) -> Resident:
     """The array in another type."""
     made = _copied(exported(array), dtype)
@@ -135,6 +150,7 @@ def _parts(array: Resident, key: Any) -> list[np.ndarray]:
     return [np.arange(size)[part] for size, part in zip(array.shape, every, strict=False)]
 
 
+@_there
 def fetch(array: Resident, key: Any) -> np.ndarray:
     """`array[key]` in host memory."""
     start, shape = 0, array.shape
@@ -153,8 +169,9 @@ def fetch(array: Resident, key: Any) -> np.ndarray:
     return out
 
 
+@_there
 def picked(array: Resident, key: Any) -> DeviceArray:
-    """`array[key]`, on the device."""
+    """`array[key]`, on its device."""
     rows, *columns = _parts(array, key)
     across = columns[0] if columns else np.zeros((), np.int64)
     pairs = isinstance(key, tuple) and all(not isinstance(part, slice) for part in key)
@@ -173,6 +190,7 @@ def picked(array: Resident, key: Any) -> DeviceArray:
 # --- looked at ---
 
 
+@_there
 def looked(
     array: _Array, low: float = -_INF, high: float = _INF, skip: tuple[float, float] = (_NAN, _NAN),
     beside: Sequence[_Array | None] | None = None,
@@ -211,6 +229,7 @@ def first_alone(array: Resident, beside: Sequence[Resident | None]) -> tuple[int
     return _first(looked(array, beside=beside), array.shape[1])
 
 
+@_there
 def cells(array: _Array, value: float) -> np.ndarray:
     """The cells that are numbers other than a value, in order: places in the flat array, in host memory."""
     counts = looked(array, value, value)[:, 2].astype(np.int64)
@@ -237,6 +256,7 @@ def columns_to_look_at(fields: Mapping[str, Any], near: float, leap: float, jump
 # --- copied with changes ---
 
 
+@_there
 def replaced(array: Resident, low: float, high: float, value: float) -> tuple[Resident, int]:
     """As gpu_bt.data.arrays.replaced."""
     count = int((missing(array) if math.isnan(low) else looked(array, skip=(low, high))[:, 1]).sum())
@@ -264,6 +284,7 @@ def marked(close: _Array, open: _Array | None, split: _Array | None, unit: np.nd
     return out
 
 
+@_there
 def silent(close: _Array, open: _Array | None, new: np.ndarray, before: np.ndarray, count: int) -> np.ndarray:
     """[S3] The cells, in order, at which the count-th new date without a close or an open comes. new: (T,) bool, of
     another date than the bar before.   before: (N,) such dates before the first bar."""

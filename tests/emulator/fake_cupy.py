@@ -213,6 +213,7 @@ class FakeCupy:
                  sanitizer: str | None = None, fail_launch: int = 0) -> None:  # fmt: skip
         self.fail_launch, self.launched, self.__version__ = fail_launch, 0, "emulated"
         self.streams: dict[int, Stream] = {}
+        self.device = 0
         self.legacy = Stream(self)
         #: Streams that were made current, the last one on top.
         self.current = [self.legacy]
@@ -231,7 +232,7 @@ class FakeCupy:
         properties = {"name": b"emulated", "major": 9, "minor": 0, "multiProcessorCount": processors,
                       "sharedMemPerBlockOptin": shared}  # fmt: skip
         runtime = SimpleNamespace(
-            getDeviceCount=lambda: 1, getDevice=lambda: 0, getDeviceProperties=lambda number: properties,
+            getDeviceCount=lambda: 1, getDevice=lambda: self.device, getDeviceProperties=lambda number: properties,
             memGetInfo=lambda: (self.total - self.used, self.total), CUDARuntimeError=CUDARuntimeError,
         )  # fmt: skip
         self.cuda = SimpleNamespace(
@@ -239,7 +240,8 @@ class FakeCupy:
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=Event, alloc_pinned_memory=bytearray,
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             driver=SimpleNamespace(CUDADriverError=CUDADriverError), nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
-            UnownedMemory=Unowned, MemoryPointer=lambda memory, offset: memory.pointer(self) + offset,
+            Device=self.entered, UnownedMemory=Unowned,
+            MemoryPointer=lambda memory, offset: memory.pointer(self) + offset,
         )  # fmt: skip
 
     def ndarray(self, shape: tuple, dtype: Any, memptr: Memory | None = None, strides: Any = None) -> Array:
@@ -272,6 +274,13 @@ class FakeCupy:
             size = max(abs(a * b) for a, b in zip(told["shape"], told["strides"], strict=True))
         memory = Unowned(told["data"][0], size, value).pointer(self)
         return Array(self, memory, told["shape"], dtype, told.get("strides"))
+
+    @contextlib.contextmanager
+    def entered(self, number: int) -> Iterator[None]:
+        """cupy.cuda.Device: whatever its number, the memory is that of the one."""
+        before, self.device = self.device, number
+        yield
+        self.device = before
 
     def queue(self, stream: Stream | None, work: Any) -> None:
         """Behind what the stream, or the current one, has to do."""
