@@ -24,7 +24,7 @@ from gpu_bt.law.layout import PANEL_KINDS, ROWS
 __all__ = [
     "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
     "first_outside", "looked", "marked", "missing", "picked", "placed", "replaced", "resident", "scaled", "silent",
-    "take",
+    "spread", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -185,6 +185,16 @@ def picked(array: Resident, key: Any) -> DeviceArray:
         _run("bt_pick", rows.size, a=array, N=n, count=across.size, pairs=pairs, bytes=array.dtype.itemsize,
              rows=places[0], columns=places[1], out=out)  # fmt: skip
     return out
+
+
+def spread(array: Resident, times: np.ndarray, bars: np.ndarray) -> Resident:
+    """The rows of some bars, in their order, as those of all bars; NaN at the others."""
+    rows, out = np.full(len(bars), -1), DeviceArray((len(bars), array.shape[1]), array.dtype)
+    rows[np.searchsorted(bars, times)] = np.arange(len(times))
+    places = _sent(rows), _sent(np.arange(array.shape[1]))
+    _run("bt_pick", len(bars), a=array, N=array.shape[1], count=array.shape[1], bytes=array.dtype.itemsize,
+         rows=places[0], columns=places[1], out=out)  # fmt: skip
+    return resident(out)
 
 
 # --- looked at ---

@@ -29,6 +29,7 @@ class Tools(Protocol):
     silent: Callable[..., np.ndarray]
     columns_to_look_at: Callable[..., np.ndarray]
     placed: Callable[..., Resident]
+    spread: Callable[..., Resident]
     resident: Callable[..., Resident]
 
 
