@@ -55,14 +55,15 @@ extern "C" __global__ void bt_list(const bt_call *call) {
     }
 }
 
-/* `bytes` of each cell of rows times columns, or where `pairs` of rows and columns one by one; a block for each row. */
+/* `bytes` of each cell of rows times columns, or where `pairs` of rows and columns one by one; a block for each row. One
+ * below 0 is NaN. */
 extern "C" __global__ void bt_pick(const bt_call *call) {
     const int64_t r = blockIdx.x, count = call->pairs ? 1 : call->count;
     for (int64_t k = threadIdx.x; k < count; k += blockDim.x) {
-        const int64_t from = ((const int64_t *)call->rows)[r] * call->N + ((const int64_t *)call->columns)[call->pairs ? r : k];
-        const int64_t to = r * count + k;
+        const int64_t row = ((const int64_t *)call->rows)[r], to = (r * count + k) * call->bytes;
+        const int64_t from = (row * call->N + ((const int64_t *)call->columns)[call->pairs ? r : k]) * call->bytes;
         for (int64_t b = 0; b < call->bytes; ++b)
-            ((uint8_t *)call->out)[to * call->bytes + b] = ((const uint8_t *)call->a.data)[from * call->bytes + b];
+            ((uint8_t *)call->out)[to + b] = row < 0 ? 0xff : ((const uint8_t *)call->a.data)[from + b];
     }
 }
 

@@ -7,10 +7,12 @@ Only what is said to be in host memory leaves the device.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +23,8 @@ from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
     "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
-    "first_outside", "free", "looked", "marked", "picked", "placed", "replaced", "resident", "scaled", "silent", "take",
+    "first_outside", "free", "looked", "marked", "missing", "picked", "placed", "replaced", "resident", "scaled",
+    "silent", "spread", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -36,6 +39,7 @@ CALL = np.dtype([(n, {"double": "f8", "bt_panel": ROWS["close"]}.get(c, "i8")) f
 TEXT = " ".join(f"{kind} {name};" for name, kind in MEMBERS.items())
 _Array = DeviceArray | Resident
 _KINDS = {name: kind for kind, name in enumerate(PANEL_KINDS)}
+_T = TypeVar("_T")
 _INF, _NAN = math.inf, math.nan
 #: Threads of a block, at most.
 _THREADS = 128
@@ -57,6 +61,17 @@ def _run(name: str, blocks: int, **members: Any) -> None:
         threads = min(_THREADS, 32 * -(-int(call["N"][0]) // 32))
         run((blocks,), (threads,), (np.uint64(at.address),), stream=stream())
         stream().synchronize()
+
+
+def _there(work: Callable[..., _T]) -> Callable[..., _T]:
+    """The function, done on the GPU on which its first array lies, whatever GPU is the thread's."""
+
+    @functools.wraps(work)
+    def done(array: _Array, *given: Any, **named: Any) -> _T:
+        with cupy().cuda.Device(array.device) if isinstance(array, Resident) else contextlib.nullcontext():
+            return work(array, *given, **named)
+
+    return done
 
 
 def _sent(values: Any, dtype: Any = np.int64) -> DeviceArray:
@@ -129,6 +144,7 @@ def _memory(array: Resident) -> Any:
     return cuda.MemoryPointer(cuda.UnownedMemory(array.pointer, array.nbytes, array, array.device), 0)
 
 
+@_there
 def cast(array: Resident, dtype: Any) -> Resident:
     """The array in another type."""
     made = _copied(exported(array), dtype)
@@ -143,6 +159,7 @@ def _parts(array: Resident, key: Any) -> list[np.ndarray]:
 
 
 @told()
+@_there
 def fetch(array: Resident, key: Any) -> np.ndarray:
     """`array[key]` in host memory."""
     start, shape = 0, array.shape
@@ -161,8 +178,9 @@ def fetch(array: Resident, key: Any) -> np.ndarray:
     return out
 
 
+@_there
 def picked(array: Resident, key: Any) -> DeviceArray:
-    """`array[key]`, on the device."""
+    """`array[key]`, on its device."""
     rows, *columns = _parts(array, key)
     across = columns[0] if columns else np.zeros((), np.int64)
     pairs = isinstance(key, tuple) and all(not isinstance(part, slice) for part in key)
@@ -178,9 +196,20 @@ def picked(array: Resident, key: Any) -> DeviceArray:
     return out
 
 
+def spread(array: Resident, times: np.ndarray, bars: np.ndarray) -> Resident:
+    """The rows of some bars, in their order, as those of all bars; NaN at the others."""
+    rows, out = np.full(len(bars), -1), DeviceArray((len(bars), array.shape[1]), array.dtype)
+    rows[np.searchsorted(bars, times)] = np.arange(len(times))
+    places = _sent(rows), _sent(np.arange(array.shape[1]))
+    _run("bt_pick", len(bars), a=array, N=array.shape[1], count=array.shape[1], bytes=array.dtype.itemsize,
+         rows=places[0], columns=places[1], out=out)  # fmt: skip
+    return resident(out)
+
+
 # --- looked at ---
 
 
+@_there
 def looked(
     array: _Array, low: float = -_INF, high: float = _INF, skip: tuple[float, float] = (_NAN, _NAN),
     beside: Sequence[_Array | None] | None = None,
@@ -192,7 +221,15 @@ def looked(
     b, c = beside or (None, None)
     _run("bt_look", t, a=array, b=b, c=c, N=n, alone=beside is not None, low=low, high=high, skip_low=skip[0],
          skip_high=skip[1], out=out)  # fmt: skip
-    return out.read()
+    rows = out.read()
+    if isinstance(array, Resident):
+        array.missing = rows[:, 0]
+    return rows
+
+
+def missing(array: Resident) -> np.ndarray:
+    """(T,) how many cells of each row are NaN; counted once, since nobody writes to the array."""
+    return looked(array)[:, 0] if array.missing is None else array.missing
 
 
 def _first(rows: np.ndarray, n: int) -> tuple[int, int] | None:
@@ -211,6 +248,7 @@ def first_alone(array: Resident, beside: Sequence[Resident | None]) -> tuple[int
     return _first(looked(array, beside=beside), array.shape[1])
 
 
+@_there
 def cells(array: _Array, value: float) -> np.ndarray:
     """The cells that are numbers other than a value, in order: places in the flat array, in host memory."""
     counts = looked(array, value, value)[:, 2].astype(np.int64)
@@ -237,10 +275,10 @@ def columns_to_look_at(fields: Mapping[str, Any], near: float, leap: float, jump
 # --- copied with changes ---
 
 
+@_there
 def replaced(array: Resident, low: float, high: float, value: float) -> tuple[Resident, int]:
     """As gpu_bt.data.arrays.replaced."""
-    of_nan = math.isnan(low)
-    count = int(looked(array, skip=(low, high))[:, 0 if of_nan else 1].sum())
+    count = int((missing(array) if math.isnan(low) else looked(array, skip=(low, high))[:, 1]).sum())
     if not count:
         return array, 0
     out = DeviceArray(array.shape, array.dtype)
@@ -265,6 +303,7 @@ def marked(close: _Array, open: _Array | None, split: _Array | None, unit: np.nd
     return out
 
 
+@_there
 def silent(close: _Array, open: _Array | None, new: np.ndarray, before: np.ndarray, count: int) -> np.ndarray:
     """[S3] The cells, in order, at which the count-th new date without a close or an open comes. new: (T,) bool, of
     another date than the bar before.   before: (N,) such dates before the first bar."""

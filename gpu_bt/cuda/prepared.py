@@ -7,13 +7,12 @@ Letters: T bars, N assets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
+from typing import Any, cast
 
 from gpu_bt.cuda import arrays
 from gpu_bt.cuda.device import DeviceArray
 from gpu_bt.engine.prepare import Prices, lots, opening_marks
+from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Market
 
 __all__ = ["prepared"]
@@ -25,25 +24,17 @@ _Keep = Callable[[Any, Callable[[int, int], DeviceArray]], DeviceArray]
 def prepared(market: Market, field: str, lot: float, sizing: str, keep: _Keep) -> tuple[Prices, Any, Any]:
     """Per lot: prices of the field that fills, those that decide, and marks. What the panel has already, float64 prices
     of single shares, and marks where no close is missing, is not made again."""
-    units, close = lots(market, lot), market.close
+    units, close = lots(market, lot), cast(Resident, market.close)
 
     def values(name: str) -> Any:
         raw: Any = getattr(market, name)
-        if units.all_one and raw.dtype == np.float64:
+        if units.all_one and raw.dtype == "float64":
             return raw
         return keep((name, lot), lambda low, stop: arrays.scaled(raw, units.unit, low, stop))
 
     decides = marks = values("close")
-    if _gaps(market, "close").any():
+    if arrays.missing(close).any():
         given: Any = close, market.open, market.split, units.unit, opening_marks(market, lot)
         marks = keep(("marks", lot), lambda *bars: arrays.marked(*given, *bars))
-    return Prices(values(field), _gaps(market, field)), marks if sizing == "last" else decides, marks
-
-
-def _gaps(market: Market, field: str) -> np.ndarray:
-    """(T,) bool: the bars at which a field has a NaN."""
-    key = "cuda gaps", field
-    if key not in market.cache:
-        market.cache[key] = arrays.looked(getattr(market, field))[:, 0] > 0
-    found: np.ndarray = market.cache[key]
-    return found
+    gaps = arrays.missing(getattr(market, field)) > 0
+    return Prices(values(field), gaps), marks if sizing == "last" else decides, marks

@@ -59,7 +59,7 @@ def columns_on_gpu(frame: Any, kinds: str = "iuf") -> tuple[np.ndarray, list[str
         return None
     try:
         values = frame.to_cupy() if kinds == "b" else frame.astype("float64").to_cupy(na_value=math.nan)
-    except ValueError:  # an empty cell, which is no bool
+    except (ValueError, TypeError, NotImplementedError):  # an empty cell, which is no bool
         return None
     return times, names, values
 
@@ -79,13 +79,17 @@ def fields_on_gpu(given: Mapping[str, Any], timestamps: Any, assets: Any) -> tup
 
 
 def weights_on_gpu(frame: Any, timestamps: np.ndarray, assets: tuple[str, ...]) -> Resident | None:
-    """(T, N) weights of such a frame that has every bar and every asset, in any order of columns; its rows are whole
-    books or all empty, so that no rule on empty cells is asked for."""
+    """(T, N) weights of such a frame that has every asset, in any order of columns, and rows on some bars, which are
+    whole books or all empty, so that neither a rule on empty cells nor one on days is asked for."""
     found = columns_on_gpu(frame)
-    if found is None or sorted(found[1]) != sorted(assets) or not np.array_equal(found[0], timestamps):
+    if found is None or sorted(found[1]) != sorted(assets) or not np.isin(found[0], timestamps).all():
+        return None
+    days = found[0].astype("datetime64[D]")  # a date alone is its last bar
+    if (days == found[0]).any() and len(np.unique(timestamps.astype("datetime64[D]"))) < len(timestamps):
         return None
     values = as_array("weights", found[2], WeightsError)
-    if not isinstance(values, Resident) or not np.isin(values.tools.looked(values)[:, 0], (0, len(assets))).all():
+    if not isinstance(values, Resident) or not np.isin(values.tools.missing(values), (0, len(assets))).all():
         return None
-    order = [found[1].index(name) for name in assets]
-    return values if found[1] == list(assets) else values.at((slice(None), order))
+    if found[1] != list(assets):
+        values = values.at((slice(None), [found[1].index(name) for name in assets]))
+    return values if len(values) == len(timestamps) else values.tools.spread(values, found[0], timestamps)

@@ -24,11 +24,13 @@ class Tools(Protocol):
     first_outside: Callable[..., tuple[int, int] | None]
     first_alone: Callable[..., tuple[int, int] | None]
     looked: Callable[..., np.ndarray]
+    missing: Callable[..., np.ndarray]
     cells: Callable[..., np.ndarray]
     silent: Callable[..., np.ndarray]
     columns_to_look_at: Callable[..., np.ndarray]
     free: Callable[[], int]
     placed: Callable[..., Resident]
+    spread: Callable[..., Resident]
     resident: Callable[..., Resident]
 
 
@@ -48,6 +50,7 @@ class Resident:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.shape: tuple[int, ...] = tuple(map(int, shape))
         self.pointer, self.device, self.owner, self.tools = pointer, device, owner, tools
+        self.missing: np.ndarray | None = None  # NaN of each row, once they were counted
 
     @property
     def address(self) -> int:

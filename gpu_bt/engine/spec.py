@@ -125,7 +125,7 @@ def start_of(params: np.ndarray, holdings: np.ndarray) -> Start:
 def _rows_with_targets(weights: np.ndarray | Resident) -> np.ndarray:
     """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
     if isinstance(weights, Resident):
-        some: np.ndarray = weights.tools.looked(weights)[:, 0] < weights.shape[1]
+        some: np.ndarray = weights.tools.missing(weights) < weights.shape[1]
         return some
     has: np.ndarray = ~np.isnan(weights[:, 0])
     for t in np.flatnonzero(~has):

@@ -291,7 +291,8 @@ class FakeCupy:
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError), Event=Event, alloc_pinned_memory=bytearray,
             Stream=lambda non_blocking=False: Stream(self, non_blocking),
             driver=SimpleNamespace(CUDADriverError=CUDADriverError), nvrtc=SimpleNamespace(getVersion=lambda: (13, 0)),
-            UnownedMemory=Unowned, MemoryPointer=lambda memory, offset: memory.pointer(self) + offset,
+            UnownedMemory=Unowned,
+            MemoryPointer=lambda memory, offset: memory.pointer(self) + offset,
         )  # fmt: skip
 
     def ndarray(self, shape: tuple, dtype: Any, memptr: Memory | None = None, strides: Any = None) -> Array:

@@ -113,14 +113,23 @@ def test_weights(fake):
     ragged = whole.mask(rng.random((T, N)) < 0.2)
     host = bt.Panel(close)
     for frame, stays in ((whole, True), (weekly, True), (whole[NAMES[::-1]], True), (ragged, False),
-                         (weekly.dropna(), False), (whole.iloc[:, 1:], False)):  # fmt: skip
+                         (weekly.dropna(), True), (whole.iloc[:, 1:], False)):  # fmt: skip
         fake.fetched.clear()
         found, text = told(lambda frame=frame: bt.run(panel, DataFrame(fake, frame), CLOSES, engine="cuda"))
-        moved = max(fake.fetched)
+        fetched = list(fake.fetched)
         wanted, wanted_text = told(lambda frame=frame: bt.run(host, frame, CLOSES, engine="numpy"))
         np.testing.assert_array_equal(found.equity, wanted.equity)
         assert text == wanted_text and found.notes == wanted.notes
-        assert (moved < 8 * frame.size) == stays
+        assert (8 * frame.size not in fetched) == stays
+    hours = pd.date_range("2020-01-01", periods=T, freq="6h")  # whose midnights are dates, or are warned of
+    there, here = (
+        bt.Panel(make(close.set_axis(hours))) for make in (lambda frame: DataFrame(fake, frame), lambda f: f)
+    )
+    for frame in (whole.set_axis(hours), whole.set_axis(hours)[::4], whole.set_axis(hours)[1::4]):
+        found = told(lambda frame=frame: bt.run(there, DataFrame(fake, frame), CLOSES, engine="cuda"))
+        wanted = told(lambda frame=frame: bt.run(here, frame, CLOSES, engine="numpy"))
+        np.testing.assert_array_equal(found[0].equity, wanted[0].equity)
+        assert found[1] == wanted[1] and found[0].notes == wanted[0].notes
     strange = whole.rename(columns={"N03": "X"})
     wanted = told(lambda: bt.run(host, strange, CLOSES))[0]
     assert told(lambda: bt.run(panel, DataFrame(fake, strange), CLOSES))[0] == wanted and "'X'" in wanted

@@ -141,11 +141,19 @@ def test_another_device(fake):
         "close lies on GPU 1 and this thread's is GPU 0: use it under cupy.cuda.Device(1), or copy it to the other"
         " first"
     )
-    panel = bt.Panel(**moved(fake, given))
-    spec = spec_of(panel, [books(*panel.shape)], [bt.Config()])
-    for name in ("close", "open"):
-        getattr(panel, name).device = 1
-    assert_same_raw(simulate_spec(CudaEngine(32), spec), simulate_spec(NUMPY, spec))
+
+
+def test_a_panel_of_another_device_runs():
+    """What is fetched of it or looked at is fetched and looked at there."""
+    given = clean(40) | {"universe": np.arange(5) + np.arange(40)[:, None] != 9}
+    with installed(FakeCupy("random", devices=2)) as fake:
+        with fake.cuda.Device(1):
+            panel = bt.Panel(**moved(fake, given))
+        assert panel.close.device == panel.universe.device == 1
+        weights, config = books(*panel.shape), bt.Config(lot=0.0, outside="close")
+        found = bt.run(panel, weights, config, engine="cuda")
+        wanted = bt.run(bt.Panel(**given), weights, config, engine="numpy")
+        np.testing.assert_array_equal(found.equity, wanted.equity)
 
 
 def test_without_an_engine_it_is_fetched():
