@@ -458,12 +458,14 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
     const int32_t *held = lane.dense ? nullptr : BT_INT(lane, COLUMN);  // the assets of the holdings
     int listed = lane.A, side = 0, flags = in.flags[t];
     double year = in.year[t];
+    int turn = lane.turn;
     bool moved = false;  // they are no more in the order of the lane's columns
     bt_enter_plain(lane, hot, stride);
     while (t < t1 && !(flags & BT_EVENT) && !(BT_TABLE && in.off_count && in.off_bar[0] <= t)) {
         const int next = t + 1 < t1 ? in.flags[t + 1] : 0;
         const double next_year = t + 1 < t1 ? in.year[t + 1] : 0.0;
         const int then = side * stride, now = stride - then;
+        double scale = 0.0;
         Rows r;
         Tally to[BT_TOGETHER] = {};
         r.m = (const double *)in.marks.data + t * N;
@@ -471,7 +473,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         if (row == NEVER) {
             bt_value_all(r, s, hot, stride, then, to);
         } else {
-            const double scale = a.keeps ? a.equity * (1.0 - a.p->cash_buffer) : 0.0;
+            scale = a.keeps ? a.equity * (1.0 - a.p->cash_buffer) : 0.0;
 #pragma unroll
             for (int k = 0; k < BT_TOGETHER; ++k) s[k].scale = bt_from(scale, k * BT_GROUP);
             r.w = (const bt_row_t *)in.weights.data + (row - in.lag) * N;
@@ -480,7 +482,9 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
             if (BT_LIST) {
                 r.list = in.list + in.list_start[row];
                 r.count = (int)(in.list_start[row + 1] - in.list_start[row]);
+                lane.turn = turn;
                 if (!moved && !bt_find(lane, r.list, r.count)) break;
+                turn = lane.turn;
                 BT_EACH(k, BT_TOGETHER) hot[2 * k * stride + now + r.count] = 0.0;  // where the next row's new names come from
                 r.from = moved ? in.from + in.list_start[row] : BT_INT(lane, FROM);
             }
@@ -496,7 +500,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
 #pragma unroll
             for (int i = 0; i < BT_VALUES; ++i) all[k * BT_VALUES + i] = to[k].sum[i];
         }
-        const uint64_t total = bt_block_sums<BT_VALUES * BT_TOGETHER>(lane.turn, bt_warp_sums(all, place), place);
+        const uint64_t total = bt_block_sums<BT_VALUES * BT_TOGETHER>(turn, bt_warp_sums(all, place), place);
         const int step = BT_BATCH * bt_threads(), terms = (r.count + step - 1) / step * step;
         Sums sums;
 #pragma unroll
@@ -505,13 +509,15 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         Bar bar = bt_judge(a, sums, year, row != NEVER);
         if (!__all_sync(0xffffffffu, bar.good)) {
             if (!__all_sync(0xffffffffu, bar.good | bar.short_of_cash)) break;
-#pragma unroll
+            lane.turn = turn;
+#pragma unroll 1
             for (int k = 0; k < BT_TOGETHER; ++k) {
                 if (!__shfl_sync(0xffffffffu, (int)bar.short_of_cash, k * BT_GROUP)) continue;
                 double *h = hot + 2 * k * stride;
-                const Sums cut = bt_clip_plain(lane, k, r, s[k].scale, h + then, h + now, bt_from(bar.before, k * BT_GROUP));
+                const Sums cut = bt_clip_plain(lane, k, r, bt_from(scale, k * BT_GROUP), h + then, h + now, bt_from(bar.before, k * BT_GROUP));
                 if (mine == k) sums = cut;
             }
+            turn = lane.turn;
             bar = bt_judge(a, sums, year, true);
             if (!__all_sync(0xffffffffu, bar.good)) break;
         }
@@ -531,6 +537,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         year = next_year;
         ++t;
     }
+    lane.turn = turn;
     bt_leave_plain(lane, hot + side * stride, stride, listed, row, a);
     if (moved) bt_adopt(lane, held, listed);
 #if BT_GENERAL
