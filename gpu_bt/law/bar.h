@@ -118,18 +118,26 @@ BT_STEP bool bt_mark(Scenario &s, int64_t t) {
     }
     return true;
 }
-BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
-    const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
+struct Worth { /* of holdings: longs less shorts, and both together */
+    double net, gross;
+    BT_FN_MEMBER void operator+=(const Worth &x) { net += x.net, gross += x.gross; }
+};
+BT_STEP Worth bt_worth_of(const double *h, const double *m, double magic, int64_t from, int64_t to) {
     double net = 0, gross = 0;
     BT_SIMD(reduction(+ : net, gross))
-    BT_EACH(j, lane.A) {
+    BT_RANGE(j, from, to) {
         const double v = bt_worth(h[j], m[j], magic);
         net += v;
         gross += fabs(v);
     }
-    bt_sum(lane.turn, net, gross);
-    s.longs = bt_above(net, gross);
-    s.shorts = bt_below(net, gross);
+    return {net, gross};
+}
+BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
+    const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
+    Worth sum = bt_over(lane.crew, lane.A, [=](int64_t from, int64_t to) { return bt_worth_of(h, m, magic, from, to); });
+    bt_sum(lane.turn, sum.net, sum.gross);
+    s.longs = bt_above(sum.net, sum.gross);
+    s.shorts = bt_below(sum.net, sum.gross);
     return bt_mark(s, t);
 }
 

@@ -46,7 +46,8 @@ struct Lane : Kept {
     const bt_rows *in;
     const bt_record *out;
     int64_t N, stride, number;
-    int turn;  // of bt_sum
+    int turn;    // of bt_sum
+    Crew *crew;  // who helps, if somebody does
     // the arena, see bt_lane; hot: holdings and orders of every scenario; classes: of the buy-back
     char *slots;
     double *doubles, *hot, *classes;
@@ -159,7 +160,7 @@ BT_FN void bt_forget_rows(Lane &lane) {
 
 /* The arena of a lane, in this order: a slot for Kept and one for each scenario, the buy-back's classes, rows of doubles,
  * holdings and orders, rows of ints, rows of bytes. `shared` is where holdings and orders live, null for the arena. */
-BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
+BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared, Crew *crew) {
     const bt_record *out = call->record;
     Lane lane;
     lane.call = call;
@@ -169,6 +170,7 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
     lane.N = lane.in->N;
     lane.stride = out->stride;
     lane.turn = 0;
+    lane.crew = crew;
     lane.slots = out->arena + number * out->lane_bytes;
     lane.classes = (double *)(lane.slots + (lane.in->K + 1) * BT_SLOT);
     lane.doubles = lane.classes + 2 * BT_CLASSES;
@@ -311,25 +313,35 @@ BT_STEP void bt_strike(const Lane &lane, int64_t t, double *row) {
     bt_sync();
 }
 
-/* [S6] `row`, over the active columns, is what bar t decides from; makes [S8] u in the same pass. Returns how many targets
- * are not 0. */
-BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
-    const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
-    double *u = BT_OWN(lane, INVERSE_PRICE), any = 0, names = 0, unclear = 0;
+/* How many of a row's assets have a target, one other than 0, none that could become an order; u is made beside it. */
+struct Named {
+    double any, names, unclear;
+    BT_FN_MEMBER void operator+=(const Named &x) { any += x.any, names += x.names, unclear += x.unclear; }
+};
+BT_STEP Named bt_name(const double *row, const double *price, double *u, int64_t from, int64_t to) {
+    double any = 0, names = 0, unclear = 0;
     BT_SIMD(reduction(+ : any, names, unclear))
-    BT_EACH(j, lane.A) {
+    BT_RANGE(j, from, to) {
         const bool priced = price[j] > 0.0, has = row[j] == row[j], moves = has & (row[j] != 0.0);
         u[j] = priced ? 1.0 / price[j] : 0.0;
         any += has ? 1.0 : 0.0;
         names += moves ? 1.0 : 0.0;
         unclear += !has | (moves & !priced) ? 1.0 : 0.0;
     }
+    return {any, names, unclear};
+}
+/* [S6] `row`, over the active columns, is what bar t decides from; makes [S8] u in the same pass. Returns how many targets
+ * are not 0. */
+BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
+    const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
+    double *u = BT_OWN(lane, INVERSE_PRICE);
+    Named sum = bt_over(lane.crew, lane.A, [=](int64_t from, int64_t to) { return bt_name(row, price, u, from, to); });
     BT_MADE(lane, INVERSE_PRICE, t);
-    bt_sum(lane.turn, any, names, unclear);
+    bt_sum(lane.turn, sum.any, sum.names, sum.unclear);
     lane.at[BUFFER_DOUBLE_WEIGHT] = row;
-    lane.seen_target = any > 0.0;
-    lane.clear = unclear == 0.0;
-    return names;
+    lane.seen_target = sum.any > 0.0;
+    lane.clear = sum.unclear == 0.0;
+    return sum.names;
 }
 
 /* [S6] outside="close": targets of 0 beside the universe, in a row of all N assets. What they replace is kept in `away`: 1, a

@@ -579,7 +579,7 @@ BT_STEP void bt_show(Lane &lane) {
 }
 /* Moves a lane over the plain bars of a call; says so where it ends before. */
 BT_FN void bt_advance_plain(const bt_launch *call, int64_t number) {
-    Lane lane = bt_lane(call, number, nullptr);
+    Lane lane = bt_lane(call, number, nullptr, nullptr);
     Scenario own;
     bt_sync();
     if (!lane.begun) bt_begin<BT_FULL>(lane, own);

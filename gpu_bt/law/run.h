@@ -152,8 +152,8 @@ template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
 }
 
 /* Moves a lane over the bars of a call. */
-template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number, double *shared) {
-    Lane lane = bt_lane(call, number, shared);
+template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number, double *shared, Crew *crew) {
+    Lane lane = bt_lane(call, number, shared, crew);
     const bt_rows *in = lane.in;
     const int64_t t0 = call->t0, t1 = call->t1;
     Scenario own;
