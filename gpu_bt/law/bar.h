@@ -84,7 +84,7 @@ template <bool FULL> BT_STEP bool bt_settle(Lane &lane, Scenario &s, int64_t t) 
     double received = 0, paid = 0, lost = 0;
     const double *m = bt_carried(lane, t);
     for (int64_t e = in.settle_start[t]; e < in.settle_start[t + 1]; ++e) {
-        const int64_t i = in.settle_asset[e], j = BT_INT(lane, POSITION)[i];
+        const int64_t i = in.settle_asset[e], j = bt_where(lane, (int)i);
         if (j < 0 || !BT_MINE(j)) continue;
         const double x = s.h[j] != 0.0 ? bt_settled(s.h[j], m[j], in.back ? in.back[i] : 0.0, s.magic) : 0.0;
         received += x > 0.0 ? x : 0.0;
@@ -161,10 +161,9 @@ BT_STEP void bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
 
 /* Holdings or orders of all N assets, times `unit` where given. */
 BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *out) {
-    const int32_t *position = BT_INT(lane, POSITION);
     bt_sync();
     BT_EACH(i, lane.N) {
-        const int j = position[i];
+        const int j = bt_where(lane, (int)i);
         out[i] = j < 0 ? 0.0 : unit ? bt_shares(x[j], unit[i]) : x[j] + 0.0;
     }
     bt_sync();

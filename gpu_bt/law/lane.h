@@ -61,6 +61,11 @@ struct Lane : Kept {
 #define BT_INT(lane, NAME) ((lane).ints + (int64_t)BUFFER_INT32_T_##NAME * (lane).stride)
 #define BT_BYTE(lane, NAME) ((lane).bytes + (int64_t)BUFFER_UINT8_T_##NAME * (lane).stride)
 
+/* The column of an asset, -1 for none. What stands for an asset that is not active may be anything. */
+BT_FN int bt_where(const Lane &lane, int i) {
+    const int j = BT_INT(lane, POSITION)[i];
+    return j < lane.A && BT_INT(lane, COLUMN)[j] == i ? j : -1;
+}
 BT_FN int bt_asset(const Lane &lane, int64_t j) { return lane.dense ? (int)j : BT_INT(lane, COLUMN)[j]; }
 BT_FN double bt_cell(const bt_panel &panel, int64_t at) {
     if (panel.kind == KIND_FLOAT64) return ((const double *)panel.data)[at];
@@ -132,6 +137,13 @@ BT_STEP const double *bt_inverse_root(Lane &lane, int64_t t) {
     BT_SIMD()
     BT_EACH(j, lane.A) own[j] = row[j] > 0.0 ? 1.0 / sqrt(row[j]) : 0.0;
     return BT_MADE(lane, INVERSE_ROOT, t);
+}
+/* [S4] 3. The ties of the active assets. */
+BT_STEP void bt_ties(Lane &lane) {
+    if (BT_IS(lane, TIE, 0)) return;
+    double *tie = BT_OWN(lane, TIE);
+    BT_EACH(j, lane.A) tie[j] = lane.in->tie[bt_asset(lane, j)];
+    BT_MADE(lane, TIE, 0);
 }
 /* The marks after bar t - 1; at bar 0 those that the market carries over, else 0. */
 BT_STEP const double *bt_last(Lane &lane, int64_t t) {
@@ -234,16 +246,25 @@ BT_STEP void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t 
     lane.out->cuts[at] = cut;
 }
 
+/* The lots of the first n columns; where all assets are alike, those of any columns are. */
+BT_STEP void bt_take_lots(Lane &lane, int n) {
+    if (lane.in->even) return;
+    double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
+    const int32_t *column = BT_INT(lane, COLUMN);
+    BT_EACH(j, n) {
+        unit[j] = lane.in->unit[column[j]];
+        whole[j] = lane.in->whole[column[j]];
+    }
+}
 /* Move holdings and orders to the `n` columns of `fresh`, or to all columns where those are many. */
 BT_STEP void bt_set_columns(Lane &lane, int n) {
     const int to_dense = n > BT_DENSE * lane.N, now = to_dense ? (int)lane.N : n;
     int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH), *from = BT_INT(lane, FROM);
     int32_t *position = BT_INT(lane, POSITION);
-    double *scratch = BT_OWN(lane, SCRATCH), *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
-    double *tie = BT_OWN(lane, TIE);
+    double *scratch = BT_OWN(lane, SCRATCH);
     BT_EACH(j, now) {
-        const int i = to_dense ? (int)j : fresh[j];
-        from[j] = lane.dense ? i : position[i] >= 0 ? position[i] : lane.A;
+        const int i = to_dense ? (int)j : fresh[j], at = lane.dense ? i : bt_where(lane, i);
+        from[j] = at < 0 ? lane.A : at;
     }
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
@@ -260,17 +281,13 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
             BT_EACH(j, now) x[j] = scratch[j];
         }
         if (swaps) bt_swap(*bt_slot(lane, k));
-    }  // some scenario runs, so all have read `position`
-    BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
-    bt_sync();
+    }  // some scenario runs, so all have read what follows from columns and positions
     BT_EACH(j, now) {
         const int i = to_dense ? (int)j : fresh[j];
         column[j] = i;
         position[i] = (int)j;
-        unit[j] = lane.in->unit[i];
-        whole[j] = lane.in->whole[i];
-        tie[j] = lane.in->tie[i];
     }
+    bt_take_lots(lane, now);
     lane.dense = to_dense;
     lane.A = now;
     bt_forget_rows(lane);
@@ -378,8 +395,10 @@ template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
     if (lane.dense && bt_use_row(lane, t, row) > BT_DENSE * N) return;
     double any = 0;
     BT_SIMD(reduction(+ : any))
-    BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
-    BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    BT_EACH(i, N) {
+        any += row[i] == row[i] ? 1.0 : 0.0;
+        want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    }
     bt_sum(lane.turn, any);
     bt_recolumn(lane);
     if (!lane.dense) bt_widen(lane.A, row, BT_INT(lane, COLUMN), weight);

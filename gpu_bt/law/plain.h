@@ -371,10 +371,12 @@ BT_FN bool bt_plain_now(const Lane &lane, int &row) {
 
 /* Where the holdings of a row's list lie in the lane's columns, into `from`; false where some asset outside it is held. */
 BT_STEP bool bt_find(Lane &lane, const int32_t *list, int count) {
-    const int32_t *position = BT_INT(lane, POSITION);
     int32_t *from = BT_INT(lane, FROM);
     double found = 0, held = 0;
-    BT_EACH(e, count) from[e] = position[list[e]] < 0 ? lane.A : position[list[e]];
+    BT_EACH(e, count) {
+        const int j = bt_where(lane, list[e]);
+        from[e] = j < 0 ? lane.A : j;
+    }
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
         const double *h = bt_held(lane, k);
@@ -387,17 +389,12 @@ BT_STEP bool bt_find(Lane &lane, const int32_t *list, int count) {
 /* Columns become those of a list in whose order the holdings lie already. */
 BT_STEP void bt_adopt(Lane &lane, const int32_t *list, int count) {
     int32_t *column = BT_INT(lane, COLUMN), *position = BT_INT(lane, POSITION);
-    double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *tie = BT_OWN(lane, TIE);
-    BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
     bt_sync();
     BT_EACH(e, count) {
-        const int i = list[e];
-        column[e] = i;
-        position[i] = e;
-        unit[e] = lane.in->unit[i];
-        whole[e] = lane.in->whole[i];
-        tie[e] = lane.in->tie[i];
+        column[e] = list[e];
+        position[list[e]] = e;
     }
+    bt_take_lots(lane, count);
     lane.A = count;
     lane.dense = 0;
     bt_forget_rows(lane);
@@ -562,7 +559,7 @@ BT_STEP void bt_show(Lane &lane) {
         terms.scale = s.equity * (1.0 - s.p->cash_buffer);
         bt_hand_over(lane, s);
         BT_EACH(j, row == NEVER ? 0 : lane.N) {
-            const int at = BT_INT(lane, POSITION)[j];
+            const int at = bt_where(lane, (int)j);
             const bt_row_t *w = (const bt_row_t *)in.weights.data + (row - in.lag) * lane.N;
             const Aim aim = bt_aim<true>(terms, bt_double(w[j]), in.inverse[row * lane.N + j], at < 0 ? 0.0 : bt_held(lane, k)[at]);
             orders[j] = aim.q + 0.0;
