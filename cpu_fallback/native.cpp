@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The native engine: gpu_bt/law/run.h with a thread for a team; threads take lanes, one after another.
+// The native engine: gpu_bt/law/run.h with a thread for a team, or several; threads take lanes, one after another.
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -30,9 +30,11 @@ int bt_level() {
 // Moves all lanes over bars [t0, t1).
 void bt_run(const bt_launch *call, int64_t threads) {
     std::atomic<int64_t> next{0};
+    const int64_t each = threads / call->lanes;  // of a lane: where there are few, threads share the assets of one
     auto take = [&] {
+        Crew crew(each);
         for (int64_t i; (i = next++) < call->lanes;)
-            bt_advance<true>(call, i, nullptr);
+            bt_advance<true>(call, i, nullptr, each > 1 ? &crew : nullptr);
     };
     std::vector<std::thread> helpers;
     try {

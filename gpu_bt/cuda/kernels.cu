@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(512) bt_plan(const bt_launch *call)
 #else
 extern "C" __global__ void __launch_bounds__(BT_THREADS ? BT_THREADS : 512) bt_bars(const bt_launch *call) {
 #if BT_GENERAL
-    bt_advance<BT_FULL>(call, blockIdx.x, BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr);
+    bt_advance<BT_FULL>(call, blockIdx.x, BT_SHARED ? bt_shared + BT_SHARED_DOUBLES : nullptr, nullptr);
 #else
     bt_advance_plain(call, blockIdx.x);
 #endif

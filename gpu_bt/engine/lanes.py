@@ -301,6 +301,7 @@ class LaneSession:
         rows["T"], rows["N"] = market.shape
         rows["off_count"], rows["lag"] = len(happens.off_bar), int(first["signal_lag"])
         rows["all_whole"], rows["none_whole"] = unit.all_whole, unit.none_whole
+        rows["even"] = bool((unit.unit == unit.unit[0]).all()) and (unit.all_whole or unit.none_whole)
         rows["closes"] = market.universe is not None and CHOICES["outside"][first["outside"]] == "close"
         rows["odd"], rows["callback"] = prepare.odd_lots(spec, unit), spec.callback
 

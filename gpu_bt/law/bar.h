@@ -84,7 +84,7 @@ template <bool FULL> BT_STEP bool bt_settle(Lane &lane, Scenario &s, int64_t t) 
     double received = 0, paid = 0, lost = 0;
     const double *m = bt_carried(lane, t);
     for (int64_t e = in.settle_start[t]; e < in.settle_start[t + 1]; ++e) {
-        const int64_t i = in.settle_asset[e], j = BT_INT(lane, POSITION)[i];
+        const int64_t i = in.settle_asset[e], j = bt_where(lane, (int)i);
         if (j < 0 || !BT_MINE(j)) continue;
         const double x = s.h[j] != 0.0 ? bt_settled(s.h[j], m[j], in.back ? in.back[i] : 0.0, s.magic) : 0.0;
         received += x > 0.0 ? x : 0.0;
@@ -118,18 +118,26 @@ BT_STEP bool bt_mark(Scenario &s, int64_t t) {
     }
     return true;
 }
-BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
-    const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
+struct Worth { /* of holdings: longs less shorts, and both together */
+    double net, gross;
+    BT_FN_MEMBER void operator+=(const Worth &x) { net += x.net, gross += x.gross; }
+};
+BT_STEP Worth bt_worth_of(const double *h, const double *m, double magic, int64_t from, int64_t to) {
     double net = 0, gross = 0;
     BT_SIMD(reduction(+ : net, gross))
-    BT_EACH(j, lane.A) {
+    BT_RANGE(j, from, to) {
         const double v = bt_worth(h[j], m[j], magic);
         net += v;
         gross += fabs(v);
     }
-    bt_sum(lane.turn, net, gross);
-    s.longs = bt_above(net, gross);
-    s.shorts = bt_below(net, gross);
+    return {net, gross};
+}
+BT_STEP bool bt_value(Lane &lane, Scenario &s, int64_t t) {
+    const double *m = BT_MARKS(lane, t), *h = s.h, magic = s.magic;
+    Worth sum = bt_over(lane.crew, lane.A, [=](int64_t from, int64_t to) { return bt_worth_of(h, m, magic, from, to); });
+    bt_sum(lane.turn, sum.net, sum.gross);
+    s.longs = bt_above(sum.net, sum.gross);
+    s.shorts = bt_below(sum.net, sum.gross);
     return bt_mark(s, t);
 }
 
@@ -153,10 +161,9 @@ BT_STEP void bt_margin_call(Lane &lane, Scenario &s, int64_t t) {
 
 /* Holdings or orders of all N assets, times `unit` where given. */
 BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *out) {
-    const int32_t *position = BT_INT(lane, POSITION);
     bt_sync();
     BT_EACH(i, lane.N) {
-        const int j = position[i];
+        const int j = bt_where(lane, (int)i);
         out[i] = j < 0 ? 0.0 : unit ? bt_shares(x[j], unit[i]) : x[j] + 0.0;
     }
     bt_sync();

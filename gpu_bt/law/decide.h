@@ -147,7 +147,7 @@ BT_STEP void bt_count_outside(Lane &lane, Scenario &s, int64_t t) {
     const double *away = BT_OWN(lane, AWAY);
     double lost = 0;
     BT_EACH(i, lane.N) {
-        const int j = BT_INT(lane, POSITION)[i];
+        const int j = bt_where(lane, (int)i);
         const bool busy = j >= 0 && (s.h[j] != 0.0 || s.o[j] != 0.0);
         if (!(away[i] == 1.0 || (away[i] == 2.0 && busy))) continue;
         lost += 1.0;

@@ -205,6 +205,7 @@ template <bool LOG> BT_STEP void bt_buy_back(Lane &lane, Scenario &s, int64_t t,
 /* [S4] 3. One factor for all buys. */
 template <bool LOG> BT_STEP void bt_clip(Lane &lane, Scenario &s, int64_t t, const double *q, const Costs &c, const Needs &sum) {
     const double funds = s.st.cash + sum.proceeds;
+    bt_ties(lane);
     const double factor = bt_cash_factor(funds, sum.buys, sum.flat, sum.base, bt_least<false>(*s.p), s.p->tick);
     const double spent = c.lean ? bt_cut_buys<true>(lane, s, q, c, factor) : bt_cut_buys<false>(lane, s, q, c, factor);
     bt_buy_back<LOG>(lane, s, t, q, funds - spent);

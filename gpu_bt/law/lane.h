@@ -46,7 +46,8 @@ struct Lane : Kept {
     const bt_rows *in;
     const bt_record *out;
     int64_t N, stride, number;
-    int turn;  // of bt_sum
+    int turn;    // of bt_sum
+    Crew *crew;  // who helps, if somebody does
     // the arena, see bt_lane; hot: holdings and orders of every scenario; classes: of the buy-back
     char *slots;
     double *doubles, *hot, *classes;
@@ -60,6 +61,11 @@ struct Lane : Kept {
 #define BT_INT(lane, NAME) ((lane).ints + (int64_t)BUFFER_INT32_T_##NAME * (lane).stride)
 #define BT_BYTE(lane, NAME) ((lane).bytes + (int64_t)BUFFER_UINT8_T_##NAME * (lane).stride)
 
+/* The column of an asset, -1 for none. What stands for an asset that is not active may be anything. */
+BT_FN int bt_where(const Lane &lane, int i) {
+    const int j = BT_INT(lane, POSITION)[i];
+    return j < lane.A && BT_INT(lane, COLUMN)[j] == i ? j : -1;
+}
 BT_FN int bt_asset(const Lane &lane, int64_t j) { return lane.dense ? (int)j : BT_INT(lane, COLUMN)[j]; }
 BT_FN double bt_cell(const bt_panel &panel, int64_t at) {
     if (panel.kind == KIND_FLOAT64) return ((const double *)panel.data)[at];
@@ -132,6 +138,13 @@ BT_STEP const double *bt_inverse_root(Lane &lane, int64_t t) {
     BT_EACH(j, lane.A) own[j] = row[j] > 0.0 ? 1.0 / sqrt(row[j]) : 0.0;
     return BT_MADE(lane, INVERSE_ROOT, t);
 }
+/* [S4] 3. The ties of the active assets. */
+BT_STEP void bt_ties(Lane &lane) {
+    if (BT_IS(lane, TIE, 0)) return;
+    double *tie = BT_OWN(lane, TIE);
+    BT_EACH(j, lane.A) tie[j] = lane.in->tie[bt_asset(lane, j)];
+    BT_MADE(lane, TIE, 0);
+}
 /* The marks after bar t - 1; at bar 0 those that the market carries over, else 0. */
 BT_STEP const double *bt_last(Lane &lane, int64_t t) {
     if (t) return BT_ROW(lane, LAST, lane.in->marks, t - 1);
@@ -159,7 +172,7 @@ BT_FN void bt_forget_rows(Lane &lane) {
 
 /* The arena of a lane, in this order: a slot for Kept and one for each scenario, the buy-back's classes, rows of doubles,
  * holdings and orders, rows of ints, rows of bytes. `shared` is where holdings and orders live, null for the arena. */
-BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
+BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared, Crew *crew) {
     const bt_record *out = call->record;
     Lane lane;
     lane.call = call;
@@ -169,6 +182,7 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared) {
     lane.N = lane.in->N;
     lane.stride = out->stride;
     lane.turn = 0;
+    lane.crew = crew;
     lane.slots = out->arena + number * out->lane_bytes;
     lane.classes = (double *)(lane.slots + (lane.in->K + 1) * BT_SLOT);
     lane.doubles = lane.classes + 2 * BT_CLASSES;
@@ -232,16 +246,25 @@ BT_STEP void bt_cut(Lane &lane, const Scenario &s, int64_t t, int code, int64_t 
     lane.out->cuts[at] = cut;
 }
 
+/* The lots of the first n columns; where all assets are alike, those of any columns are. */
+BT_STEP void bt_take_lots(Lane &lane, int n) {
+    if (lane.in->even) return;
+    double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
+    const int32_t *column = BT_INT(lane, COLUMN);
+    BT_EACH(j, n) {
+        unit[j] = lane.in->unit[column[j]];
+        whole[j] = lane.in->whole[column[j]];
+    }
+}
 /* Move holdings and orders to the `n` columns of `fresh`, or to all columns where those are many. */
 BT_STEP void bt_set_columns(Lane &lane, int n) {
     const int to_dense = n > BT_DENSE * lane.N, now = to_dense ? (int)lane.N : n;
     int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH), *from = BT_INT(lane, FROM);
     int32_t *position = BT_INT(lane, POSITION);
-    double *scratch = BT_OWN(lane, SCRATCH), *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE);
-    double *tie = BT_OWN(lane, TIE);
+    double *scratch = BT_OWN(lane, SCRATCH);
     BT_EACH(j, now) {
-        const int i = to_dense ? (int)j : fresh[j];
-        from[j] = lane.dense ? i : position[i] >= 0 ? position[i] : lane.A;
+        const int i = to_dense ? (int)j : fresh[j], at = lane.dense ? i : bt_where(lane, i);
+        from[j] = at < 0 ? lane.A : at;
     }
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
@@ -258,17 +281,13 @@ BT_STEP void bt_set_columns(Lane &lane, int n) {
             BT_EACH(j, now) x[j] = scratch[j];
         }
         if (swaps) bt_swap(*bt_slot(lane, k));
-    }  // some scenario runs, so all have read `position`
-    BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
-    bt_sync();
+    }  // some scenario runs, so all have read what follows from columns and positions
     BT_EACH(j, now) {
         const int i = to_dense ? (int)j : fresh[j];
         column[j] = i;
         position[i] = (int)j;
-        unit[j] = lane.in->unit[i];
-        whole[j] = lane.in->whole[i];
-        tie[j] = lane.in->tie[i];
     }
+    bt_take_lots(lane, now);
     lane.dense = to_dense;
     lane.A = now;
     bt_forget_rows(lane);
@@ -311,25 +330,35 @@ BT_STEP void bt_strike(const Lane &lane, int64_t t, double *row) {
     bt_sync();
 }
 
-/* [S6] `row`, over the active columns, is what bar t decides from; makes [S8] u in the same pass. Returns how many targets
- * are not 0. */
-BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
-    const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
-    double *u = BT_OWN(lane, INVERSE_PRICE), any = 0, names = 0, unclear = 0;
+/* How many of a row's assets have a target, one other than 0, none that could become an order; u is made beside it. */
+struct Named {
+    double any, names, unclear;
+    BT_FN_MEMBER void operator+=(const Named &x) { any += x.any, names += x.names, unclear += x.unclear; }
+};
+BT_STEP Named bt_name(const double *row, const double *price, double *u, int64_t from, int64_t to) {
+    double any = 0, names = 0, unclear = 0;
     BT_SIMD(reduction(+ : any, names, unclear))
-    BT_EACH(j, lane.A) {
+    BT_RANGE(j, from, to) {
         const bool priced = price[j] > 0.0, has = row[j] == row[j], moves = has & (row[j] != 0.0);
         u[j] = priced ? 1.0 / price[j] : 0.0;
         any += has ? 1.0 : 0.0;
         names += moves ? 1.0 : 0.0;
         unclear += !has | (moves & !priced) ? 1.0 : 0.0;
     }
+    return {any, names, unclear};
+}
+/* [S6] `row`, over the active columns, is what bar t decides from; makes [S8] u in the same pass. Returns how many targets
+ * are not 0. */
+BT_STEP double bt_use_row(Lane &lane, int64_t t, const double *row) {
+    const double *price = BT_ROW(lane, CLOSE, lane.in->close, t);
+    double *u = BT_OWN(lane, INVERSE_PRICE);
+    Named sum = bt_over(lane.crew, lane.A, [=](int64_t from, int64_t to) { return bt_name(row, price, u, from, to); });
     BT_MADE(lane, INVERSE_PRICE, t);
-    bt_sum(lane.turn, any, names, unclear);
+    bt_sum(lane.turn, sum.any, sum.names, sum.unclear);
     lane.at[BUFFER_DOUBLE_WEIGHT] = row;
-    lane.seen_target = any > 0.0;
-    lane.clear = unclear == 0.0;
-    return names;
+    lane.seen_target = sum.any > 0.0;
+    lane.clear = sum.unclear == 0.0;
+    return sum.names;
 }
 
 /* [S6] outside="close": targets of 0 beside the universe, in a row of all N assets. What they replace is kept in `away`: 1, a
@@ -366,8 +395,10 @@ template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
     if (lane.dense && bt_use_row(lane, t, row) > BT_DENSE * N) return;
     double any = 0;
     BT_SIMD(reduction(+ : any))
-    BT_EACH(i, N) any += row[i] == row[i] ? 1.0 : 0.0;
-    BT_EACH(i, N) want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    BT_EACH(i, N) {
+        any += row[i] == row[i] ? 1.0 : 0.0;
+        want[i] = (row[i] > 0.0) | (row[i] < 0.0);
+    }
     bt_sum(lane.turn, any);
     bt_recolumn(lane);
     if (!lane.dense) bt_widen(lane.A, row, BT_INT(lane, COLUMN), weight);

@@ -39,7 +39,7 @@ COUNTS = ("fills", "working", *(name.lower() for name in ORDER_STATUS[1:]))
 _FETCHED = (
     "close", "exec", "mark", "last", "carried", "inverse_price", "volume", "inverse_root", "spread", "dividend",
     "split", "borrow", "weight", "buyable", "sellable", "open", "high", "low", "inside",
-    "volatility",
+    "volatility", "tie",
 )  # fmt: skip
 #: Sizes that Python and compiled code must agree on.
 SIZES = {
@@ -119,7 +119,7 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 
 #: What the compiled engines read of one lane: scenarios that read the same rows of the same panels.
 ROWS, _ROWS_C = _members(
-    ("int64_t", "T N K off_count lag all_whole none_whole odd closes callback"),
+    ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days year unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
@@ -151,7 +151,7 @@ LAUNCH, _LAUNCH_C = _members(
 #: A lane's rows and scratch, each `stride` numbers long (the smallest multiple of 8 above N); the doubles come first.
 BUFFERS = {
     "double": (
-        *_FETCHED, "unit", "whole", "tie", "fill", "left", "cutting", "status", "limit", "stop", "triggered", "path",
+        *_FETCHED, "unit", "whole", "fill", "left", "cutting", "status", "limit", "stop", "triggered", "path",
         "quote", "taker", "reach", "old", "held", "away", "target", "cut", "extra", "rank", "zero", "one", "full",
         "scratch",
     ),

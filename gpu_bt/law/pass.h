@@ -13,6 +13,10 @@
 struct Pass {
     uint64_t net, gross, drag, slip, worth;
     int64_t fills, asked, missing, bad;
+    BT_FN_MEMBER void operator+=(const Pass &x) {
+        net += x.net, gross += x.gross, drag += x.drag, slip += x.slip, worth += x.worth;
+        fills += x.fills, asked += x.asked, missing += x.missing, bad += x.bad;
+    }
 };
 
 /* Whether decisions can wait: a cash account all of whose orders fill whole, but for cash, prices that are missing and
@@ -63,14 +67,14 @@ template <bool FULL> BT_STEP void bt_place(Lane &lane, Scenario &s, int64_t t) {
 /* The loop: orders for the targets w at the prices 1/u, fills at c.F, marks c.mark; `now` is what is held after it. ALL:
  * with what a whole record has beside equity and cash. No amount may reach `most`, so that the sums hold. */
 template <int MODE, bool LEAN, bool ALL>
-BT_STEP Pass bt_pass_over(const Lane &lane, const Scenario &s, const double *w, const double *u, const Costs c, double most) {
+BT_STEP Pass bt_pass_over(const Scenario &s, const double *w, const double *u, const Costs c, double most, int64_t from, int64_t to) {
     const bt_params p = *s.p;
     const double *h = s.h, *F = c.F, *m = c.mark, scale = s.equity * (1.0 - p.cash_buffer), magic = c.magic;
     double *now = s.o;
     uint64_t net = 0, gross = 0, drag = 0, slip = 0, worth = 0;
     int64_t fills = 0, asked = 0, missing = 0, bad = 0;
     BT_SIMD(reduction(+ : net, gross, drag, slip, worth, fills, asked, missing, bad))
-    BT_EACH(j, lane.A) {
+    BT_RANGE(j, from, to) {
         const bool has = w[j] == w[j], live = has & ((u[j] != 0.0) | (w[j] == 0.0));
         const double want = bt_wanted(scale, w[j], u[j]), order = bt_order_by<MODE>(want, h[j]), q = live ? order : 0.0;
         const bt_cost x = bt_amounts<LEAN>(q, F[j], bt_move<LEAN>(c, p, j, q), LEAN ? 1.0 : c.unit[j], p);
@@ -93,10 +97,9 @@ BT_STEP Pass bt_pass_over(const Lane &lane, const Scenario &s, const double *w, 
 }
 template <int MODE>
 BT_STEP Pass bt_pass_of(const Lane &lane, const Scenario &s, const double *w, const double *u, const Costs &c, double most) {
-    if (lane.out->counts) {
-        return c.lean ? bt_pass_over<MODE, true, true>(lane, s, w, u, c, most) : bt_pass_over<MODE, false, true>(lane, s, w, u, c, most);
-    }
-    return c.lean ? bt_pass_over<MODE, true, false>(lane, s, w, u, c, most) : bt_pass_over<MODE, false, false>(lane, s, w, u, c, most);
+    const auto over = lane.out->counts ? (c.lean ? bt_pass_over<MODE, true, true> : bt_pass_over<MODE, false, true>)
+                                       : (c.lean ? bt_pass_over<MODE, true, false> : bt_pass_over<MODE, false, false>);
+    return bt_over(lane.crew, lane.A, [&](int64_t from, int64_t to) { return over(s, w, u, c, most, from, to); });
 }
 
 /* [S8] of the bar that asked, [S4] and [S5] of bar t but for the scenario's test of its equity; false where that is not

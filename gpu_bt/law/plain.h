@@ -371,10 +371,12 @@ BT_FN bool bt_plain_now(const Lane &lane, int &row) {
 
 /* Where the holdings of a row's list lie in the lane's columns, into `from`; false where some asset outside it is held. */
 BT_STEP bool bt_find(Lane &lane, const int32_t *list, int count) {
-    const int32_t *position = BT_INT(lane, POSITION);
     int32_t *from = BT_INT(lane, FROM);
     double found = 0, held = 0;
-    BT_EACH(e, count) from[e] = position[list[e]] < 0 ? lane.A : position[list[e]];
+    BT_EACH(e, count) {
+        const int j = bt_where(lane, list[e]);
+        from[e] = j < 0 ? lane.A : j;
+    }
     for (int k = 0; k < lane.in->K; ++k) {
         if (!bt_running(lane, k)) continue;
         const double *h = bt_held(lane, k);
@@ -387,17 +389,12 @@ BT_STEP bool bt_find(Lane &lane, const int32_t *list, int count) {
 /* Columns become those of a list in whose order the holdings lie already. */
 BT_STEP void bt_adopt(Lane &lane, const int32_t *list, int count) {
     int32_t *column = BT_INT(lane, COLUMN), *position = BT_INT(lane, POSITION);
-    double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *tie = BT_OWN(lane, TIE);
-    BT_EACH(j, lane.A) position[bt_asset(lane, j)] = -1;
     bt_sync();
     BT_EACH(e, count) {
-        const int i = list[e];
-        column[e] = i;
-        position[i] = e;
-        unit[e] = lane.in->unit[i];
-        whole[e] = lane.in->whole[i];
-        tie[e] = lane.in->tie[i];
+        column[e] = list[e];
+        position[list[e]] = e;
     }
+    bt_take_lots(lane, count);
     lane.A = count;
     lane.dense = 0;
     bt_forget_rows(lane);
@@ -458,12 +455,14 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
     const int32_t *held = lane.dense ? nullptr : BT_INT(lane, COLUMN);  // the assets of the holdings
     int listed = lane.A, side = 0, flags = in.flags[t];
     double year = in.year[t];
+    int turn = lane.turn;
     bool moved = false;  // they are no more in the order of the lane's columns
     bt_enter_plain(lane, hot, stride);
     while (t < t1 && !(flags & BT_EVENT) && !(BT_TABLE && in.off_count && in.off_bar[0] <= t)) {
         const int next = t + 1 < t1 ? in.flags[t + 1] : 0;
         const double next_year = t + 1 < t1 ? in.year[t + 1] : 0.0;
         const int then = side * stride, now = stride - then;
+        double scale = 0.0;
         Rows r;
         Tally to[BT_TOGETHER] = {};
         r.m = (const double *)in.marks.data + t * N;
@@ -471,7 +470,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         if (row == NEVER) {
             bt_value_all(r, s, hot, stride, then, to);
         } else {
-            const double scale = a.keeps ? a.equity * (1.0 - a.p->cash_buffer) : 0.0;
+            scale = a.keeps ? a.equity * (1.0 - a.p->cash_buffer) : 0.0;
 #pragma unroll
             for (int k = 0; k < BT_TOGETHER; ++k) s[k].scale = bt_from(scale, k * BT_GROUP);
             r.w = (const bt_row_t *)in.weights.data + (row - in.lag) * N;
@@ -480,7 +479,9 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
             if (BT_LIST) {
                 r.list = in.list + in.list_start[row];
                 r.count = (int)(in.list_start[row + 1] - in.list_start[row]);
+                lane.turn = turn;
                 if (!moved && !bt_find(lane, r.list, r.count)) break;
+                turn = lane.turn;
                 BT_EACH(k, BT_TOGETHER) hot[2 * k * stride + now + r.count] = 0.0;  // where the next row's new names come from
                 r.from = moved ? in.from + in.list_start[row] : BT_INT(lane, FROM);
             }
@@ -496,7 +497,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
 #pragma unroll
             for (int i = 0; i < BT_VALUES; ++i) all[k * BT_VALUES + i] = to[k].sum[i];
         }
-        const uint64_t total = bt_block_sums<BT_VALUES * BT_TOGETHER>(lane.turn, bt_warp_sums(all, place), place);
+        const uint64_t total = bt_block_sums<BT_VALUES * BT_TOGETHER>(turn, bt_warp_sums(all, place), place);
         const int step = BT_BATCH * bt_threads(), terms = (r.count + step - 1) / step * step;
         Sums sums;
 #pragma unroll
@@ -505,13 +506,15 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         Bar bar = bt_judge(a, sums, year, row != NEVER);
         if (!__all_sync(0xffffffffu, bar.good)) {
             if (!__all_sync(0xffffffffu, bar.good | bar.short_of_cash)) break;
-#pragma unroll
+            lane.turn = turn;
+#pragma unroll 1
             for (int k = 0; k < BT_TOGETHER; ++k) {
                 if (!__shfl_sync(0xffffffffu, (int)bar.short_of_cash, k * BT_GROUP)) continue;
                 double *h = hot + 2 * k * stride;
-                const Sums cut = bt_clip_plain(lane, k, r, s[k].scale, h + then, h + now, bt_from(bar.before, k * BT_GROUP));
+                const Sums cut = bt_clip_plain(lane, k, r, bt_from(scale, k * BT_GROUP), h + then, h + now, bt_from(bar.before, k * BT_GROUP));
                 if (mine == k) sums = cut;
             }
+            turn = lane.turn;
             bar = bt_judge(a, sums, year, true);
             if (!__all_sync(0xffffffffu, bar.good)) break;
         }
@@ -531,6 +534,7 @@ BT_FN int64_t bt_plain_bars(Lane &lane, int64_t t, int64_t t1) {
         year = next_year;
         ++t;
     }
+    lane.turn = turn;
     bt_leave_plain(lane, hot + side * stride, stride, listed, row, a);
     if (moved) bt_adopt(lane, held, listed);
 #if BT_GENERAL
@@ -555,7 +559,7 @@ BT_STEP void bt_show(Lane &lane) {
         terms.scale = s.equity * (1.0 - s.p->cash_buffer);
         bt_hand_over(lane, s);
         BT_EACH(j, row == NEVER ? 0 : lane.N) {
-            const int at = BT_INT(lane, POSITION)[j];
+            const int at = bt_where(lane, (int)j);
             const bt_row_t *w = (const bt_row_t *)in.weights.data + (row - in.lag) * lane.N;
             const Aim aim = bt_aim<true>(terms, bt_double(w[j]), in.inverse[row * lane.N + j], at < 0 ? 0.0 : bt_held(lane, k)[at]);
             orders[j] = aim.q + 0.0;
@@ -572,7 +576,7 @@ BT_STEP void bt_show(Lane &lane) {
 }
 /* Moves a lane over the plain bars of a call; says so where it ends before. */
 BT_FN void bt_advance_plain(const bt_launch *call, int64_t number) {
-    Lane lane = bt_lane(call, number, nullptr);
+    Lane lane = bt_lane(call, number, nullptr, nullptr);
     Scenario own;
     bt_sync();
     if (!lane.begun) bt_begin<BT_FULL>(lane, own);

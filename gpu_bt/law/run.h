@@ -98,12 +98,11 @@ template <bool FULL> BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.A = (int)lane.N;
     lane.seen_target = lane.clear = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
-    double *tie = BT_OWN(lane, TIE), *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
+    double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(i, lane.N) {
         BT_INT(lane, COLUMN)[i] = BT_INT(lane, POSITION)[i] = (int32_t)i;
         unit[i] = lane.in->unit[i];
         whole[i] = lane.in->whole[i];
-        tie[i] = lane.in->tie[i];
         one[i] = 1.0;
         zero[i] = 0.0;
         limit[i] = stop[i] = nan("");
@@ -152,8 +151,8 @@ template <bool FULL> BT_STEP void bt_half(Lane &lane, Scenario &s, int64_t t) {
 }
 
 /* Moves a lane over the bars of a call. */
-template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number, double *shared) {
-    Lane lane = bt_lane(call, number, shared);
+template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number, double *shared, Crew *crew) {
+    Lane lane = bt_lane(call, number, shared, crew);
     const bt_rows *in = lane.in;
     const int64_t t0 = call->t0, t1 = call->t1;
     Scenario own;
@@ -165,7 +164,7 @@ template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number
 #if BT_PLAIN
     const bool plain = bt_plain_lane(lane);
     int row = NEVER;
-    if (plain && t0 < lane.next) bt_plain_now(lane, row);
+    if (plain) bt_plain_now(lane, row);
     if (row != NEVER) bt_read_weights<FULL>(lane, row);  // a kernel of plain bars alone has left its orders waiting
 #endif
     Scenario &s = bt_load(lane, own, 0);

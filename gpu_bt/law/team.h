@@ -5,6 +5,7 @@
  * it does not matter who adds what first.
  *
  *   BT_EACH(j, n)    this member's share of 0..n-1, always the same for one j
+ *   bt_over(crew, n, f)  f(0, n), or on the host the sum of f over pieces of that, which BT_RANGE goes through
  *   BT_MINE(j)       whether j is in that share
  *   bt_sync()        what the team wrote before is seen by all after
  *   bt_sum(turn, x, ...)  every x becomes its sum over the team; a barrier like bt_sync
@@ -26,10 +27,14 @@ typedef float bt_row_t;
 typedef double bt_row_t;
 #endif
 
+#define BT_FN_MEMBER __device__
 #define BT_STEP static __device__ __noinline__ /* inlined, the four variants take minutes to compile */
 #define BT_SIMD(...)
 #define BT_EACH(j, n) _Pragma("unroll 2") for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
 #define BT_MINE(j) ((unsigned)(j) % blockDim.x == threadIdx.x)
+#define BT_RANGE(j, from, to) BT_EACH(j, to)
+struct Crew; /* a block has its threads */
+template <class F> BT_FN auto bt_over(Crew *, int64_t n, const F &f) -> decltype(f(n, n)) { return f(0, n); }
 #define BT_SHARED_DOUBLES (2 * BT_WARPS * BT_SUMS)
 extern __shared__ double bt_shared[]; /* BT_SHARED_DOUBLES for sums, then holdings and orders where they fit */
 
@@ -91,11 +96,15 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
 #define BT_PLAIN 0
 #define BT_PLAN 0
 #define BT_GENERAL 1
+#define BT_FN_MEMBER
 #define BT_STEP static inline
 #define BT_TEXT(...) #__VA_ARGS__
 #define BT_SIMD(...) _Pragma(BT_TEXT(omp simd __VA_ARGS__))
-#define BT_EACH(j, n) for (int64_t j = 0; j < (int64_t)(n); ++j)
+#define BT_RANGE(j, from, to) for (int64_t j = (from); j < (int64_t)(to); ++j)
+#define BT_EACH(j, n) BT_RANGE(j, 0, n)
 #define BT_MINE(j) true
+
+#include "crew.h"
 
 BT_FN bool bt_first() { return true; }
 BT_FN void bt_sync() {}
