@@ -57,7 +57,7 @@ class Variant:
     """What a kernel is compiled for, each a macro of kernels.cu; what is left out shortens compilation and code.
 
     full, shared: kernels.cu. plain: with plain.h, and of that: together scenarios to a block, of `threads` (0 = any),
-    rounding `mode`, whole `table` or equity and cash alone, weight32 rows of float32, a `list` of the assets of each row,
+    rounding `mode`, whole `table` or equity and cash alone, weight32 rows of float32, a `list` of each row's assets,
     holdings `near`, in the block's own memory; without `general`, plain bars alone. plan: what makes these ready.
     """
 

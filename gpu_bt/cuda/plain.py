@@ -15,12 +15,11 @@ from gpu_bt.config import CHOICES
 from gpu_bt.cuda.device import DeviceArray, cupy, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, kernel
 from gpu_bt.engine import prepare
-from gpu_bt.engine.lanes import row_length
 from gpu_bt.engine.spec import RunSpec
 from gpu_bt.law.layout import FLAGS, LAUNCH, ROWS
 
 if TYPE_CHECKING:
-    from gpu_bt.cuda.engine import _Lanes
+    from gpu_bt.cuda.lanes import Lanes
 
 __all__ = ["SPARSE", "plain_of", "plan", "plan_bytes"]
 
@@ -44,7 +43,8 @@ def plain_of(spec: RunSpec) -> Variant | None:
     uniform = all(lot.all_whole for lot in lots) or modes == {_EXACT}
     if not (off and late and uniform and len(kinds) == len(modes) == 1) or spec.positions:
         return None
-    return Variant(plain=True, general=False, mode=modes.pop(), table=spec.columns == "all", weight32=kinds.pop() == np.float32)
+    table, weight32 = spec.columns == "all", kinds.pop() == np.float32
+    return Variant(plain=True, general=False, mode=modes.pop(), table=table, weight32=weight32)
 
 
 def plan_bytes(spec: RunSpec) -> int:
@@ -53,7 +53,7 @@ def plan_bytes(spec: RunSpec) -> int:
     return int(t * n * 8 * (1 + SPARSE * panels)) if plain_of(spec) is not None else 0
 
 
-def plan(lanes: _Lanes, read: np.ndarray, variant: Variant) -> int:
+def plan(lanes: Lanes, read: np.ndarray, variant: Variant) -> int:
     """Fills in what ROWS[G] have of plain bars, for the bars of the lanes' window. The longest list, 0 where rows are
     no lists: some name too many assets, or leave some without a target."""
     (t, n), (t0, t1), groups = lanes.spec.market.shape, lanes.window, len(read)
@@ -64,7 +64,8 @@ def plan(lanes: _Lanes, read: np.ndarray, variant: Variant) -> int:
         if close not in made:
             made[close] = DeviceArray((t1 - t0, n), np.float64)
             made[close].before = t0 * n * 8
-        row["inverse"], row["flags"], row["list_start"] = made[close].address, flags.address + i * t, starts.address + 8 * i * (t + 1)
+        row["inverse"], row["flags"] = made[close].address, flags.address + i * t
+        row["list_start"] = starts.address + 8 * i * (t + 1)
     lanes.kept += [flags, starts, *made.values()]
     firsts = np.unique(read["close"]["data"], return_index=True)[1]
     _launch(lanes, read[firsts], variant, 0)
@@ -85,7 +86,7 @@ def plan(lanes: _Lanes, read: np.ndarray, variant: Variant) -> int:
     return max(1, int(lengths.max()))
 
 
-def _launch(lanes: _Lanes, rows: np.ndarray, variant: Variant, step: int) -> None:
+def _launch(lanes: Lanes, rows: np.ndarray, variant: Variant, step: int) -> None:
     """One of the steps of gpu_bt/law/plan.h over the rows, waited for."""
     launch = np.zeros(1, LAUNCH)
     given = DeviceArray(rows.shape, ROWS, np.ascontiguousarray(rows))

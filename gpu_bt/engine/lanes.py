@@ -275,10 +275,10 @@ class LaneSession:
         happens = prepare.events(market, int(first["delist_after"]))
         bars = sorted(happens.settled)
         settled = [happens.settled[t] for t in bars]
-        per_bar = np.zeros(market.shape[0] + 1, np.int64)
+        per_bar, days = np.zeros(market.shape[0] + 1, np.int64), prepare.days_between(market)
         per_bar[np.array(bars, np.int64) + 1] = [len(s) for s in settled]
         arrays = {
-            "days": (days := prepare.days_between(market)), "year": days / 360.0, "unit": unit.unit, "back": market.delisting_return,
+            "days": days, "year": days / 360.0, "unit": unit.unit, "back": market.delisting_return,
             "whole": unit.whole.astype(np.float64), "exec_gap": price.gaps,
             "dividend_bar": happens.dividend, "split_bar": happens.split, "tie": market.tie,
             "event_start": happens.bar_start, "event_asset": happens.assets, "settle_start": np.cumsum(per_bar),

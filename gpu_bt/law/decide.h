@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* [S6] to [S8]: a row of target weights becomes orders. Functions return false on LEDGER_OVERFLOW. */
 #pragma once
-#include "lane.h"
+#include "columns.h"
 
 BT_FN bool bt_weights_inside(double x, double y) { return bt_inside(BT_LIMIT * BT_WEIGHT_TICK, x, y); }
 

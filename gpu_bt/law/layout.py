@@ -16,9 +16,9 @@ import numpy as np
 from gpu_bt.config import CHOICES, FIELDS, Config, Field, Mark
 
 __all__ = [
-    "BUFFERS", "COUNTS", "EARLIER", "FILL", "FLAGS", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS", "PARAMS",
-    "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SIZES", "STATE", "STRUCTURAL", "beyond_lean", "members_of",
-    "pack", "packed", "render_c",
+    "BUFFERS", "COUNTS", "EARLIER", "FILL", "FLAGS", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS",
+    "PARAMS", "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SIZES", "STATE", "STRUCTURAL", "beyond_lean",
+    "members_of", "pack", "packed", "render_c",
 ]  # fmt: skip
 
 #: Statuses of a scenario, the mildest first; STATE.first_bar holds the bar at which each one was first set.
@@ -49,8 +49,8 @@ SIZES = {
     "BT_SUMS": 8,  # numbers that one bt_sum adds, at most
     "BT_FETCHED": len(_FETCHED),
 }
-#: Flags of a bar of ROWS.flags: it decides, every asset has a target there and a price where that is not 0, some asset has
-#: no execution price at it, something happens to holdings at it.
+#: Flags of a bar in ROWS.flags: it decides; every asset has a target there, and a price where that is not 0; some asset
+#: has no execution price at it; something happens to holdings at it.
 FLAGS = {"BT_DUE": 1, "BT_CLEAR": 2, "BT_GAP": 4, "BT_EVENT": 8}
 #: first_bar of a status that was never set.
 NEVER = -1
@@ -117,20 +117,24 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
     return np.dtype(list(kinds.items())), types
 
 
-#: What the compiled engines read of one lane: scenarios that read the same rows of the same panels.
+#: What the compiled engines read of one lane: scenarios that read the same rows of the same panels. `inverse` to `from`
+#: are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, lists of rows that name few assets.
 ROWS, _ROWS_C = _members(
     ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days year unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
-    ("double *", "inverse"), ("uint8_t *", "flags"), ("int64_t *", "list_start"), ("int32_t *", "list from"),
+    ("double *", "inverse"),
+    ("uint8_t *", "flags"),
+    ("int64_t *", "list_start"),
+    ("int32_t *", "list from"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
     ("bt_panel", "open high low universe volatility"),
 )
-#: `inverse` to `from` are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, and the lists of
-#: rows that name few assets. What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
+#: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
 #: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.
-#: `book` is what a strategy sees at an open bar: cash, equity, and whether it may decide.
+#: `book` is what a strategy sees at an open bar, cash, equity, and whether it may decide; of a run of plain bars alone,
+#: whether some lane has ended before.
 RECORD, _RECORD_C = _members(
     ("int64_t", "T N K columns logging log_room lane_bytes stride"),
     ("const bt_params *", "params"),
@@ -142,7 +146,8 @@ RECORD, _RECORD_C = _members(
     ("char *", "arena"),
 )
 #: One call: bars [t0, t1) of all lanes, or half of bar t0 of a callback run, with the decision of its strategy: (N,)
-#: arrays or null, as gpu_bt.engine.spec.Decision has them. `near`: numbers of a scenario's holdings in a block's own memory. `last`: holdings and orders are read after this call.
+#: arrays or null, as gpu_bt.engine.spec.Decision has them. `last`: holdings and orders are read after this call; what
+#: plan.h does. `near`: numbers of a scenario's holdings in a block's own memory.
 PHASES = ("bars", "open", "close")
 LAUNCH, _LAUNCH_C = _members(
     ("int64_t", "lanes t0 t1 phase last near"), ("const bt_rows *", "rows"), ("const bt_record *", "record"),
@@ -193,8 +198,8 @@ def render_c() -> str:
     compiler hold the offsets of the same text.
     """
     lines = ["/* Rendered by gpu_bt/law/layout.py. */", "#pragma once", "#ifdef __CUDACC_RTC__ /* has no C headers */"]
-    lines += [f"typedef {name};" for name in ("long int64_t", "int int32_t", "unsigned char uint8_t", "unsigned long uint64_t")]
-    lines.append("#else")
+    whole = ("long int64_t", "int int32_t", "unsigned char uint8_t", "unsigned long uint64_t")
+    lines += [*(f"typedef {name};" for name in whole), "#else"]
     lines += ["#include <stdint.h>", "#ifndef __cplusplus", "#include <assert.h>", "#endif", "#endif"]
     for prefix, names in (
         ("STATUS_", SCENARIO_STATUS),

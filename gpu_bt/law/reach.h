@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* [S4l] Limit and stop orders: which of them a bar reaches, and at what price. */
 #pragma once
-#include "lane.h"
+#include "columns.h"
 
 /* [S4l] What a bar is to an order, in the buffer `reach`. */
 #define BT_FREE 0.0

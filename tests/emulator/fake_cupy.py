@@ -27,7 +27,7 @@ import numpy as np
 from emulator.build import build, launch
 from emulator.fake_arrays import Array
 
-from gpu_bt.cuda import arrays, device, engine, module, plain, views
+from gpu_bt.cuda import arrays, device, engine, lanes, module, plain, views
 from gpu_bt.law.layout import LAUNCH
 
 #: Threads launch one after another: the shim has no blocks beside those of a launch.
@@ -408,7 +408,7 @@ class FakeCupy:
 def installed(fake: Any) -> Iterator[Any]:
     """gpu_bt.cuda works with this CuPy, or with this function that raises where CuPy would be imported. Nothing
     compiled is said to be kept, unless CUPY_CACHE_IN_MEMORY says 0."""
-    parts, before = (arrays, device, engine, plain, views), device.cupy
+    parts, before = (arrays, device, engine, lanes, plain, views), device.cupy
     ours = IN_MEMORY not in os.environ
     os.environ.setdefault(IN_MEMORY, "1")
     module.kernel.cache_clear()

@@ -27,7 +27,8 @@ from waits import HANGS, wait_for
 from benchmarks import gpu_bits, gpu_check, gpu_data, gpu_profile, gpu_several, gpu_steps, gpu_tables
 from benchmarks.cases import Case, panel_of, weights_of
 from benchmarks.gpu_steps import STEPS, Context
-from gpu_bt.cuda.engine import CudaEngine, _needs_full
+from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.cuda.lanes import needs_full
 from gpu_bt.cuda.plain import plain_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,7 +264,7 @@ def test_an_end_from_outside_loses_nothing(bare, tmp_path):
 def test_drawn_scenarios_are_lean_or_full_as_asked():
     """The lean kernel is only compared on what it may be given; panels of all widths are drawn."""
     specs = [(kind, gpu_bits.drawn(seed, kind)) for seed in range(6) for kind in gpu_bits.KINDS]
-    assert all(_needs_full(spec) == (kind == "full") for kind, spec in specs)
+    assert all(needs_full(spec) == (kind == "full") for kind, spec in specs)
     assert all(plain_of(spec) is not None for kind, spec in specs if kind == "plain")
     assert {97, 300, 1500} <= {spec.market.shape[1] for _, spec in specs}
     assert all(len(spec.params) == 8 and not spec.params["schedule"].any() for _, spec in specs)
