@@ -61,7 +61,7 @@ template <int MODE> BT_STEP void bt_orders(Lane &lane, Scenario &s, double scale
     double asked = 0, kept = 0, *o = s.o;
     BT_SIMD(reduction(+ : asked, kept))
     BT_EACH(j, lane.A) {
-        const double p = bt_wanted(scale, w[j], u[j]), d = bt_order_by<MODE>(p, h[j]);
+        const double p = bt_wanted(scale, w[j], u[j]), d = bt_order_by<MODE>(p, h[j]) + 0.0;
         o[j] = d;
         asked += p - h[j] != 0.0 ? 1.0 : 0.0;
         kept += d != 0.0 ? 1.0 : 0.0;

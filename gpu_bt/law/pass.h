@@ -9,13 +9,16 @@
 #include "fill.h"
 
 /* Sums over assets. Amounts are in ticks, each term above bt_ticks(0, magic) per asset; then how many orders fill, how
- * many were asked for before they were rounded, how many targets have no price; whether something forbids the pass. */
+ * many were asked for before they were rounded, how many targets have no price; what forbids the pass: orders without a
+ * price; about how large all amounts are together, by which each of them and each sum is bounded; the smallest holding. */
 struct Pass {
     uint64_t net, gross, drag, slip, worth;
     int64_t fills, asked, missing, bad;
+    double size, least;
     BT_FN_MEMBER void operator+=(const Pass &x) {
         net += x.net, gross += x.gross, drag += x.drag, slip += x.slip, worth += x.worth;
         fills += x.fills, asked += x.asked, missing += x.missing, bad += x.bad;
+        size += x.size, least = bt_min(least, x.least);
     }
 };
 
@@ -65,41 +68,47 @@ template <bool FULL> BT_STEP void bt_place(Lane &lane, Scenario &s, int64_t t) {
 }
 #ifndef __CUDACC__
 /* The loop: orders for the targets w at the prices 1/u, fills at c.F, marks c.mark; `now` is what is held after it. ALL:
- * with what a whole record has beside equity and cash. No amount may reach `most`, so that the sums hold. */
-template <int MODE, bool LEAN, bool ALL>
-BT_STEP Pass bt_pass_over(const Scenario &s, const double *w, const double *u, const Costs c, double most, int64_t from, int64_t to) {
+ * with what a whole record has beside equity and cash. CAREFUL: a target or a price may be missing. Selects stand where
+ * GCC 12 makes vector code of them. */
+template <int MODE, bool LEAN, bool ALL, bool CAREFUL>
+BT_STEP Pass bt_pass_over(const Scenario &s, const double *w, const double *u, const Costs c, int64_t from, int64_t to) {
     const bt_params p = *s.p;
     const double *h = s.h, *F = c.F, *m = c.mark, scale = s.equity * (1.0 - p.cash_buffer), magic = c.magic;
-    double *now = s.o;
+    double *now = s.o, size = 0, least = 0;
     uint64_t net = 0, gross = 0, drag = 0, slip = 0, worth = 0;
     int64_t fills = 0, asked = 0, missing = 0, bad = 0;
-    BT_SIMD(reduction(+ : net, gross, drag, slip, worth, fills, asked, missing, bad))
+    BT_SIMD(reduction(+ : net, gross, drag, slip, worth, fills, asked, missing, bad, size) reduction(min : least))
     BT_RANGE(j, from, to) {
-        const bool has = w[j] == w[j], live = has & ((u[j] != 0.0) | (w[j] == 0.0));
+        const bool has = !CAREFUL || w[j] == w[j], live = !CAREFUL || (has & ((u[j] != 0.0) | (w[j] == 0.0)));
         const double want = bt_wanted(scale, w[j], u[j]), order = bt_order_by<MODE>(want, h[j]), q = live ? order : 0.0;
         const bt_cost x = bt_amounts<LEAN>(q, F[j], bt_move<LEAN>(c, p, j, q), LEAN ? 1.0 : c.unit[j], p);
         const double held = h[j] + q, v = held * m[j];
         now[j] = held;
         net += bt_ticks(copysign(x.ref, q), magic);
-        gross += bt_ticks(x.ref, magic);
         drag += bt_ticks(x.drag, magic);
         worth += bt_ticks(v, magic);
-        bad += (x.ref + x.drag < most) & (v < most) & (held >= 0.0) ? 0 : 1;
-        bad += (q != 0.0 ? F[j] : 1.0) > 0.0 ? 0 : 1;
+        size += (x.ref + x.drag) + fabs(v);
+        least = held < least ? held : least;
+        if (CAREFUL) bad += (q != 0.0 ? F[j] : 1.0) > 0.0 ? 0 : 1;
         if (ALL) {
+            gross += bt_ticks(x.ref, magic);
             slip += bt_ticks(x.slip, magic);
             fills += q != 0.0 ? 1 : 0;
             asked += live & (want - h[j] != 0.0) ? 1 : 0;
             missing += has & !live ? 1 : 0;
         }
     }
-    return {net, gross, drag, slip, worth, fills, asked, missing, bad};
+    return {net, gross, drag, slip, worth, fills, asked, missing, bad, size, least};
+}
+template <int MODE, bool CAREFUL>
+BT_STEP Pass bt_pass_with(const Lane &lane, const Scenario &s, const double *w, const double *u, const Costs &c) {
+    const auto over = lane.out->counts ? (c.lean ? bt_pass_over<MODE, true, true, CAREFUL> : bt_pass_over<MODE, false, true, CAREFUL>)
+                                       : (c.lean ? bt_pass_over<MODE, true, false, CAREFUL> : bt_pass_over<MODE, false, false, CAREFUL>);
+    return bt_over(lane.crew, lane.A, [&](int64_t from, int64_t to) { return over(s, w, u, c, from, to); });
 }
 template <int MODE>
-BT_STEP Pass bt_pass_of(const Lane &lane, const Scenario &s, const double *w, const double *u, const Costs &c, double most) {
-    const auto over = lane.out->counts ? (c.lean ? bt_pass_over<MODE, true, true> : bt_pass_over<MODE, false, true>)
-                                       : (c.lean ? bt_pass_over<MODE, true, false> : bt_pass_over<MODE, false, false>);
-    return bt_over(lane.crew, lane.A, [&](int64_t from, int64_t to) { return over(s, w, u, c, most, from, to); });
+BT_STEP Pass bt_pass_of(const Lane &lane, const Scenario &s, const double *w, const double *u, const Costs &c, bool careful) {
+    return careful ? bt_pass_with<MODE, true>(lane, s, w, u, c) : bt_pass_with<MODE, false>(lane, s, w, u, c);
 }
 
 /* [S8] of the bar that asked, [S4] and [S5] of bar t but for the scenario's test of its equity; false where that is not
@@ -107,20 +116,18 @@ BT_STEP Pass bt_pass_of(const Lane &lane, const Scenario &s, const double *w, co
 template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
     const double *w = lane.at[BUFFER_DOUBLE_WEIGHT], *u = bt_inverse(lane, s.asked);
     const Costs c = bt_costs<FULL>(lane, s, t, false);
-    const double most = bt_most(lane.A) * s.p->tick;
+    const bool careful = !lane.clear || lane.in->exec_gap[t];
     Pass sum;
     s.stale = 1;
-#define BT_DO(MODE) sum = bt_pass_of<MODE>(lane, s, w, u, c, most)
+#define BT_DO(MODE) sum = bt_pass_of<MODE>(lane, s, w, u, c, careful)
     BT_BY_MODE(lane, s, BT_DO);
 #undef BT_DO
-    if (sum.bad) return false;
+    if (sum.bad || sum.least < 0.0 || !(sum.size < 0.5 * s.limit)) return false;  // NaN, too
     const double tick = s.p->tick, before = s.st.cash;
     const uint64_t base = lane.A * bt_ticks(0.0, c.magic);
-    const int64_t net = (int64_t)(sum.net - base), gross = (int64_t)(sum.gross - base);
-    const double buys = (double)((gross + net) / 2) * tick, sells = (double)((gross - net) / 2) * tick;
-    const double drag = (double)(int64_t)(sum.drag - base) * tick, worth = (double)(int64_t)(sum.worth - base) * tick;
-    const double cash = before - (buys - sells) - drag + 0.0;
-    if (!(bt_inside(s.limit, fabs(before) + buys + sells + drag, worth, cash + worth) && cash >= 0.0)) return false;
+    const double net = (double)(int64_t)(sum.net - base) * tick, drag = (double)(int64_t)(sum.drag - base) * tick;
+    const double worth = (double)(int64_t)(sum.worth - base) * tick, cash = before - net - drag + 0.0;
+    if (!(bt_inside(0.5 * s.limit, before, cash + worth) && cash >= 0.0)) return false;
     bt_count_orders(lane, s, s.asked, t, (int)sum.fills, lane.in->none_whole ? 0 : (int)(sum.asked - sum.fills), (int)sum.missing);
     s.asked = NEVER;
     bt_swap(s);
@@ -128,9 +135,9 @@ template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
     s.longs = worth;
     s.shorts = 0.0;
     if (!lane.out->counts) return true;
-    const double slip = (double)(int64_t)(sum.slip - base) * tick;
-    s.row[MONEY_BUYS] += buys;
-    s.row[MONEY_SELLS] += sells;
+    const double slip = (double)(int64_t)(sum.slip - base) * tick, gross = (double)(int64_t)(sum.gross - base) * tick;
+    s.row[MONEY_BUYS] += bt_above(net, gross);
+    s.row[MONEY_SELLS] += bt_below(net, gross);
     s.row[MONEY_COMMISSION] += drag - slip;
     s.row[MONEY_SLIPPAGE] += slip;
     s.count[COUNT_FILLS] += (int)sum.fills;

@@ -71,22 +71,23 @@ BT_FN double bt_whole(double x) {
     return (fabs(x - r) <= BT_SNAP ? r : trunc(x)) + 0.0;
 }
 
-/* [S8] An order in lots: toward zero or to the nearest lot, and rint(x) within 1e-6 of it either way. */
-BT_FN double bt_order(double x, int nearest) {
+/* [S8] An order in lots: toward zero or to the nearest lot, and rint(x) within 1e-6 of it either way; it may be -0.0. */
+BT_FN double bt_in_lots(double x, int nearest) {
     double r = rint(x), t = trunc(x);
     if (nearest) {
         double away = trunc(fabs(x) + 0.5);
         t = x < 0.0 ? -away : away;
     }
-    return (fabs(x - r) <= BT_SNAP ? r : t) + 0.0;
+    return fabs(x - r) <= BT_SNAP ? r : t;
 }
+BT_FN double bt_order(double x, int nearest) { return bt_in_lots(x, nearest) + 0.0; }
 
-/* [S8] The order from the holding h to p by one rule for all assets, none of which is held in odd lots. MODE: a rounding, or
- * BT_EXACT. An exit is whole already. */
+/* [S8] The order from the holding h to p by one rule for all assets, none of which is held in odd lots: it may be -0.0, which
+ * does no harm where it is at once added to what is held. MODE: a rounding, or BT_EXACT. An exit is whole already. */
 #define BT_EXACT (-1)
 template <int MODE> BT_FN double bt_order_by(double p, double h) {
-    if (MODE == BT_EXACT) return p - h + 0.0;
-    return MODE == ROUNDING_POSITION ? bt_whole(p) - h + 0.0 : bt_order(p - h, MODE == ROUNDING_NEAREST);
+    if (MODE == BT_EXACT) return p - h;
+    return MODE == ROUNDING_POSITION ? bt_in_lots(p, 0) - h : bt_in_lots(p - h, MODE == ROUNDING_NEAREST);
 }
 
 /* [S8] The order x that leads from the holding h to p, by any rule. h may be an odd lot: what leaves nothing of it sells all. */
