@@ -3,6 +3,9 @@
 #pragma once
 #include "lane.h"
 
+/* With more assets active than this, whole rows are cheaper than picked ones, which all scenarios of a lane share. */
+BT_FN double bt_many(const Lane &lane) { return 0.5 * (double)(lane.N * lane.in->K) / (double)(lane.in->K + 3); }
+
 /* The lots of the first n columns; where all assets are alike, those of any columns are. */
 BT_STEP void bt_take_lots(Lane &lane, int n) {
     if (lane.in->even) return;
@@ -15,7 +18,7 @@ BT_STEP void bt_take_lots(Lane &lane, int n) {
 }
 /* Move holdings and orders to the `n` columns of `fresh`, or to all columns where those are many. */
 BT_STEP void bt_set_columns(Lane &lane, int n) {
-    const int to_dense = n > BT_DENSE * lane.N, now = to_dense ? (int)lane.N : n;
+    const int to_dense = n > bt_many(lane), now = to_dense ? (int)lane.N : n;
     int32_t *column = BT_INT(lane, COLUMN), *fresh = BT_INT(lane, FRESH), *from = BT_INT(lane, FROM);
     int32_t *position = BT_INT(lane, POSITION);
     double *scratch = BT_OWN(lane, SCRATCH);
@@ -70,7 +73,7 @@ BT_STEP void bt_recolumn(Lane &lane) {
     bt_sync();
     const int n = bt_pack((int)N, want, BT_INT(lane, FRESH), lane.turn);
     bt_sync();
-    if (lane.dense && n > BT_DENSE * N) return;
+    if (lane.dense && n > bt_many(lane)) return;
     if (!lane.dense && n == lane.A) {
         bool differs = false;
         BT_EACH(j, n) differs |= fresh[j] != column[j];
@@ -149,7 +152,7 @@ template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
         row = (const double *)in.weights.data + source;
     if (off) bt_strike(lane, t, full);
     if (closes) bt_leave_universe(lane, t, full, nullptr);
-    if (lane.dense && bt_use_row(lane, t, row) > BT_DENSE * N) return;
+    if (lane.dense && 2.0 * bt_use_row(lane, t, row) > bt_many(lane)) return;  // names of two rows are active
     double any = 0;
     BT_SIMD(reduction(+ : any))
     BT_EACH(i, N) {

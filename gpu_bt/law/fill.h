@@ -173,10 +173,15 @@ BT_STEP double bt_cut_buys(Lane &lane, const Scenario &s, const double *q, const
  * first; an empty class fits. */
 BT_STEP double bt_last_class(Lane &lane, double left) {
     const double *extra = BT_OWN(lane, EXTRA), *rank = BT_OWN(lane, RANK);
-    double *sums = lane.classes + 8;  // what has no class is added before the first, in turns: adding takes time
-    BT_EACH(r, BT_CLASSES + 8) lane.classes[r] = 0.0;
+    double *sums = lane.classes;
+    uint8_t *has = BT_BYTE(lane, HAS);
+    int32_t *some = BT_INT(lane, FRESH);
+    BT_EACH(r, BT_CLASSES) sums[r] = 0.0;
+    BT_EACH(j, lane.stride) has[j] = j < lane.A && rank[j] >= 0.0;
     bt_sync();
-    BT_EACH(j, lane.A) bt_add(&sums[rank[j] < 0.0 ? -1 - (int)(j & 7) : (int)rank[j]], extra[j]);
+    const int count = bt_pack(lane.A, has, some, lane.turn);
+    bt_sync();
+    BT_EACH(e, count) bt_add(&sums[(int)rank[some[e]]], extra[some[e]]);
     bt_sync();
     int r = BT_CLASSES - 1;
     for (; r >= 0 && sums[r] <= left; --r) left -= sums[r];
@@ -287,8 +292,10 @@ template <bool FULL, bool LOG> BT_STEP Filled bt_fill_with(Lane &lane, Scenario 
     const bool path = FULL && s.conditions && part != BT_OTHERS, margin = FULL && s.margin;
     const Costs c = bt_costs<FULL>(lane, s, t, path);
     const double *q = s.o, before = s.st.cash;
-    bool any = true, again = true;
+    const bool lacks = s.lacks;  // cash, as bt_pass has found: all orders fill whole but for that
+    bool any = true, again = !lacks;
     Flows sum;
+    s.lacks = 0;
     while (again) {
         if (!entire) any = bt_match<FULL, LOG>(lane, s, t, c.F, part);
         if (!entire) q = BT_OWN(lane, FILL);
@@ -297,14 +304,17 @@ template <bool FULL, bool LOG> BT_STEP Filled bt_fill_with(Lane &lane, Scenario 
         again = entire && sum.oversold > 0.0;
         entire &= !again;
     }
-    const bool inside = bt_inside(s.limit, fabs(before) + sum.buys + sum.sells + sum.drag);  // bounds all that [S4] tests
-    if (any && !margin && !(inside && before - sum.buys + sum.sells - sum.drag >= 0.0)) {
+    // the sum bounds all that [S4] tests
+    const bool inside = lacks || bt_inside(s.limit, fabs(before) + sum.buys + sum.sells + sum.drag);
+    if (lacks || (any && !margin && !(inside && before - sum.buys + sum.sells - sum.drag >= 0.0))) {
         const Needs needs = c.lean ? bt_needs<true>(lane, s, q, c) : bt_needs<false>(lane, s, q, c);
         const double funds = before + needs.proceeds;
         if (!bt_inside(s.limit, needs.need, needs.proceeds, funds)) return {};
         if (needs.need > funds && needs.buys > 0.0) {
             bt_clip<LOG>(lane, s, t, q, c, needs);
             q = BT_OWN(lane, FILL);
+            sum = bt_sum_flows<FULL>(lane, s, q, c);
+        } else if (lacks) {
             sum = bt_sum_flows<FULL>(lane, s, q, c);
         }
     }
@@ -343,7 +353,7 @@ template <bool FULL> BT_STEP bool bt_all_fill(Lane &lane, const Scenario &s, int
 
 /* [S4] and the mark of [S5], for one part of the orders or all of them. */
 template <bool FULL> BT_STEP Filled bt_fill_orders(Lane &lane, Scenario &s, int64_t t, int part) {
-    const bool entire = bt_all_fill<FULL>(lane, s, t);
+    const bool entire = s.lacks || bt_all_fill<FULL>(lane, s, t);
     if (FULL && s.conditions) bt_reach(lane, s, t, part != BT_OTHERS);
     if (FULL && lane.out->logging) return bt_fill_with<FULL, true>(lane, s, t, entire, part);
     return bt_fill_with<FULL, false>(lane, s, t, entire, part);

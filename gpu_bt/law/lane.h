@@ -7,8 +7,6 @@
 #pragma once
 #include "team.h"
 
-#define BT_DENSE 0.5 /* with more than this share of the assets active, whole rows are cheaper than picked ones */
-
 /* One scenario: its state, and its record of the bar at hand. */
 struct Scenario {
     bt_state st;
@@ -21,6 +19,7 @@ struct Scenario {
     int32_t asked;                // they do: those of the row of bar t are formed by bt_pass or bt_place; else -1
     int32_t told;                 // what they count is in the record
     int32_t stale;                // what stands in `o` are no orders
+    int32_t lacks;                // they would all fill whole if there were cash
     int32_t saved;                // the holdings before this bar are in the buffer `old`
     int32_t open;                 // the first half of a bar is over: 1; 2 where it was a LEDGER_OVERFLOW
     int32_t called;               // [S5m] has made the orders of this bar

@@ -127,7 +127,8 @@ template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
     const uint64_t base = lane.A * bt_ticks(0.0, c.magic);
     const double net = (double)(int64_t)(sum.net - base) * tick, drag = (double)(int64_t)(sum.drag - base) * tick;
     const double worth = (double)(int64_t)(sum.worth - base) * tick, cash = before - net - drag + 0.0;
-    if (!(bt_inside(0.5 * s.limit, before, cash + worth) && cash >= 0.0)) return false;
+    s.lacks = bt_inside(0.5 * s.limit, before) && cash < 0.0;
+    if (s.lacks || !bt_inside(0.5 * s.limit, before, cash + worth)) return false;
     bt_count_orders(lane, s, s.asked, t, (int)sum.fills, lane.in->none_whole ? 0 : (int)(sum.asked - sum.fills), (int)sum.missing);
     s.asked = NEVER;
     bt_swap(s);

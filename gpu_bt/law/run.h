@@ -39,7 +39,7 @@ template <bool FULL> BT_STEP bool bt_late_bars_of_all(Lane &lane, Scenario &own,
     if (!running) return false;
     if (lane.in->due[t])
         bt_read_weights<FULL>(lane, t);
-    else if (!lane.dense && t > 0 && lane.in->due[t - 1])
+    else if (t > 0 && lane.in->due[t - 1])
         bt_drop_idle(lane);
     for (int k = 0; k < lane.in->K; ++k) {
         Scenario &s = many ? bt_load(lane, own, k) : own;
@@ -70,7 +70,7 @@ template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.st = lane.out->state[id];
     s.equity = s.longs = s.shorts = 0.0;
     bt_blank(s);
-    s.stale = s.saved = s.fills_at = s.cuts_at = s.open = s.called = s.conditions = 0;
+    s.stale = s.lacks = s.saved = s.fills_at = s.cuts_at = s.open = s.called = s.conditions = 0;
     s.asked = NEVER;
     s.stop = s.st.first_bar[STATUS_DRAWDOWN_STOP] != NEVER;
     s.margin = s.p->account == ACCOUNT_MARGIN;
