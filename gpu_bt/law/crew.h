@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #endif
 #define BT_SPLIT 1536    /* assets below which a loop is not worth sharing */
 #define BT_PATIENCE 4000 /* looks at what there is to do before others may run */
+#define BT_YIELDS 100    /* times that others may, before it sleeps */
+#define BT_ALONE 500     /* loops without help after one in which it came too late, at first: the processors have other work */
 
 class Crew {
     using Work = void (*)(void *, int64_t);
@@ -26,6 +29,7 @@ class Crew {
     void *context = nullptr;
     std::atomic<int64_t> pieces{0};
     std::vector<std::thread> helpers;
+    int64_t alone = 0, late = 0;
 
     /* Works on one piece, if there is one. */
     bool take() {
@@ -42,8 +46,10 @@ class Crew {
                 idle = 0;
             else if (++idle < BT_PATIENCE)
                 BT_PAUSE();
-            else
+            else if (idle < BT_PATIENCE + BT_YIELDS)
                 std::this_thread::yield();
+            else
+                std::this_thread::sleep_for(std::chrono::microseconds(50));
         }
     }
 
@@ -59,6 +65,8 @@ class Crew {
         for (auto &helper : helpers) helper.join();
     }
     int64_t size() const { return (int64_t)helpers.size() + 1; }
+    /* Whether this loop is one to share. */
+    bool helps() { return !helpers.empty() && (alone == 0 || --alone == 0); }
 
     /* work(context, i) for all i below `count`, by whoever has time. */
     void all(int64_t count, Work what, void *with) {
@@ -70,14 +78,16 @@ class Crew {
         pieces.store(count, std::memory_order_release);
         while (take()) {
         }
-        for (int idle = 0; done.load(std::memory_order_acquire) < count;) ++idle < BT_PATIENCE ? BT_PAUSE() : std::this_thread::yield();
+        int idle = 0;
+        while (done.load(std::memory_order_acquire) < count) ++idle < BT_PATIENCE ? BT_PAUSE() : std::this_thread::yield();
+        if (idle >= BT_PATIENCE && late < 20) alone = BT_ALONE << late++;
     }
 };
 
 /* The sum of f(from, to) over pieces of [0, n), f being a loop over assets and what it gives adding up. */
 template <class F> auto bt_over(Crew *crew, int64_t n, const F &f) -> decltype(f(n, n)) {
     using Sum = decltype(f(n, n));
-    if (!crew || n < BT_SPLIT || crew->size() < 2) return f(0, n);
+    if (!crew || n < BT_SPLIT || !crew->helps()) return f(0, n);
     constexpr int64_t MOST = 64;
     const int64_t least = n / (crew->size() * 4), share = ((least > n / MOST ? least : n / MOST) / 64 + 1) * 64;
     const int64_t count = (n + share - 1) / share;
