@@ -15,7 +15,7 @@
  *
  * Bytes and operations of one asset-bar at which orders fill: 32 bytes read (weight, 1/price, execution price, mark;
  * a list adds 8), shared by the scenarios of a block; for each of these 8 read and 8 written where its holdings lie,
- * and of float64 17 additions and products and two roundings, besides comparisons. Sums are added as integers. */
+ * and of float64 16 additions and products and two roundings, besides comparisons. Sums are added as integers. */
 #pragma once
 #include "cut.h"
 
