@@ -118,8 +118,8 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 
 
 #: What the compiled engines read of one lane: scenarios that read the same rows of the same panels. `inverse` to `from`
-#: are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, lists of the assets that rows
-#: name.
+#: are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, lists of rows that name few
+#: assets.
 ROWS, _ROWS_C = _members(
     ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
