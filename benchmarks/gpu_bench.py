@@ -88,12 +88,12 @@ class Bench:
         """The engine's launches are timed."""
         from gpu_bt.cuda import lanes
 
-        plain, meter = lanes.kernel, self.meter
+        honest, meter = lanes.kernel, self.meter
 
         class Timed:
             def __init__(self, *arguments: Any) -> None:
                 start = time.perf_counter()
-                object.__setattr__(self, "made", plain(*arguments))
+                object.__setattr__(self, "made", honest(*arguments))
                 meter.compiling += time.perf_counter() - start
 
             def __getattr__(self, name: str) -> Any:
@@ -109,7 +109,7 @@ class Bench:
         try:
             yield
         finally:
-            lanes.kernel = plain
+            lanes.kernel = honest
 
     def row(
         self, engine: Engine, spec: RunSpec, known: RawResult | None = None, repeats: int = REPEATS
