@@ -167,7 +167,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def sources() -> str:
     """A digest of what makes the kernel and its launches."""
-    text = "".join((ROOT / "gpu_bt" / "cuda" / name).read_text("utf-8") for name in ("engine.py", "device.py"))
+    names = ("device.py", "engine.py", "lanes.py", "plain.py")
+    text = "".join((ROOT / "gpu_bt" / "cuda" / name).read_text("utf-8") for name in names)
     return hashlib.sha256(repr((build_id(), source(), NVRTC_OPTIONS, text)).encode()).hexdigest()[:32]
 
 

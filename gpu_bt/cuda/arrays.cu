@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Panels that lie on the device, looked at and prepared there: what gpu_bt/data checks of arrays and gpu_bt/engine/prepare.py
- * derives of them, each in one pass. Kernels of rows have a block for each bar, whose threads stride over the assets; those
- * of columns a thread for each asset, since a mark and a silence follow from the bar before.
- * A panel without data is one that is not there; its cells are NaN. */
+/* Panels that lie on the device, looked at and prepared there: what gpu_bt/data checks of arrays and
+ * gpu_bt/engine/prepare.py derives of them, each in one pass. Kernels of rows have a block for each bar, whose
+ * threads stride over the assets; those of columns a thread for each asset, since a mark and a silence follow from
+ * the bar before. A panel without data is one that is not there; its cells are NaN. */
 #include "team.h"
 
 struct bt_call {

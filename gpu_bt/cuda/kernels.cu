@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CUDA engine: gpu_bt/law/run.h with a block for a team. Block b carries lane b through bars [t0, t1) in one launch;
- * its threads stride over the active assets, so that neighbours read neighbouring prices.
+/* The CUDA engine: gpu_bt/law/run.h with a block for a team. Block b carries lane b through bars [t0, t1) in one
+ * launch; its threads stride over the assets, so that neighbours read neighbouring prices.
  *
- * Variants, chosen by macros: BT_FULL=0 leaves out what a cash account without masks, volumes, spreads, limits on targets,
- * dividends, splits and logs never does; BT_SHARED=1 keeps holdings and orders in shared memory, 16 bytes an asset and
- * scenario, where they fit.
- *
- * Bytes and operations of one dense, lean asset-bar at which something trades: execution price, mark, weight and 1/price
- * are read (32 bytes, from L2 where lanes share the panel), 1/price is formed once a lane (8 read, 8 written, one
- * division), holding and order are read twice and written once (48 bytes, shared memory). Fills: 14 additions and
- * products and 5 for the sums; orders: 9. Three block-wide sums a bar, each one barrier: of the row of weights (once a
- * lane), of the fills with the marks, of the orders; a bar without trades has the one of its marks. */
+ * Three kernels, chosen by macros (gpu_bt/cuda/module.py, Variant):
+ *   BT_PLAN                     makes what plain bars read beside the panels (plan.h)
+ *   BT_PLAIN, not BT_GENERAL    goes through plain bars alone (plain.h, with its bytes and operations). It is small, so
+ *                               that a run does not wait for a compiler; a lane that comes to another bar stops there
+ *   BT_GENERAL                  can do every bar, in steps: fills and marks, the row of weights, orders, each with a
+ *                               barrier for its sums; with BT_PLAIN it goes through plain bars in between, and is
+ *                               compiled when some lane has stopped
+ * BT_FULL=0 leaves out what a cash account without masks, volumes, spreads, limits on targets, dividends, splits and
+ * logs never does. BT_SHARED=1 keeps holdings and orders of the steps in shared memory, 16 bytes an asset and scenario,
+ * where they fit; BT_NEAR=1 does so for plain bars. */
 #include "run.h"
 #include "plan.h"
 

@@ -163,9 +163,7 @@ class Lanes(LaneSession):
         argument = (np.uint64(self.launch_at.address),)
         self.kernel((lanes,), (self.threads,), argument, shared_mem=self.shared_bytes, stream=stream())
         stream().synchronize()
-        if (
-            not self.variant.general and self.host(self.arrays["book"])[0]
-        ):  # some lane has come to a bar that is not plain
+        if not self.variant.general and self.host(self.arrays["book"])[0]:  # some lane has a bar that is not plain
             self.variant = dataclasses.replace(self.variant, general=True)
             self.kernel = kernel(cupy(), self.variant)
             self.call(launch)

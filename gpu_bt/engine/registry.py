@@ -22,7 +22,8 @@ __all__ = [
 ENGINES = {"cuda": "gpu_bt.cuda.engine", "native": "cpu_fallback.native", "numpy": "cpu_fallback.engine"}
 #: Asset-bars from which "auto" takes the GPU where its kernel lies compiled on this machine, and where it must be
 #: compiled first; and the scenarios that it takes, since each is one block. By what an H200 needed beside the native
-#: engine on 16 cores: one scenario twice as long, 1,000 a third of the time; a first run 0.2 s more, for uploads.
+#: engine on 16 cores: one scenario twice as long, 1,000 a third of the time; a first run 0.2 s more, for uploads. That
+#: was with earlier kernels of both, which issued more instructions; until these are measured, the numbers stay.
 WORTH_A_KERNEL, WORTH_COMPILING, WORTH_BLOCKS = 1.5e9, 2e10, 32
 _CHOICES = {"auto": ("cuda", "native", "numpy"), "cpu": ("native", "numpy")}
 

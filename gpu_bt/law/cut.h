@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plain bars (plain.h): a scenario that lacks the cash for its buys. */
+/* Plain bars (plain.h): a scenario that lacks the cash for its buys. Books of a few names do so at many bars, which the
+ * general way would make the slowest ones. */
 #pragma once
 #include "trades.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one-pass bar. Orders that bar t decides [S8], their fills at the next bar [S4] and the value of what is held there
- * [S5] need nothing in between but the equity of bar t. So a quick scenario does not form its orders: they wait for the
- * prices at which they fill, and one loop over the assets does all three. What comes of it is the bar's if every order
- * fills whole, cash suffices and no sum is near the ledger's limit; else nothing has changed, the orders are formed
- * (bt_place), and the bar goes its general way. */
+/* The one-pass bar. Orders that bar t decides [S8], their fills at the next bar [S4] and the value of what is held
+ * there [S5] need nothing in between but the equity of bar t. So a quick scenario does not form its orders: they wait
+ * for the prices at which they fill, and one loop over the assets does all three. What comes of it is the bar's if
+ * every order fills whole, cash suffices and no sum is near the ledger's limit; else nothing has changed, the orders
+ * are formed (bt_place), and the bar goes its general way. */
 #pragma once
 #include "decide.h"
 #include "fill.h"

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs of plain bars on a device: the one-pass bar (pass.h) for all scenarios of a block, bar after bar, with everything in
- * registers but the holdings. A bar is plain where nothing happens but fills and marks; the first that is not is left to
- * run.h, with nothing changed.
+/* Runs of plain bars on a device: the one-pass bar (pass.h) for all scenarios of a block, bar after bar, with
+ * everything in registers but the holdings. A bar is plain where nothing happens but interest, fills of lean costs
+ * (step.h, bt_lean) and marks, cash that is short included (cut.h); the first that is not is left to run.h, with
+ * nothing changed.
  *
- * One loop over the assets and one barrier a bar. A holding after the fill goes to the other half of a scenario's shared
- * memory, and the halves change places once the bar is good. Loads of the next assets are under way while these are worked
- * on. Every warp keeps every ledger, scenario k on its k-th group of lanes, so that what is done once a bar is done once a
- * warp for all of them. Sums are integers of ticks, reduced in transposed order: of V values half change hands at each
- * step, so that lane group v ends with sum v.
+ * One loop over the assets and one barrier a bar. A holding after the fill goes to the other half of a scenario's
+ * memory, and the halves change places once the bar is good: nothing has to be taken back. Every warp keeps every
+ * ledger, scenario k on its k-th group of lanes, so that what is done once a bar is done once a warp for all of them,
+ * and no second barrier is needed to tell the others.
  *
- * Where rows of weights name few assets, a bar works on a list: the names of its row and of the row before. Holdings lie
- * in the order of the list, and move to that of the next one as they are traded.
+ * Where rows of weights name few assets, a bar works on a list: the names of its row and of the row before, since
+ * what the last row bought is what this one may have to sell. Holdings lie in the order of the list, and move to that
+ * of the next one as they are traded.
  *
- * Bytes and operations of one asset-bar: 32 read (weight, 1/price, execution price, mark), shared by the scenarios of a
- * block; for each of these 8 read and 8 written in shared memory and 16 operations of float64. */
+ * Bytes and operations of one asset-bar at which orders fill: 32 bytes read (weight, 1/price, execution price, mark;
+ * a list adds 8), shared by the scenarios of a block; for each of these 8 read and 8 written where its holdings lie,
+ * and of float64 16 additions and products and two roundings, besides comparisons. Sums are added as integers. */
 #pragma once
 #include "cut.h"
 

@@ -23,8 +23,8 @@ BT_STEP void bt_drop_idle(Lane &lane) {
     BT_EACH(i, lane.N) want[i] = 0;
     bt_recolumn(lane);
 }
-/* Bar t of every scenario where decisions wait for the fills of the next one: first what comes before them, for all scenarios, then the
- * row of weights, whose names need not be active before, then the decisions. */
+/* Bar t of every scenario where decisions wait for the fills of the next one: first what comes before them, for all
+ * scenarios, then the row of weights, whose names need not be active before, then the decisions. */
 template <bool FULL> BT_STEP bool bt_late_bars_of_all(Lane &lane, Scenario &own, int64_t t) {
     const bool many = lane.in->K > 1;
     bool running = false;

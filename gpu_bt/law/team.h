@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who carries out a bar. On a device a team is one block: every thread runs the same text with the same numbers of a
  * scenario, takes its share of the assets in BT_EACH, and meets the others where a sum is formed. On the host a team
- * is one thread, and BT_SIMD makes vector code of the same loops. Sums are exact (docs/semantics.md, Numbers), so that
- * it does not matter who adds what first.
+ * is one thread, which others may help in the loops of bt_over (crew.h), and BT_SIMD makes vector code of the same
+ * loops. Sums are exact (docs/semantics.md, Numbers), so that it does not matter who adds what first.
  *
  *   BT_EACH(j, n)    this member's share of 0..n-1, always the same for one j
  *   bt_over(crew, n, f)  f(0, n), or on the host the sum of f over pieces of that, which BT_RANGE goes through

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plain bars (plain.h): the loops over assets, and how a block adds up what they give. Sums are integers of ticks, reduced
- * in transposed order: of V values half change hands at each step, so that lane group v of a warp ends with sum v. Loads of
- * the next assets are under way while these are worked on. */
+/* Plain bars (plain.h): the loops over assets, and how a block adds up what they give. Sums are integers of ticks,
+ * reduced in transposed order: of V values half change hands at each step, so that lane group v of a warp ends with
+ * sum v: V exchanges, where V values one after another take 5 V. Loads of the next assets are under way while these
+ * are worked on. */
 #pragma once
 #include "bar.h"
 

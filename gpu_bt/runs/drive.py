@@ -42,7 +42,7 @@ def drive(
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
     if vars(strategy).setdefault("_desk", desk) is not desk:  # in one step: another thread may do the same
-        raise StrategyError(f"this {type(strategy).__name__} is running already: make an instance for each run")
+        raise StrategyError(f"this {kind} is running already: make an instance for each run")
     try:
         strategy.initialize()
         ask: Callable[..., Any] = strategy.on_data_batch
@@ -62,9 +62,7 @@ def drive(
                     where = "risk"
                     desk.risk(strategy, batch)
                 except Exception as error:
-                    error.add_note(f"in {type(strategy).__name__}.{where} at bar {t} ({panel.label(t)})")
-                    if isinstance(error, MemoryError) and view.xp is not np:
-                        error.add_note(f"the GPU has no room: free some of it, or set {kind}.device = False")
+                    _note(error, kind, f"{where} at bar {t} ({panel.label(t)})", view)
                     raise
                 decision = desk.decision()
                 desk.close()
@@ -91,6 +89,12 @@ def _check_methods(strategy: Strategy) -> None:
     for name, given in (("initialize", 0), ("on_data_batch", 2), ("risk", 3), ("finalize", 0)):
         if getattr(method := getattr(strategy, name), "__func__", None) is not getattr(Strategy, name):
             called_with(f"{type(strategy).__name__}.{name}", method, *[None] * given, error=StrategyError)
+
+
+def _note(error: Exception, kind: str, where: str, view: Any) -> None:
+    error.add_note(f"in {kind}.{where}")
+    if isinstance(error, MemoryError) and view.xp is not np:
+        error.add_note(f"the GPU has no room: free some of it, or set {kind}.device = False")
 
 
 def _last_book(raw: RawResult, bars: int, view: Any) -> Book:
