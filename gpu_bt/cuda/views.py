@@ -55,10 +55,10 @@ class DeviceView:
         self.xp, self.market, self._lanes = cupy(), _OnDevice(market, self), lanes
 
     def book(self) -> Book:
-        """The portfolio at the open bar; holdings and orders are those of the engine, until the bar is closed."""
+        """The portfolio at the open bar; holdings and orders are copies, which a strategy may keep."""
         lanes = self._lanes()
         cash, equity, _ = lanes.host(lanes.arrays["book"]).tolist()
-        return Book(cash, equity, *(self.shown(lanes.arrays[name])[0] for name in ("holdings", "orders")))
+        return Book(cash, equity, *(self.shown(lanes.arrays[name])[0].copy() for name in ("holdings", "orders")))
 
     def marks(self, bar: int) -> Any:
         """(N,) marks per lot."""
@@ -82,7 +82,7 @@ class DeviceView:
 
     def taken(self, what: Callable[[], str], value: Any) -> Any:
         """An array that lies on the device, as it is; None for anything else."""
-        if isinstance(value, self.xp.ndarray):
+        if isinstance(value, self.xp.ndarray) and int(value.device.id) == int(self.xp.cuda.runtime.getDevice()):
             return value
         kind = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else 0
         if kind in (2, 13) or (not kind and hasattr(value, "__cuda_array_interface__")):

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
+from gpu_bt.errors import label_of
 
 __all__ = ["as_array", "as_host", "filled", "first_alone", "first_outside", "frozen", "replaced", "together"]
 
@@ -69,7 +70,7 @@ def _fetched(name: str, value: Any, error: type[Exception]) -> np.ndarray:
 
 
 def _no_array(name: str, value: Any, exc: Exception, error: type[Exception]) -> Exception:
-    reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+    reason = " ".join(label_of(exc).split())[:200] or type(exc).__name__
     return error(f"{name} is a {type(value).__name__} that is no array ({reason}): pass a (T, N) array")
 
 

@@ -22,7 +22,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.resident import Resident
-from gpu_bt.errors import ConfigError, WeightsError, shown
+from gpu_bt.errors import ConfigError, WeightsError, label_of, shown
 
 __all__ = ["Code", "Maker", "maker_of"]
 
@@ -114,7 +114,7 @@ class Maker(Collection[str]):
                     raise MemoryError from error
                 call = ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
                 what = "" if isinstance(error, WeightsError) else f"{type(error).__name__}: "
-                reason = " ".join(f"{what}{error}".split())[:400]
+                reason = " ".join(f"{what}{label_of(error)}".split())[:400]
                 raise WeightsError(f"weights of scenario {k}, {self.name}({call}): {reason}") from error
         return found
 

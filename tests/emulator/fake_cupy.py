@@ -127,7 +127,7 @@ class Memory:
 class Unowned:
     """cupy.cuda.UnownedMemory."""
 
-    def __init__(self, ptr: int, size: int, owner: Any, device: int = 0) -> None:
+    def __init__(self, ptr: int, size: int, owner: Any, device: int | None = None) -> None:
         self.ptr, self.size, self.owner, self.device = ptr, size, owner, device
 
     def pointer(self, owner: FakeCupy) -> Memory:
@@ -137,7 +137,7 @@ class Unowned:
             else np.zeros(0, np.uint8)
         )
         memory = Memory(owner, self.size, 0, data)
-        memory.kept = self
+        memory.kept, memory.device = self, memory.device if self.device is None else self.device
         return memory
 
 

@@ -358,6 +358,42 @@ def test_arrays_of_other_libraries_are_taken_where_they_lie(fake: Reckoning, kin
     assert_bits("money", found.raw.money, bt.run(panel, Given(), engine="numpy").raw.money)
 
 
+def test_what_a_strategy_says_and_keeps_is_as_on_the_host(fake: Reckoning):
+    """An index that is one number, one of no assets, and a portfolio that is looked at when its bar is over."""
+    panel = universe(*SHAPE)
+
+    class Kept(bt.Strategy):
+        device, last = True, None
+
+        def on_data_batch(self, timestamp, batch):
+            xp, now = batch.xp, self.portfolio
+            self.order_target_percent(xp.where(batch.present, 0.004, 0.0))
+            self.order_target_percent(xp.argmax(xp.where(batch.present, batch.close, 0.0)), 0.1)
+            self.order_target_percent(xp.zeros(0), 0.3)
+            if self.last is not None:
+                self.order_target_percent(xp.where((now.shares != self.last.shares) & batch.present, 0.002, xp.nan))
+            self.last = now
+
+    found, wanted = (bt.run(panel, Kept(), engine=engine) for engine in ("cuda", "numpy"))
+    assert wanted.fills.height > 100
+    assert_bits("money", found.raw.money, wanted.raw.money)
+
+
+def test_an_array_of_another_device_is_refused():
+    with installed(Reckoning("random", devices=2)) as fake:
+        with fake.cuda.Device(1):
+            elsewhere = fake.wrapped(np.zeros(SHAPE[1]))
+
+        class Wrong(bt.Strategy):
+            device = True
+
+            def on_data_batch(self, timestamp, batch):
+                self.order_target_percent(elsewhere)
+
+        with pytest.raises(bt.StrategyError, match="order_target_percent at .* lies on GPU 1 and this thread's is GPU 0"):
+            bt.run(universe(*SHAPE), Wrong(), engine="cuda")
+
+
 @pytest.mark.parametrize(
     ("order", "text"),
     [

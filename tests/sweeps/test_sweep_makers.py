@@ -242,6 +242,17 @@ def raising(seed: int) -> np.ndarray:
     return make(seed)
 
 
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def silent(seed: int) -> np.ndarray:
+    if seed == 2:
+        raise Silent
+    return make(seed)
+
+
 def short(seed: int) -> np.ndarray:
     return make(seed) * (-1 if seed == 2 else 1)
 
@@ -251,6 +262,7 @@ def short(seed: int) -> np.ndarray:
     [
         (late, r"late\(seed=2\): weights\[2\d\d\d-\d\d-\d\d, '.*'\] is 2000.0: a weight is a fraction of equity"),
         (raising, r"raising\(seed=2\): ValueError: not this one$"),
+        (silent, r"silent\(seed=2\): Silent: Silent\(\)$"),
         (short, r"short\(seed=2\): weights\[.*\] is -.*: a cash account is long-only"),
         (lambda seed: make(1) if seed == 1 else None, r"<lambda>\(seed=2\): weights is a NoneType"),
         (lambda seed: make(seed)[seed - 1 :], r"<lambda>\(seed=2\): weights has shape \(39, 12\)"),
