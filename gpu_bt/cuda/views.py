@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.cuda.arrays import exported, resident, take
+from gpu_bt.cuda.arrays import exported, placed, resident, take
 from gpu_bt.cuda.device import DeviceArray, cupy, stream
 from gpu_bt.engine.lanes import LaneSession
 from gpu_bt.engine.resident import Resident
@@ -22,10 +22,11 @@ __all__ = ["DeviceView", "stacked", "wait_for_user", "written"]
 
 
 def stacked(rows: Sequence[Any]) -> Resident:
-    """Arrays of equal rows, here or in host memory, one below the other."""
+    """Arrays of equal rows one below the other; what lies in host memory, or on another device, is sent."""
     out, at = DeviceArray((sum(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype), 0
+    here = int(cupy().cuda.runtime.getDevice())
     for x in rows:
-        source = x if isinstance(x, Resident) else resident(DeviceArray(x.shape, x.dtype, np.ascontiguousarray(x)))
+        source = x if isinstance(x, Resident) and x.device == here else placed(np.ascontiguousarray(x))
         if x.size:
             (out.memory + at).copy_from_device_async(exported(source).data, x.nbytes, stream())
         at += x.nbytes

@@ -323,7 +323,8 @@ class FakeCupy:
         size = int(np.prod(told["shape"])) * dtype.itemsize
         if told.get("strides"):
             size = max(abs(a * b) for a, b in zip(told["shape"], told["strides"], strict=True))
-        memory = Unowned(told["data"][0], size, value).pointer(self)
+        found = [m for ref in self.live.values() if (m := ref()) and m.ptr <= told["data"][0] < m.ptr + m.size]
+        memory = Unowned(told["data"][0], size, value, found[0].device if found else None).pointer(self)
         return Array(self, memory, told["shape"], dtype, told.get("strides"))
 
     def queue(self, stream: Stream | None, work: Any) -> None:
