@@ -23,8 +23,8 @@ from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
     "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
-    "first_outside", "free", "looked", "marked", "missing", "part", "picked", "placed", "replaced", "resident", "scaled",
-    "silent", "spread", "take",
+    "first_outside", "free", "looked", "marked", "missing", "part", "picked", "placed", "replaced", "resident",
+    "scaled", "silent", "spread", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.

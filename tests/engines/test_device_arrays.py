@@ -166,7 +166,7 @@ def test_weights_of_another_device_are_refused(kind):
     with installed(FakeCupy("random", devices=2)) as fake:
         with fake.cuda.Device(1):
             weights = on_device(fake, books(640, 5), kind)
-        with pytest.raises(bt.WeightsError, match="^weights lies on GPU 1 and this thread's is GPU 0: use it under"):
+        with pytest.raises(bt.WeightsError, match=r"^weights lies on GPU 1 and this thread's is GPU 0: use it under"):
             bt.run(bt.Panel(**clean()), weights, engine="cuda")
 
 
