@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from compare import assert_bits
 from emulator.build import why_not
-from emulator.fake_arrays import Array, on_device
+from emulator.fake_arrays import Array, Plain, on_device
 from emulator.fake_cupy import installed
 from emulator.fake_numbers import Numbers, Reckoning
 from sweep_cases import assert_same_sweep, universe
 
 import gpu_bt as bt
+from gpu_bt.data.arrays import as_array
 from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.synthetic import random_weights
 from gpu_bt.engine.registry import resolve
@@ -268,6 +269,28 @@ def test_a_look_ahead_is_found_on_the_device_too(fake: Reckoning):
         def on_data_batch(self, timestamp, batch):
             later = panel.close[min(batch.bar + 1, 39)]
             self.order_target_percent(batch.xp.asarray(np.where(later > batch.bar, 0.01, 0.0)))
+
+    bt.check_lookahead(Honest, panel, engine="cuda")
+    with pytest.raises(bt.StrategyError, match="it looks ahead"):
+        bt.check_lookahead(Ahead, panel, engine="cuda")
+
+
+@pytest.mark.parametrize("kind", ["cupy", "plain", "resident"])
+def test_a_look_ahead_in_an_array_on_the_device_is_found(fake: Reckoning, kind: str):
+    """An array that a method closes over is changed, on its device, as one of NumPy's is."""
+    panel = universe(40, 12)
+    array = fake.asarray(panel.close)
+    signal = {"cupy": array, "plain": Plain(array), "resident": as_array("signal", array, bt.PanelError)}[kind]
+
+    class Ahead(bt.Strategy):
+        device, ahead = True, 1
+
+        def on_data_batch(self, timestamp, batch):
+            row = batch.xp.asarray(signal)[min(batch.bar + self.ahead, 39)]
+            self.order_target_percent(batch.xp.where(row > batch.bar, 0.01, 0.0))
+
+    class Honest(Ahead):
+        ahead = 0
 
     bt.check_lookahead(Honest, panel, engine="cuda")
     with pytest.raises(bt.StrategyError, match="it looks ahead"):
