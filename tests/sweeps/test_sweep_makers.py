@@ -221,9 +221,10 @@ def test_a_function_for_which_memory_does_not_suffice_gets_smaller_passes(whole:
     assert calls == [1, 1, 2, 1, 1, 2, 2, 3, 3]
 
     def none(seed, scale):
-        raise error
+        raise error("12 GiB\nwere asked for")
 
-    with pytest.raises(bt.ResultError, match="scenario 0 does not fit into memory"):
+    text = r"^scenario 0 does not fit into memory, for none\(seed=1, .*\) had no room \(.*Error: 12 GiB were asked for\): free"
+    with pytest.raises(bt.ResultError, match=text):
         swept(none)
 
 
