@@ -128,6 +128,8 @@ def test_a_sweep_without_a_device_has_its_rows_as_numpy_arrays(tmp_path):
         found.array("cash")
     with pytest.raises(bt.ResultError, match="the equity rows were not kept"):
         bt.sweep(panel, random_weights(panel, 0.5, seed=1), grid=grid, engine="cpu").array("equity")
+    with pytest.raises(bt.ConfigError, match="equity is 'gpu': it must be one of True, False, 'device'"):
+        bt.sweep(panel, random_weights(panel, 0.5), grid={"band": [0.0]}, equity="gpu")
 
 
 def test_equity_rows_on_the_device_are_kept_in_a_folder(fake: Reckoning, tmp_path):
@@ -400,6 +402,14 @@ def test_what_a_strategy_says_and_keeps_is_as_on_the_host(fake: Reckoning):
     found, wanted = (bt.run(panel, Kept(), engine=engine) for engine in ("cuda", "numpy"))
     assert wanted.fills.height > 100
     assert_bits("money", found.raw.money, wanted.raw.money)
+
+
+def test_timestamps_may_lie_on_the_device(fake: Reckoning):
+    panel, days = universe(5, 3), np.arange(20240101, 20240106)
+    found = bt.Panel(fake.asarray(panel.close), timestamps=fake.asarray(days), assets=panel.assets)
+    assert found.label(4) == "2024-01-05"
+    with pytest.raises(bt.PanelError, match=r"timestamps\[0\] is 0: it must be a date"):
+        bt.Panel(panel.close, timestamps=fake.asarray(np.arange(5)), assets=panel.assets)
 
 
 def test_an_array_of_another_device_is_refused():
