@@ -23,8 +23,8 @@ from gpu_bt.law.layout import PANEL_KINDS, ROWS
 
 __all__ = [
     "CALL", "MEMBERS", "TEXT", "cast", "cells", "columns_to_look_at", "exported", "fetch", "first_alone",
-    "first_outside", "free", "looked", "marked", "missing", "picked", "placed", "replaced", "resident", "scaled",
-    "silent", "spread", "take",
+    "first_outside", "free", "looked", "marked", "missing", "part", "picked", "placed", "replaced", "resident",
+    "scaled", "silent", "spread", "take",
 ]  # fmt: skip
 
 #: What a kernel of arrays.cu is told, member -> its type in C, 8 bytes each, panels 16.
@@ -194,6 +194,12 @@ def picked(array: Resident, key: Any) -> DeviceArray:
         _run("bt_pick", rows.size, a=array, N=n, count=across.size, pairs=pairs, bytes=array.dtype.itemsize,
              rows=places[0], columns=places[1], out=out)  # fmt: skip
     return out
+
+
+@_there
+def part(array: Resident, key: Any) -> Resident:
+    """`array[key]`, as an array of its own on its device."""
+    return resident(picked(array, key))
 
 
 def spread(array: Resident, times: np.ndarray, bars: np.ndarray) -> Resident:

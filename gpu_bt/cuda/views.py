@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.cuda.arrays import exported, resident, take
+from gpu_bt.cuda.arrays import exported, placed, resident, take
 from gpu_bt.cuda.device import DeviceArray, cupy, stream
 from gpu_bt.engine.lanes import LaneSession
 from gpu_bt.engine.resident import Resident
@@ -22,10 +22,11 @@ __all__ = ["DeviceView", "stacked", "wait_for_user", "written"]
 
 
 def stacked(rows: Sequence[Any]) -> Resident:
-    """Arrays of equal rows, here or in host memory, one below the other."""
+    """Arrays of equal rows one below the other; what lies in host memory, or on another device, is sent."""
     out, at = DeviceArray((sum(map(len, rows)), *rows[0].shape[1:]), rows[0].dtype), 0
+    here = int(cupy().cuda.runtime.getDevice())
     for x in rows:
-        source = x if isinstance(x, Resident) else resident(DeviceArray(x.shape, x.dtype, np.ascontiguousarray(x)))
+        source = x if isinstance(x, Resident) and x.device == here else placed(np.ascontiguousarray(x))
         if x.size:
             (out.memory + at).copy_from_device_async(exported(source).data, x.nbytes, stream())
         at += x.nbytes
@@ -55,10 +56,10 @@ class DeviceView:
         self.xp, self.market, self._lanes = cupy(), _OnDevice(market, self), lanes
 
     def book(self) -> Book:
-        """The portfolio at the open bar; holdings and orders are those of the engine, until the bar is closed."""
+        """The portfolio at the open bar; holdings and orders are copies, which a strategy may keep."""
         lanes = self._lanes()
         cash, equity, _ = lanes.host(lanes.arrays["book"]).tolist()
-        return Book(cash, equity, *(self.shown(lanes.arrays[name])[0] for name in ("holdings", "orders")))
+        return Book(cash, equity, *(self.shown(lanes.arrays[name])[0].copy() for name in ("holdings", "orders")))
 
     def marks(self, bar: int) -> Any:
         """(N,) marks per lot."""
@@ -82,7 +83,7 @@ class DeviceView:
 
     def taken(self, what: Callable[[], str], value: Any) -> Any:
         """An array that lies on the device, as it is; None for anything else."""
-        if isinstance(value, self.xp.ndarray):
+        if isinstance(value, self.xp.ndarray) and int(value.device.id) == int(self.xp.cuda.runtime.getDevice()):
             return value
         kind = value.__dlpack_device__()[0] if hasattr(value, "__dlpack_device__") else 0
         if kind in (2, 13) or (not kind and hasattr(value, "__cuda_array_interface__")):

@@ -11,8 +11,9 @@ import numpy as np
 
 from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
+from gpu_bt.errors import label_of
 
-__all__ = ["as_array", "as_host", "filled", "first_alone", "first_outside", "frozen", "replaced", "together"]
+__all__ = ["as_array", "as_host", "filled", "first_alone", "first_outside", "frozen", "on_gpu", "replaced", "together"]
 
 #: Rows looked at together: few enough to stay in cache between the two looks at them, for the least and the most.
 _ROWS = 16
@@ -22,7 +23,7 @@ def as_array(name: str, value: Any, error: type[Exception]) -> np.ndarray | Resi
     """`as_host`, but what lies on a GPU stays there where the CUDA engine can run: it is copied only where it has
     strides, and must not be written to as long as it is used."""
     try:
-        if _on_gpu(value) and (there := tools()) is not None:
+        if on_gpu(value) and (there := tools()) is not None:
             found: Resident = there.take(name, value, error)
             return found
     except (error, MemoryError):
@@ -32,7 +33,7 @@ def as_array(name: str, value: Any, error: type[Exception]) -> np.ndarray | Resi
     return as_host(name, value, error)
 
 
-def _on_gpu(value: Any) -> bool:
+def on_gpu(value: Any) -> bool:
     """Whether an array says that its memory is that of a CUDA device (2), or managed (13)."""
     if hasattr(value, "__dlpack_device__"):
         return int(value.__dlpack_device__()[0]) in (2, 13)
@@ -45,7 +46,7 @@ def as_host(name: str, value: Any, error: type[Exception]) -> np.ndarray:
         raise error(f"{name} is a masked array: fill it first, with NaN where nothing is known, as in x.filled(np.nan)")
     given: Any = value
     try:
-        if not isinstance(given, (np.ndarray, Resident)) and _on_gpu(given):
+        if not isinstance(given, (np.ndarray, Resident)) and on_gpu(given):
             return _fetched(name, given, error)
         if hasattr(given, "__dlpack__") and not hasattr(given, "__array__"):
             return np.from_dlpack(given)
@@ -69,7 +70,7 @@ def _fetched(name: str, value: Any, error: type[Exception]) -> np.ndarray:
 
 
 def _no_array(name: str, value: Any, exc: Exception, error: type[Exception]) -> Exception:
-    reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+    reason = " ".join(label_of(exc).split())[:200] or type(exc).__name__
     return error(f"{name} is a {type(value).__name__} that is no array ({reason}): pass a (T, N) array")
 
 

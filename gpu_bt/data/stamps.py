@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.arguments import must_be, real
+from gpu_bt.data.arrays import as_host, on_gpu
 from gpu_bt.data.clock import DAY, EPOCH, MICROSECOND, offsets, time_label, zone_info
 from gpu_bt.errors import PanelError, label_of, shown
 
@@ -181,6 +182,8 @@ def timestamps_to_numpy(
         values = values.to_pylist()
     elif hasattr(values, "to_numpy"):
         values = values.to_numpy()
+    elif on_gpu(values):
+        values = as_host(name, values, error)
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         array = values
     else:

@@ -17,7 +17,7 @@ class Tools(Protocol):
     """Who knows the memory: gpu_bt.cuda.arrays, which says what each does."""
 
     fetch: Callable[..., np.ndarray]
-    picked: Callable[..., Any]
+    part: Callable[..., Resident]
     exported: Callable[..., Any]
     cast: Callable[..., Resident]
     replaced: Callable[..., tuple[Resident, int]]
@@ -85,7 +85,7 @@ class Resident:
 
     def at(self, key: Any) -> Resident:
         """What `x[key]` copies, as an array of its own on the GPU."""
-        return self.tools.resident(self.tools.picked(self, key))
+        return self.tools.part(self, key)
 
     def __len__(self) -> int:
         return self.shape[0]

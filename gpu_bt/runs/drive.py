@@ -37,8 +37,7 @@ def drive(
     strategy_with_threads(strategy)
     _check_methods(strategy)
     kind, told = type(strategy).__name__, ""
-    view = view_of(strategy, panel, config, session)
-    desk = _Desk(panel, config, view)
+    desk = _Desk(panel, config, view := view_of(strategy, panel, config, session))
     zone = None if panel.time_zone is None else zone_info(panel.time_zone)
     bars, at = panel.shape[0] if until is None else until, 0
     if vars(strategy).setdefault("_desk", desk) is not desk:  # in one step: another thread may do the same
@@ -54,8 +53,7 @@ def drive(
                 desk.open(t, view.book)
                 where = "on_data_batch"
                 try:
-                    batch = Batch(panel, t, view)
-                    answer = ask(_timestamp(panel, zone, t), batch)
+                    answer = ask(_timestamp(panel, zone, t), batch := Batch(panel, t, view))
                     if answer is not None and not told:
                         told = f"{kind}.on_data_batch returned a {type(answer).__name__}, which nothing reads: order"
                         warn(f"{told} with self.order_target_percent(...)", stacklevel=4)

@@ -59,7 +59,7 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
     holdings: asset -> shares (a mapping, a Series, a table with the columns asset and shares), or (N,) shares.
     Raises WeightsError for what the panel or an account cannot hold.
     """
-    panel = next(source.parts())[1] if isinstance(source, PanelStream) else source.on_host()
+    panel = next(source.parts())[1] if isinstance(source, PanelStream) else source
     shares = shares_of(panel, holdings)
     held = np.flatnonzero(shares)
     if not len(held):
@@ -68,23 +68,26 @@ def opening(source: Panel | PanelStream, holdings: Any, configs: Sequence[Config
     for config in rules:
         _check(panel, shares, held, config)
     market = panel.market
-    quoted = market.close if market.open is None else np.where(np.isnan(market.close), market.open, market.close)
-    known = ~np.isnan(quoted[:, held])
+    fields = {name: x for name in ("close", "open", "split") if (x := getattr(market, name)) is not None}
+    own = {name: x[:, held] for name, x in fields.items()}  # all that is fetched of what lies on a GPU
+    quoted = np.where(np.isnan(own["close"]), own.get("open", np.nan), own["close"])
+    known = ~np.isnan(quoted)
     bar = known.argmax(axis=0)
     if not known.any(axis=0).all():
         rule = f"it has no price in {len(known)} bars, so what it is worth is not known; leave it out"
         _fail(panel, shares, int(held[~known.any(axis=0)][0]), rule)
-    first, splits = int(bar.max()), np.ones((len(quoted), len(held)))
-    if market.split is not None:
-        splits = np.cumprod(market.split[:, held], axis=0, dtype=np.float64)
+    first, splits = int(bar.max()), np.ones(quoted.shape)
+    if "split" in own:
+        splits = np.cumprod(own["split"], axis=0, dtype=np.float64)
     columns, carried = np.arange(len(held)), {}
     for lot in {0.0, *(c.lot for c in rules)}:
         carried[lot] = np.zeros(len(shares))
-        at = quoted[bar, held].astype(np.float64) * lots(market, lot).unit[held]
+        at = quoted[bar, columns].astype(np.float64) * lots(market, lot).unit[held]
         carried[lot][held] = at * splits[bar, columns]
     silent = np.full(len(shares), NEVER_PRICED)
     before = Before(int(market.clock[0]), carried, silent)
-    mark = marks(dataclasses.replace(market, before=before, cache=Cache()), 0.0)[first, held]
+    begun = dataclasses.replace(before, marks={0.0: carried[0.0][held]})
+    mark = marks(dataclasses.replace(market, **own, before=begun, cache=Cache()), 0.0)[first]
     found = Opening(shares, first, math.fsum(shares[held] * splits[first] * mark), before)
     for config in configs:
         if not 1e-2 <= config.initial_cash + found.worth <= MOST:

@@ -18,11 +18,12 @@ import numpy as np
 
 from gpu_bt.arguments import called_with, must_be, whole
 from gpu_bt.config import Config
+from gpu_bt.data.arrays import as_host, on_gpu
 from gpu_bt.data.fields import PRICE_RANGE, PRICES
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import time_series
-from gpu_bt.engine.registry import resolve
-from gpu_bt.engine.resident import on_host
+from gpu_bt.engine.registry import resolve, tools
+from gpu_bt.engine.resident import Resident, on_host
 from gpu_bt.errors import PanelError, StrategyError, quiet
 from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
@@ -40,9 +41,9 @@ def check_lookahead(
 
     strategy: an instance (each run gets a deep copy), a class, or a factory, which is given the panel of its run: use
     that where signals are computed from the whole panel beforehand. Besides the panel, changed are arrays whose first
-    dimension is T, the panel itself, and lists, tuples and dicts of them, where they are attributes of the strategy,
-    variables that its methods or the factory close over, or globals that they name (put back afterwards); what hides
-    elsewhere (in tables, files, other modules) is not found.
+    dimension is T, on a GPU, too, the panel itself, and lists, tuples and dicts of them, where they are attributes of
+    the strategy, variables that its methods or the factory close over, or globals that they name (put back afterwards);
+    what hides elsewhere (in tables, files, other modules) is not found.
     cuts: how many bars after which the future is changed, spread over those with a decision.   seed: of the changes.
 
     Raises StrategyError naming the first bar whose decision changed and its assets, or saying that two equal runs of
@@ -149,11 +150,24 @@ class _Future:
         (t, n), kind = self.old.shape, type(value)
         if kind is np.ndarray and value.dtype.kind in "biuf" and value.ndim and len(value) == t:
             return self._rows(value, 1.0) if t != n or value.shape == (t, n) else value  # (N,) is no history
+        if hasattr(kind, "__dlpack_device__") or hasattr(kind, "__cuda_array_interface__"):
+            return self._there(value) if on_gpu(value) else value
         if kind in (list, tuple, dict):
             new = [self.of(x) for x in (value.values() if kind is dict else value)]
             if any(a is not b for a, b in zip(new, value.values() if kind is dict else value, strict=True)):
                 return dict(zip(value, new, strict=True)) if kind is dict else kind(new)
         return value
+
+    def _there(self, value: Any) -> Any:
+        """What stands for an array on a GPU, there, too; of PyTorch, or else of CuPy."""
+        host, there = as_host("an array beside the panel", value, StrategyError), tools()
+        new = self.of(host)
+        if new is host or (there is None and not hasattr(value, "new_tensor")):
+            return value
+        if hasattr(value, "new_tensor"):
+            return value.new_tensor(new)
+        placed = there.placed(new)
+        return placed if isinstance(value, Resident) else there.exported(placed)
 
     def _rows(self, array: np.ndarray, size: float) -> np.ndarray:
         """Rows after `cut` in another order; numbers scaled at random by about e**size, some bools the other way."""

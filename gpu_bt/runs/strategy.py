@@ -223,17 +223,17 @@ class _Desk:
 
     def index(self, what: str, assets: Assets) -> Any:
         """(k,) indices of what a user calls assets."""
-        array = self.view.taken(lambda: f"{what} at {self.panel.label(self.bar)}", assets)
-        if array is None:
-            array = self.view.here(self.listed(what, assets))
+        given = self.view.taken(lambda: f"{what} at {self.panel.label(self.bar)}", assets)
+        array = self.view.here(self.listed(what, assets)) if given is None else given
+        array = array[None] if array.ndim == 0 else array  # as CuPy's argmax gives one
         if array.dtype == bool and array.shape == (self.n,):
             return np.flatnonzero(array)
-        if array.dtype.kind not in "iu" or array.ndim != 1:
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             self.fail(what, f"assets are {shown(assets)}: pass names, indices or an (N,) bool mask")
         if array.size and ((least_most := self.view.span(array))[0] < 0 or least_most[1] >= self.n):
             bad = int(array[int(np.argmax((array < 0) | (array >= self.n)))])
             self.fail(what, f"the panel has no asset {bad}: an index must be in [0, {self.n - 1}]")
-        return array
+        return array if array.size else array.astype(np.int64)
 
     def listed(self, what: str, assets: Assets) -> np.ndarray:
         """What is in host memory: indices of names; a mask, or numbers, as they are."""

@@ -22,7 +22,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
 from gpu_bt.engine.resident import Resident
-from gpu_bt.errors import ConfigError, WeightsError, shown
+from gpu_bt.errors import ConfigError, WeightsError, label_of, shown
 
 __all__ = ["Code", "Maker", "maker_of"]
 
@@ -34,6 +34,10 @@ class Code(NamedTuple):
     itself: Any
     name: str
     module: str
+
+
+class _NoRoom(WeightsError, MemoryError):
+    """A function had no room for its weights, in host memory or on a GPU."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +91,7 @@ class Maker(Collection[str]):
         """The checked weights of some scenarios, (number, account, settings) each.
 
         Raises WeightsError, in one line that names the scenario, for what the function raises and for what is no panel
-        of weights; MemoryError as it comes, and where all of them would take more than half of a GPU.
+        of weights; a MemoryError where it had no room, and where all of them would take more than half of a GPU.
         """
         found: list[np.ndarray | Resident | WeightsStream] = []
         places: dict[int, tuple[int, int]] = {}
@@ -110,11 +114,14 @@ class Maker(Collection[str]):
                     raise MemoryError
                 found.append(panel.books(array) if isinstance(panel, PanelStream) else array)
             except Exception as error:
-                if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's is none
-                    raise MemoryError from error
                 call = ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
                 what = "" if isinstance(error, WeightsError) else f"{type(error).__name__}: "
-                reason = " ".join(f"{what}{error}".split())[:400]
+                reason = " ".join(f"{what}{label_of(error)}".split()).rstrip(": ")[:400]
+                if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's is none
+                    raise _NoRoom(
+                        f"scenario {k} does not fit into memory, for {self.name}({call}) had no room ({reason}): free"
+                        " some, or let it take less"
+                    ) from error
                 raise WeightsError(f"weights of scenario {k}, {self.name}({call}): {reason}") from error
         return found
 

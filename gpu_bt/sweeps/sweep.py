@@ -290,7 +290,9 @@ def _checked_weights(
 
 
 def _rows(equity: Any) -> bool | str:
-    return "device" if isinstance(equity, str) and equity == "device" else flag("equity", equity)
+    if isinstance(equity, str):
+        return str(one_of("equity", equity, (True, False, "device")))  # type: ignore[arg-type]
+    return flag("equity", equity)
 
 
 def _whole(name: str, value: Any) -> int | None:

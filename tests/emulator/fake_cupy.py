@@ -127,7 +127,7 @@ class Memory:
 class Unowned:
     """cupy.cuda.UnownedMemory."""
 
-    def __init__(self, ptr: int, size: int, owner: Any, device: int = 0) -> None:
+    def __init__(self, ptr: int, size: int, owner: Any, device: int | None = None) -> None:
         self.ptr, self.size, self.owner, self.device = ptr, size, owner, device
 
     def pointer(self, owner: FakeCupy) -> Memory:
@@ -137,7 +137,7 @@ class Unowned:
             else np.zeros(0, np.uint8)
         )
         memory = Memory(owner, self.size, 0, data)
-        memory.kept = self
+        memory.kept, memory.device = self, memory.device if self.device is None else self.device
         return memory
 
 
@@ -323,7 +323,8 @@ class FakeCupy:
         size = int(np.prod(told["shape"])) * dtype.itemsize
         if told.get("strides"):
             size = max(abs(a * b) for a, b in zip(told["shape"], told["strides"], strict=True))
-        memory = Unowned(told["data"][0], size, value).pointer(self)
+        found = [m for ref in self.live.values() if (m := ref()) and m.ptr <= told["data"][0] < m.ptr + m.size]
+        memory = Unowned(told["data"][0], size, value, found[0].device if found else None).pointer(self)
         return Array(self, memory, told["shape"], dtype, told.get("strides"))
 
     def queue(self, stream: Stream | None, work: Any) -> None:

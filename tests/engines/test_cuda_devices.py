@@ -274,9 +274,10 @@ def test_threads_take_a_device_each(devices):
         barrier = threading.Barrier(2)
         for future in [pool.submit(barrier.wait, HANGS) for _ in range(2)]:
             future.result()
-        got = bt.sweep(panel, weights, None, GRID, engine="cuda", executor=pool, chunk_size=1, equity=True)
+        got = bt.sweep(panel, weights, None, GRID, engine="cuda", executor=pool, chunk_size=1, equity="device")
         assert set(fake.launched_on) <= {0, 1} and fake.device() == 0
         assert_bits("equity", got.equity, wanted.equity)
+        assert_bits("equity in one piece", np.asarray(got.array("equity")), wanted.equity)
 
 
 def start_cuda_worker(devices: int, folder: str, visible: str) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from compare import assert_bits
 from emulator.build import why_not
-from emulator.fake_arrays import Array, on_device
+from emulator.fake_arrays import Array, Plain, on_device
 from emulator.fake_cupy import installed
 from emulator.fake_numbers import Numbers, Reckoning
 from sweep_cases import assert_same_sweep, universe
 
 import gpu_bt as bt
+from gpu_bt.data.arrays import as_array
 from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.synthetic import random_weights
 from gpu_bt.engine.registry import resolve
@@ -127,6 +128,8 @@ def test_a_sweep_without_a_device_has_its_rows_as_numpy_arrays(tmp_path):
         found.array("cash")
     with pytest.raises(bt.ResultError, match="the equity rows were not kept"):
         bt.sweep(panel, random_weights(panel, 0.5, seed=1), grid=grid, engine="cpu").array("equity")
+    with pytest.raises(bt.ConfigError, match="equity is 'gpu': it must be one of True, False, 'device'"):
+        bt.sweep(panel, random_weights(panel, 0.5), grid={"band": [0.0]}, equity="gpu")
 
 
 def test_equity_rows_on_the_device_are_kept_in_a_folder(fake: Reckoning, tmp_path):
@@ -274,6 +277,28 @@ def test_a_look_ahead_is_found_on_the_device_too(fake: Reckoning):
         bt.check_lookahead(Ahead, panel, engine="cuda")
 
 
+@pytest.mark.parametrize("kind", ["cupy", "plain", "resident"])
+def test_a_look_ahead_in_an_array_on_the_device_is_found(fake: Reckoning, kind: str):
+    """An array that a method closes over is changed, on its device, as one of NumPy's is."""
+    panel = universe(40, 12)
+    array = fake.asarray(panel.close)
+    signal = {"cupy": array, "plain": Plain(array), "resident": as_array("signal", array, bt.PanelError)}[kind]
+
+    class Ahead(bt.Strategy):
+        device, ahead = True, 1
+
+        def on_data_batch(self, timestamp, batch):
+            row = batch.xp.asarray(signal)[min(batch.bar + self.ahead, 39)]
+            self.order_target_percent(batch.xp.where(row > batch.bar, 0.01, 0.0))
+
+    class Honest(Ahead):
+        ahead = 0
+
+    bt.check_lookahead(Honest, panel, engine="cuda")
+    with pytest.raises(bt.StrategyError, match="it looks ahead"):
+        bt.check_lookahead(Ahead, panel, engine="cuda")
+
+
 def test_a_sweep_over_a_strategy_on_the_device(fake: Reckoning):
     class Top(bt.Strategy):
         device, names = True, 3
@@ -356,6 +381,50 @@ def test_arrays_of_other_libraries_are_taken_where_they_lie(fake: Reckoning, kin
 
     found = bt.run(panel, Given(), engine="cuda")
     assert_bits("money", found.raw.money, bt.run(panel, Given(), engine="numpy").raw.money)
+
+
+def test_what_a_strategy_says_and_keeps_is_as_on_the_host(fake: Reckoning):
+    """An index that is one number, one of no assets, and a portfolio that is looked at when its bar is over."""
+    panel = universe(*SHAPE)
+
+    class Kept(bt.Strategy):
+        device, last = True, None
+
+        def on_data_batch(self, timestamp, batch):
+            xp, now = batch.xp, self.portfolio
+            self.order_target_percent(xp.where(batch.present, 0.004, 0.0))
+            self.order_target_percent(xp.argmax(xp.where(batch.present, batch.close, 0.0)), 0.1)
+            self.order_target_percent(xp.zeros(0), 0.3)
+            if self.last is not None:
+                self.order_target_percent(xp.where((now.shares != self.last.shares) & batch.present, 0.002, xp.nan))
+            self.last = now
+
+    found, wanted = (bt.run(panel, Kept(), engine=engine) for engine in ("cuda", "numpy"))
+    assert wanted.fills.height > 100
+    assert_bits("money", found.raw.money, wanted.raw.money)
+
+
+def test_timestamps_may_lie_on_the_device(fake: Reckoning):
+    panel, days = universe(5, 3), np.arange(20240101, 20240106)
+    found = bt.Panel(fake.asarray(panel.close), timestamps=fake.asarray(days), assets=panel.assets)
+    assert found.label(4) == "2024-01-05"
+    with pytest.raises(bt.PanelError, match=r"timestamps\[0\] is 0: it must be a date"):
+        bt.Panel(panel.close, timestamps=fake.asarray(np.arange(5)), assets=panel.assets)
+
+
+def test_an_array_of_another_device_is_refused():
+    with installed(Reckoning("random", devices=2)) as fake:
+        with fake.cuda.Device(1):
+            elsewhere = fake.wrapped(np.zeros(SHAPE[1]))
+
+        class Wrong(bt.Strategy):
+            device = True
+
+            def on_data_batch(self, timestamp, batch):
+                self.order_target_percent(elsewhere)
+
+        with pytest.raises(bt.StrategyError, match=r"order_target_percent at .* lies on GPU 1 and"):
+            bt.run(universe(*SHAPE), Wrong(), engine="cuda")
 
 
 @pytest.mark.parametrize(

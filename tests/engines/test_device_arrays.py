@@ -152,8 +152,22 @@ def test_a_panel_of_another_device_runs():
         assert panel.close.device == panel.universe.device == 1
         weights, config = books(*panel.shape), bt.Config(lot=0.0, outside="close")
         found = bt.run(panel, weights, config, engine="cuda")
-        wanted = bt.run(bt.Panel(**given), weights, config, engine="numpy")
+        host = bt.Panel(**given)
+        wanted = bt.run(host, weights, config, engine="numpy")
         np.testing.assert_array_equal(found.equity, wanted.equity)
+        some, names = slice("2001-01-05", "2001-01-20"), ["A3", "A1"]
+        assert panel[some, names].close.device == 1
+        found, wanted = (bt.run(x[some, names], {"A3": 0.4}, engine="cuda") for x in (panel, host))
+        np.testing.assert_array_equal(found.equity, wanted.equity)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_another_device_are_refused(kind):
+    with installed(FakeCupy("random", devices=2)) as fake:
+        with fake.cuda.Device(1):
+            weights = on_device(fake, books(640, 5), kind)
+        with pytest.raises(bt.WeightsError, match=r"^weights lies on GPU 1 and this thread's is GPU 0: use it under"):
+            bt.run(bt.Panel(**clean()), weights, engine="cuda")
 
 
 def test_without_an_engine_it_is_fetched():
@@ -430,12 +444,15 @@ def test_nothing_of_the_panels_size_goes_either_way(fake):
     weights, host, grid = books(t, n), bt.Panel(**given), {"commission_rate": [0.0, 0.001, 0.002]}
     wanted = bt.sweep(host, weights, bt.Config(lot=0.0), grid, engine="numpy", metrics="equity").table
     other = bt.run(host, weights, bt.Config(lot=2.0), engine="numpy")
+    held = {"holdings": {"A1": 10.0, "A2": 4.0}, "start": "2001-01-05"}
+    begun = bt.run(host, weights, engine="numpy", **held)
     fake.sent.clear()
     panel, own = bt.Panel(**moved(fake, given)), on_device(fake, weights, "torch", "F")
     for _ in range(2):
         found = bt.sweep(panel, own, bt.Config(lot=0.0), grid, engine="cuda", metrics="equity").table
         assert found.equals(wanted)
         result = bt.run(panel, own, bt.Config(lot=2.0), engine="cuda")
+        np.testing.assert_array_equal(bt.run(panel, own, engine="cuda", **held).equity, begun.equity)
         assert max(fake.sent + fake.fetched) < t * n  # the record of a run is 11 columns of T numbers
         np.testing.assert_array_equal(result.equity, other.equity)
         assert result.advice == other.advice and result.notes == other.notes

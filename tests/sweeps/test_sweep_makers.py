@@ -221,9 +221,10 @@ def test_a_function_for_which_memory_does_not_suffice_gets_smaller_passes(whole:
     assert calls == [1, 1, 2, 1, 1, 2, 2, 3, 3]
 
     def none(seed, scale):
-        raise error
+        raise error("12 GiB\nwere asked for")
 
-    with pytest.raises(bt.ResultError, match="scenario 0 does not fit into memory"):
+    text = r"scenario 0 does not fit into memory, for none\(seed=1, .*\) had no room \(.*Error: 12 GiB were asked for\)"
+    with pytest.raises(bt.ResultError, match=text):
         swept(none)
 
 
@@ -242,6 +243,17 @@ def raising(seed: int) -> np.ndarray:
     return make(seed)
 
 
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def silent(seed: int) -> np.ndarray:
+    if seed == 2:
+        raise Silent
+    return make(seed)
+
+
 def short(seed: int) -> np.ndarray:
     return make(seed) * (-1 if seed == 2 else 1)
 
@@ -251,6 +263,7 @@ def short(seed: int) -> np.ndarray:
     [
         (late, r"late\(seed=2\): weights\[2\d\d\d-\d\d-\d\d, '.*'\] is 2000.0: a weight is a fraction of equity"),
         (raising, r"raising\(seed=2\): ValueError: not this one$"),
+        (silent, r"silent\(seed=2\): Silent: Silent\(\)$"),
         (short, r"short\(seed=2\): weights\[.*\] is -.*: a cash account is long-only"),
         (lambda seed: make(1) if seed == 1 else None, r"<lambda>\(seed=2\): weights is a NoneType"),
         (lambda seed: make(seed)[seed - 1 :], r"<lambda>\(seed=2\): weights has shape \(39, 12\)"),
