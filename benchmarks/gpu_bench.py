@@ -86,14 +86,14 @@ class Bench:
     @contextlib.contextmanager
     def metered(self) -> Iterator[None]:
         """The engine's launches are timed."""
-        from gpu_bt.cuda import engine
+        from gpu_bt.cuda import lanes
 
-        plain, meter = engine.kernel, self.meter
+        honest, meter = lanes.kernel, self.meter
 
         class Timed:
             def __init__(self, *arguments: Any) -> None:
                 start = time.perf_counter()
-                object.__setattr__(self, "made", plain(*arguments))
+                object.__setattr__(self, "made", honest(*arguments))
                 meter.compiling += time.perf_counter() - start
 
             def __getattr__(self, name: str) -> Any:
@@ -105,11 +105,11 @@ class Bench:
             def __call__(self, *arguments: Any, **options: Any) -> None:
                 meter.around(lambda: self.made(*arguments, **options))
 
-        engine.kernel = Timed
+        lanes.kernel = Timed
         try:
             yield
         finally:
-            engine.kernel = plain
+            lanes.kernel = honest
 
     def row(
         self, engine: Engine, spec: RunSpec, known: RawResult | None = None, repeats: int = REPEATS

@@ -65,19 +65,19 @@ def _few(
 
 def _planned(spec: RunSpec, by: CudaEngine) -> Any:
     """The Variant that a run takes."""
-    from gpu_bt.cuda import engine
+    from gpu_bt.cuda import lanes
 
-    honest, seen = engine.kernel, []
+    honest, seen = lanes.kernel, []
 
     def planned(_: Any, variant: Any) -> Any:
         seen.append(variant)
         raise _Planned
 
-    engine.kernel = planned
+    lanes.kernel = planned
     try:
         by.open(spec).advance(0, 1)
     except _Planned:
         pass
     finally:
-        engine.kernel = honest
+        lanes.kernel = honest
     return seen[0]

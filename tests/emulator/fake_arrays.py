@@ -20,7 +20,7 @@ class Array:
         self.strides = whole.strides if strides is None else tuple(strides)
         self.size, self.ndim = whole.size, whole.ndim
         self.flags = SimpleNamespace(c_contiguous=self.view().flags.c_contiguous)
-        self.device = SimpleNamespace(id=owner.device)
+        self.device = SimpleNamespace(id=data.device)
 
     def view(self) -> np.ndarray:
         """What the kernels see: not for who plays the host."""

@@ -40,7 +40,7 @@ PRODUCT += [pytest.param(*case, marks=exhaustive) for case in OTHERS]
 #: first launch. nvcc, which CuPy does not use, makes a little more.
 STACK, STACK_OF_NVCC = 1200, 1300
 
-#: (compiler, what Variant says of plain bars): each kind of kernel that a run may begin with, and one that goes on after.
+#: (compiler, what Variant says of plain bars): each kernel that a run may begin with, and one that goes on after.
 PLAIN = [
     (OLDEST, {}), (NEWEST, {}), (OLDEST, {"together": 2}), (NEWEST, {"together": 2}), (NEWEST, {"general": True}),
     (OLDEST, {"table": True}), (NEWEST, {"list": True}), (OLDEST, {"list": True, "weight32": True, "mode": -1}),
@@ -48,7 +48,7 @@ PLAIN = [
 PLAIN += [
     pytest.param(compiler, kind, marks=exhaustive)
     for compiler in (OLDEST, NEWEST)
-    for kind in ({"together": 4}, {"table": True, "together": 2}, {"near": False, "threads": 0}, {"mode": 1}, {"mode": 2})
+    for kind in ({"together": 4}, {"table": True, "together": 2}, {"near": False, "threads": 0}, {"mode": 1})
 ]  # fmt: skip
 #: Instructions of the loop of plain bars for each asset that a thread trades, by the scenarios of a block: where every
 #: asset has its prices, and where some may lack one.
