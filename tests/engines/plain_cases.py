@@ -70,7 +70,8 @@ def drawn(seed: int, kind: Kind) -> RunSpec:
     due[int(rng.integers(0, 3)) :: int(rng.choice([1, 1, 3, 7]))] = True
     base = Config(
         initial_cash=float(rng.choice([1e4, 1e6, 1e9])), slippage=float(rng.choice([0, 5e-4])),
-        cash_buffer=float(rng.choice([0, 0.02])), min_commission=float(rng.choice([0, 1.0])), rounding=rounding, lot=lot,
+        cash_buffer=float(rng.choice([0, 0.02])), min_commission=float(rng.choice([0, 1.0])),
+        rounding=rounding, lot=lot,
         execution=str(rng.choice(["next_open", "next_close"])), signal_lag=int(rng.choice([0, 0, 1])),
         cash_rate=float(rng.choice([0, 0.03])), unfilled=str(rng.choice(["keep", "cancel"])),
         max_drawdown=None if rng.random() < 0.7 else 0.05,

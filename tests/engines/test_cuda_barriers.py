@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from build import simulate_spec
 from compare import assert_same_raw
-from cuda_cases import NUMPY, batch, book, lean, one
+from cuda_cases import NUMPY, ORDERS, batch, book, lean, one
 from emulator.barriers import barriers
 from emulator.build import EmulatorError, why_not
 from emulator.fake_cupy import FakeCupy, installed
 from emulator.without_barriers import stopped, switched, where
 from extent import chosen, digest, exhaustive, seeds
+from plain_cases import KINDS, drawn
 
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.cuda.module import source
@@ -68,7 +69,7 @@ def test_the_switches_are_at_the_barriers():
     text = source()
     count = len(barriers(text))
     assert count > 20 and len(where(text)) == count
-    assert {name for name, _ in where(text)} >= {"team.h", "lane.h", "fill.h", "bar.h", "run.h"}
+    assert {name for name, _ in where(text)} >= {"team.h", "lane.h", "fill.h", "bar.h", "run.h", "plain.h", "plan.h"}
     with_switches = switched(text)
     assert with_switches.count("(bt_skip == ") == count
     assert all(f"(bt_skip == {i} ? (void)0 : {b.name}())" in with_switches for i, b in enumerate(barriers(text)))
@@ -133,6 +134,15 @@ def test_thread_sanitizer(shared):
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_plain_bars_under_a_sanitizer(sanitizer):
+    """Whole rows and lists, in the block's own memory and outside, and what prepares them."""
+    for seed in seeds((1, 2, 3, 7)):
+        for kind in KINDS[:3]:
+            under(sanitizer, drawn(seed, kind), CudaEngine(64, *kind[4:]), order=ORDERS[seed % 3])
+
+
+@pytest.mark.proof
 def test_threads_of_the_system():
     """The same with a thread of the operating system for each."""
     under("thread", batch(3, 2, 35, fills=True), CudaEngine(64, 2), mode="threads")
@@ -160,6 +170,23 @@ def test_a_planted_fault_is_seen(sanitizer, fault, report):
     under(sanitizer, spec, CudaEngine(64))
     with pytest.raises(EmulatorError, match=report):
         under(sanitizer, spec, CudaEngine(64), text.replace(*fault))
+
+
+STORE = "                if (on) hot[2 * k * stride + now + e] = held;"
+SWAP = "        if (row != NEVER) side ^= 1;"
+PLAIN_FAULTS = [
+    ("address", (STORE, STORE.replace("if (on) ", "")), "AddressSanitizer: use-after-poison"),
+    ("thread", (SWAP, f"{SWAP} hot[0] = 1.0;"), "ThreadSanitizer: data race"),
+]
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("sanitizer", "fault", "report"), PLAIN_FAULTS, ids=["address", "thread"])
+def test_a_planted_fault_of_plain_bars_is_seen(sanitizer, fault, report):
+    text = source()
+    assert text.count(fault[0]) == 1
+    with pytest.raises(EmulatorError, match=report):
+        under(sanitizer, drawn(7, KINDS[0]), CudaEngine(64), text.replace(*fault))
 
 
 def test_the_process_of_its_own_sees_every_pointer():
