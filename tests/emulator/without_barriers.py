@@ -3,8 +3,8 @@
 each number of a barrier (-1: none is left out): [number, what showed it missed] or [number, null].
 
 Each variant is compiled once, by the first number that needs it, with a switch at every barrier. Each number runs in a
-process of its own, which may crash or hang: first as fibers in three orders, compared with NumPy; then, where nothing was
-seen, under ThreadSanitizer.
+process of its own, which may crash or hang: first as fibers in three orders, compared with NumPy; then, where nothing
+was seen, under ThreadSanitizer.
 """
 
 from __future__ import annotations
