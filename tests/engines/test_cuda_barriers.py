@@ -36,9 +36,7 @@ UNSEEN: dict[tuple[str, str], str] = {
         "bar.h",
         "BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *out) { bt_sync(); "
         "BT_EACH(i, lane.N) {",
-    ): (
-        "after a LEDGER_OVERFLOW it reads holdings that other threads have put back"
-    ),
+    ): ("after a LEDGER_OVERFLOW it reads holdings that other threads have put back"),
     (
         "lane.h",
         "BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) { bt_sync(); "
@@ -180,10 +178,13 @@ def test_a_planted_fault_is_seen(sanitizer, fault, report):
         under(sanitizer, spec, CudaEngine(64), text.replace(*fault))
 
 
-STORE = "                if (on) hot[2 * k * stride + now + e] = held;"
 SWAP = "        if (row != NEVER) side ^= 1;"
 PLAIN_FAULTS = [
-    ("address", (STORE, STORE.replace("if (on) ", "")), "AddressSanitizer: use-after-poison"),
+    (
+        "address",
+        (SWAP, f"{SWAP} hot[2 * BT_TOGETHER * stride + BT_CLASSES] = 1.0;"),
+        "AddressSanitizer: use-after-poison",
+    ),
     ("thread", (SWAP, f"{SWAP} hot[0] = 1.0;"), "ThreadSanitizer: data race"),
 ]
 
