@@ -14,25 +14,23 @@ from gpu_bt.cuda import arrays, views
 from gpu_bt.cuda.device import Device, DeviceArray, cupy, stream
 from gpu_bt.cuda.kept import Panels, resident
 from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, kernel
-from gpu_bt.cuda.plain import plain_of, plan
+from gpu_bt.cuda.plain import needs_full, plain_of, plan
 from gpu_bt.cuda.prepared import prepared
 from gpu_bt.engine import prepare
 from gpu_bt.engine.lanes import LaneSession, row_length
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import RawResult, RunSpec
-from gpu_bt.law.layout import SIZES, beyond_lean
+from gpu_bt.law.layout import SIZES
 
 if TYPE_CHECKING:
     from gpu_bt.cuda.engine import CudaEngine
 
-__all__ = ["Lanes", "log_bytes", "needs_full"]
+__all__ = ["Lanes", "log_bytes"]
 
 #: Bytes of the logs of fills and of cuts that a launch may write.
 _LOG_BYTES = 1 << 29
 #: Asset-bars of one launch for each multiprocessor, so that Ctrl-C is seen between two.
 _CALL = 40_000_000
-#: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
-_LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "volatility", "borrow_rate"}
 
 
 class Lanes(LaneSession):
@@ -56,7 +54,7 @@ class Lanes(LaneSession):
         """Chooses the kernel's variant, the size of a block, and how many scenarios one holds."""
         n, spec, engine = self.spec.market.shape[1], self.spec, self.engine
         full, room, self.near = needs_full(spec), self.device.shared - 8 * SHARED_DOUBLES, 0
-        plain = plain_of(spec) if engine.plain and not full and most in (1, 2, 4) else None
+        plain = plain_of(spec) if engine.plain and most in (1, 2, 4) else None
         if plain is None:
             hot = 16 * row_length(n)  # bytes of a scenario's holdings and orders, as far apart as rows of the arena
             shared = engine.shared and hot <= room
@@ -172,9 +170,3 @@ class Lanes(LaneSession):
 def log_bytes(device: Device) -> int:
     """Bytes of each of the two logs that a launch may write."""
     return int(min(_LOG_BYTES, device.free() // 16))
-
-
-def needs_full(spec: RunSpec) -> bool:
-    """Whether some scenario does what the lean kernel leaves out, such as all that nobody has marked."""
-    panels = {name for name, v in vars(spec.market).items() if getattr(v, "ndim", 0) == 2}
-    return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)

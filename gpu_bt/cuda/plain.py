@@ -16,12 +16,12 @@ from gpu_bt.cuda.device import DeviceArray, cupy, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, kernel
 from gpu_bt.engine import prepare
 from gpu_bt.engine.spec import RunSpec
-from gpu_bt.law.layout import FLAGS, LAUNCH, ROWS
+from gpu_bt.law.layout import FLAGS, LAUNCH, ROWS, beyond_lean
 
 if TYPE_CHECKING:
     from gpu_bt.cuda.lanes import Lanes
 
-__all__ = ["SPARSE", "plain_of", "plan", "plan_bytes"]
+__all__ = ["SPARSE", "needs_full", "plain_of", "plan", "plan_bytes"]
 
 #: Rows of weights become lists where these have no more than this share of the assets.
 SPARSE = 0.5
@@ -29,6 +29,14 @@ SPARSE = 0.5
 _THREADS = 256
 #: BT_EXACT of gpu_bt/law/step.h, the mode of fractional shares.
 _EXACT = -1
+#: Panels with which the lean kernel can do, since a cash account without caps and impact does not look at all of them.
+_LEAN_PANELS = {"close", "open", "high", "low", "vwap", "volume", "volatility", "borrow_rate"}
+
+
+def needs_full(spec: RunSpec) -> bool:
+    """Whether some scenario does what the lean kernel leaves out, such as all that nobody has marked."""
+    panels = {name for name, v in vars(spec.market).items() if getattr(v, "ndim", 0) == 2}
+    return spec.fills or spec.callback or bool(panels - _LEAN_PANELS) or beyond_lean(spec.params)
 
 
 def plain_of(spec: RunSpec) -> Variant | None:
@@ -41,7 +49,7 @@ def plain_of(spec: RunSpec) -> Variant | None:
     lots = [prepare.lots(spec.market, float(lot)) for lot in np.unique(params["lot"])]
     modes = {_EXACT} if all(lot.none_whole for lot in lots) else set(params["rounding"].tolist())
     uniform = all(lot.all_whole for lot in lots) or modes == {_EXACT}
-    if not (off and late and uniform and len(kinds) == len(modes) == 1) or spec.positions:
+    if needs_full(spec) or not (off and late and uniform and len(kinds) == len(modes) == 1) or spec.positions:
         return None
     table, weight32 = spec.columns == "all", kinds.pop() == np.float32
     return Variant(plain=True, general=False, mode=modes.pop(), table=table, weight32=weight32)

@@ -124,10 +124,9 @@ BT_STEP bool bt_find(Lane &lane, const int32_t *list, int count) {
     bt_sum(lane.turn, found, held);
     return found == held;
 }
-/* Columns become those of a list in whose order the holdings lie already. */
+/* Columns become those of a list in whose order the holdings lie already. Nobody reads the old ones any more. */
 BT_STEP void bt_adopt(Lane &lane, const int32_t *list, int count) {
     int32_t *column = BT_INT(lane, COLUMN), *position = BT_INT(lane, POSITION);
-    bt_sync();
     BT_EACH(e, count) {
         column[e] = list[e];
         position[list[e]] = e;
@@ -155,8 +154,7 @@ BT_STEP void bt_leave_plain(Lane &lane, const double *hot, int stride, int liste
         if (!bt_running(lane, k)) continue;
         double *h = bt_held(lane, k), *o = bt_ordered(lane, k);
         BT_EACH(j, listed) h[j] = hot[2 * k * stride + j];
-        if (!BT_NEAR) bt_sync();
-        BT_EACH(j, lane.stride) o[j] = 0.0;
+        BT_EACH(j, lane.stride) o[j] = 0.0;  // where holdings may have been: those of this member
     }
     if (threadIdx.x < 32 && place % BT_GROUP == 0 && a.keeps) {
         Scenario &s = *bt_slot(lane, place / BT_GROUP);
@@ -328,7 +326,7 @@ BT_FN void bt_advance_plain(const bt_launch *call, int64_t number) {
     lane.next = (int32_t)t;
     if (t == call->t1 && call->last) bt_show(lane);
     if (!bt_first()) return;
-    if (t < call->t1) lane.out->book[0] = 1.0;
+    if (t < call->t1) bt_add(lane.out->book, 1.0);  // as other lanes may at once
     for (int k = 0; k < lane.in->K; ++k) lane.out->state[bt_slot(lane, k)->id] = bt_slot(lane, k)->st;
     *(Kept *)lane.slots = lane;
 }

@@ -13,7 +13,6 @@ BT_STEP void bt_invert(const bt_rows &in, int64_t t) {
     bt_sync();
     BT_EACH(e, in.off_count)
         if (in.off_bar[e] <= t) u[in.off_asset[e]] = 0.0;
-    bt_sync();
 }
 
 /* The bar before t that decides, from t0 on; t0 - 1 for none. */

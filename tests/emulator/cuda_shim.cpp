@@ -10,8 +10,7 @@
 
 #include "scheduler.h"
 
-BT_SHIM_TLS uint3 threadIdx, blockIdx;
-BT_SHIM_TLS dim3 blockDim, gridDim;
+BT_SHIM_TLS bt_shim_place *bt_shim_here;
 
 namespace {
 
@@ -91,7 +90,6 @@ void run_fibers() {
         t.tsan = __tsan_create_fiber(0);
         t.asan = nullptr;
     }
-    blockIdx = B.index, blockDim = B.dim, gridDim = B.grid;
     CrashGuard guard;
     guard.install();
     if (sigsetjmp(crash_home, 1) == 0) {
@@ -124,7 +122,7 @@ void run_block(size_t shared) {
     for (unsigned i = 0; i < B.size; i++) {
         Thread &t = B.thread[i];
         t.id = i;
-        t.index = {i % B.dim.x, i / B.dim.x % B.dim.y, i / B.dim.x / B.dim.y};
+        t.place = {{i % B.dim.x, i / B.dim.x % B.dim.y, i / B.dim.x / B.dim.y}, B.index, B.dim, B.grid};
         set_ready(t);
         t.go = 0;
     }

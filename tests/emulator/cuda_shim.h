@@ -18,8 +18,16 @@ struct dim3 {
 };
 
 #define BT_SHIM_TLS __thread __attribute__((tls_model("initial-exec")))
-extern BT_SHIM_TLS uint3 threadIdx, blockIdx;
-extern BT_SHIM_TLS dim3 blockDim, gridDim;
+// One pointer: a process has little room of this kind, and loads a library for each variant of a kernel.
+struct bt_shim_place {
+    uint3 thread, block;
+    dim3 block_size, grid_size;
+};
+extern BT_SHIM_TLS bt_shim_place *bt_shim_here;
+#define threadIdx bt_shim_here->thread
+#define blockIdx bt_shim_here->block
+#define blockDim bt_shim_here->block_size
+#define gridDim bt_shim_here->grid_size
 static const int warpSize = 32;
 
 // Where a call stands in the .cu text: threads that meet must have come from the same place.

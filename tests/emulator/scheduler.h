@@ -28,7 +28,7 @@ using Kernel = void (*)(const void *);
 
 enum State { READY, WAITS, RETURNED };
 struct Thread {
-    uint3 index;
+    bt_shim_place place;
     unsigned id, mask;
     int line, source;
     State state;
@@ -166,7 +166,7 @@ void to_fiber(Thread *next) {
     self = next;
     me->context.to(next->context);
     __sanitizer_finish_switch_fiber(me->asan, nullptr, nullptr);
-    threadIdx = me->index;
+    bt_shim_here = &me->place;
 }
 
 /* Called with the lock held, in state WAITS: lets others run until this thread is READY; returns with the lock held. */
@@ -220,7 +220,7 @@ void release_warp() {
 
 void run_thread() {
     Thread *me = self;
-    threadIdx = me->index;
+    bt_shim_here = &me->place;
     try {
         if (!B.failed) B.kernel(B.arg);
     } catch (Abort &) {
@@ -243,7 +243,6 @@ void fiber_entry() {
 }
 void *os_thread(void *given) {
     self = static_cast<Thread *>(given);
-    blockIdx = B.index, blockDim = B.dim, gridDim = B.grid;
     run_thread();
     return nullptr;
 }

@@ -2,8 +2,9 @@
 """The CUDA engine without one of its barriers: python -m emulator.without_barriers NUMBER... prints a line of JSON for
 each number of a barrier (-1: none is left out): [number, what showed it missed] or [number, null].
 
-The text is compiled once, with a switch at every barrier. Each number runs in a process of its own, which may crash or
-hang: first as fibers in three orders, compared with NumPy; then, where nothing was seen, under ThreadSanitizer.
+Each variant is compiled once, by the first number that needs it, with a switch at every barrier. Each number runs in a
+process of its own, which may crash or hang: first as fibers in three orders, compared with NumPy; then, where nothing
+was seen, under ThreadSanitizer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from build import simulate_spec, spec_of
 from compare import assert_same_raw
 from cuda_cases import NUMPY, ORDERS, batch, book, one
 from emulator.barriers import barriers
-from emulator.build import EmulatorError, build, why_not
+from emulator.build import EmulatorError, why_not
 from emulator.fake_cupy import FakeCupy, installed
+from plain_cases import KINDS, drawn
 
 from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
@@ -34,8 +36,7 @@ __all__ = ["stopped", "switched", "where"]
 
 #: Processor seconds that the runs of one number may take, many times what they do: without a barrier some may not end.
 SECONDS = 300
-#: (spec, threads, scenarios to a block, cuts of the bars)
-Case = tuple[RunSpec, int, int, tuple[int, ...]]
+Case = tuple[RunSpec, CudaEngine, tuple[int, ...]]  # the last: cuts of the bars
 
 
 def switched(text: str) -> str:
@@ -60,11 +61,19 @@ def where(text: str) -> list[tuple[str, int]]:
 
 def for_fibers() -> Iterator[Case]:
     for seed in (1, 4, 12, 15, 0, 29, 20):
-        yield one(seed, 70, fills=seed % 2 == 0, positions=seed % 3 == 0), 64, 1, (5,)
-        yield batch(seed, 3, 70, fills=seed % 2 == 0, positions=seed % 3 == 0), 64, 3, (5, 9)
-        yield book(seed, 70, count=1 + seed % 3), 96, 3, (7,)
+        yield one(seed, 70, fills=seed % 2 == 0, positions=seed % 3 == 0), CudaEngine(64, 1), (5,)
+        yield batch(seed, 3, 70, fills=seed % 2 == 0, positions=seed % 3 == 0), CudaEngine(64, 3), (5, 9)
+        yield book(seed, 70, count=1 + seed % 3), CudaEngine(96, 3), (7,)
     for seed in (1, 33):  # splits at bars where orders wait, after positions were recorded
-        yield dataclasses.replace(book(seed, 100, (0.0, 0.1, 0.3)), positions=True), 64, 1, ()
+        yield dataclasses.replace(book(seed, 100, (0.0, 0.1, 0.3)), positions=True), CudaEngine(64, 1), ()
+    yield from plain(range(8))
+
+
+def plain(seeds: Sequence[int]) -> Iterator[Case]:
+    """Bars in registers, whole rows and lists of assets, and the general kernel after them."""
+    for seed in seeds:
+        for kind in KINDS[:3]:
+            yield drawn(seed, kind), CudaEngine(64, *kind[4:]), (4, 11)
 
 
 def made(fields: dict[str, np.ndarray], **config: Any) -> RunSpec:
@@ -95,23 +104,24 @@ def overflowing() -> RunSpec:
 
 def for_sanitizer() -> Iterator[Case]:
     """Logs that overlap from bar to bar, ledgers that overflow, delistings, columns that come and go."""
-    yield stopped(), 64, 1, ()
-    yield overflowing(), 64, 1, ()
+    yield stopped(), CudaEngine(64, 1), ()
+    yield overflowing(), CudaEngine(64, 1), ()
     for seed in (97, 243, 590, 622, 828):
-        yield one(seed, None, fills=True, positions=True), 64, 1, ()
+        yield one(seed, None, fills=True, positions=True), CudaEngine(64, 1), ()
     for seed in (4, 12, 16, 0, 1, 7):
-        yield batch(seed, 2, 40, fills=seed % 2 == 0, positions=seed % 3 == 0), 64, 2, (5,)
-        yield book(seed, 40, count=1 + seed % 2), 64, 2, (7,)
+        yield batch(seed, 2, 40, fills=seed % 2 == 0, positions=seed % 3 == 0), CudaEngine(64, 2), (5,)
+        yield book(seed, 40, count=1 + seed % 2), CudaEngine(64, 2), (7,)
+    yield from plain((1, 2, 3))
 
 
 def seen(text: str, cases: list[tuple[Case, RawResult]], orders: tuple[str, ...], sanitizer: str | None) -> str | None:
     """What goes wrong first."""
     for order in orders:
-        for (spec, threads, together, cuts), wanted in cases:
+        for (spec, engine, cuts), wanted in cases:
             spec.market.cache.clear()
             with installed(FakeCupy(order, text=text, sanitizer=sanitizer)):
                 try:
-                    assert_same_raw(simulate_spec(CudaEngine(threads, together), spec, cuts), wanted)
+                    assert_same_raw(simulate_spec(engine, spec, cuts), wanted)
                 except (AssertionError, EmulatorError) as error:
                     return next((s for s in str(error).splitlines() if s.startswith("SUMMARY")), str(error)[:200])
     return None
@@ -120,11 +130,6 @@ def seen(text: str, cases: list[tuple[Case, RawResult]], orders: tuple[str, ...]
 def main(numbers: list[int]) -> None:
     text = switched(source())
     fibers, sanitized = ([(c, simulate_spec(NUMPY, c[0])) for c in make()] for make in (for_fibers, for_sanitizer))
-    os.environ["BT_SKIP"] = "-1"
-    for sanitizer in (None, "thread"):
-        for full in (0, 1):
-            if why_not(sanitizer) is None:
-                build(text, defines={"BT_FULL": full, "BT_SHARED": 1}, sanitizer=sanitizer)  # once, for all processes
     for number in numbers:
         reader, writer = os.pipe()
         child = os.fork()

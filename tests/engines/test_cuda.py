@@ -168,7 +168,7 @@ def test_what_the_lean_kernel_leaves_out(fake, change):
     for name in fields:
         setattr(panel, name, None)
     assert_same_as_numpy(spec_of(panel_of(panel, config), [weights], [config]), CudaEngine(32))
-    assert variants(fake) == {("0", "1")}
+    assert {full for full, _ in variants(fake)} == {"0"}
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from build import simulate_spec
 from compare import assert_same_raw
-from cuda_cases import NUMPY, batch, book, lean, one
+from cuda_cases import NUMPY, ORDERS, batch, book, lean, one
 from emulator.barriers import barriers
 from emulator.build import EmulatorError, why_not
 from emulator.fake_cupy import FakeCupy, installed
 from emulator.without_barriers import stopped, switched, where
 from extent import chosen, digest, exhaustive, seeds
+from plain_cases import KINDS, drawn
 
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.cuda.module import source
@@ -31,16 +32,21 @@ UNSEEN: dict[tuple[str, str], str] = {
     ("bar.h", "if (FULL && lane.out->logging) { bt_sync(); s.fills_at = (int32_t)lane.out->logged[2 * lane.number];"): (
         "the last bar has logged; whatever logs is followed by a sum today"
     ),
-    ("bar.h", "const int32_t *position = BT_INT(lane, POSITION); bt_sync(); BT_EACH(i, lane.N) {"): (
-        "after a LEDGER_OVERFLOW it reads holdings that other threads have put back"
-    ),
+    (
+        "bar.h",
+        "BT_STEP void bt_spread(Lane &lane, const double *x, const double *unit, double *out) { bt_sync(); "
+        "BT_EACH(i, lane.N) {",
+    ): ("after a LEDGER_OVERFLOW it reads holdings that other threads have put back"),
     (
         "lane.h",
         "BT_FN void bt_store(const Lane &lane, const Scenario &s, int k) { bt_sync(); "
         "// the others have loaded what is overwritten if (bt_first()) *bt_slot(lane, k) = s;",
     ): ("between a load and its store stands a bar, which has a sum today"),
-    ("lane.h", "bt_forget_rows(lane); bt_sync(); }"): (
+    ("columns.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
+    ),
+    ("plain.h", "Scenario own; bt_sync(); if (!lane.begun) bt_begin<BT_FULL>(lane, own);"): (
+        "the first thread writes what all have read here; without a bar between, nothing else keeps them apart"
     ),
     ("run.h", "Scenario own; bt_sync(); if (lane.begun)"): (
         "the first thread writes what all have read here; without a bar between, nothing else keeps them apart"
@@ -68,9 +74,10 @@ def test_the_switches_are_at_the_barriers():
     text = source()
     count = len(barriers(text))
     assert count > 20 and len(where(text)) == count
-    assert {name for name, _ in where(text)} >= {"team.h", "lane.h", "fill.h", "bar.h", "run.h"}
+    assert {name for name, _ in where(text)} >= {"team.h", "lane.h", "fill.h", "bar.h", "run.h", "plain.h", "plan.h"}
     with_switches = switched(text)
     assert with_switches.count("(bt_skip == ") == count
+    assert set(UNSEEN) <= {(name, around(i)) for i, (name, _) in enumerate(where(text))}
     assert all(f"(bt_skip == {i} ? (void)0 : {b.name}())" in with_switches for i, b in enumerate(barriers(text)))
 
 
@@ -133,6 +140,15 @@ def test_thread_sanitizer(shared):
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_plain_bars_under_a_sanitizer(sanitizer):
+    """Whole rows and lists, in the block's own memory and outside, and what prepares them."""
+    for seed in seeds(range(8)):
+        kind = KINDS[seed % 3]
+        under(sanitizer, drawn(seed, kind), CudaEngine(64, *kind[4:]), order=ORDERS[seed % 3])
+
+
+@pytest.mark.proof
 def test_threads_of_the_system():
     """The same with a thread of the operating system for each."""
     under("thread", batch(3, 2, 35, fills=True), CudaEngine(64, 2), mode="threads")
@@ -160,6 +176,26 @@ def test_a_planted_fault_is_seen(sanitizer, fault, report):
     under(sanitizer, spec, CudaEngine(64))
     with pytest.raises(EmulatorError, match=report):
         under(sanitizer, spec, CudaEngine(64), text.replace(*fault))
+
+
+SWAP = "        if (row != NEVER) side ^= 1;"
+PLAIN_FAULTS = [
+    (
+        "address",
+        (SWAP, f"{SWAP} hot[2 * BT_TOGETHER * stride + BT_CLASSES] = 1.0;"),
+        "AddressSanitizer: use-after-poison",
+    ),
+    ("thread", (SWAP, f"{SWAP} hot[0] = 1.0;"), "ThreadSanitizer: data race"),
+]
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("sanitizer", "fault", "report"), PLAIN_FAULTS, ids=["address", "thread"])
+def test_a_planted_fault_of_plain_bars_is_seen(sanitizer, fault, report):
+    text = source()
+    assert text.count(fault[0]) == 1
+    with pytest.raises(EmulatorError, match=report):
+        under(sanitizer, drawn(7, KINDS[0]), CudaEngine(64), text.replace(*fault))
 
 
 def test_the_process_of_its_own_sees_every_pointer():

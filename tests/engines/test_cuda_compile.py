@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from emulator.toolchain import (
@@ -38,6 +39,22 @@ PRODUCT += [pytest.param(*case, marks=exhaustive) for case in OTHERS]
 #: Bytes of stack of a thread: 2,048 threads on each multiprocessor of a large device make 330 MB of it, taken at the
 #: first launch. nvcc, which CuPy does not use, makes a little more.
 STACK, STACK_OF_NVCC = 1200, 1300
+
+#: (compiler, what Variant says of plain bars): each kernel that a run may begin with, and one that goes on after.
+PLAIN = [
+    (OLDEST, {}), (NEWEST, {}), (OLDEST, {"together": 2}), (NEWEST, {"together": 2}), (NEWEST, {"general": True}),
+    (OLDEST, {"table": True}), (NEWEST, {"list": True}), (OLDEST, {"list": True, "weight32": True, "mode": -1}),
+]  # fmt: skip
+PLAIN += [
+    pytest.param(compiler, kind, marks=exhaustive)
+    for compiler in (OLDEST, NEWEST)
+    for kind in ({"together": 4}, {"table": True, "together": 2}, {"near": False, "threads": 0}, {"mode": 1})
+]  # fmt: skip
+#: Instructions of the loop of plain bars for each asset that a thread trades, by the scenarios of a block: where every
+#: asset has its prices, and where some may lack one.
+LEAST_WORK = {1: (62, 73), 2: (103, 118)}
+#: What the whole table of a run adds to that, and a list of assets.
+TABLE, LIST = (6, 13), (5, 6)
 
 #: The loops over assets: nothing spills inside them on the devices that are the target.
 LOOPS = ("bt_flows", "bt_match", "bt_cut_buys", "bt_last_class", "bt_buy_back", "bt_book", "bt_value", "bt_keep_old",
@@ -77,6 +94,35 @@ def product(compiler: str, arch: int, full: int, shared: int):
     return compiled(compiler, module().source(), arch, options)
 
 
+class Work(NamedTuple):
+    """Of a loop, for each asset: instructions, of all its scenarios. And those that touch local memory."""
+
+    instructions: float
+    local: int
+
+
+def trading(sass: str, together: int) -> list[Work]:
+    """The loops of bt_bars over the assets that trade, the shortest first: the innermost ones that multiply and store
+    holdings in shared memory, one for each asset and scenario."""
+    lines, labels, function = [], {}, ""
+    for line in sass.splitlines():
+        if label := re.match(r"(\.text\.\S+|\$\S+|\.L_x_\d+):", line.strip()):
+            function = function if label[1].startswith(".L") else label[1]
+            labels[label[1]] = len(lines)
+        elif (words := re.match(r"\s+/\*[0-9a-f]+\*/\s+(.*?)\s*;", line)) and function == ".text.bt_bars":
+            lines.append(re.sub(r"^@!?U?P\w+\s+", "", words[1]))
+    jumps = [(labels.get(m[1], len(lines)), i) for i, x in enumerate(lines) if (m := re.match(r"BRA.*`\((\S+)\)", x))]
+    loops = [(start, end) for start, end in jumps if start <= end]
+    inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
+    found = []
+    for start, end in inner:
+        kinds = [line.split(None, 1)[0].split(".")[0] for line in lines[start : end + 1]]
+        if kinds.count("STS") and kinds.count("DMUL"):
+            assets = kinds.count("STS") / together
+            found.append(Work(len(kinds) / assets, kinds.count("LDL") + kinds.count("STL")))
+    return sorted(found)
+
+
 def sample(name: str) -> str:
     return (SAMPLES / name).read_text("utf-8")
 
@@ -91,6 +137,48 @@ def test_the_product(compiler, arch, full, shared):
     assert {name: r for name, r in loops.items() if max(r.spill_stores, r.spill_loads) > most} == {}
     # what calls them keeps its own numbers on the stack across a call, once a bar
     assert all(r.spill_stores <= 256 and r.spill_loads <= 512 for r in out.resources.values())
+
+
+def plain(compiler: str, **kind: Any):
+    """A variant of plain bars: of one scenario in its block's own memory, 512 threads, where nothing else is said."""
+    variant = module().Variant(**{"plain": True, "general": False, "near": True, "threads": 512} | kind)
+    return compiled(compiler, module().source(), 90, (*module().NVRTC_OPTIONS, *variant.options, *CUPY_ADDS))
+
+
+def kind_of(kind: Any) -> str:
+    return ",".join(f"{name}={value}" for name, value in kind.items()) or "one" if isinstance(kind, dict) else str(kind)
+
+
+@pytest.mark.parametrize(("compiler", "kind"), PLAIN, ids=kind_of)
+def test_plain_bars(compiler, kind):
+    """The loop over assets touches no local memory, and takes no more instructions an asset than it has to."""
+    out = plain(compiler, **kind)
+    keeps_the_law_and_fits(out, 2 * STACK)
+    assert flushing(out.ptx) == []
+    if nvdisasm() is None:
+        pytest.skip("there is no nvdisasm (make puts it into the environment)")
+    assert flushed(out.cubin) == []
+    together, near = kind.get("together", 1), kind.get("near", True)
+    if (together, kind.get("table", False)) not in ((1, False), (2, False), (1, True)) or not near:
+        return
+    found = trading(machine_code(out.cubin), together)[:2]
+    assert len(found) == 2, found
+    bounds = zip(LEAST_WORK[together], TABLE, LIST, strict=True)
+    for work, (most, table, by_list) in zip(found, bounds, strict=True):
+        most += kind.get("table", False) * table + kind.get("list", False) * by_list
+        assert work.local == 0 and work.instructions <= most, f"{work} of {found}; at most {most} instructions an asset"
+
+
+def test_the_reader_of_loops():
+    text = "\n".join(
+        [".text.bt_bars:", ".L_x_1:"] + [f"  /*{i:04x}*/ {what} ;" for i, what in enumerate(
+            ["LD.E.64 R2, [R4]", "DMUL R2, R2, R6", "LDL R7, [R1]", "STS.64 [R8], R2", "@!P0 STS.64 [R8], R2"])]
+        + ["  /*0050*/ @P0 BRA `(.L_x_1) ;", "  /*0060*/ DMUL R2, R2, R6 ;", ".L_x_2:", "  /*0070*/ STS [R8], R2 ;",
+           "  /*0080*/ @P0 BRA `(.L_x_2) ;", ".text.other:", ".L_x_3:", "  /*0000*/ DMUL R2, R2, R6 ;",
+           "  /*0010*/ STS [R8], R2 ;", "  /*0020*/ @P0 BRA `(.L_x_3) ;"]
+    )  # fmt: skip
+    assert trading(text, 1) == [Work(3.0, 1)]
+    assert trading(text, 2) == [Work(6.0, 1)]
 
 
 @pytest.mark.parametrize("compiler", [pytest.param(OLDEST, marks=exhaustive), NEWEST])

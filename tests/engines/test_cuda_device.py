@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ import gpu_bt.cuda.device
 from gpu_bt.cli.commands import app
 from gpu_bt.cuda.device import DeviceArray, probe
 from gpu_bt.cuda.engine import ENGINE, CudaEngine
-from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, kernel, source
+from gpu_bt.cuda.module import NVRTC_OPTIONS, SHARED_DOUBLES, Variant, kernel, source
 from gpu_bt.engine.registry import WORTH_A_KERNEL, WORTH_BLOCKS, WORTH_COMPILING, reasons, resolve
 
 needs_compiler = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -123,13 +124,12 @@ def test_what_is_compiled():
     """Once for each variant, with the options that forbid contraction."""
     with installed(FakeCupy()) as fake:
         for _ in range(2):
-            for spec in (lean(5), one(5, fills=True)):
+            for spec in (lean(5, positions=True), one(5, fills=True)):  # with positions no bar is plain
                 for shared in (True, False):
                     simulate_spec(CudaEngine(32, shared=shared), spec)
-        assert sorted(fake.options) == sorted(
-            (*NVRTC_OPTIONS, f"-DBT_FULL={full}", f"-DBT_SHARED={shared}") for full in (0, 1) for shared in (0, 1)
-        )
-        assert kernel(fake, True, True) is kernel(fake, True, True) is not kernel(fake, True, False)
+        wanted = [Variant(full, shared) for full in (False, True) for shared in (False, True)]
+        assert sorted(fake.options) == sorted((*NVRTC_OPTIONS, *variant.options) for variant in wanted)
+        assert kernel(fake, Variant(True, True)) is kernel(fake, Variant(True, True)) is not kernel(fake, Variant(True))
     assert "--fmad=false" in NVRTC_OPTIONS and not any("fast" in o for o in NVRTC_OPTIONS)
 
 
@@ -142,7 +142,7 @@ def test_what_lies_compiled_is_known(monkeypatch, tmp_path, caplog):
     fake = FakeCupy()
     with installed(fake):
         assert not ENGINE.ready() and resolve("auto", WORTH_COMPILING / WORTH_BLOCKS - 1, WORTH_BLOCKS) is not ENGINE
-        kernel(fake, False, True)
+        kernel(fake, Variant(shared=True))
         assert [r.message for r in caplog.records] == [
             "gpu_bt: compiling a variant of the CUDA kernel, some seconds, once a machine"
         ]
@@ -151,7 +151,7 @@ def test_what_lies_compiled_is_known(monkeypatch, tmp_path, caplog):
     for other in (FakeCupy(), FakeCupy()):
         caplog.clear()
         with installed(other):
-            kernel(other, False, True)
+            kernel(other, Variant(shared=True))
         assert not caplog.records and len(list(tmp_path.glob("kept/*"))) == 1
     changed = FakeCupy()
     changed.cuda.nvrtc.getVersion = lambda: (13, 5)
@@ -169,7 +169,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "file"))
     fake = FakeCupy()
     with installed(fake):
-        assert kernel(fake, False, True) and not ENGINE.ready()
+        assert kernel(fake, Variant(shared=True)) and not ENGINE.ready()
 
 
 @needs_compiler
@@ -211,7 +211,8 @@ def test_the_scratch_of_sums_is_as_large_as_the_kernel_takes():
 def test_every_header_stands_once():
     text = source()
     starts = re.findall(r'^#line 1 "(\w+\.\w+)"$', text, re.M)
-    assert sorted(starts) == sorted({"kernels.cu", "layout.h", *re.findall(r'#include "(\w+\.h)"', everything())})
+    named = {"kernels.cu", "layout.h", *re.findall(r'#include "(\w+\.h)"', everything())}
+    assert sorted(starts) == sorted(named - {"crew.h"})  # which is of the host alone
     assert '#include "' not in text and "#pragma once" not in text
 
 
@@ -223,22 +224,46 @@ def everything() -> str:
                      (".h", ".cu"))  # fmt: skip
 
 
+def of_device(lines: list[str]) -> Iterator[int]:
+    """Which lines a device sees."""
+    parts: list[tuple[bool, bool]] = []
+    for i, line in enumerate(lines):
+        if line.startswith("#if"):
+            parts.append(("#ifndef __CUDACC__" in line, "#ifdef __CUDACC__" in line))
+        elif line.startswith("#else"):
+            parts[-1] = parts[-1][::-1]
+        elif line.startswith("#endif"):
+            parts.pop()
+        if not any(host for host, _ in parts):
+            yield i
+
+
 @needs_compiler
-@pytest.mark.parametrize("name", ["team.h", "step.h", "lane.h", "fill.h", "decide.h", "bar.h", "run.h", "kernels.cu"])
+@pytest.mark.parametrize(
+    "name",
+    ["team.h", "step.h", "lane.h", "columns.h", "fill.h", "decide.h", "bar.h", "run.h", "trades.h", "cut.h", "plain.h",
+     "plan.h", "kernels.cu"],
+)  # fmt: skip
 def test_an_error_names_its_file_and_line(name):
-    """Before the first #include of a file, after it, and at its end."""
+    """Before the first #include of a file, after it, and at its end: of the variants that have that line."""
     from gpu_bt.cuda import module
 
     folder = module._HERE if name == "kernels.cu" else module._HERE.parent / "law"
     lines = (folder / name).read_text("utf-8").split("\n")
-    host = range(lines.index("#else"), lines.index("#endif")) if "#else" in lines else ()
-    plain = [i for i, line in enumerate(lines) if line.startswith(("BT_FN ", "BT_STEP ", "template", "extern"))]
-    plain = [i for i in plain if i not in host]
+    starts = ("BT_FN ", "BT_STEP ", "template", "extern")
+    plain = [i for i in of_device(lines) if lines[i].startswith(starts) and f"\n{lines[i]}\n" in source()]
+    variants = [Variant(True, True, plain=True), Variant(plain=True, general=False), Variant(plan=True)]
     for at in {plain[0], plain[len(plain) // 2], plain[-1]}:
         text = source()
         assert text.count(f"\n{lines[at]}\n") == 1
-        with pytest.raises(EmulatorError, match=rf"(?m)^{re.escape(name)}:{at + 1}:\d+: error: .*planted"):
-            build(text.replace(f"\n{lines[at]}\n", f"\nplanted {lines[at]}\n"), defines={"BT_FULL": 1, "BT_SHARED": 1})
+        said = ""
+        for variant in variants:
+            options = dict(option[2:].split("=") for option in variant.options)
+            try:
+                build(text.replace(f"\n{lines[at]}\n", f"\nplanted {lines[at]}\n"), defines=options)
+            except EmulatorError as error:
+                said += str(error)
+        assert re.search(rf"(?m)^{re.escape(name)}:{at + 1}:\d+: error: .*planted", said)
 
 
 def test_large_arrays_travel_in_pieces(monkeypatch):

@@ -7,18 +7,20 @@ import contextlib
 import gc
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 from build import callback_spec, panel_of, simulate_callback, simulate_spec, spec_of
 from compare import assert_same_raw
-from cuda_cases import NUMPY, batch
+from cuda_cases import NUMPY, batch, lean
 from draw import scenario
 from emulator.build import why_not
 from emulator.fake_cupy import CUDADriverError, FakeCupy, installed
 
 import gpu_bt as bt
 from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.cuda.plain import plain_of
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -170,8 +172,10 @@ def test_the_message_has_the_numbers():
 
 def test_what_a_scenario_needs_is_no_guess():
     """The plan counts what a lane and a record take, within what few small arrays add."""
-    for record in ({}, {"positions": True}, {"columns": "equity"}):
-        spec = batch(16, 1, 300, **record)
+    records: list[dict[str, Any]] = [{}, {"positions": True}, {"columns": "equity"}]
+    drawn = [batch(16, 1, 300, **record) for record in records] + [lean(16, 300, **record) for record in records]
+    for i, spec in enumerate(drawn):
+        assert (plain_of(spec) is not None) == (i in (3, 5))  # for whose plain bars more is made
         with device(spec) as fake:
             session = CudaEngine(64).open(spec)
             planned = session.scenario_bytes() + session.panel_bytes()

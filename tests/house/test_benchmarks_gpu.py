@@ -28,8 +28,7 @@ from benchmarks import gpu_bits, gpu_check, gpu_data, gpu_profile, gpu_several, 
 from benchmarks.cases import Case, panel_of, weights_of
 from benchmarks.gpu_steps import STEPS, Context
 from gpu_bt.cuda.engine import CudaEngine
-from gpu_bt.cuda.lanes import needs_full
-from gpu_bt.cuda.plain import plain_of
+from gpu_bt.cuda.plain import needs_full, plain_of
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a machine with a GPU may lack; the package itself is taken from the checkout.
