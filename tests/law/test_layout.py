@@ -18,6 +18,7 @@ from gpu_bt.law.layout import (
     BUFFERS,
     COUNTS,
     FILL,
+    FLAGS,
     LAUNCH,
     MONEY,
     NEVER,
@@ -87,7 +88,7 @@ def test_the_codes_are_the_positions_in_their_lists():
     for field, names in CHOICES.items():
         for code, name in enumerate(names):
             assert defines.pop(f"{field.upper()}_{name.upper()}") == str(code)
-    assert defines == {name: str(size) for name, size in SIZES.items()}
+    assert defines == {name: str(size) for name, size in (SIZES | FLAGS).items()}
 
 
 def test_the_lists_do_not_overlap_in_what_they_render():
