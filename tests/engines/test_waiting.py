@@ -97,3 +97,19 @@ def test_an_adverse_move_is_at_most_that_of_the_law(engine, weight, columns):
     wanted = same_as_numpy(spec_for([[16.0]] * 3, [[16.0]] * 3, [[weight]] * 3, [config], columns), engine)
     bought = 16 if weight < 1.0 else 32
     assert wanted.money[1, 0, 1] == pytest.approx(1024.0 - bought * 16.0 * 1.95)
+
+
+@pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
+@pytest.mark.parametrize("columns", ["all", "equity"])
+@pytest.mark.parametrize("engine", ["native", "cuda"])
+def test_what_a_bar_without_orders_found_of_cash_is_not_taken_for_another_bar(engine, columns):
+    # A fee above the proceeds leaves less than no cash at bar 2, and bar 3 has no orders. At bar 4, at which A1 is
+    # delisted, A0 cannot be sold.
+    config = bt.Config(initial_cash=1000.0, min_commission=400.0, cash_buffer=0.0)
+    close, opening = np.full((6, 2), 10.0), np.full((6, 2), 10.0)
+    opening[4, 0] = NAN
+    rows = [[0.5, 0.0], [0.81, 0.0], [2.45, 0.0], *[[0.0, 0.0]] * 3]
+    spec = spec_for(close, opening, rows, [config], columns)
+    off = dataclasses.replace(spec.market, delisted_at=np.array([-1, 4]))
+    wanted = same_as_numpy(dataclasses.replace(spec, market=off), engine)
+    assert wanted.money[1, 0, 2:].tolist() == [-290.0, -290.0, -290.0, -200.0]
