@@ -92,8 +92,8 @@ BT_FN bool bt_plain_lane(const Lane &lane) {
     }
     return plain;
 }
-/* Whether no order works and no stop has been seen, so that the next bars may be plain; the bar whose orders wait, which must
- * be that of all scenarios: where one has formed its own, and none came of it, others may wait. */
+/* Whether no order works and no stop has been seen, so that the next bars may be plain; the bar whose orders wait. It
+ * must be that of all scenarios: where one has formed its own, and none came of it, others may wait. */
 BT_FN bool bt_plain_now(const Lane &lane, int &row) {
     row = NEVER;
     bool plain = true, alone = true;
