@@ -198,7 +198,7 @@ BT_STEP void bt_blank(Scenario &s) {
 /* [S4] [S5] */
 template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
     if (s.asked != NEVER && bt_pass<FULL>(lane, s, t)) return bt_mark(s, t);
-    bt_place<FULL>(lane, s, t);
+    bt_place<FULL>(lane, s);
     if (!s.waiting) return bt_value(lane, s, t);
     const Filled fill = bt_fill_orders<FULL>(lane, s, t, part);
     if (!fill.q || !bt_mark(s, t)) return false;
@@ -219,7 +219,7 @@ template <bool FULL> BT_STEP bool bt_open_bar(Lane &lane, Scenario &s, int64_t t
         bt_sync();
     }
     if (events) {  // which look at orders, and change them
-        bt_place<FULL>(lane, s, t);
+        bt_place<FULL>(lane, s);
         bt_clear_orders(lane, s);
         bt_keep_old(lane, s);
     }
@@ -261,7 +261,7 @@ template <bool FULL> BT_STEP void bt_close_bar(Lane &lane, Scenario &s, int64_t 
         if (s.saved) BT_EACH(j, lane.A) s.h[j] = old[j];
     }
     if (s.st.ended) {
-        bt_place<FULL>(lane, s, t);
+        bt_place<FULL>(lane, s);
         bt_clear_orders(lane, s);
         bt_hand_over(lane, s);
     }

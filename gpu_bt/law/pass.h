@@ -26,23 +26,19 @@ struct Pass {
  * sells above the holding. */
 template <bool FULL> BT_FN bool bt_is_quick(const Lane &lane, const Scenario &s) {
     const bt_rows &in = *lane.in;
-    if (FULL && (s.margin || s.same_close || in.callback || in.can_buy.data || in.can_sell.data)) return false;
+    if (s.same_close || (FULL && (s.margin || in.callback || in.can_buy.data || in.can_sell.data))) return false;
     if (FULL && in.volume.data && (s.p->impact > 0.0 || s.p->participation >= 0.0)) return false;
     return bt_is_simple<FULL>(lane, s);
 }
 
-/* [S8] What the orders of bar `from` count, where they are known at bar t only. */
-BT_STEP void bt_count_orders(Lane &lane, Scenario &s, int64_t from, int64_t t, int working, int rounded, int missing) {
-    if (from == t) {
-        s.count[COUNT_ROUNDED_OUT] += rounded;
-        s.count[COUNT_NO_PRICE] += missing;
-    } else if (lane.out->counts && bt_first() && !s.told) {
-        const int64_t row = lane.out->K * lane.out->T;
-        int32_t *at = lane.out->counts + s.id * lane.out->T + from;
-        at[COUNT_WORKING * row] = working;
-        at[COUNT_ROUNDED_OUT * row] += rounded;
-        at[COUNT_NO_PRICE * row] += missing;
-    }
+/* [S8] What the orders of bar `from` count, which are known at a later one. */
+BT_STEP void bt_count_orders(Lane &lane, Scenario &s, int64_t from, int working, int rounded, int missing) {
+    if (!lane.out->counts || !bt_first() || s.told) return;
+    const int64_t row = lane.out->K * lane.out->T;
+    int32_t *at = lane.out->counts + s.id * lane.out->T + from;
+    at[COUNT_WORKING * row] = working;
+    at[COUNT_ROUNDED_OUT * row] += rounded;
+    at[COUNT_NO_PRICE * row] += missing;
 }
 /* No orders, where what stands in their place is none. */
 BT_STEP void bt_clear_orders(Lane &lane, Scenario &s) {
@@ -53,7 +49,7 @@ BT_STEP void bt_clear_orders(Lane &lane, Scenario &s) {
 }
 
 /* Orders that wait are formed, as bar `asked` would have done. */
-template <bool FULL> BT_STEP void bt_place(Lane &lane, Scenario &s, int64_t t) {
+template <bool FULL> BT_STEP void bt_place(Lane &lane, Scenario &s) {
     if (s.asked == NEVER) return;
     const int64_t from = s.asked;
     int32_t &rounded = s.count[COUNT_ROUNDED_OUT], &missing = s.count[COUNT_NO_PRICE];
@@ -64,7 +60,7 @@ template <bool FULL> BT_STEP void bt_place(Lane &lane, Scenario &s, int64_t t) {
     const int rounded_then = rounded - rounded_before, missing_then = missing - missing_before;
     rounded = rounded_before;
     missing = missing_before;
-    bt_count_orders(lane, s, from, t, s.waiting, rounded_then, missing_then);
+    bt_count_orders(lane, s, from, s.waiting, rounded_then, missing_then);
 }
 #ifndef __CUDACC__
 /* The loop: orders for the targets w at the prices 1/u, fills at c.F, marks c.mark; `now` is what is held after it. ALL:
@@ -129,7 +125,7 @@ template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
     const double worth = (double)(int64_t)(sum.worth - base) * tick, cash = before - net - drag + 0.0;
     s.lacks = bt_inside(0.5 * s.limit, before) && cash < 0.0;
     if (s.lacks || !bt_inside(0.5 * s.limit, before, cash + worth)) return false;
-    bt_count_orders(lane, s, s.asked, t, (int)sum.fills, lane.in->none_whole ? 0 : (int)(sum.asked - sum.fills), (int)sum.missing);
+    bt_count_orders(lane, s, s.asked, (int)sum.fills, lane.in->none_whole ? 0 : (int)(sum.asked - sum.fills), (int)sum.missing);
     s.asked = NEVER;
     bt_swap(s);
     s.st.cash = cash;

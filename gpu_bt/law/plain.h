@@ -94,15 +94,17 @@ BT_FN bool bt_plain_lane(const Lane &lane) {
     }
     return plain;
 }
-/* Whether no order works and no stop has been seen, so that the next bars may be plain; the bar whose orders wait. */
+/* Whether no order works and no stop has been seen, so that the next bars may be plain; the bar whose orders wait. It
+ * must be that of all scenarios: where one has formed its own, and none came of it, others may wait. */
 BT_FN bool bt_plain_now(const Lane &lane, int &row) {
     row = NEVER;
-    bool plain = true;
+    bool plain = true, alone = true;
     for (int k = 0; k < lane.in->K; ++k) {
         const Scenario &s = *bt_slot(lane, k);
         if (s.st.ended) continue;
+        plain &= !s.waiting & !s.stop & (alone | (s.asked == row));
+        alone = false;
         row = s.asked;
-        plain &= !s.waiting & !s.stop;
     }
     return plain;
 }
@@ -306,7 +308,7 @@ BT_STEP void bt_show(Lane &lane) {
         bt_sum(lane.turn, working, rounded, missing);
         if (row == NEVER || !bt_first()) continue;
         Scenario &own = *bt_slot(lane, k);
-        bt_count_orders(lane, own, row, NEVER, (int)working, BT_MODE == BT_EXACT ? 0 : (int)rounded, (int)missing);
+        bt_count_orders(lane, own, row, (int)working, BT_MODE == BT_EXACT ? 0 : (int)rounded, (int)missing);
         own.told = 1;
     }
 }

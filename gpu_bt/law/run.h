@@ -51,11 +51,11 @@ template <bool FULL> BT_STEP bool bt_late_bars_of_all(Lane &lane, Scenario &own,
     return true;
 }
 /* The end of a call: no orders wait any longer. */
-template <bool FULL> BT_STEP void bt_place_all(Lane &lane, Scenario &own, int64_t t) {
+template <bool FULL> BT_STEP void bt_place_all(Lane &lane, Scenario &own) {
     const bool many = lane.in->K > 1;
     for (int k = 0; k < lane.in->K; ++k) {
         Scenario &s = many ? bt_load(lane, own, k) : own;
-        if (!s.st.ended) bt_place<FULL>(lane, s, t);
+        if (!s.st.ended) bt_place<FULL>(lane, s);
         if (many) bt_store(lane, s, k);
     }
 }
@@ -194,7 +194,7 @@ template <bool FULL> BT_FN void bt_advance(const bt_launch *call, int64_t number
         running = bt_bars_of_all<FULL>(lane, s, t);
     }
     lane.next = (int32_t)t1;
-    if (running && lane.late) bt_place_all<FULL>(lane, s, t1);
+    if (running && lane.late) bt_place_all<FULL>(lane, s);
     if (in->K == 1) bt_store(lane, s, 0);
     bt_leave(lane, own);
 }

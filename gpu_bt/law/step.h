@@ -50,8 +50,8 @@ BT_FN uint64_t bt_ticks(double x, double magic) {
 #endif
 }
 
-/* What n amounts may reach so that their sum, and each of them, is right as bt_ticks. */
-BT_FN double bt_most(int64_t n) { return bt_min(BT_LIMIT, 4096.0 * BT_LIMIT / (double)(n + 1)); }
+/* What n amounts may reach so that two sums of them add up without wrapping, and each is right as bt_ticks. */
+BT_FN double bt_most(int64_t n) { return bt_min(BT_LIMIT, 2048.0 * BT_LIMIT / (double)(n + 1)); }
 
 /* Numbers: R(x) of any size, for an amount that no test bounds by itself. */
 BT_FN double bt_round_any(double x, double tick) { return rint(x / tick) * tick + 0.0; }

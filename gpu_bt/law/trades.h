@@ -51,18 +51,19 @@ template <int V> BT_FN uint64_t bt_block_sums(int &turn, uint64_t sum, int place
 
 /* What every thread knows of a scenario beside its ledger: of its parameters those of a lean fill. */
 struct Terms {
-    double scale, magic, slippage, rate, minimum;
+    double scale, magic, move, rate, minimum;
     unsigned most;  // upper half of what no amount may reach
 };
 BT_FN Terms bt_terms(const Scenario &s, int64_t assets) {
-    return {0.0, s.magic, s.p->slippage, s.p->commission_rate, s.p->min_commission, bt_high(bt_most(assets) * s.p->tick)};
+    const double move = bt_adverse(s.p->slippage, 0.0, 0.0, 0.0, 0.0, 0.0);
+    return {0.0, s.magic, move, s.p->commission_rate, s.p->min_commission, bt_high(bt_most(assets) * s.p->tick)};
 }
 BT_FN bt_cost bt_lean_amounts(const Terms &s, double q, double F) {
     bt_params p;
     p.commission_rate = s.rate;
     p.min_commission = s.minimum;
     p.max_commission_rate = 0.0;  // of which a lean fill knows nothing
-    return bt_amounts<true>(q, F, s.slippage, 1.0, p);
+    return bt_amounts<true>(q, F, s.move, 1.0, p);
 }
 /* What it costs, and its term of B in [S4] 3., in ticks. */
 struct Charge {
