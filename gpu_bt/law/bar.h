@@ -197,6 +197,7 @@ BT_STEP void bt_blank(Scenario &s) {
 
 /* [S4] [S5] */
 template <bool FULL> BT_STEP bool bt_fill_and_mark(Lane &lane, Scenario &s, int64_t t, int part) {
+    s.lacks = 0;
     if (s.asked != NEVER && bt_pass<FULL>(lane, s, t)) return bt_mark(s, t);
     bt_place<FULL>(lane, s);
     if (!s.waiting) return bt_value(lane, s, t);

@@ -295,7 +295,6 @@ template <bool FULL, bool LOG> BT_STEP Filled bt_fill_with(Lane &lane, Scenario 
     const bool lacks = s.lacks;  // cash, as bt_pass has found: all orders fill whole but for that
     bool any = true, again = !lacks;
     Flows sum;
-    s.lacks = 0;
     while (again) {
         if (!entire) any = bt_match<FULL, LOG>(lane, s, t, c.F, part);
         if (!entire) q = BT_OWN(lane, FILL);
