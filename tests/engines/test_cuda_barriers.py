@@ -45,6 +45,9 @@ UNSEEN: dict[tuple[str, str], str] = {
     ("columns.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
     ),
+    ("plain.h", "bt_forget_rows(lane); bt_sync(); }"): (
+        "an event reads `position` of any asset next; every way there has a barrier of its own today"
+    ),
     ("plain.h", "Scenario own; bt_sync(); if (!lane.begun) bt_begin<BT_FULL>(lane, own);"): (
         "the first thread writes what all have read here; without a bar between, nothing else keeps them apart"
     ),
