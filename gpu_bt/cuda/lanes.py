@@ -64,7 +64,7 @@ class Lanes(LaneSession):
         longest = plan(self, read, plain)
         numbers = row_length(longest or n)
         fit = (room - 8 * SIZES["BT_CLASSES"]) // (16 * numbers) if engine.shared else 0
-        together = (1,) if plain.table else (1, 2, 4)  # the sums of more whole tables are more than registers hold
+        together = (1, 2) if plain.table else (1, 2, 4)  # by the sums that a warp can reduce at once
         wanted = engine.together or max(1, len(spec.params) // self.device.processors)
         most = max(m for m in together if m == 1 or m <= min(wanted, fit or wanted))
         self.near = numbers if fit else 0

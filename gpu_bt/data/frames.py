@@ -92,7 +92,8 @@ def _panel(
     if isinstance(source, Mapping) and is_fields(map(label_of, source), "close"):
         given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
         return Panel(**given, **checks)
-    plain = how["fields"] is None and how["adjust"] is None and how["layout"] in ("auto", "wide") and dtype == "float64"
+    wide = isinstance(how["layout"], str) and how["layout"] in ("auto", "wide")
+    plain = how["fields"] is None and how["adjust"] is None and wide and dtype == "float64"
     if plain and (there := columns_on_gpu(source)) is not None:
         times, names, close = there
         return Panel(close, timestamps=times, assets=names, time_zone=time_zone, **checks)

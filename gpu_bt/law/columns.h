@@ -4,7 +4,13 @@
 #include "lane.h"
 
 /* With more assets active than this, whole rows are cheaper than picked ones, which all scenarios of a lane share. */
-BT_FN double bt_many(const Lane &lane) { return 0.5 * (double)(lane.N * lane.in->K) / (double)(lane.in->K + 3); }
+BT_FN double bt_many(const Lane &lane) {
+#ifdef __CUDACC__ /* where plain bars want lists */
+    return 0.5 * (double)lane.N;
+#else
+    return 0.5 * (double)(lane.N * lane.in->K) / (double)(lane.in->K + 3);
+#endif
+}
 
 /* The lots of the first n columns; where all assets are alike, those of any columns are. */
 BT_STEP void bt_take_lots(Lane &lane, int n) {

@@ -156,13 +156,14 @@ BT_STEP double bt_cut_buys(Lane &lane, const Scenario &s, const double *q, const
     const bt_params p = *s.p;
     double *cut = BT_OWN(lane, CUT), *extra = BT_OWN(lane, EXTRA), *rank = BT_OWN(lane, RANK), spent = 0;
     BT_SIMD(reduction(+ : spent))
-    BT_EACH(j, lane.A) {
+    BT_EACH_ALONE(j, lane.A) {
         const double x = q[j] > 0.0 ? factor * q[j] : 0.0, kept = c.whole[j] != 0.0 ? trunc(x) : x;
-        const bt_cost now = bt_charge_at<LEAN>(c, p, j, kept), more = bt_charge_at<LEAN>(c, p, j, bt_min(kept + 1.0, q[j]));
-        const double cost = now.ref + now.drag;
         cut[j] = kept;
-        extra[j] = more.ref + more.drag - cost;
         rank[j] = (q[j] > 0.0) & (c.whole[j] != 0.0) & (kept < q[j]) ? bt_class(x, kept, c.tie[j]) : -1.0;
+        const bt_cost now = bt_charge_at<LEAN>(c, p, j, kept);
+        const double cost = now.ref + now.drag;
+        const bt_cost more = bt_charge_at<LEAN>(c, p, j, bt_min(kept + 1.0, q[j]));
+        extra[j] = more.ref + more.drag - cost;
         spent += cost;
     }
     bt_sum(lane.turn, spent);

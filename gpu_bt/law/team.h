@@ -5,6 +5,7 @@
  * loops. Sums are exact (docs/semantics.md, Numbers), so that it does not matter who adds what first.
  *
  *   BT_EACH(j, n)    this member's share of 0..n-1, always the same for one j
+ *   BT_EACH_ALONE    the same, of a body for two of which registers do not suffice
  *   bt_over(crew, n, f)  f(0, n), or on the host the sum of f over pieces of that, which BT_RANGE goes through
  *   BT_MINE(j)       whether j is in that share
  *   bt_sync()        what the team wrote before is seen by all after
@@ -31,6 +32,7 @@ typedef double bt_row_t;
 #define BT_STEP static __device__ __noinline__ /* inlined, the four variants take minutes to compile */
 #define BT_SIMD(...)
 #define BT_EACH(j, n) _Pragma("unroll 2") for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
+#define BT_EACH_ALONE(j, n) _Pragma("unroll 1") for (int j = threadIdx.x; j < (int)(n); j += blockDim.x)
 #define BT_MINE(j) ((unsigned)(j) % blockDim.x == threadIdx.x)
 #define BT_RANGE(j, from, to) BT_EACH(j, to)
 struct Crew; /* a block has its threads */
@@ -102,6 +104,7 @@ BT_FN int bt_pack(int n, const uint8_t *flags, int32_t *out, int &turn) {
 #define BT_SIMD(...) _Pragma(BT_TEXT(omp simd __VA_ARGS__))
 #define BT_RANGE(j, from, to) for (int64_t j = (from); j < (int64_t)(to); ++j)
 #define BT_EACH(j, n) BT_RANGE(j, 0, n)
+#define BT_EACH_ALONE(j, n) BT_EACH(j, n)
 #define BT_MINE(j) true
 
 #include "crew.h"

@@ -74,11 +74,11 @@ void drop_tsan() {
 }
 void run_fibers() {
     static char *stacks = nullptr;
-    if (!stacks) {
+    static unsigned guarded = 0;  // each guard is a mapping of its own, of which a process may have 65,530
+    if (!stacks)
         stacks = static_cast<char *>(mmap(nullptr, MOST * STACK, PROT_READ | PROT_WRITE,
                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-        for (unsigned i = 0; i < MOST; i++) mprotect(stacks + i * STACK, GUARD, PROT_NONE);
-    }
+    for (; guarded < B.size; guarded++) mprotect(stacks + guarded * STACK, GUARD, PROT_NONE);
     B.home_tsan = __tsan_get_current_fiber();
     B.home_stack = nullptr;
     for (unsigned i = 0; i < B.size; i++) {

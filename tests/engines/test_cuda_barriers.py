@@ -159,7 +159,7 @@ def test_threads_of_the_system():
 
 OVERRUN = ("h[j] = h[j] + q[j];", "h[j] = h[j] + q[j]; lane.bytes[BUFFER_UINT8_T_COUNT * lane.stride + j] = 1;")
 SHARED_OVERRUN = ("h[j] = h[j] + q[j];", "h[j] = h[j] + q[j]; lane.hot[2 * lane.in->K * lane.stride + j] = 1.0;")
-ENTER = "    for (int k = 0; k < lane.in->K; ++k) bt_enter(lane, s, k);"
+ENTER = "    for (int k = 0; k < lane.in->K; ++k) bt_enter<FULL>(lane, s, k);"
 RACE = (ENTER, f"{ENTER} lane.classes[0] = threadIdx.x;")
 
 
