@@ -16,7 +16,7 @@ import numpy as np
 from gpu_bt.config import CHOICES, FIELDS, Config, Field, Mark
 
 __all__ = [
-    "BUFFERS", "COUNTS", "EARLIER", "FILL", "FLAGS", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS",
+    "BOOK", "BUFFERS", "COUNTS", "EARLIER", "FILL", "FLAGS", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS",
     "PARAMS", "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SIZES", "STATE", "STRUCTURAL", "beyond_lean",
     "members_of", "pack", "packed", "render_c",
 ]  # fmt: skip
@@ -101,6 +101,11 @@ FILL = np.dtype(
         ("commission", np.float64),
         ("slippage", np.float64),
     ]
+)
+
+#: [B2] to [B4]: how a book is made of a ranking; `scheme` is an index into gpu_bt.engine.ranked.SCHEMES.
+BOOK = np.dtype(
+    [*((name, np.float64) for name in ("long", "short", "keep", "long_gross", "short_gross")), ("scheme", np.int64)]
 )
 
 #: What a panel's cells are; the code in PANEL.kind.

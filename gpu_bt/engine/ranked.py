@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Books from scores ([B1] to [B5] of semantics.md): a ranking that all scenarios share, and the book each makes of it.
+
+Letters: T bars, N assets, G groups.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gpu_bt.law.layout import BOOK
+
+__all__ = ["LONG", "SCHEMES", "SHORT", "Ranked", "Ranking", "ranking_of"]
+
+#: [B4] How the names of a side are weighted; the code in BOOK.scheme.
+SCHEMES = ("equal", "rank")
+#: The sides on which an asset can be in a book; 0 is neither.
+LONG, SHORT = 1, 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ranking:
+    """[B1] order: (T, N) uint16, or int32 beyond 65,535 assets: in each row the ranked assets, group by group, by place; what
+    follows them is 0.   starts: (T, G + 1) int32, where the groups of a row begin in it, and the last one ends.
+    delisted_at: (N,) int64, -1 = never."""
+
+    order: np.ndarray
+    starts: np.ndarray
+    delisted_at: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        t_count, n = self.order.shape
+        return t_count, n
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(T,) bool: somebody is ranked."""
+        some: np.ndarray = self.starts[:, -1] > 0
+        return some
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ranked:
+    """A book of a ranking, which stands where a panel of weights does. book: BOOK, one entry (0-d)."""
+
+    ranking: Ranking
+    book: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, N)."""
+        return self.ranking.shape
+
+    def groups(self, t: int) -> Iterator[tuple[np.ndarray, int, int]]:
+        """Of each group with ranked assets: these by place, and [B2] how many names are wanted of it."""
+        ranking, asked = self.ranking, (float(self.book["long"]), float(self.book["short"]))
+        for a, b in zip(ranking.starts[t, :-1].tolist(), ranking.starts[t, 1:].tolist(), strict=True):
+            if b > a:
+                long, short = (_wanted(x, b - a) for x in asked)
+                yield ranking.order[t, a:b].astype(np.int64), long, short
+
+    def is_thin(self, t: int) -> bool:
+        """[B2] Whether some group has fewer names than are wanted."""
+        return any(long + short > len(names) for names, long, short in self.groups(t))
+
+    def form(self, t: int, stood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[B3] [B4] Row t of the weights, (N,) float64, and (N,) uint8, on which side each asset is.
+
+        stood: the sides of the last book.
+        """
+        now, keep, sides = np.zeros_like(stood), float(self.book["keep"]), dict[int, list[np.ndarray]]()
+        for names, long, short in self.groups(t):
+            for side, wanted in ((LONG, long), (SHORT, short)):
+                candidates = names if side == LONG else names[now[names] == 0][::-1]
+                taken = _taken(candidates, stood == side, min(wanted, len(candidates)), keep)
+                now[taken] = side
+                if len(taken):
+                    sides.setdefault(side, []).append(taken)
+        row = np.zeros(len(stood)) if self.ranking.rows[t] else np.full(len(stood), np.nan)
+        for side, books in sides.items():
+            for taken in books:
+                row[taken] = self._weights(side, len(taken), len(books))
+        row[(self.ranking.delisted_at >= 0) & (self.ranking.delisted_at <= t)] = np.nan
+        return row, now if self.ranking.rows[t] else stood
+
+    def _weights(self, side: int, k: int, groups: int) -> np.ndarray:
+        """[B4] (k,) weights of a side's names in a group."""
+        gross = float(self.book["long_gross" if side == LONG else "short_gross"]) / groups
+        equal = SCHEMES[int(self.book["scheme"])] == "equal"
+        parts, whole = (np.ones(k), k) if equal else (np.arange(k, 0.0, -1.0), k * (k + 1) // 2)
+        share: np.ndarray = (gross * parts) / whole
+        return share if side == LONG else -share
+
+    def weights(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """[B5] Bar and row of weights of the book at each row of the (T,) mask at which somebody is ranked, in order."""
+        stood = np.zeros(self.shape[1], np.uint8)
+        for t in np.flatnonzero(rows & self.ranking.rows).tolist():
+            row, stood = self.form(t, stood)
+            yield t, row
+
+
+def _wanted(names: float, n: int) -> int:
+    """[B2] How many of n."""
+    if not 0.0 < names < 1.0:
+        return int(names)
+    x, near = names * n, np.rint(names * n)
+    return max(1, int(near if abs(x - near) <= 1e-6 else x))
+
+
+def _taken(candidates: np.ndarray, stood: np.ndarray, k: int, keep: float) -> np.ndarray:
+    """[B3] The k names that a side takes of its candidates, in their order."""
+    x, near = keep * k, np.rint(keep * k)
+    first = candidates[: min(len(candidates), max(k, int(near if abs(x - near) <= 1e-6 else x)))]
+    stays = stood[first]
+    stays &= np.cumsum(stays) <= k
+    others = ~stays
+    others &= np.cumsum(others) <= k - np.count_nonzero(stays)
+    return first[stays | others]
+
+
+def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups: np.ndarray | None = None) -> Ranking:
+    """[B1] The ranking of (T, N) scores, NaN = none.
+
+    listed: (T, N) bool, in the universe.   delisted_at: (N,), -1 = never.   groups: (N,) or (T, N) int, -1 = none.
+    """
+    t_count, n = scores.shape
+    many = 1 if groups is None else max(1, int(groups.max()) + 1)
+    order = np.zeros((t_count, n), np.uint16 if n <= 65_535 else np.int32)
+    starts = np.zeros((t_count, many + 1), np.int32)
+    for t in range(t_count):
+        own = None if groups is None else groups[t] if groups.ndim == 2 else groups
+        ranked = ~np.isnan(scores[t]) & listed[t] & ((delisted_at < 0) | (delisted_at > t))
+        if own is not None:
+            ranked &= own >= 0
+        names = ranked.nonzero()[0]
+        names = names[np.argsort(0.0 - scores[t][names], kind="stable")]
+        if own is not None:
+            names = names[np.argsort(own[names], kind="stable")]
+            np.cumsum(np.bincount(own[names], minlength=many), out=starts[t, 1:])
+        else:
+            starts[t, 1] = len(names)
+        order[t, : len(names)] = names
+    return Ranking(order, starts, delisted_at)
