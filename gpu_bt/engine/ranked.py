@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.law.layout import BOOK
-
 __all__ = ["LONG", "SCHEMES", "SHORT", "Ranked", "Ranking", "ranking_of"]
 
 #: [B4] How the names of a side are weighted; the code in BOOK.scheme.
@@ -25,9 +23,12 @@ LONG, SHORT = 1, 2
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ranking:
-    """[B1] order: (T, N) uint16, or int32 beyond 65,535 assets: in each row the ranked assets, group by group, by place; what
+    """[B1] The places of all ranked assets.
+
+    order: (T, N) uint16, or int32 beyond 65,535 assets: in each row the ranked assets, group by group, by place; what
     follows them is 0.   starts: (T, G + 1) int32, where the groups of a row begin in it, and the last one ends.
-    delisted_at: (N,) int64, -1 = never."""
+    delisted_at: (N,) int64, -1 = never.
+    """
 
     order: np.ndarray
     starts: np.ndarray
@@ -99,7 +100,7 @@ class Ranked:
         return share if side == LONG else -share
 
     def weights(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """[B5] Bar and row of weights of the book at each row of the (T,) mask at which somebody is ranked, in order."""
+        """[B5] Bar and row of weights of the book at each row of the (T,) mask where somebody is ranked."""
         stood = np.zeros(self.shape[1], np.uint8)
         for t in np.flatnonzero(rows & self.ranking.rows).tolist():
             row, stood = self.form(t, stood)
