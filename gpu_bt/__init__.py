@@ -7,7 +7,10 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # typing's own, which would take a moment to import: the program must not be interrupted there
 if TYPE_CHECKING:  # what editors and type checkers see
+    from gpu_bt import books as books
+    from gpu_bt.analysis.factor import factor as factor
     from gpu_bt.analysis.result import Result as Result
+    from gpu_bt.books.scores import Scores as Scores
     from gpu_bt.config import Config as Config
     from gpu_bt.data.frames import read_panel as read_panel
     from gpu_bt.data.frames import read_weights as read_weights
@@ -36,7 +39,9 @@ if TYPE_CHECKING:  # what editors and type checkers see
 
 #: Module -> its public names. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
 _PUBLIC = {
+    "gpu_bt.analysis.factor": "factor",
     "gpu_bt.analysis.result": "Result",
+    "gpu_bt.books.scores": "Scores",
     "gpu_bt.config": "Config",
     "gpu_bt.data.frames": "read_panel read_weights",
     "gpu_bt.data.panel": "Panel",
@@ -58,19 +63,21 @@ _MODULES = {name: module for module, names in _PUBLIC.items() for name in names.
 
 __all__ = [
     "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "Orders",
-    "Panel", "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Strategy", "StrategyError",
-    "SweepResult", "Weights", "WeightsError", "__version__", "check_lookahead", "read_config", "read_panel",
-    "read_weights", "run", "scan_panel", "sweep",
+    "Panel", "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Scores", "Strategy",
+    "StrategyError", "SweepResult", "Weights", "WeightsError", "__version__", "books", "check_lookahead", "factor",
+    "read_config", "read_panel", "read_weights", "run", "scan_panel", "sweep",
 ]  # fmt: skip
 
 
 if not TYPE_CHECKING:  # where a name that is not listed stays unknown
 
     def __getattr__(name: str) -> object:
-        if name not in _MODULES:
-            raise AttributeError(f"module 'gpu_bt' has no attribute {name!r}")
         import importlib
 
+        if name == "books":
+            return importlib.import_module("gpu_bt.books")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'gpu_bt' has no attribute {name!r}")
         value = getattr(importlib.import_module(_MODULES[name]), name)
         globals()[name] = value
         return value
