@@ -48,8 +48,8 @@ def _weights(lane: Lane) -> Array:
     if lane.spec.callback:
         return np.full((1, lane.n), np.nan)
     rows = np.full((1, 1), np.nan)
-    for (i, lag), same in lane.sources:
-        row = lane.spec.weights[i][lane.t - lag] if lane.t >= lag else np.full(lane.n, np.nan)
+    for reader, same in lane.sources:
+        row = reader(lane.t)
         rows = row[None] if len(lane.sources) == 1 else np.where(same, row, rows)
     return rows
 

@@ -16,7 +16,7 @@ from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
 from gpu_bt.engine import prepare
-from gpu_bt.engine.spec import RunSpec
+from gpu_bt.engine.spec import Reader, RunSpec
 from gpu_bt.law.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS, STRUCTURAL
 
 __all__ = ["Lane", "Marked"]
@@ -41,6 +41,7 @@ class Lane:
         self.market = spec.market
         self.record = record
         self.members = members
+        self.readers: dict[tuple[int, ...], Reader] = {}
         self.due = due  # (T, k) bool: the bar decides and its weights row has a target
         self.n = self.market.shape[1]
         self._prepare(spec.params[members[0]])
@@ -106,9 +107,13 @@ class Lane:
         self.financed = self.borrows or bool(self.on & {"cash_rate", "debit_rate"})
         #: (T,) bool: a decision may be due; other bars may be quiet.
         self.busy: Array = np.logical_or.reduce(self.due, axis=1)
-        #: Where targets come from: each pair of a weights panel and a lag, with the (k, 1) mask of its scenarios.
-        pairs = params[["weights", "signal_lag"]]
-        self.sources = [(pair.item(), (pairs == pair)[:, None]) for pair in np.unique(pairs)]
+        #: Where targets come from: who reads for scenarios that read alike, with the (k, 1) mask of these.
+        self.sources = []
+        alike = params[["weights", "signal_lag", "schedule"]]
+        for key, first in zip(*np.unique(alike, return_index=True), strict=True):
+            if key.item() not in self.readers:
+                self.readers[key.item()] = self.spec.reader(self.members[first])
+            self.sources.append((self.readers[key.item()], (alike == key)[:, None]))
 
     @property
     def k(self) -> int:

@@ -19,6 +19,7 @@ from gpu_bt.config import CHOICES, FIELDS, Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import lots
+from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.resident import on_host
 from gpu_bt.engine.spec import Market, RawResult, RunSpec
 from gpu_bt.law.layout import PARAMS, SCENARIO_STATUS
@@ -89,6 +90,11 @@ def asked_by(spec: RunSpec, k: int = 0, due: np.ndarray | None = None) -> Asked:
     weights, books, lag = spec.weights[p["weights"]], spec.with_targets[p["weights"]], min(int(p["signal_lag"]), t)
     decides, within = spec.schedules[p["schedule"]][lag:], books[: t - lag]
     read, missed = np.flatnonzero(within & decides), np.flatnonzero(within & ~decides)
+    if isinstance(weights, Ranked):  # scores at bars that do not decide are no books, and no name is forgotten
+        bars = read[:: max(1, len(read) // 2)][:2]
+        rows = [weights.form(t, np.zeros(n, np.uint8))[0] for t in bars.tolist()]
+        count = int((spec.due() if due is None else due)[:, k].sum())
+        return Asked(count, bars=bars + lag, sizes=np.abs(np.array(rows).reshape(-1, n)), books=int(books.sum()))
     sample, last = read[:: max(1, len(read) // _SAMPLE)], read[-_FORGOTTEN:]
     return Asked(
         int((spec.due() if due is None else due)[:, k].sum()),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_bt.analysis.metrics import returns
+from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.spec import RawResult, RunSpec
 
 __all__ = ["asks", "began", "decided", "first_bars", "outside", "returns_since"]
@@ -50,7 +51,11 @@ def began(spec: RunSpec) -> _Ints:
         if spec.start is not None and (spec.start.holdings[k].any() or spec.start.orders[k].any()):
             continue
         panel, lag = int(p["weights"]), int(p["signal_lag"])
-        out[k] = next((t for t in np.flatnonzero(due[:, k]).tolist() if found(panel, lag, t)), -1)
+        if isinstance(spec.weights[panel], Ranked):
+            read = spec.reader(k)
+            out[k] = next((t for t in np.flatnonzero(due[:, k]).tolist() if asks(spec.market, t, read(t))), -1)
+        else:
+            out[k] = next((t for t in np.flatnonzero(due[:, k]).tolist() if found(panel, lag, t)), -1)
     return out
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LONG", "SCHEMES", "SHORT", "Ranked", "Ranking", "ranking_of"]
+__all__ = ["LONG", "SCHEMES", "SHORT", "WIDE", "Ranked", "Ranking", "ranking_of"]
 
 #: [B4] How the names of a side are weighted; the code in BOOK.scheme.
 SCHEMES = ("equal", "rank")
+#: Assets of which each has a number of 16 bits.
+WIDE = 65_535
 #: The sides on which an asset can be in a book; 0 is neither.
 LONG, SHORT = 1, 2
 
@@ -133,7 +135,7 @@ def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups:
     """
     t_count, n = scores.shape
     many = 1 if groups is None else max(1, int(groups.max()) + 1)
-    order = np.zeros((t_count, n), np.uint16 if n <= 65_535 else np.int32)
+    order = np.zeros((t_count, n), np.uint16 if n <= WIDE else np.int32)
     starts = np.zeros((t_count, many + 1), np.int32)
     for t in range(t_count):
         own = None if groups is None else groups[t] if groups.ndim == 2 else groups

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from gpu_bt.engine.ranked import WIDE, Ranked
 from gpu_bt.engine.resident import Resident
-from gpu_bt.law.layout import COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
+from gpu_bt.law.layout import BOOK, COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
 
 __all__ = [
-    "FILL", "Before", "Book", "Broken", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec",
-    "Session", "Start", "joined", "ordered", "simulate", "start_of",
+    "FILL", "Before", "Book", "Broken", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "Reader",
+    "RunSpec", "Session", "Start", "joined", "ordered", "simulate", "start_of",
 ]  # fmt: skip
 
 
@@ -122,8 +123,10 @@ def start_of(params: np.ndarray, holdings: np.ndarray) -> Start:
     return Start(state, holdings, np.zeros_like(holdings))
 
 
-def _rows_with_targets(weights: np.ndarray | Resident) -> np.ndarray:
+def _rows_with_targets(weights: np.ndarray | Resident | Ranked) -> np.ndarray:
     """(T,) bool: the rows of (T, N) weights that are not all NaN. Most rows are settled by their first cell."""
+    if isinstance(weights, Ranked):
+        return weights.ranking.rows
     if isinstance(weights, Resident):
         some: np.ndarray = weights.tools.missing(weights) < weights.shape[1]
         return some
@@ -142,11 +145,32 @@ def _rows_with_false(mask: np.ndarray | Resident) -> np.ndarray:
     return found
 
 
+class Reader:
+    """[S6] The rows of weights that scenarios with the same weights, lag and bars that decide read, in order of bars."""
+
+    def __init__(self, weights: np.ndarray | Resident | Ranked, lag: int, decides: np.ndarray) -> None:
+        self.weights, self.lag, self.none = weights, lag, np.full(weights.shape[1], np.nan)
+        self.bars, self.formed = len(decides), (-1, self.none)  # a row and its bar, the last one that was formed
+        if isinstance(weights, Ranked):
+            self.books = weights.weights(np.append(decides[lag:], np.zeros(min(lag, self.bars), bool)))
+
+    def __call__(self, t: int) -> Any:
+        """(N,) what is read at bar t, NaN where there is no such row; calls go on in time."""
+        source = t - self.lag
+        if source < 0:
+            return self.none
+        if not isinstance(self.weights, Ranked):
+            return self.weights[source]
+        while self.formed[0] < source:  # [B5] those between count as last books
+            self.formed = next(self.books, (self.bars, self.none))
+        return self.formed[1] if self.formed[0] == source else self.none
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunSpec:
     """K scenarios over one market.
 
-    `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), picked by
+    `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), or books of a ranking, picked by
     params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
     stay: what is large, positions and equity rows, stays in a GPU's memory where the engine has it there.
@@ -156,7 +180,7 @@ class RunSpec:
 
     market: Market
     params: np.ndarray
-    weights: tuple[np.ndarray | Resident, ...]
+    weights: tuple[np.ndarray | Resident | Ranked, ...]
     schedules: np.ndarray
     columns: str = "all"
     fills: bool = False
@@ -171,8 +195,17 @@ class RunSpec:
         wanted: list[tuple[str, np.ndarray | Resident, Any, tuple[int, ...]]] = [
             ("params", self.params, PARAMS, (k,)),
             ("schedules", self.schedules, np.bool_, (len(self.schedules), t)),
-            *(("weights", panel, panel.dtype, (t, n)) for panel in self.weights),
         ]
+        for panel in self.weights:
+            if isinstance(panel, Ranked):
+                given, groups = panel.ranking, panel.ranking.starts.shape[-1]
+                wanted += [
+                    ("order", given.order, np.uint16 if n <= WIDE else np.int32, (t, n)),
+                    ("book", panel.book, BOOK, ()),
+                ]
+                wanted.append(("starts", given.starts, np.int32, (t, groups)))
+            else:
+                wanted.append(("weights", panel, panel.dtype, (t, n)))
         for name, value in vars(self.market).items():
             if isinstance(value, (np.ndarray, Resident)):
                 wanted.append((name, value, value.dtype, {"clock": (t,)}.get(name, (t, n)[2 - value.ndim :])))
@@ -191,6 +224,11 @@ class RunSpec:
         market, weights = self.market.on_host(), tuple(w.host if isinstance(w, Resident) else w for w in self.weights)
         same = market is self.market and all(map(operator.is_, weights, self.weights))
         return self if same else dataclasses.replace(self, market=market, weights=weights)
+
+    def reader(self, k: int) -> Reader:
+        """Of the rows that scenario k reads."""
+        p = self.params[k]
+        return Reader(self.weights[p["weights"]], int(p["signal_lag"]), self.schedules[p["schedule"]])
 
     @cached_property
     def with_targets(self) -> tuple[np.ndarray, ...]:
