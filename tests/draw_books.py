@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drawn scores, groups and books on the scenarios of draw.py: ties, zeros of both signs, rows without names or with few,
+"""Drawn scores, groups and books on the scenarios of draw.py: ties, zeros of both signs, rows with few names or none,
 universes, delistings, lags, more names than there are, zones of both sides that overlap.
 
 Letters: T bars, N assets.

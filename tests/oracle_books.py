@@ -134,9 +134,7 @@ def _taken(candidates: list[int], k: int, last: set[int], c: float) -> list[int]
     return [i for i in candidates if i in stay or i in rest]
 
 
-def _weights(
-    panel: OraclePanel, t: int, book: Book, longs: list[list[int]], shorts: list[list[int]]
-) -> list[float]:
+def _weights(panel: OraclePanel, t: int, book: Book, longs: list[list[int]], shorts: list[list[int]]) -> list[float]:
     """[B4] The row of weights of the names that each group has on each side."""
     row = [0.0] * panel.shape[1]
     for sign, gross, sides in ((1.0, book.long_gross, longs), (-1.0, book.short_gross, shorts)):
