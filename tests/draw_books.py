@@ -20,10 +20,10 @@ from oracle_books import Book, book_rows, rows_read
 from gpu_bt.config import Config
 from gpu_bt.data.clock import SCHEDULE
 from gpu_bt.data.panel import Panel
-from gpu_bt.engine.ranked import SCHEMES, Ranked, Ranking, ranking_of
+from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.engine.spec import RunSpec
 from gpu_bt.errors import ConfigError
-from gpu_bt.law.layout import BOOK, STRUCTURAL
+from gpu_bt.law.layout import BOOK, SCHEMES, STRUCTURAL
 from gpu_bt.runs.run import check_fields
 
 __all__ = ["Mixed", "Scored", "draw_book", "draw_scores", "mixed", "scored"]
@@ -51,8 +51,11 @@ class Scored:
 
     def ranked(self, book: Book) -> Ranked:
         """What stands in RunSpec.weights."""
-        fields = dataclasses.asdict(book) | {"scheme": SCHEMES.index(book.scheme)}
-        return Ranked(self.ranking, np.array(tuple(fields[name] for name in BOOK.names), BOOK))
+        out = np.zeros((), BOOK)
+        out["long_names"], out["short_names"], out["keep"] = book.long, book.short, book.keep
+        out["long_gross"], out["short_gross"] = book.long_gross, book.short_gross
+        out["scheme"] = SCHEMES.index(book.scheme)
+        return Ranked(self.ranking, out)
 
     def rows(self, book: Book, config: Config) -> np.ndarray:
         """(T, N) weights that a scenario reads, by the oracle."""
