@@ -231,9 +231,11 @@ template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &
 }
 /* [S6] Names of a book that have left the universe since. */
 BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
-    const int32_t *list = lane.lists + (s.w - lane.targets);
+    const int64_t from = s.w - lane.targets;
+    const int32_t *list = lane.lists + from;
+    const int named = bt_slot(lane, (int)(from / lane.stride))->named;  // s may be a copy, made before the book
     double lost = 0;
-    BT_EACH(e, s.named) {
+    BT_EACH(e, named) {
         const double w = s.w[BT_INT(lane, POSITION)[list[e]]];
         if (w != w || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
         lost += 1.0;
