@@ -29,7 +29,7 @@ struct Scenario {
     int32_t id, margin, keeps, same_close;
     const bt_params *p;
     double magic, limit;
-    int32_t named;  // how many names its last book has
+    int32_t named, epoch;  // how many names its last book has; how that is marked (books.h)
     double *h, *o;  // holdings and orders over the active columns, in lots
     double *w;      // targets of its book over them
 };
