@@ -115,11 +115,10 @@ BT_STEP void bt_leave_longs(Lane &lane, const Forming &f, Candidates &c) {
 /* [B2] to [B5] The book of scenario k, of a row at which somebody is ranked. */
 BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
     const bt_rows &in = *lane.in;
-    Scenario &s = *bt_slot(lane, k);
-    const bt_choice &book = in.books[s.p->weights];
+    const bt_choice &book = in.books[bt_slot(lane, k)->p->weights];
     const int32_t *starts = bt_groups(in, source);
     Forming f = {&book, lane.lists + k * lane.stride, lane.shares + k * lane.stride, lane.sides + k * lane.stride, 0, 0};
-    f.epoch = bt_epoch_after(lane, f.sides, s.epoch) - 1;
+    f.epoch = bt_epoch_after(lane, f.sides, f.sides[lane.N]) - 1;
     int longs = 0, shorts = 0;  // groups with names on that side
     for (int64_t g = 0; g < in.groups; ++g) {
         const int n = starts[g + 1] - starts[g], taken = bt_names(book.long_names, n);
@@ -144,8 +143,8 @@ BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
     }
     bt_sync();  // all have read the epoch
     if (bt_first()) {
-        s.named = f.count;
-        s.epoch = f.epoch + 1;
+        f.list[lane.N] = f.count;
+        f.sides[lane.N] = (uint8_t)(f.epoch + 1);
     }
     bt_sync();
 }
@@ -161,7 +160,8 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     for (int k = 0; k < in.K; ++k) {
         if (!bt_running(lane, k)) continue;
         bt_form_book(lane, k, t - in.lag);
-        BT_EACH(e, bt_slot(lane, k)->named) want[(lane.lists + k * lane.stride)[e]] = 1;
+        const int32_t *list = lane.lists + k * lane.stride;
+        BT_EACH(e, list[N]) want[list[e]] = 1;
     }
     bt_sync();
     bt_recolumn(lane);
@@ -174,7 +174,7 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
         BT_SIMD()
         BT_EACH(j, lane.A) row[j] = 0.0;
         bt_sync();
-        BT_EACH(e, bt_slot(lane, k)->named) {
+        BT_EACH(e, list[N]) {
             const bool out = closes && bt_cell(in.universe, t * lane.N + list[e]) == 0.0;
             row[BT_INT(lane, POSITION)[list[e]]] = out ? 0.0 : shares[e];
         }
@@ -231,11 +231,9 @@ template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &
 }
 /* [S6] Names of a book that have left the universe since. */
 BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
-    const int64_t from = s.w - lane.targets;
-    const int32_t *list = lane.lists + from;
-    const int named = bt_slot(lane, (int)(from / lane.stride))->named;  // s may be a copy, made before the book
+    const int32_t *list = lane.lists + (s.w - lane.targets);
     double lost = 0;
-    BT_EACH(e, named) {
+    BT_EACH(e, list[lane.N]) {
         const double w = s.w[BT_INT(lane, POSITION)[list[e]]];
         if (w != w || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
         lost += 1.0;
