@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,22 +21,12 @@ from cpu_fallback import native
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.registry import reasons, resolve
-from gpu_bt.engine.spec import Engine, RawResult, RunSpec
+from gpu_bt.engine.spec import RawResult, RunSpec
 from gpu_bt.law.layout import SCENARIO_STATUS
 
 ENGINES = [name for name in ("numpy", "native") if reasons()[name] is None]
 emulated = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 LOGGED = {"fills": True, "positions": True}
-
-
-@pytest.fixture(params=[*ENGINES, pytest.param("emulated", marks=emulated)])
-def able(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An engine that runs here; the CUDA engine on the emulated device, three scenarios to a block."""
-    if request.param != "emulated":
-        yield resolve(request.param)
-        return
-    with installed(FakeCupy("random")):
-        yield CudaEngine(64, 3)
 
 
 def of_scenarios(raw: RawResult, members: list[int]) -> RawResult:
