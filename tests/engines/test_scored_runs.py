@@ -21,6 +21,7 @@ from oracle_books import Book, begins
 from gpu_bt.analysis.spans import began
 from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.cuda.plain import needs_full
 from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.registry import reasons, resolve
 from gpu_bt.engine.spec import RunSpec
@@ -70,6 +71,17 @@ def test_on_the_emulated_device(threads, order):
             assert raw.engine == "cuda"
             for k, wanted in enumerate(drawn.oracles()):
                 assert_same_as_oracle(raw, wanted, k)
+
+
+def test_lean_scenarios(able):
+    """What most runs are: a cash account that trades at the next bar, without limits on targets and without logs."""
+    for seed in seeds(range(3000, 3060)):
+        drawn = mixed(seed, 1 + seed % 5, 35 if seed % 6 == 0 else None, alike=seed % 3 > 0, lean=True)
+        assert not needs_full(drawn.spec)
+        cuts = tuple(np.random.default_rng(seed).integers(0, drawn.panel.shape[0] + 1, seed % 4))
+        raw = simulate_spec(able, drawn.spec, cuts)
+        for k, wanted in enumerate(drawn.oracles()):
+            assert_same_as_oracle(raw, wanted, k)
 
 
 @emulated
