@@ -123,7 +123,7 @@ def _across(tables: Tables, groups: Any, universe: Any, work: Callable[..., Any]
         part = _Rows(xp, there if code is None else there & (code >= 0), code)
         return part.only(work(part, *(values for values, _ in found)), np.nan)
 
-    return tables.by_rows(block)
+    return tables.given_back(tables.by_rows(block))
 
 
 def rank(x: Any, groups: Any = None, universe: Any = None, pct: bool = False) -> Any:
@@ -182,13 +182,13 @@ def winsorise(x: Any, limits: tuple[float, float] = (0.01, 0.99), groups: Any = 
         else:
             order, starts = part.sorted(values)
             inorder, starts = values.ravel()[order].ravel(), starts + part.row * n
-        last = xp.maximum(count - 1, 0)
+        last = np.maximum(count - 1, 0)
         bounds = []
         for p in pair:
             below = xp.floor(p * last).astype(np.int64)
-            a, b = (inorder[xp.minimum(starts + at, inorder.size - 1)] for at in (below, xp.minimum(below + 1, last)))
+            a, b = (inorder[np.minimum(starts + at, inorder.size - 1)] for at in (below, np.minimum(below + 1, last)))
             bounds.append(part.spread(a + (b - a) * (p * last - below)))
-        return xp.minimum(xp.maximum(values, bounds[0]), bounds[1])
+        return np.minimum(np.maximum(values, bounds[0]), bounds[1])
 
     return _across(opened("winsorise", x=x), groups, universe, work)
 

@@ -21,6 +21,7 @@ Letters: T bars, N assets, B blocks of n rows, C columns.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -147,7 +148,7 @@ def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple
     size = min(n, t_count)  # longer windows hold the same rows
     wide = min(columns, max(_COLUMNS, tables.room // size))
     many = min(-(-t_count // size), max(1, tables.room // (size * wide)))
-    out = tables.empty()
+    out = tables.xp.empty(tables.shape, tables.dtype)
 
     def part(place: tuple[int, int]) -> None:
         block, left = place
@@ -174,23 +175,23 @@ def _counts(function: str, n: Any, min_count: Any) -> tuple[int, int]:
 def delay(x: Any, n: int = 1) -> Any:
     """x[t - n]; NaN in the first n rows. n >= 1. O(T N)."""
     n, tables = whole("delay: n", n), opened("delay", x=x)
-    return tables.by_rows(lambda rows: _earlier(tables, rows, n))
+    return tables.given_back(tables.by_rows(lambda rows: _both(tables, rows, n)[1]))
 
 
 def delta(x: Any, n: int = 1) -> Any:
     """x[t] - x[t - n]; NaN in the first n rows. n >= 1. O(T N)."""
     n, tables = whole("delta: n", n), opened("delta", x=x)
-    return tables.by_rows(lambda rows: tables.cells("x", rows)[0] - _earlier(tables, rows, n))
+    return tables.given_back(tables.by_rows(lambda rows: np.subtract(*_both(tables, rows, n))))
 
 
-def _earlier(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> Any:
-    """Rows t - n, NaN where there is none."""
-    out = tables.xp.full((rows.stop - rows.start, tables.shape[1]), np.nan)
-    tables.cells("x", rows, low=low)  # the last ones, too, must be finite
+def _both(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> tuple[Any, Any]:
+    """Rows t and rows t - n of a table, NaN where there is none."""
+    (name,) = tables.arrays
+    before = tables.xp.full((rows.stop - rows.start, tables.shape[1]), np.nan)
     if (last := rows.stop - n) > 0:
         first = max(rows.start - n, 0)
-        out[first - last :] = tables.cells("x", slice(first, last), low=low)[0]
-    return out
+        before[first - last :] = tables.cells(name, slice(first, last), low=low)[0]
+    return tables.cells(name, rows, low=low)[0], before
 
 
 def decay(x: Any, n: int, min_count: int | None = None) -> Any:
@@ -264,13 +265,14 @@ def rolling_std(x: Any, n: int, min_count: int | None = None, ddof: int = 1) -> 
     0 exactly. ddof >= 0. O(T N)."""
     n, least = _counts("rolling_std", n, min_count)
     ddof = whole("rolling_std: ddof", ddof, 0)
+    return _through(opened("rolling_std", x=x), n, max(least, ddof + 1), lambda w: _deviation(w, ddof))
 
-    def work(window: _Window) -> tuple[Any, Any]:
-        (squares,), count = _folded(window, 2)
-        squares /= np.maximum(count - ddof, 1.0)
-        return window.xp.sqrt(squares), count
 
-    return _through(opened("rolling_std", x=x), n, max(least, ddof + 1), work)
+def _deviation(window: _Window, ddof: int) -> tuple[Any, Any]:
+    """Standard deviations and how many numbers they are of."""
+    (squares,), count = _folded(window, 2)
+    squares /= np.maximum(count - ddof, 1.0)
+    return window.xp.sqrt(squares), count
 
 
 def rolling_corr(x: Any, y: Any, n: int, min_count: int | None = None) -> Any:
@@ -281,7 +283,7 @@ def rolling_corr(x: Any, y: Any, n: int, min_count: int | None = None) -> Any:
     def work(window: _Window) -> tuple[Any, Any]:
         xp, ((xx, yy, xy), count) = window.xp, _folded(window, 5)
         xy /= xp.sqrt(xx) * xp.sqrt(yy)  # 0/0 is NaN
-        return xp.minimum(xp.maximum(xy, -1.0), 1.0), count
+        return np.minimum(np.maximum(xy, -1.0), 1.0), count
 
     return _through(opened("rolling_corr", x=x, y=y), n, least, work)
 
@@ -314,16 +316,22 @@ def volatility(close: Any, n: int, bars_per_year: float | None = None, min_count
     """rolling_std of simple returns close[t]/close[t - 1] - 1, ddof 1, times sqrt(bars_per_year) where that is given.
 
     A return is NaN where either price is. Of a bar, or annual with bars_per_year (252 for daily bars). The first result
-    by default is that of row n. Raises PanelError for a price below 0. O(T N).
+    by default is that of row n. Raises PanelError for a price that is not above 0. O(T N).
     """
-    _counts("volatility", n, min_count)
+    n, least = _counts("volatility", n, min_count)
     scale = 1.0 if bars_per_year is None else real(bars_per_year)
     if not 0 < scale < math.inf:
         must_be("volatility: bars_per_year", bars_per_year, "a number > 0, or None")
-    tables = opened("volatility", x=close)
+    tables = opened("volatility", close=close)
 
     def returns(rows: slice) -> Any:
-        now, before = tables.cells("x", rows, low=0.0)[0], _earlier(tables, rows, 1, 0.0)
+        now, before = _both(tables, rows, 1, math.ulp(0.0))
         return now / before - 1.0
 
-    return rolling_std(tables.by_rows(returns), n, min_count)
+    tables = dataclasses.replace(tables, arrays={"close": tables.by_rows(returns, np.float64)})
+
+    def work(window: _Window) -> tuple[Any, Any]:
+        found, count = _deviation(window, 1)
+        return found * math.sqrt(scale), count
+
+    return _through(tables, n, max(least, 2), work)
