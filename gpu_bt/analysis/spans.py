@@ -44,7 +44,8 @@ def began(spec: RunSpec) -> _Ints:
 
     @cache
     def found(panel: int, lag: int, bar: int) -> bool:
-        return bar >= lag and asks(spec.market, bar, spec.weights[panel][bar - lag])
+        rows: Any = spec.weights[panel]
+        return bar >= lag and asks(spec.market, bar, rows[bar - lag])
 
     out = np.zeros(len(spec.params), np.int64)
     for k, p in enumerate(spec.params):

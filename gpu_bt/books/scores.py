@@ -21,9 +21,9 @@ from gpu_bt.data.frames import read_weights
 from gpu_bt.data.labels import as_row, is_book, is_labelled
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.weights import MAX_WEIGHT, Weights, check_fit
-from gpu_bt.engine.ranked import SCHEMES, Ranked, Ranking, ranking_of
+from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import ConfigError, PanelError, WeightsError
-from gpu_bt.law.layout import BOOK
+from gpu_bt.law.layout import BOOK, SCHEMES
 
 __all__ = ["RULES", "Scores", "codes_of", "read_at", "thin"]
 

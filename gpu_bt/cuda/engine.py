@@ -22,7 +22,7 @@ from gpu_bt.cuda.lanes import Lanes, log_bytes
 from gpu_bt.cuda.module import compiled
 from gpu_bt.cuda.plain import plan_bytes
 from gpu_bt.cuda.workers import claim
-from gpu_bt.engine.lanes import lane_bytes
+from gpu_bt.engine.lanes import has_books, lane_bytes, read_by
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import Book, Decision, RawResult, RunSpec, joined
 from gpu_bt.errors import EngineUnavailable
@@ -106,7 +106,7 @@ class CudaSession:
         market = self.spec.market
         known = resident(market, False) | resident(market, True)
         arrays = [v for v in vars(market).values() if isinstance(v, np.ndarray) and v.shape == market.shape]
-        arrays += [w for w in self.spec.weights if isinstance(w, np.ndarray)]
+        arrays += [array for array in read_by(self.spec) if isinstance(array, np.ndarray)]
         lots = len(np.unique(self.spec.params["lot"]))
         made = 0 if resident(market, False) else 3 * lots * 8 * math.prod(market.shape)
         return made + plan_bytes(self.spec) + sum(a.nbytes for a in arrays if id(a) not in known)
@@ -115,7 +115,7 @@ class CudaSession:
         """Device memory of one scenario: its lane and its record."""
         (t, n), full = self.spec.market.shape, self.spec.columns == "all"
         record = t * (8 * len(MONEY) + 4 * len(COUNTS) if full else 16)
-        return lane_bytes(1, n) + record + 16 * n + (8 * t * n if self.spec.positions else 0)
+        return lane_bytes(1, n, has_books(self.spec)) + record + 16 * n + (8 * t * n if self.spec.positions else 0)
 
     def advance(self, t0: int, t1: int) -> None:
         """Run bars t0..t1-1; t0 is where the last call stopped."""

@@ -17,7 +17,7 @@ from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, kernel
 from gpu_bt.cuda.plain import needs_full, plain_of, plan
 from gpu_bt.cuda.prepared import prepared
 from gpu_bt.engine import prepare
-from gpu_bt.engine.lanes import LaneSession, row_length
+from gpu_bt.engine.lanes import LaneSession, read_by, row_length
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import RawResult, RunSpec
 from gpu_bt.law.layout import SIZES
@@ -43,7 +43,7 @@ class Lanes(LaneSession):
         self.device, self.engine, self.window = device, engine, window
         self.panels = Panels()  # of this session alone
         super().__init__(spec, engine.together or 1, 1, log_bytes(device), window[0], before)
-        there, ours = resident(spec.market, True), {id(w) for w in spec.weights}
+        there, ours = resident(spec.market, True), {id(array) for array in read_by(spec)}
         for gone in set(there) - ours:
             there.pop(gone, None)  # another thread may have been here
         self.kernel = kernel(cupy(), self.variant)
@@ -98,6 +98,14 @@ class Lanes(LaneSession):
         return self._placed(
             id(array), array, array.strides[0], weights, stays, lambda low, stop: self.put(array[low:stop])
         )
+
+    def whole(self, array: np.ndarray) -> DeviceArray:
+        """On the device, and there for later runs."""
+        known = resident(self.spec.market, True)
+        if id(array) not in known:
+            known[id(array)] = (known.gone(array), self.put(array))
+        self.kept.append(known[id(array)][1])
+        return known[id(array)][1]
 
     def _placed(
         self, key: Any, kept: Any, row: int, weights: bool, stays: bool, make: Callable[[int, int], DeviceArray]

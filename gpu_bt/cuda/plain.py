@@ -15,6 +15,7 @@ from gpu_bt.config import CHOICES
 from gpu_bt.cuda.device import DeviceArray, cupy, stream
 from gpu_bt.cuda.module import SHARED_DOUBLES, Variant, kernel
 from gpu_bt.engine import prepare
+from gpu_bt.engine.lanes import has_books, read_by
 from gpu_bt.engine.spec import RunSpec
 from gpu_bt.law.layout import FLAGS, LAUNCH, ROWS, beyond_lean
 
@@ -42,10 +43,12 @@ def needs_full(spec: RunSpec) -> bool:
 def plain_of(spec: RunSpec) -> Variant | None:
     """The variant for a run that the lean kernel can do, where all its scenarios may have plain bars; else None."""
     params = spec.params
+    if has_books(spec):
+        return None
     charges = ("fixed_commission", "commission_per_share", "sell_tax", "impact")
     off = all((params[name] == 0).all() for name in charges) and np.isnan(params["max_commission_rate"]).all()
     late = (params["execution"] != CHOICES["execution"].index("same_close")).all()
-    kinds = {weights.dtype for weights in spec.weights}
+    kinds = {array.dtype for array in read_by(spec)}
     lots = [prepare.lots(spec.market, float(lot)) for lot in np.unique(params["lot"])]
     modes = {_EXACT} if all(lot.none_whole for lot in lots) else set(params["rounding"].tolist())
     uniform = all(lot.all_whole for lot in lots) or modes == {_EXACT}

@@ -14,10 +14,11 @@ import numpy as np
 
 from gpu_bt.config import CHOICES
 from gpu_bt.engine import prepare
+from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.spec import Book, Decision, Market, RawResult, RunSpec, ordered, start_of
 from gpu_bt.law import layout
 
-__all__ = ["ADRIFT", "LaneSession", "lane_bytes", "row_length"]
+__all__ = ["ADRIFT", "LaneSession", "has_books", "lane_bytes", "read_by", "row_length"]
 
 #: What scenarios have alike that read the same rows but for weights; those of a lane read the same weights too.
 _READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing", "outside"]
@@ -31,11 +32,35 @@ _GIVEN = ("weights", "lots", "limit", "stop")
 _RECORDED = ("money", "counts", "state", "holdings", "orders", "positions")
 
 
-def lane_bytes(scenarios: int, assets: int) -> int:
-    """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, classes, rows, holdings and orders."""
+def lane_bytes(scenarios: int, assets: int, books: bool = False) -> int:
+    """Bytes of one lane's arena (gpu_bt/law/lane.h, bt_lane): slots, classes, rows, holdings and orders, books."""
     stride, doubles = row_length(assets), len(layout.BUFFERS["double"]) + 2 * scenarios
     flat = (scenarios + 1) * layout.SIZES["BT_SLOT"] + 8 * 2 * layout.SIZES["BT_CLASSES"]
+    flat += stride * scenarios * 21 * books
     return flat + stride * (8 * doubles + 4 * len(layout.BUFFERS["int32_t"]) + len(layout.BUFFERS["uint8_t"]))
+
+
+def has_books(spec: RunSpec) -> bool:
+    """Whether some scenario forms its books of a ranking."""
+    return any(isinstance(read, Ranked) for read in spec.weights)
+
+
+def read_by(spec: RunSpec) -> list[Any]:
+    """The arrays that a run's weights read, each once: panels, and what rankings consist of."""
+    found = dict[int, Any]()
+    for read in spec.weights:
+        arrays = (read.ranking.order, read.ranking.starts) if isinstance(read, Ranked) else (read,)
+        found |= {id(array): array for array in arrays}
+    return list(found.values())
+
+
+def _books(spec: RunSpec) -> np.ndarray:
+    """BOOK of each entry of the spec's weights; zeros where it is a panel."""
+    out = np.zeros(len(spec.weights), layout.BOOK)
+    for i, read in enumerate(spec.weights):
+        if isinstance(read, Ranked):
+            out[i] = read.book
+    return out
 
 
 def row_length(assets: int) -> int:
@@ -71,7 +96,7 @@ class LaneSession:
         self.log_bars = max(1, log_bytes // (len(groups) * per_bar * layout.FILL.itemsize)) if spec.fills else t_count
         self.log_room = min(self.log_bars, t_count) * per_bar if spec.fills else 0
         self.opened = False
-        size = lane_bytes(self.per_lane, n)
+        size = lane_bytes(self.per_lane, n, has_books(spec))
         #: What the lanes write, by the names of RECORD.
         self.arrays = self._record(len(groups), size, before)
         self.given = {name: self.zeros(n, np.float64) for name in _GIVEN} if spec.callback else {}
@@ -122,6 +147,11 @@ class LaneSession:
     def panel(self, array: Any, weights: bool) -> Any:
         """The same for a (T, N) panel, of the market or of weights."""
         return self.put(array)
+
+    def whole(self, array: np.ndarray) -> Any:
+        """The same for a part of a ranking, of which all bars are there at once."""
+        self.kept.append(self.put(array))
+        return self.kept[-1]
 
     def zeros(self, shape: Any, dtype: Any, fill: float | None = 0.0) -> Any:
         """A new array; fill=None leaves it as it comes."""
@@ -227,17 +257,22 @@ class LaneSession:
         self.write(self.arrays["logged"], np.zeros_like(logged))
 
     def _alike(self) -> list[list[int]]:
-        """Numbers of the scenarios that read the same."""
-        groups: dict[tuple[float, ...], list[int]] = {}
-        for i, key in enumerate(self.spec.params[["weights", *_READ]].tolist()):
-            groups.setdefault(key, []).append(i)
-        return list(groups.values())
+        """Numbers of the scenarios that read the same, those with books of about as many names side by side."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        weights, sizes = self.spec.weights, np.zeros(len(self.spec.params))
+        for i, (own, *key) in enumerate(self.spec.params[["weights", *_READ]].tolist()):
+            read = weights[own] if weights else None
+            if isinstance(read, Ranked):
+                sizes[i] = read.book["long_names"] + read.book["short_names"]
+                own = id(read.ranking)
+            groups.setdefault((own, *key), []).append(i)
+        return [sorted(members, key=sizes.__getitem__) for members in groups.values()]
 
     def _read(self, alike: list[list[int]]) -> np.ndarray:
         """ROWS, but for the members, of each group of scenarios that read the same."""
         spec, leaders = self.spec, [members[0] for members in alike]
         rows, due = np.zeros(len(alike), layout.ROWS), self._keep(spec.due().T[leaders])
-        firsts = spec.params[leaders]
+        firsts, books = spec.params[leaders], self._keep(_books(spec)) if has_books(spec) else 0
         known: dict[tuple[float, ...], np.ndarray] = {}
         for i, key in enumerate(firsts[_READ].tolist()):
             if key not in known:
@@ -245,8 +280,14 @@ class LaneSession:
                 known[key] = rows[i].copy()
             rows[i] = known[key]
             rows[i]["due"] = due + i * spec.market.shape[0]
-            if not spec.callback:
-                rows[i]["weights"] = self._panel(spec.weights[firsts[i]["weights"]], True)
+            read = None if spec.callback else spec.weights[firsts[i]["weights"]]
+            if isinstance(read, Ranked):
+                order, starts = read.ranking.order, read.ranking.starts
+                rows[i]["narrow" if order.dtype == np.uint16 else "wide"] = self.address(self.whole(order))
+                rows[i]["starts"], rows[i]["groups"] = self.address(self.whole(starts)), starts.shape[1] - 1
+                rows[i]["books"] = books
+            elif read is not None:
+                rows[i]["weights"] = self._panel(read, True)
         return rows
 
     @staticmethod

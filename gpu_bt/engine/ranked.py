@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LONG", "SCHEMES", "SHORT", "WIDE", "Ranked", "Ranking", "ranking_of"]
+from gpu_bt.law.layout import SCHEMES
 
-#: [B4] How the names of a side are weighted; the code in BOOK.scheme.
-SCHEMES = ("equal", "rank")
+__all__ = ["LONG", "SHORT", "WIDE", "Ranked", "Ranking", "ranking_of"]
+
 #: Rows ranked together.
 _ROWS = 16
 #: Assets of which each has a number of 16 bits.
@@ -72,7 +72,7 @@ class Ranked:
 
     def groups(self, t: int) -> Iterator[tuple[np.ndarray, int, int]]:
         """Of each group with ranked assets: these by place, and [B2] how many names are wanted of it."""
-        ranking, asked = self.ranking, (float(self.book["long"]), float(self.book["short"]))
+        ranking, asked = self.ranking, (float(self.book["long_names"]), float(self.book["short_names"]))
         for a, b in zip(ranking.starts[t, :-1].tolist(), ranking.starts[t, 1:].tolist(), strict=True):
             if b > a:
                 long, short = (_wanted(x, b - a) for x in asked)
@@ -134,7 +134,8 @@ def _taken(candidates: np.ndarray, stood: np.ndarray, k: int, keep: float) -> np
     stays &= np.cumsum(stays) <= k
     others = ~stays
     others &= np.cumsum(others) <= k - np.count_nonzero(stays)
-    return first[stays | others]
+    taken: np.ndarray = first[stays | others]
+    return taken
 
 
 def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups: np.ndarray | None = None) -> Ranking:

@@ -146,7 +146,7 @@ def _rows_with_false(mask: np.ndarray | Resident) -> np.ndarray:
 
 
 class Reader:
-    """[S6] The rows of weights that scenarios with the same weights, lag and bars that decide read, in order of bars."""
+    """[S6] The rows of weights that scenarios with the same weights, lag and schedule read, in order of bars."""
 
     def __init__(self, weights: np.ndarray | Resident | Ranked, lag: int, decides: np.ndarray) -> None:
         self.weights, self.lag, self.none = weights, lag, np.full(weights.shape[1], np.nan)
@@ -170,8 +170,8 @@ class Reader:
 class RunSpec:
     """K scenarios over one market.
 
-    `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), or books of a ranking, picked by
-    params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
+    `params` is PARAMS[K]. `weights` holds one or more (T, N) float panels (NaN = no target), or books of a ranking,
+    picked by params["weights"]; `schedules` is (S, T) bool, the bars that decide, picked by params["schedule"].
     `columns` is "all" (every column of a bar's record) or "equity" (equity and cash). `fills`, `positions`: keep them.
     stay: what is large, positions and equity rows, stays in a GPU's memory where the engine has it there.
     callback: K = 1 and the decisions come bar by bar (Session.close_bar); `weights` is empty, `schedules` says when.

@@ -141,14 +141,14 @@ BT_STEP void bt_leave_universe(Lane &lane, int64_t t, double *row, const double 
 }
 
 /* [S6] The weights row read at bar t: NaN from an asset's delisting on; its names become active. */
-template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
+template <bool FULL> BT_STEP void bt_read_row(Lane &lane, int64_t t) {
     const bt_rows &in = *lane.in;
     const int64_t N = lane.N, source = (t - in.lag) * N;
     uint8_t *want = BT_BYTE(lane, WANT);
     double *full = BT_OWN(lane, FULL), *weight = BT_OWN(lane, WEIGHT);
     const double *row = full;
     const bool off = in.off_count && in.off_bar[0] <= t, closes = FULL && in.closes;
-    if (closes && t < in.lag)
+    if (closes && (t < in.lag || in.groups))
         BT_EACH(i, N) full[i] = nan("");
     else if (in.weights.kind == KIND_FLOAT32)
         bt_widen(N, (const float *)in.weights.data + source, (const int32_t *)nullptr, full);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* [S6] to [S8]: a row of target weights becomes orders. Functions return false on LEDGER_OVERFLOW. */
 #pragma once
-#include "columns.h"
+#include "books.h"
 
 BT_FN bool bt_weights_inside(double x, double y) { return bt_inside(BT_LIMIT * BT_WEIGHT_TICK, x, y); }
 
@@ -302,8 +302,14 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
     }
     if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
     if (!lane.in->due[t]) return true;
-    if (t >= lane.in->lag) bt_count_delisted<FULL>(lane, s, t, lane.in->weights, (t - lane.in->lag) * lane.N);
-    if (FULL && lane.in->closes) bt_count_outside(lane, s, t);
+    if (lane.formed) {
+        bt_count_delisted_names<FULL>(lane, s, t);
+        if (FULL && lane.in->closes) bt_count_outside_names(lane, s, t);
+    } else {
+        const bool given = t >= lane.in->lag && !lane.in->groups;
+        if (given) bt_count_delisted<FULL>(lane, s, t, lane.in->weights, (t - lane.in->lag) * lane.N);
+        if (FULL && lane.in->closes) bt_count_outside(lane, s, t);
+    }
     return !lane.seen_target || bt_target<FULL>(lane, s, t);
 }
 
@@ -319,7 +325,7 @@ template <bool FULL> BT_STEP bool bt_target(Lane &lane, Scenario &s, int64_t t) 
 }
 /* The same at once. */
 template <bool FULL> BT_STEP bool bt_form(Lane &lane, Scenario &s, int64_t t) {
-    const double scale = s.equity * (1.0 - s.p->cash_buffer), *W = lane.at[BUFFER_DOUBLE_WEIGHT];
+    const double scale = s.equity * (1.0 - s.p->cash_buffer), *W = bt_targets(lane, s);
     if (lane.clear && bt_is_simple<FULL>(lane, s)) {
         const double *u = bt_inverse(lane, t);
 #define BT_DO(MODE) bt_orders<MODE>(lane, s, scale, W, u)

@@ -29,7 +29,9 @@ struct Scenario {
     int32_t id, margin, keeps, same_close;
     const bt_params *p;
     double magic, limit;
+    int32_t named;  // how many names its last book has
     double *h, *o;  // holdings and orders over the active columns, in lots
+    double *w;      // targets of its book over them
 };
 static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 
@@ -37,6 +39,7 @@ struct Kept { /* of a lane from call to call */
     int32_t begun, A, dense;
     int32_t late;  // a row of weights is read after the bar's fills; every scenario is quick
     int32_t next;  // the bar that comes next
+    int32_t formed;  // the row of weights at hand is made of books
     int32_t seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
 };
 
@@ -52,6 +55,10 @@ struct Lane : Kept {
     double *doubles, *hot, *classes;
     int32_t *ints;
     uint8_t *bytes;
+    // of each scenario that forms books: targets, the names of its last book with their weights, the side of every asset
+    double *targets, *shares;
+    int32_t *lists;
+    uint8_t *sides;
     const double *at[BT_FETCHED];
     int32_t seen[BT_FETCHED];  // the bar that a buffer or its pointer holds, -1 for none
 };
@@ -170,7 +177,7 @@ BT_FN void bt_forget_rows(Lane &lane) {
 }
 
 /* The arena of a lane, in this order: a slot for Kept and one for each scenario, the buy-back's classes, rows of doubles,
- * holdings and orders, rows of ints, rows of bytes. `shared` is where holdings and orders live, null for the arena. */
+ * holdings and orders, rows of ints, rows of bytes; then what books need. `shared` is where holdings and orders live, null for the arena. */
 BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared, Crew *crew) {
     const bt_record *out = call->record;
     Lane lane;
@@ -188,6 +195,10 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared, Crew *
     lane.hot = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
     lane.ints = (int32_t *)(lane.hot + 2 * lane.in->K * lane.stride);
     lane.bytes = (uint8_t *)(lane.ints + BUFFER_INT32_T_COUNT * lane.stride);
+    lane.targets = (double *)(lane.bytes + BUFFER_UINT8_T_COUNT * lane.stride);  // a stride is a multiple of 8
+    lane.shares = lane.targets + lane.in->K * lane.stride;
+    lane.lists = (int32_t *)(lane.shares + lane.in->K * lane.stride);
+    lane.sides = (uint8_t *)(lane.lists + lane.in->K * lane.stride);
     if (shared) lane.hot = shared;
     static_cast<Kept &>(lane) = *(const Kept *)lane.slots;
     bt_forget_rows(lane);

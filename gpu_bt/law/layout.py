@@ -17,7 +17,7 @@ from gpu_bt.config import CHOICES, FIELDS, Config, Field, Mark
 
 __all__ = [
     "BOOK", "BUFFERS", "COUNTS", "EARLIER", "FILL", "FLAGS", "LAUNCH", "MONEY", "NEVER", "ORDER_STATUS", "PANEL_KINDS",
-    "PARAMS", "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SIZES", "STATE", "STRUCTURAL", "beyond_lean",
+    "PARAMS", "PHASES", "RECORD", "ROWS", "SCENARIO_STATUS", "SCHEMES", "SIZES", "STATE", "STRUCTURAL", "beyond_lean",
     "members_of", "pack", "packed", "render_c",
 ]  # fmt: skip
 
@@ -103,9 +103,14 @@ FILL = np.dtype(
     ]
 )
 
-#: [B2] to [B4]: how a book is made of a ranking; `scheme` is an index into gpu_bt.engine.ranked.SCHEMES.
+#: [B4] How the names of a side of a book are weighted.
+SCHEMES = ("equal", "rank")
+#: [B2] to [B4]: how a book is made of a ranking; `scheme` is an index into SCHEMES.
 BOOK = np.dtype(
-    [*((name, np.float64) for name in ("long", "short", "keep", "long_gross", "short_gross")), ("scheme", np.int64)]
+    [
+        *((name, np.float64) for name in ("long_names", "short_names", "keep", "long_gross", "short_gross")),
+        ("scheme", np.int64),
+    ]
 )
 
 #: What a panel's cells are; the code in PANEL.kind.
@@ -126,7 +131,7 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 #: are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, lists of rows that name few
 #: assets.
 ROWS, _ROWS_C = _members(
-    ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback"),
+    ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback groups"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days year unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
@@ -134,6 +139,9 @@ ROWS, _ROWS_C = _members(
     ("uint8_t *", "flags"),
     ("int64_t *", "list_start"),
     ("int32_t *", "list from"),
+    ("const uint16_t *", "narrow"),
+    ("const int32_t *", "wide starts"),
+    ("const bt_choice *", "books"),
     ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
     ("bt_panel", "open high low universe volatility"),
 )
@@ -166,7 +174,7 @@ BUFFERS = {
         "quote", "taker", "reach", "old", "held", "away", "target", "cut", "extra", "rank", "zero", "one", "full",
         "scratch",
     ),
-    "int32_t": ("column", "fresh", "from", "position"),
+    "int32_t": ("column", "fresh", "from", "position", "candidate"),
     "uint8_t": ("want", "has"),
 }  # fmt: skip
 
@@ -204,7 +212,13 @@ def render_c() -> str:
     compiler hold the offsets of the same text.
     """
     lines = ["/* Rendered by gpu_bt/law/layout.py. */", "#pragma once", "#ifdef __CUDACC_RTC__ /* has no C headers */"]
-    whole = ("long int64_t", "int int32_t", "unsigned char uint8_t", "unsigned long uint64_t")
+    whole = (
+        "long int64_t",
+        "int int32_t",
+        "unsigned char uint8_t",
+        "unsigned short uint16_t",
+        "unsigned long uint64_t",
+    )
     lines += [*(f"typedef {name};" for name in whole), "#else"]
     lines += ["#include <stdint.h>", "#ifndef __cplusplus", "#include <assert.h>", "#endif", "#endif"]
     for prefix, names in (
@@ -218,10 +232,10 @@ def render_c() -> str:
     ):
         lines += [f"#define {prefix}{name.upper()} {code}" for code, name in enumerate((*names, "count"))]
     lines += [f"#define NEVER ({NEVER})", *(f"#define {name} {size}" for name, size in (SIZES | FLAGS).items())]
-    for field, names in CHOICES.items():
+    for field, names in (CHOICES | {"scheme": SCHEMES}).items():
         lines += [f"#define {field.upper()}_{name.upper()} {code}" for code, name in enumerate(names)]
     for struct, dtype, types in (
-        ("bt_params", PARAMS, {}), ("bt_state", STATE, {}), ("bt_fill", FILL, {}),
+        ("bt_params", PARAMS, {}), ("bt_state", STATE, {}), ("bt_fill", FILL, {}), ("bt_choice", BOOK, {}),
         ("bt_panel", _PANEL, {"data": "const void *"}), ("bt_rows", ROWS, _ROWS_C), ("bt_record", RECORD, _RECORD_C),
         ("bt_launch", LAUNCH, _LAUNCH_C),
     ):  # fmt: skip

@@ -110,7 +110,7 @@ BT_STEP Pass bt_pass_of(const Lane &lane, const Scenario &s, const double *w, co
 /* [S8] of the bar that asked, [S4] and [S5] of bar t but for the scenario's test of its equity; false where that is not
  * the bar's way, and nothing has changed. */
 template <bool FULL> BT_STEP bool bt_pass(Lane &lane, Scenario &s, int64_t t) {
-    const double *w = lane.at[BUFFER_DOUBLE_WEIGHT], *u = bt_inverse(lane, s.asked);
+    const double *w = bt_targets(lane, s), *u = bt_inverse(lane, s.asked);
     const Costs c = bt_costs<FULL>(lane, s, t, false);
     const bool careful = !lane.clear || lane.in->exec_gap[t];
     Pass sum;

@@ -80,6 +80,8 @@ template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.limit = s.p->tick * BT_LIMIT;
     s.h = lane.hot + 2 * k * lane.stride;
     s.o = s.h + lane.stride;
+    s.w = lane.targets + k * lane.stride;
+    s.named = 0;
     s.quick = bt_is_quick<FULL>(lane, s);
     double waiting = 0;
     BT_EACH(i, N) {
@@ -96,7 +98,7 @@ template <bool FULL> BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.begun = lane.dense = 1;
     lane.next = 0;
     lane.A = (int)lane.N;
-    lane.seen_target = lane.clear = 0;
+    lane.seen_target = lane.clear = lane.formed = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(i, lane.N) {
@@ -111,6 +113,9 @@ template <bool FULL> BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.late = 1;
     for (int k = 0; k < lane.in->K; ++k) bt_enter<FULL>(lane, s, k);
     for (int k = 0; k < lane.in->K; ++k) lane.late &= bt_slot(lane, k)->quick;
+#if BT_GENERAL
+    bt_form_before(lane, lane.call->t0);
+#endif
     if (!lane.in->callback) bt_recolumn(lane);  // a strategy may name any asset, and sees all
 }
 /* Holdings and orders that live in shared memory are put aside between calls. */

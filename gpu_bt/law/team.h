@@ -68,6 +68,18 @@ template <class... Sums> BT_FN void bt_sum(int &turn, Sums &...sums) {
     ((sums = x[m++]), ...);
 }
 BT_FN bool bt_any(bool x) { return __syncthreads_or(x); }
+/* How many of n ascending numbers are below x. */
+BT_FN int bt_below(const int32_t *sorted, int n, int x) {
+    int low = 0;
+    while (low < n) {
+        const int middle = (low + n) / 2;
+        if (sorted[middle] < x)
+            low = middle + 1;
+        else
+            n = middle;
+    }
+    return low;
+}
 BT_FN void bt_add(double *to, double x) { atomicAdd(to, x); }
 BT_FN long long bt_take(int64_t *next) { return (long long)atomicAdd((unsigned long long *)next, 1ull); }
 

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* [B2] to [B5]: books that scenarios form of a ranking which a whole lane reads. A book is a list of names with their
+ * weights; all other targets are 0. So a row of weights is made over the active columns alone, and a lane may hold
+ * scenarios of different books: their names together are its columns. */
+#pragma once
+#include "columns.h"
+
+#define BT_LONG 1
+#define BT_SHORT 2
+#define BT_NOW_LONG 4 /* on the long side of the book that is being formed */
+
+/* Row `source` of the ranking: where its groups begin; how many are ranked. */
+BT_FN const int32_t *bt_groups(const bt_rows &in, int64_t source) { return in.starts + source * (in.groups + 1); }
+BT_FN bool bt_ranks(const bt_rows &in, int64_t source) { return in.groups && source >= 0 && bt_groups(in, source)[in.groups] > 0; }
+BT_FN int bt_placed(const bt_rows &in, int64_t at) { return in.narrow ? (int)in.narrow[at] : in.wide[at]; }
+
+/* [B2] Names wanted of n, at most all of them. */
+BT_FN int bt_names(double wanted, int n) {
+    const double names = wanted > 0.0 && wanted < 1.0 ? bt_max(1.0, bt_whole(wanted * n)) : wanted;
+    return names < n ? (int)names : n;
+}
+
+/* The book of a scenario as it is formed. */
+struct Forming {
+    const bt_choice *book;
+    int32_t *list;
+    double *shares;
+    uint8_t *sides;  // of each asset in the last book
+    int count;
+};
+
+/* Candidates of a side: those of a group by place, or from the last place on; `listed` where only some of them are. */
+struct Candidates {
+    int64_t from;
+    int step, n;
+    const int32_t *listed;
+};
+BT_FN int bt_candidate(const bt_rows &in, const Candidates &c, int j) {
+    return bt_placed(in, c.from + (int64_t)c.step * (c.listed ? c.listed[j] : j));
+}
+/* [B3] How many candidates are looked at. */
+BT_FN int bt_looked_at(double keep, int k, int n) {
+    const double m = bt_max(k, bt_whole(keep * k));
+    return m < n ? (int)m : n;
+}
+BT_FN void bt_name_one(const Forming &f, int at, int asset, int k, double gross, bool long_side) {
+    const bool rank = f.book->scheme == SCHEME_RANK;
+    const double whole = rank ? (k * (k + 1.0)) / 2.0 : (double)k;
+    const double share = (gross * (rank ? (double)(k - at) : 1.0)) / whole;
+    f.list[f.count + at] = asset;
+    f.shares[f.count + at] = long_side ? share : -share;
+}
+/* [B3] [B4] A side takes k of its candidates; `gross` is G/g. */
+BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, int side, double gross) {
+    const bt_rows &in = *lane.in;
+    const int m = bt_looked_at(f.book->keep, k, c.n);
+    uint8_t *flags = BT_BYTE(lane, HAS);
+    int32_t *staying = BT_INT(lane, FRESH);
+    int stays = 0;
+    if (m > k) {
+        BT_EACH(j, (m + 7) / 8 * 8) flags[j] = j < m && (f.sides[bt_candidate(in, c, (int)j)] & (BT_LONG | BT_SHORT)) == side;
+        bt_sync();
+        stays = bt_pack(m, flags, staying, lane.turn);
+        bt_sync();
+    }
+    if (stays == 0) {
+        BT_EACH(j, k) bt_name_one(f, (int)j, bt_candidate(in, c, (int)j), k, gross, side == BT_LONG);
+    } else {
+        const int kept = stays < k ? stays : k, others = k - kept;
+        int before = 0;  // that stay
+        BT_EACH(j, m) {
+#ifdef __CUDACC__
+            before = bt_below(staying, stays, (int)j);
+#endif
+            const int new_before = (int)j - before;
+            if (flags[j] ? before < kept : new_before < others) {
+                const int at = (before < kept ? before : kept) + (new_before < others ? new_before : others);
+                bt_name_one(f, at, bt_candidate(in, c, (int)j), k, gross, side == BT_LONG);
+            }
+            before += flags[j];
+        }
+    }
+    f.count += k;
+    bt_sync();
+}
+
+/* [B3] The short side's candidates where some of them may be on the long side: those that are not. */
+BT_STEP void bt_leave_longs(Lane &lane, const Forming &f, int first, Candidates &c) {
+    const bt_rows &in = *lane.in;
+    uint8_t *flags = BT_BYTE(lane, HAS);
+    BT_EACH(e, f.count - first) f.sides[f.list[first + e]] |= BT_NOW_LONG;
+    bt_sync();
+    BT_EACH(j, (c.n + 7) / 8 * 8) flags[j] = j < c.n && !(f.sides[bt_candidate(in, c, (int)j)] & BT_NOW_LONG);
+    bt_sync();
+    c.n = bt_pack(c.n, flags, BT_INT(lane, CANDIDATE), lane.turn);
+    c.listed = BT_INT(lane, CANDIDATE);
+    bt_sync();
+}
+
+/* [B2] to [B5] The book of scenario k, of a row at which somebody is ranked. */
+BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
+    const bt_rows &in = *lane.in;
+    Scenario &s = *bt_slot(lane, k);
+    const bt_choice &book = in.books[s.p->weights];
+    const int32_t *starts = bt_groups(in, source);
+    Forming f = {&book, lane.lists + k * lane.stride, lane.shares + k * lane.stride, lane.sides + k * lane.stride, 0};
+    int longs = 0, shorts = 0;  // groups with names on that side
+    for (int64_t g = 0; g < in.groups; ++g) {
+        const int n = starts[g + 1] - starts[g], taken = bt_names(book.long_names, n);
+        longs += taken > 0;
+        shorts += bt_names(book.short_names, n - taken) > 0;
+    }
+    for (int64_t g = 0; g < in.groups; ++g) {
+        const int n = starts[g + 1] - starts[g], first = f.count;
+        const int64_t at = source * lane.N + starts[g];
+        const int taken = bt_names(book.long_names, n);
+        if (taken) bt_take_side(lane, f, {at, 1, n, nullptr}, taken, BT_LONG, book.long_gross / longs);
+        int wanted = bt_names(book.short_names, n);
+        wanted = wanted < n - taken ? wanted : n - taken;
+        if (!wanted) continue;
+        Candidates c = {at + n - 1, -1, n, nullptr};
+        const int far = bt_looked_at(book.keep, taken, n);
+        if (book.keep > 1.0 && far + bt_looked_at(book.keep, wanted, n - taken) > n)
+            bt_leave_longs(lane, f, first, c);
+        else
+            c.n = n - taken;
+        bt_take_side(lane, f, c, wanted, BT_SHORT, book.short_gross / shorts);
+    }
+    if (book.keep > 1.0) {
+        BT_EACH(i, lane.N) f.sides[i] = 0;
+        bt_sync();
+        BT_EACH(e, f.count) f.sides[f.list[e]] = f.shares[e] > 0.0 ? BT_LONG : BT_SHORT;
+    }
+    if (bt_first()) s.named = f.count;
+    bt_sync();
+}
+
+/* [S6] The books that the scenarios form at bar t; their names become active. */
+template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
+    const bt_rows &in = *lane.in;
+    const bool off = in.off_count && in.off_bar[0] <= t, closes = FULL && in.closes;
+    uint8_t *want = BT_BYTE(lane, WANT);
+    BT_EACH(i, lane.N) want[i] = 0;
+    for (int k = 0; k < in.K; ++k) {
+        if (!bt_running(lane, k)) continue;
+        bt_form_book(lane, k, t - in.lag);
+        BT_EACH(e, bt_slot(lane, k)->named) want[(lane.lists + k * lane.stride)[e]] = 1;
+    }
+    bt_sync();
+    bt_recolumn(lane);
+    double gone = 0;
+    for (int k = 0; k < in.K; ++k) {
+        if (!bt_running(lane, k)) continue;
+        double *row = lane.targets + k * lane.stride;
+        const double *shares = lane.shares + k * lane.stride;
+        const int32_t *list = lane.lists + k * lane.stride;
+        BT_SIMD()
+        BT_EACH(j, lane.A) row[j] = 0.0;
+        bt_sync();
+        BT_EACH(e, bt_slot(lane, k)->named) {
+            const bool out = closes && bt_cell(in.universe, t * lane.N + list[e]) == 0.0;
+            row[BT_INT(lane, POSITION)[list[e]]] = out ? 0.0 : shares[e];
+        }
+        if (!off) continue;
+        bt_sync();
+        BT_EACH(e, in.off_count) {
+            const int j = in.off_bar[e] <= t ? bt_where(lane, in.off_asset[e]) : -1;
+            if (j < 0) continue;
+            row[j] = nan("");
+            gone += 1.0;
+        }
+    }
+    bt_use_row(lane, t, BT_OWN(lane, ONE));
+    bt_sum(lane.turn, gone);
+    lane.clear = lane.clear && gone == 0.0;
+    lane.formed = 1;
+}
+
+/* [S6] What bar t decides from. */
+template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
+    lane.formed = 0;
+    if (bt_ranks(*lane.in, t - lane.in->lag))
+        bt_form_books<FULL>(lane, t);
+    else
+        bt_read_row<FULL>(lane, t);
+}
+/* [B5] The last books before bar t0, at which a lane begins. */
+BT_STEP void bt_form_before(Lane &lane, int64_t t0) {
+    const bt_rows &in = *lane.in;
+    for (int k = 0; k < (in.groups ? in.K : 0); ++k) {
+        BT_EACH(i, lane.stride) (lane.sides + k * lane.stride)[i] = 0;
+        bt_sync();
+        if (!bt_running(lane, k) || !(in.books[bt_slot(lane, k)->p->weights].keep > 1.0)) continue;
+        for (int64_t t = 0; t < t0; ++t)
+            if (in.due[t] && bt_ranks(in, t - in.lag)) bt_form_book(lane, k, t - in.lag);
+    }
+}
+
+/* The targets of a scenario over the active columns. */
+BT_FN const double *bt_targets(const Lane &lane, const Scenario &s) { return lane.formed ? s.w : lane.at[BUFFER_DOUBLE_WEIGHT]; }
+
+/* [S3] Targets that a delisting since the row of scores turned to NaN. */
+template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &s, int64_t t) {
+    const bt_rows &in = *lane.in;
+    if (!in.lag || !in.off_count || in.off_bar[0] > t) return;
+    double lost = 0;
+    BT_EACH(e, in.off_count) {
+        if (in.off_bar[e] > t || in.off_bar[e] <= t - in.lag) continue;
+        lost += 1.0;
+        if (FULL && lane.out->logging) bt_cut(lane, s, t, ORDER_DELISTED, in.off_asset[e], 0.0);
+    }
+    bt_sum(lane.turn, lost);
+    s.count[COUNT_DELISTED] += (int)lost;
+}
+/* [S6] Names of a book that have left the universe since. */
+BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
+    const int32_t *list = lane.lists + (s.w - lane.targets);
+    double lost = 0;
+    BT_EACH(e, s.named) {
+        const double w = s.w[BT_INT(lane, POSITION)[list[e]]];
+        if (w != w || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
+        lost += 1.0;
+        if (lane.out->logging) bt_cut(lane, s, t, ORDER_OUTSIDE, list[e], 0.0);
+    }
+    bt_sum(lane.turn, lost);
+    s.count[COUNT_OUTSIDE] += (int)lost;
+}
