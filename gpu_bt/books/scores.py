@@ -56,7 +56,7 @@ class _Rules(dict[str, Callable[[str, Any], Any]]):
 
 
 _GROSS = _number(0.0, MAX_WEIGHT, f"a fraction of equity above 0, at most {MAX_WEIGHT:g}")
-#: What makes a book of a ranking, each an axis of a grid: the one table of what it may be. In the order of BOOK.
+#: What makes a book of a ranking, each an axis of a grid: the one table of what it may be.
 RULES = _Rules(
     long=_names, short=_names, keep=_number(np.nextafter(1.0, 0.0), 1e6, "a multiple of the names in [1, 1e+06]"),
     long_gross=_GROSS, short_gross=_GROSS, scheme=lambda name, value: one_of(name, value, SCHEMES),
@@ -158,7 +158,8 @@ class Scores:
             raise ConfigError(f"scores has {len(self.names)} panels, {_listed(self.names)}: pass the Scores of one")
         name = chosen.pop("scores", next(iter(self._scores)))
         found = self.parameters | chosen
-        book = tuple(SCHEMES.index(found[x]) if x == "scheme" else found[x] for x in BOOK.names or ())
+        values = {**found, "scheme": SCHEMES.index(found["scheme"])}
+        book = tuple(values[x.removesuffix("_names")] for x in BOOK.names or ())
         return Ranked(self.ranking(panel, name), np.array(book, BOOK))
 
     def books(
@@ -235,7 +236,7 @@ def thin_counts(books: Sequence[Ranked], params: np.ndarray, schedules: np.ndarr
     keys = params[["weights", "schedule", "signal_lag"]].tolist()
     for key in dict.fromkeys(keys):
         book = books[key[0]]
-        kind = id(book.ranking), float(book.book["long"]), float(book.book["short"])
+        kind = id(book.ranking), float(book.book["long_names"]), float(book.book["short_names"])
         if kind not in rows:
             rows[kind] = thin(book)
         counts[key] = int((rows[kind] & read_at(schedules[key[1]], key[2])).sum())
@@ -263,7 +264,7 @@ def thin(book: Ranked) -> np.ndarray:
     """[B2] (T,) bool: some group has fewer names than are wanted."""
     n = np.diff(book.ranking.starts, axis=1)
     wanted = np.zeros(n.shape)
-    for names in (float(book.book["long"]), float(book.book["short"])):
+    for names in (float(book.book["long_names"]), float(book.book["short_names"])):
         if 0.0 < names < 1.0:
             x, near = names * n, np.rint(names * n)
             wanted += np.maximum(1.0, np.where(np.abs(x - near) <= 1e-6, near, np.floor(x)))
