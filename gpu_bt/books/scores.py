@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from gpu_bt.arguments import must_be, one_of, real
+from gpu_bt.books.tables import labelled
 from gpu_bt.config import Config
 from gpu_bt.data.arrays import as_host, first_outside, frozen
 from gpu_bt.data.clock import schedule_of
-from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.frames import read_weights
-from gpu_bt.data.labels import as_row, is_book, is_labelled
+from gpu_bt.data.labels import is_book, is_labelled
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.weights import MAX_WEIGHT, Weights, check_fit
 from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import ConfigError, PanelError, WeightsError
 from gpu_bt.law.layout import BOOK, SCHEMES
 
-__all__ = ["RULES", "Scores", "codes_of", "read_at", "thin"]
+__all__ = ["RULES", "Scores", "read_at", "thin", "thin_counts", "thin_said"]
 
 _MOST = 2**31 - 1  # names of a side
 _MAX = float(np.finfo(np.float64).max)
@@ -73,7 +73,7 @@ class Scores:
     side.   keep: a name stays until it falls out of the first keep*long (short) names; 1 = it does not.
     scheme: "equal", or "rank" = the best of k has k parts, the last one.   long_gross, short_gross: the sum of a side's
     |weights|, fractions of equity.   groups: a book of each, with an equal share of the gross: "panel" (its `group`),
-    (N,) labels, {asset: label} or a (T, N) array of labels; None, "", NaN and -1 = in none, and not ranked.
+    (N,) or (T, N) labels, an array or a wide frame, or {asset: label}; None, "", NaN and -1 = in none, and not ranked.
 
     The ranking is made once per panel and kept as long as both live. Arrays are copied unless they are read-only.
     Raises ConfigError for a parameter; with a panel WeightsError for scores or groups that do not fit or are infinite.
@@ -124,10 +124,21 @@ class Scores:
         kept = self._kept.setdefault(panel, {})
         if name not in kept:
             here = panel.on_host().market
-            groups = None if self._groups is None else codes_of(self._groups, panel)
+            groups = None if self._groups is None else self._codes(panel)
             listed = np.broadcast_to(np.True_, panel.shape) if here.universe is None else here.universe
             kept[name] = ranking_of(self._read(panel, name), listed, here.delisted_at, groups)
         return kept[name]
+
+    def _codes(self, panel: Panel) -> np.ndarray:
+        """(N,) or (T, N) groups on a panel, 0 to G - 1, -1 = none."""
+        groups = self._groups
+        if isinstance(groups, str) and groups == "panel":
+            if (groups := panel.group) is None:
+                raise PanelError("groups='panel': the panel has none; pass group= to the Panel, or labels")
+        codes = labelled(panel, "Scores").codes(groups)
+        there = np.bincount(codes.ravel() + 1, minlength=1)[1:] > 0  # so that numbers far apart make few groups
+        found: np.ndarray = np.where(codes < 0, -1, np.append(np.cumsum(there) - 1, -1)[codes])
+        return found
 
     def _read(self, panel: Panel, name: Any) -> np.ndarray:
         """(T, N) scores on a panel, checked."""
@@ -270,36 +281,8 @@ def thin(book: Ranked) -> np.ndarray:
             wanted += np.maximum(1.0, np.where(np.abs(x - near) <= 1e-6, near, np.floor(x)))
         else:
             wanted += names
-    found: np.ndarray = ((wanted > n) & (n > 0)).any(axis=1)
+    found: np.ndarray = np.any((wanted > n) & (n > 0), axis=1)
     return found
-
-
-def codes_of(groups: Any, panel: Panel) -> np.ndarray:
-    """(N,) or (T, N) int64, a number for each label, -1 = none. Raises WeightsError for what is no such thing."""
-
-    def fail(rule: str) -> NoReturn:
-        raise WeightsError(f"groups: {rule}")
-
-    if isinstance(groups, str) and groups == "panel":
-        if panel.group is None:
-            fail("the panel has none; pass group= to the Panel, or labels")
-        groups = panel.group
-    labels = as_host("groups", as_row(groups, panel.index, fail, ""), WeightsError)
-    if labels.shape not in (panel.shape, panel.shape[1:]):
-        fail(f"they have shape {labels.shape}: it must be (N,) or (T, N) of {panel.shape}")
-    if labels.dtype.kind in "OUT":
-        try:
-            labels = FIELDS["group"].typed("groups", labels)
-        except PanelError as error:
-            raise WeightsError(str(error)) from None
-        none = (labels == "") | (labels == "-1")
-    elif labels.dtype.kind in "iuf":
-        none = (labels != labels) | (labels == -1)
-    else:
-        fail(f"they have dtype {labels.dtype}: pass texts or numbers")
-    codes = np.full(labels.shape, -1)
-    codes[~none] = np.unique(labels[~none], return_inverse=True)[1]
-    return codes
 
 
 def _of(name: Any) -> str:

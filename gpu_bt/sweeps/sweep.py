@@ -217,7 +217,7 @@ class _Job:
             maker.check(self.scenarios.axes)
             chosen = [repr(self.scenarios.settings(k, maker)) for k in range(len(configs))]
         read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
-        if scores is not None:
+        if scores is not None and isinstance(panel, Panel):
             arrays, places = scores.books(panel, self.scenarios.axes, [c.account for c in configs])
         else:
             arrays, found = _checked_weights(panel, books, set(read))
