@@ -106,7 +106,10 @@ class Scores:
         return f"Scores({what}, {parameters}{'' if self._groups is None else ', groups'})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_kept": weakref.WeakKeyDictionary()}
+        return {**vars(self), "_kept": None}  # it is made again
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _kept=weakref.WeakKeyDictionary())
 
     @staticmethod
     def _held(name: Any, scores: Any) -> Any:

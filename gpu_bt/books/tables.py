@@ -322,6 +322,6 @@ def codes_of(
 
 
 def _is_none(label: Any) -> bool:
-    if type(label) is str:
+    if isinstance(label, str):  # of NumPy, too
         return not label
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label or label == -1
