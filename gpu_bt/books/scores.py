@@ -25,7 +25,7 @@ from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import ConfigError, PanelError, WeightsError
 from gpu_bt.law.layout import BOOK, SCHEMES
 
-__all__ = ["RULES", "Scores", "read_at", "thin", "thin_counts", "thin_said"]
+__all__ = ["RULES", "Scores", "book_of", "check_sides", "dense", "read_at", "thin", "thin_counts", "thin_said"]
 
 _MOST = 2**31 - 1  # names of a side
 _MAX = float(np.finfo(np.float64).max)
@@ -85,7 +85,7 @@ class Scores:
     ) -> None:  # fmt: skip
         given = locals()
         self.parameters: dict[str, Any] = {name: check(name, given[name]) for name, check in RULES.items()}
-        _check(self.parameters)
+        check_sides(self.parameters)
         named = isinstance(scores, Mapping)
         if odd := [name for name in scores if not isinstance(name, (str, int))] if named else []:
             must_be("a name of scores", odd[0], "a text", WeightsError)
@@ -138,10 +138,7 @@ class Scores:
         if isinstance(groups, str) and groups == "panel":
             if (groups := panel.group) is None:
                 raise PanelError("groups='panel': the panel has none; pass group= to the Panel, or labels")
-        codes = labelled(panel, "Scores").codes(groups)
-        there = np.bincount(codes.ravel() + 1, minlength=1)[1:] > 0  # so that numbers far apart make few groups
-        found: np.ndarray = np.where(codes < 0, -1, np.append(np.cumsum(there) - 1, -1)[codes])
-        return found
+        return dense(labelled(panel, "Scores").codes(groups))
 
     def _read(self, panel: Panel, name: Any) -> np.ndarray:
         """(T, N) scores on a panel, checked."""
@@ -172,9 +169,7 @@ class Scores:
             raise ConfigError(f"scores has {len(self.names)} panels, {_listed(self.names)}: pass the Scores of one")
         name = chosen.pop("scores", next(iter(self._scores)))
         found = self.parameters | chosen
-        values = {**found, "scheme": SCHEMES.index(found["scheme"])}
-        book = tuple(values[x.removesuffix("_names")] for x in BOOK.names or ())
-        return Ranked(self.ranking(panel, name), np.array(book, BOOK))
+        return Ranked(self.ranking(panel, name), book_of(found))
 
     def books(
         self, panel: Panel, axes: Mapping[str, Sequence[Any]], accounts: Sequence[str]
@@ -190,7 +185,7 @@ class Scores:
         for k, (account, *key) in enumerate(zip(accounts, axes.get("scores", none), *columns, strict=True)):
             if (at := (account, *key)) not in found:
                 chosen = dict(zip(RULES, key[1:], strict=True))
-                _check(chosen, account, f"scenario {k} of the grid: ", axes)
+                check_sides(chosen, account, f"scenario {k} of the grid: ", axes)
                 if (at := tuple(key)) not in found:
                     books.append(self.ranked(panel, scores=key[0], **chosen))
                     found[at] = len(books) - 1
@@ -213,7 +208,7 @@ class Scores:
     ) -> tuple[np.ndarray, int, dict[str, str]]:
         """The (T, N) weights that `run` reads at the (T,) bool bars, how many of these rows are thin, and its advice.
         Formed are the last rows, too, that a later run would read after the lag."""
-        _check(self.parameters, config.account)
+        check_sides(self.parameters, config.account)
         rows = read_at(bars, config.signal_lag)
         count = int((rows & thin(self.ranked(panel))).sum())
         rows[len(rows) - min(len(rows), config.signal_lag) :] = True
@@ -232,7 +227,20 @@ class Scores:
         return out
 
 
-def _check(found: Mapping[str, Any], account: str = "margin", where: str = "", axes: Collection[str] = ()) -> None:
+def dense(codes: np.ndarray) -> np.ndarray:
+    """Numbers of groups, -1 = none, without those that nobody has: each group costs an engine memory."""
+    there = np.bincount(codes.ravel() + 1, minlength=1)[1:] > 0
+    found: np.ndarray = np.where(codes < 0, -1, np.append(np.cumsum(there) - 1, -1)[codes])
+    return found
+
+
+def book_of(parameters: Mapping[str, Any]) -> np.ndarray:
+    """BOOK of parameters that `RULES` has checked."""
+    values = {**parameters, "scheme": SCHEMES.index(parameters["scheme"])}
+    return np.array(tuple(values[name.removesuffix("_names")] for name in BOOK.names or ()), BOOK)
+
+
+def check_sides(found: Mapping[str, Any], account: str = "margin", where: str = "", axes: Collection[str] = ()) -> None:
     """Raise ConfigError for parameters that want nobody, WeightsError for a short side in a cash account. axes: of a
     grid."""
     if not (found["long"] or found["short"]):
