@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cpu_fallback.native_build import REASON, SEAL, build_id, library_name, seal
-from gpu_bt.engine.lanes import LaneSession
+from gpu_bt.engine.lanes import LaneSession, has_books
 from gpu_bt.engine.spec import RunSpec
 
 __all__ = ["ENGINE", "NativeEngine", "NativeSession"]
@@ -103,7 +103,8 @@ class NativeSession(LaneSession):
         n, k = spec.market.shape[1], len(spec.params)
         self.compiled = library
         self.threads = threads if k * n * spec.market.shape[0] > _SMALL else 1
-        super().__init__(spec, max(1, _LANE // n), self.threads, _LOG_BYTES)
+        most = _LANE // n * (1 + has_books(spec))  # books name few assets
+        super().__init__(spec, max(1, most), self.threads, _LOG_BYTES)
 
     def bars_a_call(self) -> int:
         """As many bars as end within a fraction of a second."""

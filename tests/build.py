@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from oracle_limits import Orders
 
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
+from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.spec import Decision, Engine, RawResult, RunSpec
 from gpu_bt.errors import BacktestWarning
 from gpu_bt.law.layout import pack
@@ -29,11 +31,12 @@ def panel_of(drawn: OraclePanel, config: Config) -> Panel:
         return Panel(**to_public(drawn, config))
 
 
-def spec_of(panel: Panel, weights: list[np.ndarray], configs: list[Config], **record: Any) -> RunSpec:
-    """Scenario i runs weights[i % len(weights)] under configs[i]."""
+def spec_of(panel: Panel, weights: Sequence[np.ndarray | Ranked], configs: list[Config], **record: Any) -> RunSpec:
+    """Scenario i runs weights[i % len(weights)], a panel of them or a book, under configs[i]."""
     schedules = np.stack([schedule_of(panel, c) for c in configs])
     params = pack(configs, schedule=np.arange(len(configs)), weights=np.arange(len(configs)) % len(weights))
-    return RunSpec(panel.market, params, tuple(np.ascontiguousarray(w) for w in weights), schedules, **record)
+    entries = tuple(w if isinstance(w, Ranked) else np.ascontiguousarray(w) for w in weights)
+    return RunSpec(panel.market, params, entries, schedules, **record)
 
 
 def simulate_spec(engine: Engine, spec: RunSpec, cuts: tuple[int, ...] = ()) -> RawResult:

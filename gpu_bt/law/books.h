@@ -7,7 +7,7 @@
 
 #define BT_LONG 1
 #define BT_SHORT 2
-#define BT_NOW_LONG 4 /* on the long side of the book that is being formed */
+#define BT_EPOCHS 64 /* of marks: a byte of `sides` is a side and in which book, so that marks of older books are none */
 
 /* Row `source` of the ranking: where its groups begin; how many are ranked. */
 BT_FN const int32_t *bt_groups(const bt_rows &in, int64_t source) { return in.starts + source * (in.groups + 1); }
@@ -25,9 +25,18 @@ struct Forming {
     const bt_choice *book;
     int32_t *list;
     double *shares;
-    uint8_t *sides;  // of each asset in the last book
-    int count;
+    uint8_t *sides;
+    int count, epoch;  // that of the last book; marks of the next one are made at once, since nobody asks for them again
 };
+BT_FN uint8_t bt_mark(int epoch, int side) { return (uint8_t)(epoch * 4 + side); }
+/* When a byte can hold no more of them, they begin again with the last book. */
+BT_STEP int bt_epoch_after(const Lane &lane, uint8_t *sides, int epoch) {
+    if (epoch + 1 < BT_EPOCHS) return epoch + 1;
+    const int64_t N = lane.N;
+    BT_EACH(i, N) sides[i] = sides[i] / 4 == epoch ? (uint8_t)(sides[i] % 4 + 4) : (uint8_t)0;
+    bt_sync();
+    return 2;
+}
 
 /* Candidates of a side: those of a group by place, or from the last place on; `listed` where only some of them are. */
 struct Candidates {
@@ -43,28 +52,35 @@ BT_FN int bt_looked_at(double keep, int k, int n) {
     const double m = bt_max(k, bt_whole(keep * k));
     return m < n ? (int)m : n;
 }
-BT_FN void bt_name_one(const Forming &f, int at, int asset, int k, double gross, bool long_side) {
+/* A side of k names; `gross` is G/g, `equal` a name's share of it where all have the same. */
+struct Taking {
+    int side, k;
+    double gross, equal;
+};
+BT_FN void bt_name_one(const Forming &f, const Taking &x, int at, int asset) {
     const bool rank = f.book->scheme == SCHEME_RANK;
-    const double whole = rank ? (k * (k + 1.0)) / 2.0 : (double)k;
-    const double share = (gross * (rank ? (double)(k - at) : 1.0)) / whole;
+    const double share = rank ? (x.gross * (x.k - at)) / ((x.k * (x.k + 1.0)) / 2.0) : x.equal;
     f.list[f.count + at] = asset;
-    f.shares[f.count + at] = long_side ? share : -share;
+    f.shares[f.count + at] = x.side == BT_LONG ? share : -share;
+    f.sides[asset] = bt_mark(f.epoch + 1, x.side);
 }
 /* [B3] [B4] A side takes k of its candidates; `gross` is G/g. */
 BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, int side, double gross) {
     const bt_rows &in = *lane.in;
     const int m = bt_looked_at(f.book->keep, k, c.n);
+    const Taking x = {side, k, gross, gross / k};
+    const uint8_t mark = bt_mark(f.epoch, side);
     uint8_t *flags = BT_BYTE(lane, HAS);
     int32_t *staying = BT_INT(lane, FRESH);
     int stays = 0;
     if (m > k) {
-        BT_EACH(j, (m + 7) / 8 * 8) flags[j] = j < m && (f.sides[bt_candidate(in, c, (int)j)] & (BT_LONG | BT_SHORT)) == side;
+        BT_EACH(j, (m + 7) / 8 * 8) flags[j] = j < m && f.sides[bt_candidate(in, c, (int)j)] == mark;
         bt_sync();
         stays = bt_pack(m, flags, staying, lane.turn);
         bt_sync();
     }
     if (stays == 0) {
-        BT_EACH(j, k) bt_name_one(f, (int)j, bt_candidate(in, c, (int)j), k, gross, side == BT_LONG);
+        BT_EACH(j, k) bt_name_one(f, x, (int)j, bt_candidate(in, c, (int)j));
     } else {
         const int kept = stays < k ? stays : k, others = k - kept;
         int before = 0;  // that stay
@@ -75,7 +91,7 @@ BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, in
             const int new_before = (int)j - before;
             if (flags[j] ? before < kept : new_before < others) {
                 const int at = (before < kept ? before : kept) + (new_before < others ? new_before : others);
-                bt_name_one(f, at, bt_candidate(in, c, (int)j), k, gross, side == BT_LONG);
+                bt_name_one(f, x, at, bt_candidate(in, c, (int)j));
             }
             before += flags[j];
         }
@@ -85,12 +101,11 @@ BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, in
 }
 
 /* [B3] The short side's candidates where some of them may be on the long side: those that are not. */
-BT_STEP void bt_leave_longs(Lane &lane, const Forming &f, int first, Candidates &c) {
+BT_STEP void bt_leave_longs(Lane &lane, const Forming &f, Candidates &c) {
     const bt_rows &in = *lane.in;
     uint8_t *flags = BT_BYTE(lane, HAS);
-    BT_EACH(e, f.count - first) f.sides[f.list[first + e]] |= BT_NOW_LONG;
-    bt_sync();
-    BT_EACH(j, (c.n + 7) / 8 * 8) flags[j] = j < c.n && !(f.sides[bt_candidate(in, c, (int)j)] & BT_NOW_LONG);
+    const uint8_t taken = bt_mark(f.epoch + 1, BT_LONG);
+    BT_EACH(j, (c.n + 7) / 8 * 8) flags[j] = j < c.n && f.sides[bt_candidate(in, c, (int)j)] != taken;
     bt_sync();
     c.n = bt_pack(c.n, flags, BT_INT(lane, CANDIDATE), lane.turn);
     c.listed = BT_INT(lane, CANDIDATE);
@@ -100,10 +115,10 @@ BT_STEP void bt_leave_longs(Lane &lane, const Forming &f, int first, Candidates 
 /* [B2] to [B5] The book of scenario k, of a row at which somebody is ranked. */
 BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
     const bt_rows &in = *lane.in;
-    Scenario &s = *bt_slot(lane, k);
-    const bt_choice &book = in.books[s.p->weights];
+    const bt_choice &book = in.books[bt_slot(lane, k)->p->weights];
     const int32_t *starts = bt_groups(in, source);
-    Forming f = {&book, lane.lists + k * lane.stride, lane.shares + k * lane.stride, lane.sides + k * lane.stride, 0};
+    Forming f = {&book, lane.lists + k * lane.stride, lane.shares + k * lane.stride, lane.sides + k * lane.stride, 0, 0};
+    f.epoch = bt_epoch_after(lane, f.sides, f.sides[lane.N]) - 1;
     int longs = 0, shorts = 0;  // groups with names on that side
     for (int64_t g = 0; g < in.groups; ++g) {
         const int n = starts[g + 1] - starts[g], taken = bt_names(book.long_names, n);
@@ -111,7 +126,7 @@ BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
         shorts += bt_names(book.short_names, n - taken) > 0;
     }
     for (int64_t g = 0; g < in.groups; ++g) {
-        const int n = starts[g + 1] - starts[g], first = f.count;
+        const int n = starts[g + 1] - starts[g];
         const int64_t at = source * lane.N + starts[g];
         const int taken = bt_names(book.long_names, n);
         if (taken) bt_take_side(lane, f, {at, 1, n, nullptr}, taken, BT_LONG, book.long_gross / longs);
@@ -121,30 +136,32 @@ BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
         Candidates c = {at + n - 1, -1, n, nullptr};
         const int far = bt_looked_at(book.keep, taken, n);
         if (book.keep > 1.0 && far + bt_looked_at(book.keep, wanted, n - taken) > n)
-            bt_leave_longs(lane, f, first, c);
+            bt_leave_longs(lane, f, c);
         else
             c.n = n - taken;
         bt_take_side(lane, f, c, wanted, BT_SHORT, book.short_gross / shorts);
     }
-    if (book.keep > 1.0) {
-        BT_EACH(i, lane.N) f.sides[i] = 0;
-        bt_sync();
-        BT_EACH(e, f.count) f.sides[f.list[e]] = f.shares[e] > 0.0 ? BT_LONG : BT_SHORT;
+    bt_sync();  // all have read the epoch
+    if (bt_first()) {
+        f.list[lane.N] = f.count;
+        f.sides[lane.N] = (uint8_t)(f.epoch + 1);
     }
-    if (bt_first()) s.named = f.count;
     bt_sync();
 }
 
 /* [S6] The books that the scenarios form at bar t; their names become active. */
 template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     const bt_rows &in = *lane.in;
-    const bool off = in.off_count && in.off_bar[0] <= t, closes = FULL && in.closes;
+    const bool off = in.lag && in.off_count && in.off_bar[0] <= t;  // without a lag nobody names what is delisted
+    const bool closes = FULL && in.closes;
     uint8_t *want = BT_BYTE(lane, WANT);
-    BT_EACH(i, lane.N) want[i] = 0;
+    const int64_t N = lane.N;
+    BT_EACH(i, N) want[i] = 0;
     for (int k = 0; k < in.K; ++k) {
         if (!bt_running(lane, k)) continue;
         bt_form_book(lane, k, t - in.lag);
-        BT_EACH(e, bt_slot(lane, k)->named) want[(lane.lists + k * lane.stride)[e]] = 1;
+        const int32_t *list = lane.lists + k * lane.stride;
+        BT_EACH(e, list[N]) want[list[e]] = 1;
     }
     bt_sync();
     bt_recolumn(lane);
@@ -157,14 +174,14 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
         BT_SIMD()
         BT_EACH(j, lane.A) row[j] = 0.0;
         bt_sync();
-        BT_EACH(e, bt_slot(lane, k)->named) {
+        BT_EACH(e, list[N]) {
             const bool out = closes && bt_cell(in.universe, t * lane.N + list[e]) == 0.0;
             row[BT_INT(lane, POSITION)[list[e]]] = out ? 0.0 : shares[e];
         }
         if (!off) continue;
         bt_sync();
         BT_EACH(e, in.off_count) {
-            const int j = in.off_bar[e] <= t ? bt_where(lane, in.off_asset[e]) : -1;
+            const int j = in.off_bar[e] <= t && in.off_bar[e] > t - in.lag ? bt_where(lane, in.off_asset[e]) : -1;
             if (j < 0) continue;
             row[j] = nan("");
             gone += 1.0;
@@ -216,7 +233,7 @@ template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &
 BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
     const int32_t *list = lane.lists + (s.w - lane.targets);
     double lost = 0;
-    BT_EACH(e, s.named) {
+    BT_EACH(e, list[lane.N]) {
         const double w = s.w[BT_INT(lane, POSITION)[list[e]]];
         if (w != w || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
         lost += 1.0;

@@ -178,9 +178,10 @@ BT_STEP double bt_last_class(Lane &lane, double left) {
     uint8_t *has = BT_BYTE(lane, HAS);
     int32_t *some = BT_INT(lane, FRESH);
     BT_EACH(r, BT_CLASSES) sums[r] = 0.0;
-    BT_EACH(j, lane.stride) has[j] = j < lane.A && rank[j] >= 0.0;
+    const int A = lane.A;
+    BT_EACH(j, (A + 7) / 8 * 8) has[j] = j < A && rank[j] >= 0.0;  // bt_pack reads eight at a time
     bt_sync();
-    const int count = bt_pack(lane.A, has, some, lane.turn);
+    const int count = bt_pack(A, has, some, lane.turn);
     bt_sync();
     BT_EACH(e, count) bt_add(&sums[(int)rank[some[e]]], extra[some[e]]);
     bt_sync();

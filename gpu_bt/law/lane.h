@@ -29,7 +29,6 @@ struct Scenario {
     int32_t id, margin, keeps, same_close;
     const bt_params *p;
     double magic, limit;
-    int32_t named;  // how many names its last book has
     double *h, *o;  // holdings and orders over the active columns, in lots
     double *w;      // targets of its book over them
 };
@@ -55,7 +54,8 @@ struct Lane : Kept {
     double *doubles, *hot, *classes;
     int32_t *ints;
     uint8_t *bytes;
-    // of each scenario that forms books: targets, the names of its last book with their weights, the side of every asset
+    // of each scenario that forms books (books.h): targets, names of its last book and their weights, marks of its sides;
+    // how many names, and how that book is marked, stand in the cell behind the last asset
     double *targets, *shares;
     int32_t *lists;
     uint8_t *sides;

@@ -81,7 +81,6 @@ template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.h = lane.hot + 2 * k * lane.stride;
     s.o = s.h + lane.stride;
     s.w = lane.targets + k * lane.stride;
-    s.named = 0;
     s.quick = bt_is_quick<FULL>(lane, s);
     double waiting = 0;
     BT_EACH(i, N) {
