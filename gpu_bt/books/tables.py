@@ -26,7 +26,7 @@ from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import PanelError, label_of, shown
 
-__all__ = ["Tables", "codes_of", "listed", "opened"]
+__all__ = ["Tables", "codes_of", "labelled", "listed", "opened"]
 
 #: Cells worked on together: few enough to stay in a core's cache, or many enough to fill a GPU.
 _CACHE, _GPU = 1 << 17, 1 << 26
@@ -145,9 +145,7 @@ class Tables:
             return None
         what = f"{self.function}: universe"
         if isinstance(universe, Panel):
-            zone = universe.time_zone is not None
-            own = _Frame(None, None, [], list(universe.assets), None if zone else universe.timestamps)
-            _check_labels(what, own, self.labels)
+            _check_labels(what, _labels_of(universe), self.labels)
         elif (own := _framed(what, universe)) is not None:
             _check_labels(what, own, self.labels)
             universe = _values(what, own, "b")
@@ -193,6 +191,15 @@ def opened(function: str, **tables: Any) -> Tables:
     first = next(iter(arrays.values()))
     dtype = np.float32 if first.dtype == np.float32 else np.float64
     return Tables(function, xp, arrays, labels, next(iter(frames.values())), dtype)
+
+
+def _labels_of(panel: Panel) -> _Frame:
+    return _Frame(None, None, [], list(panel.assets), None if panel.time_zone is not None else panel.timestamps)
+
+
+def labelled(panel: Panel, function: str) -> Tables:
+    """An empty table with the labels of a panel, for what is placed beside it."""
+    return Tables(function, np, {"": np.broadcast_to(np.nan, panel.shape)}, _labels_of(panel), None)
 
 
 def _check_array(what: str, array: Any, shape: tuple[int, ...]) -> None:
@@ -320,6 +327,6 @@ def codes_of(
 
 
 def _is_none(label: Any) -> bool:
-    if type(label) is str:
+    if isinstance(label, str):  # of NumPy, too
         return not label
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label or label == -1
