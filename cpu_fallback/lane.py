@@ -111,6 +111,8 @@ class Lane:
         self.sources = []
         alike = params[["weights", "signal_lag", "schedule"]]
         for key, first in zip(*np.unique(alike, return_index=True), strict=True):
+            if self.spec.callback:  # whose targets are not read
+                break
             if key.item() not in self.readers:
                 self.readers[key.item()] = self.spec.reader(self.members[first])
             self.sources.append((self.readers[key.item()], (alike == key)[:, None]))

@@ -94,7 +94,8 @@ def asked_by(spec: RunSpec, k: int = 0, due: np.ndarray | None = None) -> Asked:
         bars = read[:: max(1, len(read) // 2)][:2]
         rows = [weights.form(t, np.zeros(n, np.uint8))[0] for t in bars.tolist()]
         count = int((spec.due() if due is None else due)[:, k].sum())
-        return Asked(count, bars=bars + lag, sizes=np.abs(np.array(rows).reshape(-1, n)), books=int(books.sum()))
+        sizes, none = np.abs(np.array(rows).reshape(-1, n)), np.zeros(n, bool)
+        return Asked(count, bars=bars + lag, sizes=sizes, forgotten=none, books=int(books.sum()))
     sample, last = read[:: max(1, len(read) // _SAMPLE)], read[-_FORGOTTEN:]
     return Asked(
         int((spec.due() if due is None else due)[:, k].sum()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -17,8 +18,8 @@ from gpu_bt.config import CHOICES, Config
 from gpu_bt.errors import shown
 
 __all__ = [
-    "DAY", "EPOCH", "MICROSECOND", "SCHEDULE", "local_microseconds", "named_bars", "offsets", "schedule", "time_label",
-    "wall_clock", "zone_info",
+    "DAY", "EPOCH", "MICROSECOND", "SCHEDULE", "following", "local_microseconds", "named_bars", "offsets", "schedule",
+    "schedule_of", "time_label", "wall_clock", "zone_info",
 ]  # fmt: skip
 
 #: The fields of Config that say which bars decide.
@@ -117,6 +118,17 @@ def schedule(
     past: _Ints = np.cumsum(named) - 1 + before - config.rebalance_offset
     named &= (past >= 0) & (past % config.rebalance_every == 0)
     return named
+
+
+def following(panel: Any) -> int | None:
+    """Microseconds of the bar after a panel's last, where it is known."""
+    return None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))
+
+
+def schedule_of(panel: Any, config: Config, before: int = 0, since: int | None = None) -> NDArray[np.bool_]:
+    """(T,) bool: the bars of a panel at which this config decides. before, since: bars that `rebalance` named before
+    the panel, and the clock at the last of these bars."""
+    return schedule(panel.microseconds, panel.time_zone, following(panel), config, before, since)
 
 
 def time_label(timestamp: np.datetime64) -> str:

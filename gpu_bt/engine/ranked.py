@@ -7,7 +7,9 @@ Letters: T bars, N assets, G groups.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +19,8 @@ from gpu_bt.law.layout import SCHEMES
 
 __all__ = ["LONG", "SHORT", "WIDE", "Ranked", "Ranking", "ranking_of"]
 
+#: Rows ranked together.
+_ROWS = 16
 #: Assets of which each has a number of 16 bits.
 WIDE = 65_535
 #: The sides on which an asset can be in a book; 0 is neither.
@@ -41,6 +45,11 @@ class Ranking:
         """(T, N)."""
         t_count, n = self.order.shape
         return t_count, n
+
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return self.order.nbytes + self.starts.nbytes
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -135,20 +144,32 @@ def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups:
     listed: (T, N) bool, in the universe.   delisted_at: (N,), -1 = never.   groups: (N,) or (T, N) int, -1 = none.
     """
     t_count, n = scores.shape
-    many = 1 if groups is None else max(1, int(groups.max()) + 1)
+    many = 1 if groups is None else max(1, int(groups.max(initial=-1)) + 1)
     order = np.zeros((t_count, n), np.uint16 if n <= WIDE else np.int32)
     starts = np.zeros((t_count, many + 1), np.int32)
-    for t in range(t_count):
-        own = None if groups is None else groups[t] if groups.ndim == 2 else groups
-        ranked = ~np.isnan(scores[t]) & listed[t] & ((delisted_at < 0) | (delisted_at > t))
-        if own is not None:
-            ranked &= own >= 0
-        names = ranked.nonzero()[0]
-        names = names[np.argsort(0.0 - scores[t][names], kind="stable")]
-        if own is not None:
-            names = names[np.argsort(own[names], kind="stable")]
-            np.cumsum(np.bincount(own[names], minlength=many), out=starts[t, 1:])
+
+    def rank(first: int) -> None:
+        rows = slice(first, first + _ROWS)
+        ranked = listed[rows] & ((delisted_at < 0) | (delisted_at > np.arange(t_count)[rows, None]))
+        own = None if groups is None else np.broadcast_to(groups[rows] if groups.ndim == 2 else groups, ranked.shape)
+        ranked &= True if own is None else own >= 0
+        keys = np.where(ranked, 0.0 - scores[rows], np.nan)  # which is sorted last
+        ranked &= ~np.isnan(keys)
+        places = np.argsort(keys, axis=1, kind="stable")
+        counts = np.count_nonzero(ranked, axis=1)
+        if own is None:
+            starts[rows, 1] = counts
         else:
-            starts[t, 1] = len(names)
-        order[t, : len(names)] = names
+            kind: Any = np.uint16 if many < WIDE else np.int64  # the short ones sort faster
+            of: np.ndarray = np.where(ranked, own, many).astype(kind)
+            by_group = np.argsort(np.take_along_axis(of, places, 1), axis=1, kind="stable")
+            places = np.take_along_axis(places, by_group, 1)
+            counted = np.bincount(
+                (of + (many + 1) * np.arange(len(of))[:, None]).ravel(), minlength=(many + 1) * len(of)
+            )
+            np.cumsum(counted.reshape(len(of), many + 1)[:, :many], axis=1, out=starts[rows, 1:])
+        order[rows] = np.where(np.arange(n) < counts[:, None], places, 0)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorting leaves the interpreter free
+        list(pool.map(rank, range(0, t_count, _ROWS)))
     return Ranking(order, starts, delisted_at)

@@ -85,13 +85,20 @@ class Batch:
             rows = np.concatenate((none if rows.dtype == bool else np.full_like(none, np.nan), rows))
         return rows
 
-    def top(self, score: Any, n: int) -> Any:
+    def top(self, score: Any, n: int, *, universe: bool = True) -> Any:
         """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
-        go to the first asset. Fewer than n where fewer assets have a score."""
+        go to the first asset. Fewer than n where fewer assets have a score.
+
+        universe: leave out what is outside the panel's universe at this bar, or delisted by it; False = of all."""
         score, most = self._score(score), real(n)
         if most != most:
             raise StrategyError(f"n is {shown(n)} at {self.label}: it must be a number of assets")
-        valid = np.flatnonzero(~np.isnan(score))
+        may = ~np.isnan(score)
+        if flag("universe", universe, StrategyError):
+            market = self._view.market
+            may &= (market.delisted_at < 0) | (market.delisted_at > self.bar)
+            may = may if market.universe is None else may & market.universe[self.bar]
+        valid = np.flatnonzero(may)
         values, n = score[valid], int(min(max(0.0, most), len(valid)))
         if n == 0:
             return valid[:0]
@@ -100,9 +107,9 @@ class Batch:
         chosen = np.sort(np.concatenate((better, np.flatnonzero(values == least)[: n - len(better)])))
         return valid[chosen[np.argsort(0.0 - values[chosen], kind="stable")]]  # one zero, however zeros are sorted
 
-    def bottom(self, score: Any, n: int) -> Any:
+    def bottom(self, score: Any, n: int, *, universe: bool = True) -> Any:
         """Indices of the n lowest scores, the lowest first; else as `top`."""
-        return self.top(-self._score(score), n)
+        return self.top(-self._score(score), n, universe=universe)
 
     def _score(self, score: Any) -> Any:
         """(N,) float64."""

@@ -17,10 +17,9 @@ import numpy as np
 
 from gpu_bt import __version__
 from gpu_bt.config import Config
-from gpu_bt.data.clock import named_bars
+from gpu_bt.data.clock import following, named_bars
 from gpu_bt.data.fingerprints import fingerprint
 from gpu_bt.data.panel import Panel
-from gpu_bt.data.streams import PanelStream
 from gpu_bt.engine.prepare import left_behind
 from gpu_bt.engine.spec import Before, Cache, Market, RawResult, Start
 from gpu_bt.errors import PanelError
@@ -28,7 +27,7 @@ from gpu_bt.law.layout import SCENARIO_STATUS, STATE, members_of
 from gpu_bt.runs import states
 from gpu_bt.runs.seam import check_jumps, gap, moment
 
-__all__ = ["Saved", "following", "load", "save"]
+__all__ = ["Saved", "load", "save"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,8 +171,3 @@ def _parts(panel: Panel, config: Config) -> dict[str, str]:
         "lot of the panel": fingerprint(None if panel.lot is None else panel.lot),
         "time zone": str(panel.time_zone),
     }
-
-
-def following(panel: Panel | PanelStream) -> int | None:
-    """Microseconds of the bar after the last, where it is known."""
-    return None if panel.next_timestamp is None else int(panel.next_timestamp.astype(np.int64))

@@ -16,8 +16,9 @@ from gpu_bt.analysis.advice import Asked, Watch, asked_by, findings, sentences
 from gpu_bt.analysis.result import Result
 from gpu_bt.analysis.spans import began
 from gpu_bt.arguments import called_with, must_be, several
+from gpu_bt.books.scores import Scores
 from gpu_bt.config import RANGES, Config
-from gpu_bt.data.clock import schedule
+from gpu_bt.data.clock import schedule_of
 from gpu_bt.data.frames import books_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.slices import start_bar
@@ -28,7 +29,7 @@ from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Engine, Market, Progress, RawResult, RunSpec, simulate
 from gpu_bt.errors import ConfigError, PanelError, ResultError, warn
 from gpu_bt.law.layout import NEVER, SCENARIO_STATUS, pack
-from gpu_bt.runs.checkpoint import Saved, following, load, save
+from gpu_bt.runs.checkpoint import Saved, load, save
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.holdings import Opening, opening
 from gpu_bt.runs.ranges import through
@@ -58,7 +59,8 @@ def run(
 
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
     `read_weights` gave; a table or a path, which it reads by labels; {asset: weight} or a Series, a book that every bar
-    has; or a `Strategy`, asked at each bar. Arrays on a GPU stay there (docs/data.md).   config: default Config().
+    has; `Scores`, of which it makes books; or a `Strategy`, asked at each bar. Arrays on a GPU stay there
+    (docs/data.md).   config: default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
@@ -119,6 +121,11 @@ def _run_weights(
     """`run` of weights over a panel in memory."""
     moved = ("moved_rows", "unknown_rows", "dropped_rows", "empty_cells") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
+    told: dict[str, str] = {}
+    if isinstance(weights, Scores):
+        weights, notes["thin_books"], told = weights.read(
+            panel, config, _bars(panel, config, begun), isinstance(begun, Saved)
+        )
     values = check_weights(panel, weights, config.account, notes)
     spec, saved = _spec(panel, config, values, begun, kept), begun if isinstance(begun, Saved) else None
     notes |= saved.notes if saved else {}
@@ -132,12 +139,14 @@ def _run_weights(
         again = simulate(engine, _spec(panel, config.replace(money_tick=tick), values, begun, set()))
         return bool(again.state["first_bar"][0][SCENARIO_STATUS.index("LEDGER_OVERFLOW")] == NEVER)
 
-    return _result(
+    result = _result(
         raw, panel, config, notes, clock, functools.partial(_again, engine.name, spec), begun, asked_by(spec),
         settled=settled, start=first,
         market=spec.market, holds=None if saved else holds, earlier=saved.earlier if saved else None,
         save=functools.partial(save, panel, spec.market, config, values, saved, float(spec.params["tick"][0])),
     )  # fmt: skip
+    result.advice |= told
+    return result
 
 
 def checked(panel: object, config: object, progress: object = None) -> Config:
@@ -154,7 +163,10 @@ def checked(panel: object, config: object, progress: object = None) -> Config:
 
 
 def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Strategy] | None:
-    """The weights where they are a strategy or a class of such, else None. Raises ConfigError for one on a stream."""
+    """The weights where they are a strategy or a class of such, else None. Raises ConfigError for one on a stream, and
+    for scores."""
+    if isinstance(weights, Scores) and isinstance(panel, PanelStream):
+        raise ConfigError("scores are ranked over all bars, which a stream does not hold: use read_panel")
     if not (isinstance(weights, Strategy) or (isinstance(weights, type) and issubclass(weights, Strategy))):
         return None
     if isinstance(panel, PanelStream):
@@ -285,12 +297,6 @@ def _records(record: str | Iterable[str]) -> set[str]:
     if wrong := [name for name in names if not isinstance(name, str) or name not in _RECORDS]:
         must_be("record", wrong[0], f"one or more of {', '.join(map(repr, _RECORDS))}")
     return set(names)
-
-
-def schedule_of(panel: Panel | PanelStream, config: Config, before: int = 0, since: int | None = None) -> np.ndarray:
-    """(T,) bool: the bars at which this config decides. before, since: bars that `rebalance` named before the panel,
-    and the clock at the last of these bars."""
-    return schedule(panel.microseconds, panel.time_zone, following(panel), config, before, since)
 
 
 def check_fields(panel: Panel | PanelStream, config: Config) -> None:

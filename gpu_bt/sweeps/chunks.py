@@ -28,6 +28,7 @@ from gpu_bt.analysis.spans import began, first_bars
 from gpu_bt.config import Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream, WeightsStream
+from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.registry import fail, resolve
 from gpu_bt.engine.resident import Resident
 from gpu_bt.engine.spec import RawResult, RunSpec, simulate
@@ -76,7 +77,7 @@ class Inputs:
     """
 
     panel: Panel | PanelStream
-    weights: tuple[np.ndarray | Resident | WeightsStream, ...]
+    weights: tuple[np.ndarray | Resident | WeightsStream | Ranked, ...]
     key: str
     schedules: np.ndarray
     columns: str = "all"
@@ -110,7 +111,9 @@ class Inputs:
         """Bytes of a pass besides panel and weights, of each of its scenarios, and of each panel of weights made."""
         t, n = self.panel.shape
         book = 0 if self.maker is None else 8 * t * n
-        return fixed_bytes(self.held) + 2 * book, scenario_bytes((t, n), self.columns), book  # two while it is checked
+        rankings = {id(w.ranking): w.ranking.nbytes for w in self.weights if isinstance(w, Ranked)}
+        fixed = fixed_bytes(self.held) + sum(rankings.values()) + 2 * book  # two while it is checked
+        return fixed, scenario_bytes((t, n), self.columns), book
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A grid of parameters -> K scenarios, every value checked before anything runs.
 
-An axis is a field of Config, "weights" (the name of a weights panel), or a parameter of a strategy.
+An axis is a field of Config, "weights" (the name of a weights panel) or "scores", or a parameter of a strategy, or of
+what makes weights.
 """
 
 from __future__ import annotations
@@ -41,16 +42,19 @@ class Scenarios:
         return {name: values[k] for name, values in self.axes.items() if name in taken}
 
 
-def expand(grid: Any, config: Config, names: Sequence[str] = (), parameters: Collection[str] = ()) -> Scenarios:
+def expand(
+    grid: Any, config: Config, names: Sequence[str] = (), parameters: Collection[str] = (), picks: str = "weights"
+) -> Scenarios:
     """The scenarios of a grid over a base config.
 
     grid: axis -> list of values (all combinations, the last axis fastest); or a list of mappings or a Polars table, a
-    scenario per row. "none" is None where a field may be None.   names: those of the weights panels; with several and
-    no axis "weights" every scenario runs on each.   parameters: what a strategy or a function that makes weights takes.
+    scenario per row. "none" is None where a field may be None.   names: those of the weights panels, which the axis
+    `picks` picks; with several and without it every scenario runs on each.   parameters: what a strategy or a function
+    that makes weights takes, or name -> (name, value) -> the value, checked.
 
     Raises ConfigError naming axis and value: an axis that is unknown or empty, a value that is impossible or twice.
     """
-    check = _Checker(config, names, parameters)
+    check = _Checker(config, names, parameters, picks)
     columns = (_product if isinstance(grid, Mapping) else _rows)(grid, names, check)
     base, count = config.to_dict(), len(next(iter(columns.values())))
     fields = {name: values for name, values in columns.items() if name in base}
@@ -68,8 +72,8 @@ def _quick(values: dict[str, Any]) -> Config:
 class _Checker:
     """Axis and value -> the value as Config (or the table) holds it. Each is looked at once."""
 
-    def __init__(self, config: Config, names: Sequence[str], parameters: Collection[str]) -> None:
-        self.base, self.names, self.parameters = config.to_dict(), names, parameters
+    def __init__(self, config: Config, names: Sequence[str], parameters: Collection[str], picks: str) -> None:
+        self.base, self.names, self.parameters, self.picks = config.to_dict(), names, parameters, picks
         self.seen: dict[tuple[str, type, Any], Any] = {}
 
     def __call__(self, axis: str, value: Any) -> Any:
@@ -86,17 +90,20 @@ class _Checker:
         return self.seen[key]
 
     def _checked(self, axis: str, value: Any) -> Any:
-        if axis in FIELDS:
+        rules = self.parameters if isinstance(self.parameters, Mapping) else {}
+        if axis in FIELDS or axis in rules:
             try:
+                if axis in rules:
+                    return rules[axis](axis, value)
                 return getattr(Config.from_dict({**self.base, axis: value}), axis)
             except ConfigError as error:
                 raise ConfigError(f"grid axis {axis!r}: {error}") from None
-        if axis == "weights" and self.names:
-            return value if value in self.names else one_of("grid axis 'weights'", value, self.names)
+        if axis == self.picks and self.names:
+            return value if value in self.names else one_of(f"grid axis {axis!r}", value, self.names)
         if axis not in self.parameters:
-            if axis == "weights":
-                raise ConfigError("grid axis 'weights' picks a panel by name: pass weights={name: panel, ...}")
-            hint = nearest(axis, [*FIELDS, *self.parameters, "weights"], "see help(Config) for the fields")
+            if axis == self.picks:
+                raise ConfigError(f"grid axis {axis!r} picks a panel by name: pass {axis}={{name: panel, ...}}")
+            hint = nearest(axis, [*FIELDS, *self.parameters, self.picks], "see help(Config) for the fields")
             of = f" nor a parameter of {getattr(self.parameters, 'name', 'the strategy')}" if self.parameters else ""
             raise ConfigError(f"grid axis {shown(axis)} is no field of Config{of}: {hint}")
         if value is not None and (not isinstance(value, (bool, int, float, str)) or value != value):
@@ -116,7 +123,7 @@ class _Checker:
 
 def _product(grid: Mapping[str, Any], names: Sequence[str], check: _Checker) -> dict[str, list[Any]]:
     """Axis -> its K values, of all combinations; the last axis changes fastest."""
-    axes: dict[str, list[Any]] = {} if len(names) < 2 or "weights" in grid else {"weights": list(names)}
+    axes: dict[str, list[Any]] = {} if len(names) < 2 or check.picks in grid else {check.picks: list(names)}
     for axis, values in grid.items():
         # A set has no order.
         if isinstance(values, (Mapping, set, frozenset)) or not several(values) or disguised(values):
@@ -158,6 +165,6 @@ def _rows(grid: Any, names: Sequence[str], check: _Checker) -> dict[str, list[An
         if first.setdefault(row, i) != i:
             what = ", ".join(f"{a}={shown(v)}" for a, v in zip(axes, row, strict=True))
             raise ConfigError(f"grid rows {first[row]} and {i} are the same scenario ({what}): drop one")
-    if len(names) > 1 and "weights" not in axes:
-        axes, values = ["weights", *axes], [(name, *row) for name in names for row in values]
+    if len(names) > 1 and check.picks not in axes:
+        axes, values = [check.picks, *axes], [(name, *row) for name in names for row in values]
     return dict(zip(axes, map(list, zip(*values, strict=True)), strict=True))

@@ -54,9 +54,9 @@ class SweepResult:
     table: a row per scenario: scenario (its number), the axes of the grid, status (the most severe, "OK" where none was
     set), status_since (its first bar), decisions (bars at which something was asked for), unread (rows with targets
     read at a bar that does not decide), fills (with metrics="all"), advice (the kinds of `Result.advice`, "" where all
-    is well), the metrics of `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count. Where
-    an axis has one of these names, it keeps it, and what was found is called result_<name> (`column`); metrics are
-    asked for by their own names.
+    is well), thin_books of scores (rows that its bars read whose book has fewer names than wanted), the metrics of
+    `gpu_bt.analysis.metrics.equity_metrics`, and start, the first bar that they count. Where an axis has one of these
+    names, it keeps it, and what was found is called result_<name> (`column`); metrics are asked for by their own names.
     engine: what ran it ("native", or several).   wall_seconds: of this call.   run: scenarios that this call ran; the
     others were there already.   config: what the grid left as it was.   opening: (K,) cash and holdings at the start.
     priced: the bar at which all opening holdings have a mark, 0 without any.
@@ -65,6 +65,7 @@ class SweepResult:
     def __init__(
         self, panel: Panel | PanelStream, config: Config, scenarios: Scenarios, chunks: Sequence[Done], *,
         opening: np.ndarray, priced: int, rounding: float, wall_seconds: float, run: int,
+        thin: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.config, self.axes, self.run = config, tuple(scenarios.axes), run
         self.engine = ", ".join(sorted({chunk.engine for chunk in chunks}))
@@ -84,6 +85,7 @@ class SweepResult:
         found: dict[str, Any] = {"status": pl.Series(SCENARIO_STATUS).gather(code)}
         found["status_since"] = self.timestamps.gather(since)
         found |= {name: columns.pop(name) for name in _TOLD if name in columns}
+        found |= {} if thin is None else {"thin_books": thin}
         found |= columns | {"start": self.timestamps.gather(self._first)}
         axes = {name: pl.Series(values, strict=False) for name, values in scenarios.axes.items()}
         number = {self.column("scenario"): np.arange(len(scenarios))}

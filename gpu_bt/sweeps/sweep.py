@@ -22,8 +22,9 @@ from gpu_bt.analysis.advice import counted
 from gpu_bt.analysis.calendars import infer_bars_per_year
 from gpu_bt.analysis.metrics import rounding_of
 from gpu_bt.arguments import flag, must_be, one_of, path_of, whole
+from gpu_bt.books.scores import RULES, Scores, thin_counts, thin_said
 from gpu_bt.config import Config, tick_of
-from gpu_bt.data.clock import SCHEDULE
+from gpu_bt.data.clock import SCHEDULE, schedule_of
 from gpu_bt.data.fingerprints import fingerprint, fingerprint_code
 from gpu_bt.data.frames import books_of
 from gpu_bt.data.labels import is_book
@@ -31,12 +32,13 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.streams import PanelStream, WeightsStream
 from gpu_bt.data.weights import check_weights
+from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.spec import Progress
 from gpu_bt.errors import BacktestWarning, ConfigError, ResultError, WeightsError
 from gpu_bt.law.layout import pack
 from gpu_bt.runs.holdings import opening
-from gpu_bt.runs.run import check_fields, checked, schedule_of, strategy_of
+from gpu_bt.runs.run import check_fields, checked, strategy_of
 from gpu_bt.runs.strategy import Strategy
 from gpu_bt.sweeps.chunks import (
     Chunk,
@@ -112,12 +114,13 @@ def sweep(
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
     panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.   weights: as `run`
-    takes them, {name: such}, a function that makes such, or a subclass of Strategy.   config: what the grid leaves as
-    it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per
-    scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter:
-    an attribute that the strategy has after `initialize`, set before and again after that, or an argument of the
-    function. That is called by name (**parameters, or `parameters` alone, a dict: with all axes that are no field) once
-    for a pass's scenarios that agree in these and the account, and gives a new array: one pass's exist at once.
+    takes them, {name: such}, a function that makes such, a subclass of Strategy, or `Scores`.   config: what the grid
+    leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row
+    per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a
+    parameter: an attribute that the strategy has after `initialize`, set before and again after that, or an argument of
+    the function, or of `Scores` (long, short, keep, scheme, long_gross, short_gross, or "scores", a name). A function
+    is called by name (**parameters, or `parameters` alone, a dict: with all axes that are no field) once for a pass's
+    scenarios that agree in these and the account, and gives a new array: one pass's exist at once.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
@@ -148,6 +151,8 @@ def sweep(
         found = _run(job, chunks, files, executor, scratch, progress)
     if text := counted(found.table[found.column("advice")].to_list()):
         warnings.warn(text, BacktestWarning, stacklevel=2)
+    if text := thin_said(found.table[found.column("thin_books")].to_numpy()) if job.thin is not None else "":
+        warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
 
 
@@ -174,7 +179,7 @@ def _run(
     return SweepResult(
         job.inputs.panel, job.config, job.scenarios, [found[i] for i in range(len(chunks))],
         opening=job.capital, priced=job.inputs.begun.first if job.inputs.begun else 0,
-        rounding=float((rounding_of(job.params["tick"], job.inputs.panel.shape[1]) / job.capital).max()),
+        thin=job.thin, rounding=float((rounding_of(job.params["tick"], job.inputs.panel.shape[1]) / job.capital).max()),
         wall_seconds=time.perf_counter() - began, run=count - before,
     )  # fmt: skip
 
@@ -191,13 +196,18 @@ class _Job:
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
-        books: dict[str, Any] = {} if strategy or maker is not None else dict(weights) if named else {"": weights}
+        scores = weights if isinstance(weights, Scores) else None
+        made = strategy is not None or maker is not None or scores is not None
+        books: dict[str, Any] = {} if made else dict(weights) if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
-        if not books and strategy is None and maker is None:
+        if not books and not made:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
         names, axes = tuple(books) if named else (), {} if grid is None else grid
-        self.scenarios = expand(axes, self.config, names, _parameters(strategy) if maker is None else maker)
+        if scores is not None:
+            self.scenarios = expand(axes, self.config, scores.names, RULES, "scores")
+        else:
+            self.scenarios = expand(axes, self.config, names, _parameters(strategy) if maker is None else maker)
         configs = self.scenarios.configs
         needs = {(c.execution, c.participation is None, c.impact == 0): c for c in reversed(configs)}
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
@@ -207,13 +217,18 @@ class _Job:
             maker.check(self.scenarios.axes)
             chosen = [repr(self.scenarios.settings(k, maker)) for k in range(len(configs))]
         read = [(name, c.account) for name, c in zip(chosen, configs, strict=True)]
-        arrays, self.books = _checked_weights(panel, books, set(read))
-        self.books |= {} if maker is None else {key: i for i, key in enumerate(dict.fromkeys(read))}
+        if scores is not None and isinstance(panel, Panel):
+            arrays, places = scores.books(panel, self.scenarios.axes, [c.account for c in configs])
+        else:
+            arrays, found = _checked_weights(panel, books, set(read))
+            found |= {} if maker is None else {key: i for i, key in enumerate(dict.fromkeys(read))}
+            places = [found.get(key, 0) for key in read]
+        self.read = list(dict.fromkeys(chosen))
         rules = [tuple(getattr(c, name) for name in SCHEDULE) for c in configs]
         unique = dict(zip(rules, configs, strict=True))
         schedules = np.stack([schedule_of(panel, c) for c in unique.values()])
         place = {rule: i for i, rule in enumerate(unique)}
-        self.params = pack(configs, [place[rule] for rule in rules], [self.books.get(key, 0) for key in read])
+        self.params = pack(configs, [place[rule] for rule in rules], places)
         self.capital = self.params["initial_cash"].copy()
         held = None if holdings is None else opening(panel, holdings, configs)
         if held is not None:
@@ -223,6 +238,7 @@ class _Job:
             if isinstance(panel, Panel):
                 panel = copy.copy(panel)
                 panel.market = held.market(panel.market)
+        self.thin = None if scores is None else thin_counts(arrays, self.params, schedules)
         usual = infer_bars_per_year(panel.microseconds, panel.time_zone)
         self.per_year = np.array([c.bars_per_year or usual for c in configs])
         self.inputs = every(
@@ -241,8 +257,9 @@ class _Job:
         inputs, code = self.inputs, self.inputs.code
         parts, versions = {"panel": fingerprint_panel(self.panel)}, dict[str, str]()
         if code is None:
-            books = [w.fingerprint() if isinstance(w, WeightsStream) else np.asarray(w) for w in inputs.weights]
-            parts["weights"] = fingerprint(list(dict.fromkeys(name for name, _ in self.books)), *books)
+            books = [w.fingerprint() if isinstance(w, WeightsStream) else w for w in inputs.weights]
+            books = [w if isinstance(w, Ranked) else np.asarray(w) for w in books]
+            parts["weights" if self.thin is None else "scores"] = fingerprint(self.read, *books)
         else:
             what = "weights" if inputs.strategy is None else "strategy"
             whole, versions, tops = fingerprint_code(code.itself, own=code.module)
