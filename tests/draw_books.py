@@ -209,6 +209,8 @@ def configs_beside(
         other = scenario(int(rng.integers(2**40)))[2]
         if "rebalance" not in fixed and chance(rng, 0.4):
             other = other.replace(rebalance="bar", rebalance_every=1, signal_lag=int(rng.integers(0, 4)))
+        if other.account == "margin" and chance(rng, 0.3):
+            other = other.replace(max_leverage=None, maintenance_margin=pick(rng, (0.25, 0.5, 0.95)))
         same = (*STRUCTURAL, *fixed) if chance(rng, 0.7) else fixed
         other = other.replace(**{name: getattr(config, name) for name in same})
         try:

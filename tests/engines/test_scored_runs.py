@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from build import panel_of, simulate_spec, spec_of
 from compare import assert_bits, assert_same_as_oracle, assert_same_raw
+from draw import to_public
 from draw_books import Scored, draw_book, mixed, scored
 from draw_holdings import draw_holdings
 from emulator.build import why_not
+from emulator.fake_arrays import on_device
 from emulator.fake_cupy import FakeCupy, installed
 from extent import seeds
 from oracle import OraclePanel, simulate
@@ -37,11 +39,11 @@ emulated = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("alike", [False, True], ids=["own rules", "same rules"])
-@pytest.mark.parametrize("block", seeds(range(4)))
+@pytest.mark.parametrize("block", range(4))
 def test_drawn_scenarios(block, alike, name):
     """Several at once, of books of two rankings and of panels, cut at drawn bars; logged and not, which changes an
     engine's way."""
-    for seed in range(block * 40, (block + 1) * 40):
+    for seed in seeds(range(block * 40, (block + 1) * 40)):
         drawn = mixed(seed, 1 + seed % 7, alike=alike, fills=seed % 2 == 0, positions=seed % 3 > 0)
         cuts = tuple(np.random.default_rng(seed).integers(0, drawn.panel.shape[0] + 1, 3))
         raw = simulate_spec(resolve(name), drawn.spec, cuts)
@@ -123,6 +125,26 @@ def test_runs_and_grids_of_the_public_api(engine):
     assert counted > 10
 
 
+@emulated
+@pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
+def test_panels_and_scores_that_lie_on_a_device():
+    with installed(FakeCupy("random")) as fake:
+        for seed in seeds(range(5000, 5020)):
+            [own], _, config = scored(seed)
+            book, given = (
+                draw_book(np.random.default_rng(seed), own.panel.shape[1], config.account),
+                to_public(own.panel, config),
+            )
+            there = {name: on_device(fake, x, "cupy", "C") for name, x in given.items() if np.ndim(x) == 2}
+            scores = bt.Scores(on_device(fake, own.scores, "cupy", "C"), groups=own.groups, **dataclasses.asdict(book))
+            wanted = simulate(own.panel, own.rows(book, config), config)
+            panel = bt.Panel(**given | there)
+            assert_same_as_oracle(bt.run(panel, scores, config, engine="cuda").raw, wanted)
+            for engine in ("cuda", *ENGINES):
+                grid = bt.sweep(panel, scores, config, {"long": [book.long]}, equity=True, engine=engine)
+                assert_bits(f"{seed}", grid.equity[0], np.array(wanted.money["equity"]))
+
+
 def market(rng: np.random.Generator, t: int, n: int) -> OraclePanel:
     """Prices that walk, a bar a day."""
     close = 20.0 * np.exp(np.cumsum(0.02 * rng.standard_normal((t, n)), axis=0))
@@ -133,24 +155,25 @@ def test_many_books(able):
     """More of them than an engine can number by a byte; those of scenarios that decide seldom end at other bars."""
     for seed in seeds(range(6)):
         rng = np.random.default_rng(seed)
-        panel = market(rng, 300, 11)
-        scores = np.cumsum(rng.normal(0, 0.2, panel.shape), axis=0) + rng.normal(0, 1, 11)
-        own = Scored.of(panel, scores, None if seed % 2 else np.arange(11) // 4)
+        panel = market(rng, 200, 8)
+        scores = np.cumsum(rng.normal(0, 0.2, panel.shape), axis=0) + rng.normal(0, 1, 8)
+        own = Scored.of(panel, scores, None if seed % 2 else np.arange(8) // 3)
         config = Config(account="margin", execution="same_close", lot=0.0, initial_cash=1e6, slippage=1e-3)
         configs = [config.replace(rebalance_every=every) for every in (1, 1, 3, 4)]
-        books = [dataclasses.replace(draw_book(rng, 11, "margin"), keep=keep) for keep in (1.5, 2.0, 1.0)]
+        books = [dataclasses.replace(draw_book(rng, 8, "margin"), keep=keep) for keep in (1.5, 2.0, 1.0)]
         spec = spec_of(panel_of(panel, config), [*map(own.ranked, books)], configs)
-        for cuts in ((), (1, 63, 64, 65, 127, 128, 200)):
-            raw = simulate_spec(able, spec, cuts)
-            for k, each in enumerate(configs):
-                assert_same_as_oracle(raw, simulate(panel, own.rows(books[k % 3], each), each), k)
+        raw = simulate_spec(able, spec, (1, 63, 64, 65, 127, 128) if seed % 2 else ())
+        for k, each in enumerate(configs):
+            assert_same_as_oracle(raw, simulate(panel, own.rows(books[k % 3], each), each), k)
 
 
 def test_more_assets_than_16_bits_number(able):
     """A ranking of 32-bit numbers; what is wanted are runs of the oracle's rows."""
-    rng, (t, n) = np.random.default_rng(1), (4, 65_600)
+    rng, (t, n) = np.random.default_rng(1), (2, 65_600)
     panel = market(rng, t, n)
-    own = Scored.of(panel, np.rint(rng.normal(0, 9000, (t, n))))
+    scores = np.rint(rng.normal(0, 9000, (t, n)))
+    scores[:, 65_540:65_560] += 40_000
+    own = Scored.of(panel, scores)
     assert own.ranking.order.dtype == np.int32
     config = Config(account="margin", execution="same_close", lot=0.0, initial_cash=1e9)
     books = [Book(long=30, short=0.0005, keep=3.0), Book(long=0.25, short=0.5, keep=1.5, scheme="rank")]
@@ -201,7 +224,7 @@ def test_the_first_bar_of_the_metrics():
 def test_what_is_drawn():
     """The draws above are no evidence for what they never reach."""
     seen: Counter[str] = Counter()
-    for seed in range(160):
+    for seed in range(80):
         drawn = mixed(seed, 6, alike=seed % 2 == 0)
         books = [entry for entry in drawn.spec.weights if isinstance(entry, Ranked)]
         seen["weights beside books"] += 0 < len(books) < len(drawn.spec.weights)
@@ -216,4 +239,4 @@ def test_what_is_drawn():
                 seen["cash account"] += drawn.configs[k].account == "cash"
                 for name in ("outside", "delisted", "cash_clipped", "leverage_clipped", "no_price"):
                     seen[name] += sum(oracle.counts[name]) > 0
-    assert min(seen.values()) >= 5 and len(seen) == 17, seen
+    assert seen.pop("LEDGER_OVERFLOW") >= 1 and min(seen.values()) >= 4 and len(seen) == 16, seen
