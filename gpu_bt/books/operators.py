@@ -214,7 +214,10 @@ def neutralise(
 
     def work(part: _Rows, values: Any, *others: Any) -> Any:
         w = part.only(others[0]) if weighted else None
-        own = lambda a, b: (a * b if w is None else a * b * w).sum(axis=1, keepdims=True)  # noqa: E731
+
+        def own(a: Any, b: Any) -> Any:
+            return (a * b if w is None else a * b * w).sum(axis=1, keepdims=True)
+
         rest = [part.centred(e, w) for e in (*others[len(weighted) :], values)]
         whole = [own(e, e) for e in rest]
         while len(rest) > 1:

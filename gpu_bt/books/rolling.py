@@ -37,10 +37,10 @@ __all__ = [
 ]  # fmt: skip
 
 #: The fewest columns worked on together: with fewer the calls take longer than the numbers.
-_COLUMNS = 1024
+_COLUMNS = 4096
 _State = Sequence[Any]
-#: merge(to, a, b, na, nb): into `to`, which may be `a`, the state of rows that follow one another, of that of the earlier
-#: ones, a, and of the later ones, b; na and nb are how many numbers, or rows, these are of.
+#: merge(to, a, b, na, nb): into `to`, which may be `a`, the state of rows that follow one another, of that of the
+#: earlier ones, a, and of the later ones, b; na and nb are how many numbers, or rows, these are of.
 _Merge = Callable[[_State, _State, _State, Any, Any], None]
 
 
@@ -54,7 +54,8 @@ class _Window:
     def __init__(self, tables: Tables, n: int, block: int, many: int, columns: slice) -> None:
         xp, self.xp, self.n, self.values = tables.xp, tables.xp, n, list[Any]()
         first, last = (block - 1) * n, min((block + many) * n, tables.shape[0])
-        rows, skipped, known = slice(max(first, 0), last), max(-first, 0), None
+        rows, skipped = slice(max(first, 0), last), max(-first, 0)
+        known: Any = None
 
         def placed(found: Any) -> Any:
             if len(found) < (many + 1) * n:
@@ -74,7 +75,8 @@ class _Window:
         """The states of all windows, (B, n, C), last how many numbers they are of where `counts` says it of each leaf;
         else a leaf is one. none: the state of no numbers; a leaf that is None is that."""
         n, xp = self.n, self.xp
-        states, empty = [*leaves, *([] if counts is None else [counts])], [*none, 0]
+        states: list[Any] = [*leaves, *([] if counts is None else [counts])]
+        empty = [*none, 0]
         shape, kinds = (len(states[0]) - 1, n, states[0].shape[2]), [getattr(s, "dtype", np.float64) for s in states]
         before, out = ([xp.empty(shape, kind) for kind in kinds] for _ in range(2))
         after = [xp.empty((shape[0], shape[2]), kind) for kind in kinds]
