@@ -213,7 +213,7 @@ def decay(x: Any, n: int, min_count: int | None = None) -> Any:
         found = weighted(window.values[0])
         if window.there is None:
             return found / (window.n * (window.n + 1) / 2 + (n - window.n) * window.n), window.count()
-        return found / weighted(window.there.astype(np.int32 if n < 2**15 else np.int64)), window.count()
+        return found / weighted(window.there.astype(np.int32 if n < 2**15 else np.float64)), window.count()
 
     return _through(opened("decay", x=x), n, least, work)
 

@@ -29,7 +29,7 @@ from gpu_bt.errors import PanelError, label_of, shown
 __all__ = ["Tables", "codes_of", "listed", "opened"]
 
 #: Cells worked on together: few enough to stay in a core's cache, or many enough to fill a GPU.
-_CACHE, _GPU = 1 << 17, 1 << 26
+_CACHE, _GPU = 1 << 17, 1 << 24
 #: Names of a column of times that holds whole numbers or texts.
 _STAMPS = ("timestamp", "date", "datetime", "time")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,3 +252,15 @@ def test_other_arguments_are_checked():
         books.neutralise(X, exposures=[X, X[:3]])
     with pytest.raises(TypeError):
         books.rank(X, sectors=GROUPS)
+
+
+def test_the_examples_of_the_page_run():
+    page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    score, risk, alone = names["score"], names["risk"], names["alone"]
+    assert np.isnan(score[:60]).all() and np.isnan(score[:, 5]).all() and np.isfinite(score[60:, :5]).all()
+    assert (risk.columns == names["frame"].columns).all() and risk.iloc[20:].gt(0).all(axis=None)
+    assert np.abs(alone["A"] + alone["B"]).max() < 1e-12 and alone[["D", "E", "F"]].isna().all(axis=None)
+    assert np.nanmax(names["place"]) < 1
