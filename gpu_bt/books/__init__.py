@@ -8,9 +8,18 @@ from gpu_bt.books.forms import (
 )  # fmt: skip
 from gpu_bt.books.operators import demean, neutralise, rank, winsorise, zscore
 from gpu_bt.books.rolling import (
-    decay, delay, delta, rolling_corr, rolling_max, rolling_mean, rolling_min, rolling_rank, rolling_std, rolling_sum,
+    decay,
+    delay,
+    delta,
+    rolling_corr,
+    rolling_max,
+    rolling_mean,
+    rolling_min,
+    rolling_rank,
+    rolling_std,
+    rolling_sum,
     volatility,
-)  # fmt: skip
+)
 
 __all__: list[str] = []
 __all__ += ["demean", "neutralise", "rank", "winsorise", "zscore"]
