@@ -57,9 +57,9 @@ class Scored:
         out["scheme"] = SCHEMES.index(book.scheme)
         return Ranked(self.ranking, out)
 
-    def rows(self, book: Book, config: Config) -> np.ndarray:
-        """(T, N) weights that a scenario reads, by the oracle."""
-        return self.rows_and_thin(book, rows_read(self.panel, config))[0]
+    def rows(self, book: Book, config: Config, first: int = 0) -> np.ndarray:
+        """(T, N) weights that a scenario reads, by the oracle. first: the bar of the opening."""
+        return self.rows_and_thin(book, rows_read(self.panel, config, first))[0]
 
     def rows_and_thin(self, book: Book, read: Sequence[int]) -> tuple[np.ndarray, list[int]]:
         """The oracle's rows at those read, and which are thin."""
@@ -111,7 +111,7 @@ def draw_groups(rng: np.random.Generator, t: int, n: int) -> np.ndarray | None:
     """Groups of assets, or of assets at bars; some numbers name nobody."""
     if chance(rng, 0.4):
         return None
-    names = np.array(pick(rng, ((0,), (0, 1), (0, 1, 2), (1, 4, 5), (3,))))
+    names = np.array(pick(rng, ((0,), (0, 1), (0, 1, 2), (1, 4, 5), (3,), tuple(range(n)))))
     own = names[rng.integers(0, len(names), n)]
     if chance(rng, 0.5):
         own = np.tile(own, (t, 1))

@@ -35,10 +35,10 @@ class Book:
     scheme: str = "equal"
 
 
-def rows_read(panel: OraclePanel, config: Config) -> list[int]:
-    """[B5] The rows that scheduled bars read, in order."""
+def rows_read(panel: OraclePanel, config: Config, first: int = 0) -> list[int]:
+    """[B5] The rows that scheduled bars read, in order. first: that of the opening; no bar before it decides."""
     decides = schedule(panel.microseconds, panel.next_microseconds, config, panel.time_zone)
-    read = [t - config.signal_lag for t in range(len(decides)) if decides[t]]
+    read = [t - config.signal_lag for t in range(first, len(decides)) if decides[t]]
     return [row for row in read if row >= 0]
 
 
@@ -57,17 +57,8 @@ def order_of(panel: OraclePanel, scores: Any, groups: Any, t: int) -> dict[int, 
             group = int(groups[i]) if groups.ndim == 1 else int(groups[t][i])
         if group >= 0:
             members.setdefault(group, []).append(i)
-    out: dict[int, list[int]] = {}
-    for group in sorted(members):
-        names = members[group]
-        out[group] = [-1] * len(names)
-        for i in names:
-            x, place = float(scores[t][i]), 0
-            for j in names:
-                y = float(scores[t][j])
-                place += y > x or (y == x and j < i)
-            out[group][place] = i
-    return out
+    # Python sorts by falling scores, then by asset: -0.0 and 0.0 are equal to it.
+    return {group: sorted(members[group], key=lambda i: (-float(scores[t][i]), i)) for group in sorted(members)}
 
 
 def book_rows(
@@ -88,7 +79,8 @@ def book_rows(
             k_short = min(wanted_short, len(names) - k_long)
             short_of_names = short_of_names or k_long < wanted_long or k_short < wanted_short
             longs.append(_taken(names, k_long, last[0], book.keep))
-            left = [i for i in reversed(names) if i not in longs[-1]]
+            taken = set(longs[-1])
+            left = [i for i in reversed(names) if i not in taken]
             shorts.append(_taken(left, k_short, last[1], book.keep))
         if short_of_names:
             thin.append(t)
@@ -126,11 +118,11 @@ def _how_many(wanted: float, n: int) -> int:
 def _taken(candidates: list[int], k: int, last: set[int], c: float) -> list[int]:
     """[B3] The k names that a side takes of its candidates, in their order."""
     m = min(len(candidates), max(k, _whole(c * k)))
-    stay: list[int] = []
+    stay: set[int] = set()
     for i in candidates[:m]:
         if i in last and len(stay) < k:
-            stay.append(i)
-    rest = [i for i in candidates if i not in stay][: k - len(stay)]
+            stay.add(i)
+    rest = set([i for i in candidates if i not in stay][: k - len(stay)])
     return [i for i in candidates if i in stay or i in rest]
 
 

@@ -21,13 +21,15 @@ from gpu_bt.data.times import stamp
 from gpu_bt.errors import ResultError
 
 if TYPE_CHECKING:
+    import polars as pl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["new_figure", "plot", "save_figure"]
+__all__ = ["COLOURS", "line", "name_axes", "new_figure", "plot", "save_figure", "tidy", "time_axis"]
 
 # Colours that stay apart in print and for colour-blind readers (Okabe and Ito 2008).
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F7F7F"
+COLOURS = (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE)
 _STATUS = {"MARGIN_CALL": _ORANGE, "DRAWDOWN_STOP": _PURPLE, "BANKRUPT": _RED, "LEDGER_OVERFLOW": "black"}
 #: Up to so many bars every one has its own tick and its own point.
 _FEW = 8
@@ -56,7 +58,7 @@ def plot(result: Result, path: str | os.PathLike[str] | None = None) -> Path | F
     for draw, ax in zip(draws, axes, strict=True):
         draw(ax, when, table, result.opening)
         _frame(ax, result, when, first=ax is axes[0])
-    _time(axes[-1], result, when)
+    time_axis(axes[-1], result.timestamps, result.time_zone)
     _title(figure, result)
     return save_figure(figure, path)
 
@@ -97,21 +99,21 @@ def _equity(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], cash: floa
     """Equity beside what it began with."""
     from matplotlib.ticker import LogLocator
 
-    _line(ax, when, table["equity"], _BLUE, "Equity")
+    line(ax, when, table["equity"], _BLUE, "Equity")
     ax.axhline(cash, color=_GREY, linewidth=0.8, linestyle=":", label="At the start")
     low, high = np.fmin.reduce(table["equity"]), np.fmax.reduce(table["equity"])
     log = 0 < 10 * low < high
     if log:
         ax.set_yscale("log", subs=[])
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-    _name(ax, "Equity, log scale" if log else "Equity", "{x:,.10g}")
+    name_axes(ax, "Equity, log scale" if log else "Equity", "{x:,.10g}")
 
 
 def _drawdown(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], cash: float) -> None:
     fall = drawdown(table["equity"], cash)
     ax.fill_between(when, fall, 0, color=_RED, alpha=0.3, linewidth=0)
-    _line(ax, when, fall, _RED)
-    _name(ax, "Drawdown, from the peak", "%")
+    line(ax, when, fall, _RED)
+    name_axes(ax, "Drawdown, from the peak", "%")
 
 
 def _exposure(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -> None:
@@ -120,9 +122,9 @@ def _exposure(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float
     ax.fill_between(when, long, 0, color=_GREEN, alpha=0.25, linewidth=0, label="Long")
     if (table["short_value"] < 0).any():
         ax.fill_between(when, short, 0, color=_RED, alpha=0.25, linewidth=0, label="Short")
-        _line(ax, when, long - short, "black", "Gross")
-        _line(ax, when, long + short, _BLUE, "Net")
-    _name(ax, "Exposure, of equity", "%")
+        line(ax, when, long - short, "black", "Gross")
+        line(ax, when, long + short, _BLUE, "Net")
+    name_axes(ax, "Exposure, of equity", "%")
 
 
 def _turnover(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -> None:
@@ -133,7 +135,7 @@ def _turnover(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float
     left = when[starts]
     width = np.diff(left).min() if len(left) > 1 else np.timedelta64(1, "D")
     ax.bar(left, np.add.reduceat(traded, starts), width * 0.8, align="edge" if step > 1 else "center", color=_BLUE)
-    _name(ax, f"Turnover per {f'{step} bars' if step > 1 else 'bar'}, one-way, of equity", "%")
+    name_axes(ax, f"Turnover per {f'{step} bars' if step > 1 else 'bar'}, one-way, of equity", "%")
 
 
 def _costs(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -> None:
@@ -147,20 +149,21 @@ def _costs(ax: Axes, when: np.ndarray, table: dict[str, np.ndarray], _: float) -
         ax.fill_between(when, start, start + values, color=colours[name], alpha=0.5, linewidth=0, label=name)
         above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
     total = np.cumsum(sum(parts.values()))
-    _line(ax, when, total, "black", "Total" if len(paid) != 1 else None)
+    line(ax, when, total, "black", "Total" if len(paid) != 1 else None)
     if not paid:
         ax.set_ylim(0, 1)
     elif not (below < 0).any():
         ax.set_ylim(bottom=0)
-    _name(ax, "Costs, cumulative", "{x:,.10g}")
+    name_axes(ax, "Costs, cumulative", "{x:,.10g}")
 
 
-def _line(ax: Axes, when: np.ndarray, values: np.ndarray, colour: str, label: str | None = None) -> None:
+def line(ax: Axes, when: np.ndarray, values: np.ndarray, colour: str, label: str | None = None) -> None:
+    """A line that is seen even where it is of few points."""
     marker = "o" if len(when) <= _FEW else None  # a line of one point shows nothing
     ax.plot(when, values, color=colour, linewidth=1.1, label=label, marker=marker, markersize=3.5)
 
 
-def _name(ax: Axes, title: str, numbers: str) -> None:
+def name_axes(ax: Axes, title: str, numbers: str) -> None:
     """Title and format of the values: "%" or a text with {x}."""
     from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
@@ -169,7 +172,7 @@ def _name(ax: Axes, title: str, numbers: str) -> None:
 
 
 def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
-    """Statuses, the ground after the end, grid and legend of a drawing; only the first names the statuses."""
+    """Statuses, the ground after the end, grid and legend; only the first names the statuses."""
     from matplotlib.dates import date2num
 
     statuses = {name: np.datetime64(bar.replace(tzinfo=None)) for name, bar in result.statuses.items()}
@@ -180,6 +183,11 @@ def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
     bars = int(np.count_nonzero(~np.isnan(result.raw.money[0, 0])))
     if bars < len(when):
         ax.axvspan(when[max(bars - 1, 0)], when[-1], color=_GREY, alpha=0.12, linewidth=0)
+    tidy(ax)
+
+
+def tidy(ax: Axes) -> None:
+    """Grid and legend of a drawing."""
     ax.grid(color="#DDDDDD", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
@@ -187,19 +195,20 @@ def _frame(ax: Axes, result: Result, when: np.ndarray, first: bool) -> None:
         ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0.2, ncols=5, frameon=False)
 
 
-def _time(ax: Axes, result: Result, when: np.ndarray) -> None:
+def time_axis(ax: Axes, stamps: pl.Series, time_zone: str | None) -> None:
     """The axis of time, which all drawings share."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
+    when = stamps.dt.replace_time_zone(None).to_numpy()
     if len(when) <= _FEW:
-        ax.set_xticks(when, [stamp(bar) for bar in result.timestamps])
+        ax.set_xticks(when, [stamp(bar) for bar in stamps])
     else:
         locator = AutoDateLocator(minticks=5, maxticks=12)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         ax.set_xlim(when[0], when[-1])
-    if result.time_zone is not None:
-        ax.set_xlabel(f"Time zone {result.time_zone}")
+    if time_zone is not None:
+        ax.set_xlabel(f"Time zone {time_zone}")
 
 
 def _title(figure: Figure, result: Result) -> None:

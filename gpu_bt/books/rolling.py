@@ -21,6 +21,7 @@ Letters: T bars, N assets, B blocks of n rows, C columns.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,92 +39,107 @@ __all__ = [
 #: The fewest columns worked on together: with fewer the calls take longer than the numbers.
 _COLUMNS = 1024
 _State = Sequence[Any]
-#: merge(a, b, na, nb): the state of rows that follow one another, of that of the earlier ones, a, and the later ones, b;
-#: na and nb are the numbers in them, or with `decay` their rows.
-_Merge = Callable[[_State, _State, Any, Any], _State]
+#: merge(to, a, b, na, nb): into `to`, which may be `a`, the state of rows that follow one another, of that of the earlier
+#: ones, a, and of the later ones, b; na and nb are how many numbers, or rows, these are of.
+_Merge = Callable[[_State, _State, _State, Any, Any], None]
 
 
 class _Window:
     """A part of the tables: blocks of n rows, the first of which is only looked back at, of some columns.
 
-    values: of each table (B + 1, n, C) float64, 0 where there is none.   there: the cells with a number in all tables,
-    (B + 1, n, C), or None where all have one.
+    values: of each table (B + 1, n, C) float64, not to be written to, 0 where there is none.   there: the cells with a
+    number in all tables, (B + 1, n, C), or None where all have one.
     """
 
     def __init__(self, tables: Tables, n: int, block: int, many: int, columns: slice) -> None:
         xp, self.xp, self.n, self.values = tables.xp, tables.xp, n, list[Any]()
         first, last = (block - 1) * n, min((block + many) * n, tables.shape[0])
-        rows, skipped = slice(max(first, 0), last), max(-first, 0)
-        there: Any = None
+        rows, skipped, known = slice(max(first, 0), last), max(-first, 0), None
+
+        def placed(found: Any) -> Any:
+            if len(found) < (many + 1) * n:
+                part, found = found, xp.zeros(((many + 1) * n, found.shape[1]), found.dtype)
+                found[skipped : skipped + len(part)] = part
+            return found.reshape(many + 1, n, -1)
+
         for name in tables.arrays:
             found, own = tables.cells(name, rows, columns)
-            there = own if there is None else there & own
-            whole = xp.zeros(((many + 1) * n, found.shape[1]))
-            whole[skipped : skipped + len(found)] = found
-            self.values.append(whole.reshape(many + 1, n, -1))
-        self.there: Any = None
-        if skipped or not bool(there.all()):
-            known = xp.zeros(((many + 1) * n, there.shape[1]), bool)
-            known[skipped : skipped + len(there)] = there
-            self.there = known.reshape(many + 1, n, -1)
+            known = own if known is None else known & own
+            self.values.append(placed(found))
+        self.there = placed(known) if skipped or not bool(known.all()) else None
+        if self.there is not None:
             self.values = [xp.where(self.there, values, 0.0) for values in self.values]
 
-    def fold(self, merge: _Merge, leaves: _State, none: Sequence[float], counts: Any = None) -> tuple[_State, Any]:
-        """The states of all windows, (B, n, C), and how many numbers are in them where `counts` says how many are in
-        each leaf; else a leaf is one. none: the state of no rows."""
-        n, states = self.n, list(leaves) + ([] if counts is None else [counts])
-        shape = (states[0].shape[0] - 1, n + 1, states[0].shape[2])
-        before, after = ([self.xp.empty(shape) for _ in states] for _ in range(2))
-        for s, a, b, empty in zip(states, before, after, [*none, 0.0], strict=False):
-            a[:, n], b[:, 0] = empty, empty
-            a[:, n - 1], b[:, 1] = s[:-1, n - 1], s[1:, 0]
+    def fold(self, merge: _Merge, leaves: _State, none: Sequence[float], counts: Any = None) -> list[Any]:
+        """The states of all windows, (B, n, C), last how many numbers they are of where `counts` says it of each leaf;
+        else a leaf is one. none: the state of no numbers; a leaf that is None is that."""
+        n, xp = self.n, self.xp
+        states, empty = [*leaves, *([] if counts is None else [counts])], [*none, 0]
+        shape, kinds = (len(states[0]) - 1, n, states[0].shape[2]), [getattr(s, "dtype", np.float64) for s in states]
+        before, out = ([xp.empty(shape, kind) for kind in kinds] for _ in range(2))
+        after = [xp.empty((shape[0], shape[2]), kind) for kind in kinds]
+        old, new = ([None if s is None else s[part] for s in states] for part in (slice(-1), slice(1, None)))
 
-        def join(to: _State, i: Any, a: _State, j: Any, b: _State, k: Any, na: Any, nb: Any) -> None:
-            if counts is not None:
-                na, nb = a[-1][:, j], b[-1][:, k]
-            parts = len(leaves)
-            found = merge([x[:, j] for x in a[:parts]], [x[:, k] for x in b[:parts]], na, nb)
-            for x, new in zip(to, found if counts is None else [*found, na + nb], strict=True):
-                x[:, i] = new
+        def join(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
+            if counts is None:
+                merge(to, a, b, na, nb)
+            else:
+                merge(to[:-1], a[:-1], b[:-1], a[-1], b[-1])
+                np.add(a[-1], b[-1], out=to[-1])
 
-        old, new = [s[:-1] for s in states], [s[1:] for s in states]
-        for i in range(1, n):
-            join(after, i + 1, after, i, new, i, i, 1)
-            join(before, n - 1 - i, old, n - 1 - i, before, n - i, 1, i)
-        rows = self.xp.arange(1, n + 1)[:, None]
-        later = slice(1, n + 1)
-        join(after, later, before, later, after, later, n - rows, rows)
-        out = [x[:, later] for x in after]
-        return (out, None) if counts is None else (out[:-1], out[-1])
+        for x, y, first, last, nothing in zip(after, before, new, old, empty, strict=False):
+            x[...], y[:, n - 1] = (nothing, nothing) if first is None else (first[:, 0], last[:, n - 1])
+        for i in range(n - 2, 0, -1):
+            join(_row(before, i), _row(old, i), _row(before, i + 1), 1, n - 1 - i)
+        for i in range(n - 1):
+            join(_row(out, i), _row(before, i + 1), after, n - 1 - i, i + 1)
+            join(after, after, _row(new, i + 1), i + 1, 1)
+        for x, y in zip(out, after, strict=True):
+            x[:, n - 1] = y
+        return out
 
     def total(self, values: Any) -> Any:
         """The sum of all windows."""
-        return self.fold(_add, [values], [0.0])[0][0]
+        return self.fold(_add, [values], [0])[0]
 
     def count(self) -> Any:
         """The numbers in all windows."""
-        return float(self.n) if self.there is None else self.total(self.there)
+        if self.there is None:
+            return float(self.n)
+        return self.total(self.there.astype(np.int16 if self.n < 2**15 else np.int32))
 
 
-def _add(a: _State, b: _State, na: Any, nb: Any) -> _State:
-    return [a[0] + b[0]]
+def _row(states: _State, i: int) -> _State:
+    return [None if x is None else x[:, i] for x in states]
 
 
-def _moments(a: _State, b: _State, na: Any, nb: Any) -> _State:
+def _add(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
+    np.add(a[0], b[0], out=to[0])
+
+
+def _moments(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
     """Means, and sums of products of what is off them: mean, M2; or of two tables x mean, y mean, Mxx, Myy, Mxy (Chan,
     Golub and LeVeque 1979)."""
-    n = na + nb
+    n, many = na + nb, 1 if len(to) == 2 else 2
     share = nb / (np.maximum(n, 1.0) if hasattr(n, "dtype") else n)
-    many = 1 if len(a) == 2 else 2
-    off = [b[k] - a[k] for k in range(many)]
-    pairs = [(0, 0), (1, 1), (0, 1)][: len(a) - many]
-    means = [a[k] + off[k] * share for k in range(many)]
-    return means + [a[k] + b[k] + (off[i] * off[j]) * (na * share) for k, (i, j) in enumerate(pairs, many)]
+    off, both = [b[k] - a[k] for k in range(many)], na * share
+    for k, (i, j) in enumerate(((0, 0), (1, 1), (0, 1))[: len(to) - many], many):
+        product = off[i] * off[j]
+        product *= both
+        if a[k] is not None and b[k] is not None:
+            product += b[k]
+        np.add(product, b[k] if a[k] is None else a[k], out=to[k])
+    for k in range(many):
+        off[k] *= share
+        np.add(a[k], off[k], out=to[k])
 
 
-def _ages(a: _State, b: _State, na: Any, nb: Any) -> _State:
+def _ages(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
     """The sum weighted by the row, counted from 1, and the sum."""
-    return [a[0] + b[0] + na * b[1], a[1] + b[1]]
+    later = b[1] * na
+    later += b[0]
+    np.add(a[0], later, out=to[0])
+    np.add(a[1], b[1], out=to[1])
 
 
 def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple[Any, Any]]) -> Any:
@@ -132,7 +148,7 @@ def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple
     size = min(n, t_count)  # longer windows hold the same rows
     wide = min(columns, max(_COLUMNS, tables.room // size))
     many = min(-(-t_count // size), max(1, tables.room // (size * wide)))
-    out = tables.empty()
+    out = tables.xp.empty(tables.shape, tables.dtype)
 
     def part(place: tuple[int, int]) -> None:
         block, left = place
@@ -159,23 +175,23 @@ def _counts(function: str, n: Any, min_count: Any) -> tuple[int, int]:
 def delay(x: Any, n: int = 1) -> Any:
     """x[t - n]; NaN in the first n rows. n >= 1. O(T N)."""
     n, tables = whole("delay: n", n), opened("delay", x=x)
-    return tables.by_rows(lambda rows: _earlier(tables, rows, n))
+    return tables.given_back(tables.by_rows(lambda rows: _both(tables, rows, n)[1]))
 
 
 def delta(x: Any, n: int = 1) -> Any:
     """x[t] - x[t - n]; NaN in the first n rows. n >= 1. O(T N)."""
     n, tables = whole("delta: n", n), opened("delta", x=x)
-    return tables.by_rows(lambda rows: tables.cells("x", rows)[0] - _earlier(tables, rows, n))
+    return tables.given_back(tables.by_rows(lambda rows: np.subtract(*_both(tables, rows, n))))
 
 
-def _earlier(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> Any:
-    """Rows t - n, NaN where there is none."""
-    out = tables.xp.full((rows.stop - rows.start, tables.shape[1]), np.nan)
-    tables.cells("x", rows, low=low)  # the last ones, too, must be finite
+def _both(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> tuple[Any, Any]:
+    """Rows t and rows t - n of a table, NaN where there is none."""
+    (name,) = tables.arrays
+    before = tables.xp.full((rows.stop - rows.start, tables.shape[1]), np.nan)
     if (last := rows.stop - n) > 0:
         first = max(rows.start - n, 0)
-        out[first - last :] = tables.cells("x", slice(first, last), low=low)[0]
-    return out
+        before[first - last :] = tables.cells(name, slice(first, last), low=low)[0]
+    return tables.cells(name, rows, low=low)[0], before
 
 
 def decay(x: Any, n: int, min_count: int | None = None) -> Any:
@@ -185,13 +201,13 @@ def decay(x: Any, n: int, min_count: int | None = None) -> Any:
 
     def work(window: _Window) -> tuple[Any, Any]:
         def weighted(values: Any) -> Any:
-            (ages, total), _ = window.fold(_ages, [values, values], [0.0, 0.0])
+            ages, total = window.fold(_ages, [values, values], [0.0, 0.0])
             return ages + (n - window.n) * total
 
         found = weighted(window.values[0])
         if window.there is None:
             return found / (window.n * (window.n + 1) / 2 + (n - window.n) * window.n), window.count()
-        return found / weighted(window.there * 1.0), window.count()
+        return found / weighted(window.there.astype(np.int32 if n < 2**15 else np.int64)), window.count()
 
     return _through(opened("decay", x=x), n, least, work)
 
@@ -225,25 +241,23 @@ def rolling_min(x: Any, n: int, min_count: int | None = None) -> Any:
 
 def _extreme(function: str, x: Any, n: Any, min_count: Any, name: str, none: float) -> Any:
     n, least = _counts(function, n, min_count)
+    pick = getattr(np, name)
 
     def work(window: _Window) -> tuple[Any, Any]:
-        pick, values = getattr(window.xp, name), window.values[0] + 0.0  # of 0 and -0 it is 0 on every device
-        if window.there is not None:
-            values = window.xp.where(window.there, values, none)
-        (found,), _ = window.fold(lambda a, b, na, nb: [pick(a[0], b[0])], [values], [none])
+        values = window.values[0] if window.there is None else window.xp.where(window.there, window.values[0], none)
+        (found,) = window.fold(lambda to, a, b, na, nb: pick(a[0], b[0], out=to[0]), [values], [none])
+        found += 0.0  # of 0 and -0 either may be the larger one
         return found, window.count()
 
     return _through(opened(function, x=x), n, least, work)
 
 
-def _deviation(window: _Window, ddof: int) -> tuple[Any, Any]:
-    """Standard deviation and count."""
-    values, xp = window.values[0], window.xp
+def _folded(window: _Window, states: int) -> tuple[_State, Any]:
+    """Sums of products of what is off the means, and how many numbers they are of."""
     counts = None if window.there is None else window.there * 1.0
-    (_, squares), count = window.fold(_moments, [values, xp.zeros_like(values)], [0.0, 0.0], counts)
-    count = float(window.n) if count is None else count
-    over = count - ddof if isinstance(count, float) else xp.maximum(count - ddof, 0.0)
-    return xp.sqrt(squares / over) if not isinstance(over, float) or over > 0 else squares * np.nan, count
+    leaves = [*window.values, *[None] * (states - len(window.values))]
+    found = window.fold(_moments, leaves, [0.0] * states, counts)
+    return found[len(window.values) : states], float(window.n) if counts is None else found[-1]
 
 
 def rolling_std(x: Any, n: int, min_count: int | None = None, ddof: int = 1) -> Any:
@@ -254,18 +268,22 @@ def rolling_std(x: Any, n: int, min_count: int | None = None, ddof: int = 1) -> 
     return _through(opened("rolling_std", x=x), n, max(least, ddof + 1), lambda w: _deviation(w, ddof))
 
 
+def _deviation(window: _Window, ddof: int) -> tuple[Any, Any]:
+    """Standard deviations and how many numbers they are of."""
+    (squares,), count = _folded(window, 2)
+    squares /= np.maximum(count - ddof, 1.0)
+    return window.xp.sqrt(squares), count
+
+
 def rolling_corr(x: Any, y: Any, n: int, min_count: int | None = None) -> Any:
     """Pearson's correlation of the pairs of the window in which both are numbers, in [-1, 1]; NaN where x or y does not
     vary in them. O(T N)."""
     n, least = _counts("rolling_corr", n, min_count)
 
     def work(window: _Window) -> tuple[Any, Any]:
-        xp, zero = window.xp, window.xp.zeros_like(window.values[0])
-        counts = None if window.there is None else window.there * 1.0
-        (_, _, xx, yy, xy), count = window.fold(_moments, [*window.values, zero, zero, zero], [0.0] * 5, counts)
-        size = xp.sqrt(xx) * xp.sqrt(yy)
-        found = xp.minimum(xp.maximum(xy / xp.where(size > 0, size, np.nan), -1.0), 1.0)
-        return found, float(window.n) if count is None else count
+        xp, ((xx, yy, xy), count) = window.xp, _folded(window, 5)
+        xy /= xp.sqrt(xx) * xp.sqrt(yy)  # 0/0 is NaN
+        return np.minimum(np.maximum(xy, -1.0), 1.0), count
 
     return _through(opened("rolling_corr", x=x, y=y), n, least, work)
 
@@ -282,7 +300,7 @@ def rolling_rank(x: Any, n: int, min_count: int | None = None, pct: bool = False
         xp, size = window.xp, window.n
         values = window.values[0] if window.there is None else xp.where(window.there, window.values[0], np.nan)
         flat = values.reshape(-1, values.shape[2])
-        last, twice = flat[size:], xp.ones(flat[size:].shape, np.int32)
+        last, twice = flat[size:], xp.ones(flat[size:].shape, np.int16 if size < 2**14 else np.int32)
         for back in range(size):
             other = flat[size - back : len(flat) - back]
             twice += other < last
@@ -298,16 +316,22 @@ def volatility(close: Any, n: int, bars_per_year: float | None = None, min_count
     """rolling_std of simple returns close[t]/close[t - 1] - 1, ddof 1, times sqrt(bars_per_year) where that is given.
 
     A return is NaN where either price is. Of a bar, or annual with bars_per_year (252 for daily bars). The first result
-    by default is that of row n. Raises PanelError for a price below 0. O(T N).
+    by default is that of row n. Raises PanelError for a price that is not above 0. O(T N).
     """
-    _counts("volatility", n, min_count)
+    n, least = _counts("volatility", n, min_count)
     scale = 1.0 if bars_per_year is None else real(bars_per_year)
     if not 0 < scale < math.inf:
         must_be("volatility: bars_per_year", bars_per_year, "a number > 0, or None")
-    tables = opened("volatility", x=close)
+    tables = opened("volatility", close=close)
 
     def returns(rows: slice) -> Any:
-        now, before = tables.cells("x", rows, low=0.0)[0], _earlier(tables, rows, 1, 0.0)
+        now, before = _both(tables, rows, 1, math.ulp(0.0))
         return now / before - 1.0
 
-    return rolling_std(tables.by_rows(returns), n, min_count)
+    tables = dataclasses.replace(tables, arrays={"close": tables.by_rows(returns, np.float64)})
+
+    def work(window: _Window) -> tuple[Any, Any]:
+        found, count = _deviation(window, 1)
+        return found * math.sqrt(scale), count
+
+    return _through(tables, n, max(least, 2), work)

@@ -58,13 +58,15 @@ class _Frame:
 
 @dataclasses.dataclass(eq=False)
 class Tables:
-    """(T, N) tables of numbers given together to a function. xp: the library of their arrays, NumPy or CuPy."""
+    """(T, N) tables of numbers given together to a function. xp: the library of their arrays, NumPy or CuPy.   labels:
+    those of the first frame.   frame: the first table where it is one.   dtype: of results."""
 
     function: str
     xp: Any
     arrays: dict[str, Any]
     labels: _Frame | None
     frame: _Frame | None
+    dtype: Any
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,14 +92,14 @@ class Tables:
         is below `low`."""
         values = self.arrays[what][rows, columns].astype(np.float64, copy=False)
         there = self.xp.isfinite(values)
-        bad = ~there & ~self.xp.isnan(values) if not bool(there.all()) else None
-        if bad is None and low > -np.inf:
-            bad = values < low
-        elif low > -np.inf:
-            bad = bad | (values < low)
-        if bad is not None and bool(bad.any()):
+        if low == -np.inf and bool(there.all()):
+            return values, there
+        bad = ~there & ~self.xp.isnan(values)
+        bad |= values < low
+        if bool(bad.any()):
             t, i = divmod(int(bad.ravel().argmax()), values.shape[1])
-            rule = "a number must be finite" + f" and >= {low:g}" * (low > -np.inf) + ", or NaN where there is none"
+            sign = "" if low < 0 else " and >= 0" if low == 0 else " and > 0"
+            rule = f"a number must be finite{sign}, or NaN where there is none"
             self.fail(what, (rows.start or 0) + t, (columns.start or 0) + i, rule)
         return values, there
 
@@ -117,28 +119,23 @@ class Tables:
             for _ in pool.map(quietly, parts):
                 pass
 
-    def by_rows(self, work: Callable[[slice], Any]) -> Any:
-        """The result of a function of some rows."""
+    def by_rows(self, work: Callable[[slice], Any], dtype: Any = None) -> Any:
+        """(T, N) results of a function of some rows."""
         t_count, n = self.shape
-        out, step = self.empty(), max(1, self.room // n)
+        out, step = self.xp.empty(self.shape, dtype or self.dtype), max(1, self.room // n)
 
         def part(start: int) -> None:
             rows = slice(start, min(start + step, t_count))
             out[rows] = work(rows)
 
         self.each(part, range(0, t_count, step))
-        return self.given_back(out)
-
-    def empty(self) -> Any:
-        """A (T, N) array for a result."""
-        dtype = np.float32 if next(iter(self.arrays.values())).dtype == np.float32 else np.float64
-        return self.xp.empty(self.shape, dtype)
+        return out
 
     def given_back(self, values: Any) -> Any:
         """A result as what the first table was."""
         return values if self.frame is None else self.frame.filled(values)
 
-    def beside(self, what: str, array: np.ndarray) -> Any:
+    def beside(self, array: np.ndarray) -> Any:
         """An array of the host's in the memory of the tables."""
         return array if self.xp is np else self.xp.asarray(array)
 
@@ -152,7 +149,7 @@ class Tables:
         elif (own := _framed(what, universe)) is not None:
             _check_labels(what, own, self.labels)
             universe = _values(what, own, "b")
-        return self.beside(what, listed(universe, self.shape, what))
+        return self.beside(listed(universe, self.shape, what))
 
     def codes(self, groups: Any) -> Any:
         """(N,) or (T, N) numbers of groups in the memory of the tables, None = all are one."""
@@ -162,7 +159,7 @@ class Tables:
         if (own := _framed(what, groups)) is not None:
             _check_labels(what, own, self.labels)
             groups = _values(what, own, "")
-        return self.beside(what, codes_of(groups, self.shape, what, self.labels and self.labels.assets))
+        return self.beside(codes_of(groups, self.shape, what, self.labels and self.labels.assets))
 
 
 def opened(function: str, **tables: Any) -> Tables:
@@ -191,7 +188,9 @@ def opened(function: str, **tables: Any) -> Tables:
         there: Any = tools()
         xp = there.cupy()
         arrays = {name: xp.asarray(array) for name, array in arrays.items()}
-    return Tables(function, xp, arrays, labels, next(iter(frames.values())))
+    first = next(iter(arrays.values()))
+    dtype = np.float32 if first.dtype == np.float32 else np.float64
+    return Tables(function, xp, arrays, labels, next(iter(frames.values())), dtype)
 
 
 def _labels_of(panel: Panel) -> _Frame:
@@ -213,10 +212,10 @@ def _check_array(what: str, array: Any, shape: tuple[int, ...]) -> None:
 
 
 def _kinds(frame: Any) -> list[str]:
-    """What the columns hold, as NumPy's letters; "f" of any numbers in Polars."""
+    """What the columns hold, as NumPy's letters; "i" of whole numbers of any kind in Polars."""
     if hasattr(frame, "iloc"):
         return [getattr(dtype, "kind", "O") for dtype in frame.dtypes]
-    letters = (("is_numeric", "f"), ("is_temporal", "M"))
+    letters = (("is_integer", "i"), ("is_numeric", "f"), ("is_temporal", "M"))
     kinds = [next((k for name, k in letters if getattr(dtype, name)()), "O") for dtype in frame.dtypes]
     return ["b" if str(dtype) == "Boolean" else kind for dtype, kind in zip(frame.dtypes, kinds, strict=True)]
 
@@ -247,7 +246,9 @@ def _values(what: str, own: _Frame, kinds: str) -> np.ndarray:
     for i, name in zip(own.places, own.assets, strict=True):
         if kinds and found[i] not in kinds:
             wanted = "True and False" if kinds == "b" else "numbers"
-            raise PanelError(f"{what}[{name!r}] holds {own.frame.dtypes[i]}: an asset's column must hold {wanted}")
+            raise PanelError(
+                f"{what}[{name!r}] holds {list(own.frame.dtypes)[i]}: an asset's column must hold {wanted}"
+            )
     if not hasattr(own.frame, "iloc"):
         array: np.ndarray = own.frame.select(own.assets).to_numpy()
         return array.astype(np.float64) if kinds == "iuf" and array.dtype.kind == "O" else array
@@ -307,8 +308,12 @@ def codes_of(
         groups = as_row(groups, {name: i for i, name in enumerate(assets)}, fail, "")
     if isinstance(groups, (str, Mapping)):
         fail(f"{shown(groups)} are no labels for assets without names: pass (N,) or (T, N) of them")
-    listing = isinstance(groups, (list, tuple))  # in an array of texts None would be one
-    array = as_host(what, np.array(groups, object) if listing else groups, PanelError)
+    if isinstance(groups, (list, tuple)):  # in an array of texts None would be one
+        try:
+            groups = np.array(groups, object)
+        except ValueError:
+            fail("a list of lists of several lengths is no array: pass (N,) or (T, N) labels")
+    array = as_host(what, groups, PanelError)
     if array.shape not in (tuple(shape), tuple(shape[1:])):
         fail(f"shape {array.shape}: they must be (N,) = {tuple(shape[1:])} or (T, N) = {tuple(shape)}")
     if array.dtype.kind in "iu" and -1 <= array.min() and array.max() < 2**15:

@@ -21,6 +21,7 @@ import numpy as np
 from build import simulate_spec, spec_of
 from compare import assert_same_raw
 from cuda_cases import NUMPY, ORDERS, batch, book, one
+from draw_books import mixed
 from emulator.barriers import barriers
 from emulator.build import EmulatorError, why_not
 from emulator.fake_cupy import FakeCupy, installed
@@ -67,6 +68,7 @@ def for_fibers() -> Iterator[Case]:
     for seed in (1, 33):  # splits at bars where orders wait, after positions were recorded
         yield dataclasses.replace(book(seed, 100, (0.0, 0.1, 0.3)), positions=True), CudaEngine(64, 1), ()
     yield from plain(range(8))
+    yield from of_scores(range(8))
 
 
 def plain(seeds: Sequence[int]) -> Iterator[Case]:
@@ -74,6 +76,14 @@ def plain(seeds: Sequence[int]) -> Iterator[Case]:
     for seed in seeds:
         for kind in KINDS[:3]:
             yield drawn(seed, kind), CudaEngine(64, *kind[4:]), (4, 11)
+
+
+def of_scores(seeds: Sequence[int]) -> Iterator[Case]:
+    """Books that are formed of a ranking, of several scenarios together and of one."""
+    for seed in seeds:
+        spec = mixed(seed, 3, 70, alike=True, fills=seed % 2 == 0, positions=seed % 3 == 0).spec
+        yield spec, CudaEngine(64, 3), (5,)
+        yield mixed(seed, 1, 100, fills=seed % 2 == 1).spec, CudaEngine(96, 1), (7,)
 
 
 def made(fields: dict[str, np.ndarray], **config: Any) -> RunSpec:
@@ -112,6 +122,7 @@ def for_sanitizer() -> Iterator[Case]:
         yield batch(seed, 2, 40, fills=seed % 2 == 0, positions=seed % 3 == 0), CudaEngine(64, 2), (5,)
         yield book(seed, 40, count=1 + seed % 2), CudaEngine(64, 2), (7,)
     yield from plain((1, 2, 3))
+    yield from of_scores(range(3))
 
 
 def seen(text: str, cases: list[tuple[Case, RawResult]], orders: tuple[str, ...], sanitizer: str | None) -> str | None:

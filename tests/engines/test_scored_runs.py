@@ -3,22 +3,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
 import pytest
-from build import simulate_spec
-from compare import assert_bits, assert_same_as_oracle
-from draw_books import mixed
+from build import panel_of, simulate_spec, spec_of
+from compare import assert_bits, assert_same_as_oracle, assert_same_raw
+from draw_books import Scored, draw_book, mixed, scored
+from draw_holdings import draw_holdings
 from emulator.build import why_not
 from emulator.fake_cupy import FakeCupy, installed
 from extent import seeds
-from oracle_books import begins
+from oracle import OraclePanel, simulate
+from oracle_books import Book, begins
 
 from gpu_bt.analysis.spans import began
+from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.registry import reasons, resolve
+from gpu_bt.engine.spec import RunSpec
+from gpu_bt.errors import WeightsError
+from gpu_bt.law.layout import pack
+from gpu_bt.runs.holdings import opening
+from gpu_bt.runs.run import schedule_of
 
 ENGINES = [name for name in ("numpy", "native") if reasons()[name] is None]
 emulated = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -72,6 +81,70 @@ def test_around_the_ends_of_warps_and_blocks(threads):
             raw = simulate_spec(CudaEngine(threads, 2), drawn.spec)
             for k, wanted in enumerate(drawn.oracles()):
                 assert_same_as_oracle(raw, wanted, k)
+
+
+def market(rng: np.random.Generator, t: int, n: int) -> OraclePanel:
+    """Prices that walk, a bar a day."""
+    close = 20.0 * np.exp(np.cumsum(0.02 * rng.standard_normal((t, n)), axis=0))
+    return OraclePanel(np.arange(t, dtype=np.int64) * 86_400_000_000, close, [f"A{i}" for i in range(n)])
+
+
+def test_many_books(able):
+    """More of them than an engine can number by a byte; those of scenarios that decide seldom end at other bars."""
+    for seed in seeds(range(6)):
+        rng = np.random.default_rng(seed)
+        panel = market(rng, 300, 11)
+        scores = np.cumsum(rng.normal(0, 0.2, panel.shape), axis=0) + rng.normal(0, 1, 11)
+        own = Scored.of(panel, scores, None if seed % 2 else np.arange(11) // 4)
+        config = Config(account="margin", execution="same_close", lot=0.0, initial_cash=1e6, slippage=1e-3)
+        configs = [config.replace(rebalance_every=every) for every in (1, 1, 3, 4)]
+        books = [dataclasses.replace(draw_book(rng, 11, "margin"), keep=keep) for keep in (1.5, 2.0, 1.0)]
+        spec = spec_of(panel_of(panel, config), [*map(own.ranked, books)], configs)
+        for cuts in ((), (1, 63, 64, 65, 127, 128, 200)):
+            raw = simulate_spec(able, spec, cuts)
+            for k, each in enumerate(configs):
+                assert_same_as_oracle(raw, simulate(panel, own.rows(books[k % 3], each), each), k)
+
+
+def test_more_assets_than_16_bits_number(able):
+    """A ranking of 32-bit numbers; what is wanted are runs of the oracle's rows."""
+    rng, (t, n) = np.random.default_rng(1), (4, 65_600)
+    panel = market(rng, t, n)
+    own = Scored.of(panel, np.rint(rng.normal(0, 9000, (t, n))))
+    assert own.ranking.order.dtype == np.int32
+    config = Config(account="margin", execution="same_close", lot=0.0, initial_cash=1e9)
+    books = [Book(long=30, short=0.0005, keep=3.0), Book(long=0.25, short=0.5, keep=1.5, scheme="rank")]
+    public = panel_of(panel, config)
+    given = [own.rows(book, config) for book in books]
+    assert (given[0][:, 65_536:] != 0.0).any() and (given[1][:, 65_536:] != 0.0).any()
+    wanted = simulate_spec(resolve("numpy"), spec_of(public, given, [config] * 2))
+    assert_same_raw(simulate_spec(able, spec_of(public, [*map(own.ranked, books)], [config] * 2)), wanted)
+
+
+def test_opening_holdings(able):
+    """What is held before the first bar; where it has its first price late, bars before that read no row."""
+    late = ran = 0
+    for seed in range(2000, 2060):
+        [own], _, config = scored(seed)
+        panel, rng = own.panel, np.random.default_rng(seed)
+        public, shares = panel_of(panel, config), draw_holdings(seed, panel, config)
+        try:
+            held = opening(public, shares, [config])
+        except WeightsError as error:
+            assert "cash and holdings are worth" in str(error)
+            continue
+        if held is None:
+            continue
+        book, params = draw_book(rng, panel.shape[1], config.account), pack([held.config(config)])
+        bars, seen_by = schedule_of(public, config)[None].copy(), held.market(public.market)
+        bars[:, : held.first] = False
+        start = held.start(params, seen_by)
+        spec = RunSpec(seen_by, params, (own.ranked(book),), bars, fills=True, positions=True, start=start)
+        rows = own.rows(book, config, held.first)
+        assert_same_as_oracle(simulate_spec(able, spec), simulate(panel, rows, config, holdings=shares))
+        late += held.first > 0
+        ran += 1
+    assert late >= 5 and ran >= 20
 
 
 def test_the_first_bar_of_the_metrics():

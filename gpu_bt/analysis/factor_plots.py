@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One picture of a factor study: information coefficient, spread, returns by quantile, decay."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_bt.analysis.plots import COLOURS, line, name_axes, new_figure, save_figure, tidy, time_axis
+from gpu_bt.data.times import stamp
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gpu_bt.analysis.factor import FactorStudy
+
+__all__ = ["plot"]
+
+#: Horizons that stay apart in a drawing.
+_MOST = 4
+#: Bars that a rolling mean is of.
+_ROLLING = 63
+
+
+def plot(study: FactorStudy, path: str | os.PathLike[str] | None = None) -> Path | Figure:
+    """Information coefficient over time at the shortest horizon, with its mean and that of the last 63 bars; spread of
+    the outer quantiles, summed over the bars, divided by the horizon (as h books of 1/h each, one begun at each bar,
+    would have it); mean return of each quantile, per bar of the horizon; mean information coefficient by horizon with
+    two standard errors (Newey and West) on either side. Of more than 4 horizons, the spread and the quantiles show 4.
+
+    path: its suffix names the format; None = nothing is written.   Gives the path, or the Figure where path is None.
+    Raises ResultError: matplotlib is missing, the format is not known, the disk refuses.
+    """
+    figure = new_figure(11, 9)
+    grid = figure.add_gridspec(3, 2, height_ratios=[1.3, 1.3, 1.2])
+    when = study.timestamps.dt.replace_time_zone(None).to_numpy()
+    few = np.unique(np.linspace(0, len(study.horizons) - 1, _MOST).round().astype(int))
+    ic = figure.add_subplot(grid[0, :])
+    spread = figure.add_subplot(grid[1, :], sharex=ic)
+    _ic(ic, when, study)
+    _spread(spread, when, study, few)
+    _quantiles(figure.add_subplot(grid[2, 0]), study, few)
+    _decay(figure.add_subplot(grid[2, 1]), study)
+    for ax in figure.axes:
+        tidy(ax)
+    ic.tick_params(labelbottom=False)
+    time_axis(spread, study.timestamps, study.time_zone)
+    span = f"{stamp(study.timestamps[0])} to {stamp(study.timestamps[-1])}"
+    head = f"{span}   {study.shape[1]:,} assets   {study.quantiles} quantiles"
+    groups = f" in {len(study.groups)} groups" if study.groups else ""
+    figure.suptitle(f"{head}{groups}   {study.execution}", fontsize=11, x=0.01, ha="left")
+    return save_figure(figure, path)
+
+
+def _ic(ax: Axes, when: np.ndarray, study: FactorStudy) -> None:
+    """The first horizon's, each bar a thin line from 0."""
+    h, ic = study.horizons[0], study.series("ic")[:, 0]
+    row = study.summary().row(0, named=True)
+    ax.vlines(when, 0, ic, color=COLOURS[0], linewidth=min(3.0, 600 / len(when)), alpha=0.35)
+    if len(when) > _ROLLING:
+        there = np.cumsum(~np.isnan(ic))
+        total = np.cumsum(np.nan_to_num(ic))
+        with np.errstate(invalid="ignore"):
+            mean = (total[_ROLLING:] - total[:-_ROLLING]) / (there[_ROLLING:] - there[:-_ROLLING])
+        line(ax, when[_ROLLING:], mean, "black", f"Mean of {_ROLLING} bars")
+    if row["ic_bars"]:
+        ax.axhline(row["ic_mean"], color=COLOURS[3], linewidth=1.1, linestyle="--", label=f"Mean {row['ic_mean']:.4f}")
+    name_axes(ax, f"Information coefficient, {_bars(h)}, t {row['ic_t_newey_west']:.1f}", "{x:.2f}")
+
+
+def _spread(ax: Axes, when: np.ndarray, study: FactorStudy, few: np.ndarray) -> None:
+    """Sums over the bars that have a spread."""
+    for colour, k in zip(COLOURS, few.tolist(), strict=False):
+        h = study.horizons[k]
+        spread = study.series("spread")[:, k] / h
+        summed = np.where(np.isnan(spread), np.nan, np.cumsum(np.nan_to_num(spread)))
+        line(ax, when, summed, colour, _bars(h))
+    ax.axhline(0.0, color="#7F7F7F", linewidth=0.8, linestyle=":")
+    name_axes(ax, f"Spread of quantile {study.quantiles} over 1, per bar of the horizon, summed", "%")
+
+
+def _quantiles(ax: Axes, study: FactorStudy, few: np.ndarray) -> None:
+    """A column for each horizon, side by side, in the colours of the spread."""
+    table, width = study.by_quantile["mean"].to_numpy().reshape(-1, study.quantiles), 0.8 / len(few)
+    at = np.arange(1, study.quantiles + 1)
+    for j, k in enumerate(few.tolist()):
+        h = study.horizons[k]
+        ax.bar(at + (j - (len(few) - 1) / 2) * width, table[k] / h, width, color=COLOURS[j])
+    ax.axhline(0.0, color="black", linewidth=0.8)
+    if study.quantiles <= 20:
+        ax.set_xticks(at)
+    ax.set_xlabel(f"Quantile, {study.quantiles} = the highest scores")
+    name_axes(ax, f"Mean return per bar{', less the mean' * study.demean}, colours as above", "{x:.2%}")
+
+
+def _decay(ax: Axes, study: FactorStudy) -> None:
+    """The mean at each horizon, and where it may be."""
+    table = study.decay
+    mean, t = table["ic_mean"].to_numpy(), table["ic_t_newey_west"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = 2 * np.abs(mean / t)
+    if len(mean) > 12:
+        ax.fill_between(study.horizons, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
+        line(ax, np.array(study.horizons), mean, COLOURS[0])
+    else:
+        there = np.arange(len(mean))
+        ax.errorbar(there, mean, error, color=COLOURS[0], marker="o", markersize=4, linewidth=1.1, capsize=3)
+        ax.set_xticks(there, [f"{h:,}" for h in study.horizons])
+    ax.axhline(0.0, color="black", linewidth=0.8)
+    ax.set_xlabel("Horizon, bars")
+    name_axes(ax, "Mean information coefficient, 2 standard errors", "{x:.3f}")
+
+
+def _bars(h: int) -> str:
+    return f"{h:,} bar{'s' * (h > 1)}"
