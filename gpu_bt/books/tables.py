@@ -199,7 +199,7 @@ def _labels_of(panel: Panel) -> _Frame:
 
 def labelled(panel: Panel, function: str) -> Tables:
     """An empty table with the labels of a panel, for what is placed beside it."""
-    return Tables(function, np, {"": np.broadcast_to(np.nan, panel.shape)}, _labels_of(panel), None)
+    return Tables(function, np, {"": np.broadcast_to(np.nan, panel.shape)}, _labels_of(panel), None, np.float64)
 
 
 def _check_array(what: str, array: Any, shape: tuple[int, ...]) -> None:
