@@ -117,10 +117,9 @@ def sweep(
     takes them, {name: such}, a function that makes such, a subclass of Strategy, or `Scores`.   config: what the grid
     leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row
     per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a
-    parameter: an attribute that the strategy has after `initialize`, set before and again after that, or an argument of
-    the function, or of `Scores` (long, short, keep, scheme, long_gross, short_gross, or "scores", a name). A function
-    is called by name (**parameters, or `parameters` alone, a dict: with all axes that are no field) once for a pass's
-    scenarios that agree in these and the account, and gives a new array: one pass's exist at once.
+    parameter: of `Scores` (and "scores", a name), an attribute that the strategy has after `initialize`, set before and
+    again after that, or an argument of the function, called by name (**parameters, or `parameters` alone, a dict: with
+    all axes that are no field) once for a pass's scenarios that agree in these and the account, for a new array.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
@@ -131,15 +130,17 @@ def sweep(
 
     Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
     WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is
-    another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns, with counts, of `advice`.
+    another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns of `advice` and thin books.
     """
     config = checked(panel, config, progress)
     metrics, equity = one_of("metrics", metrics, ("all", "equity")), _rows(equity)
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
-    every = partial(Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first)
-    every = partial(every, sharers=1 if executor is None else os.cpu_count() or 1)
+    sharers = 1 if executor is None else os.cpu_count() or 1
+    every = partial(
+        Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first, sharers=sharers
+    )
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
     files = None if out is None else ChunkFiles(path_of("out", out), job.parts(), job.inputs, wanted, _CHUNK)
@@ -149,9 +150,7 @@ def sweep(
         return _plan(job, chunks, size, files)
     with stoppable(), files.running() if files else nullcontext():
         found = _run(job, chunks, files, executor, scratch, progress)
-    if text := counted(found.table[found.column("advice")].to_list()):
-        warnings.warn(text, BacktestWarning, stacklevel=2)
-    if text := thin_said(found.table[found.column("thin_books")].to_numpy()) if job.thin is not None else "":
+    for text in filter(None, (counted(found.table[found.column("advice")].to_list()), thin_said(job.thin))):
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
 
@@ -203,11 +202,9 @@ class _Job:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
-        names, axes = tuple(books) if named else (), {} if grid is None else grid
-        if scores is not None:
-            self.scenarios = expand(axes, self.config, scores.names, RULES, "scores")
-        else:
-            self.scenarios = expand(axes, self.config, names, _parameters(strategy) if maker is None else maker)
+        names, takes = tuple(books) if named else (), _parameters(strategy) if maker is None else maker
+        picked = (names, takes) if scores is None else (scores.names, RULES, "scores")
+        self.scenarios = expand({} if grid is None else grid, self.config, *picked)
         configs = self.scenarios.configs
         needs = {(c.execution, c.participation is None, c.impact == 0): c for c in reversed(configs)}
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field
