@@ -113,13 +113,13 @@ def sweep(
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
-    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.   weights: as `run`
-    takes them, {name: such}, a function that makes such, a subclass of Strategy, or `Scores`.   config: what the grid
-    leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row
-    per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a
-    parameter: of `Scores` (and "scores", a name), an attribute that the strategy has after `initialize`, set before and
-    again after that, or an argument of the function, called by name (**parameters, or `parameters` alone, a dict: with
-    all axes that are no field) once for a pass's scenarios that agree in these and the account, for a new array.
+    panel: one of `scan_panel` is read once for each pass, at least once a chunk.   weights: as `run` takes them, {name:
+    such}, a function that makes such, a subclass of Strategy, or `Scores`.   config: what the grid leaves as it
+    is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per scenario.
+    An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter: of
+    `Scores` (and "scores", a name), an attribute that the strategy has after `initialize`, set before and again after
+    that, or an argument of the function, called by name (**parameters, or `parameters` alone, a dict: with all axes
+    that are no field) once for a pass's scenarios that agree in these and the account, for a new array.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
@@ -128,19 +128,17 @@ def sweep(
     "equity": of the equity rows alone, faster.   max_memory: bytes of one process's scenarios and the weights made for
     them; None = half of what is free, shared by processors with an executor.   chunk_size: 256.   dry_run: the Plan.
 
-    Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
-    WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is
-    another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns of `advice` and thin books.
+    Raises ConfigError, PanelError, WeightsError before anything runs; WeightsError, naming the scenario, for what a
+    function raises or gives; EngineUnavailable; ResultError: `out` is another sweep's, the disk refuses, a worker is
+    lost, a scenario does not fit. Warns of `advice` and thin books.
     """
     config = checked(panel, config, progress)
     metrics, equity = one_of("metrics", metrics, ("all", "equity")), _rows(equity)
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
-    sharers = 1 if executor is None else os.cpu_count() or 1
-    every = partial(
-        Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first, sharers=sharers
-    )
+    every = partial(Inputs, columns=metrics, equity=equity, engine=engine, max_memory=room, start=first)
+    every = partial(every, sharers=1 if executor is None else os.cpu_count() or 1)
     job, wanted = _Job(panel, weights, config, grid, every, holdings), _whole("chunk_size", chunk_size)
     check_forks(executor, job.inputs)
     files = None if out is None else ChunkFiles(path_of("out", out), job.parts(), job.inputs, wanted, _CHUNK)
