@@ -28,6 +28,12 @@ from gpu_bt.runs.run import check_fields
 
 __all__ = ["Mixed", "Scored", "draw_book", "draw_scores", "mixed", "scored"]
 
+#: What the lean kernel leaves out, and charges that few plain bars have.
+LEAN = {name: None for name in ("max_weight", "max_gross", "max_turnover", "participation", "max_commission_rate")}
+LEAN |= {
+    name: 0.0 for name in ("band", "min_trade_value", "impact", "fixed_commission", "commission_per_share", "sell_tax")
+}
+LEAN |= {"account": "cash"}
 _SHARES = (0.1, 0.2, 0.25, 1 / 3, 0.5, 0.3, 1e-9, 0.999999)
 _KEEPS = (1.0, 1.25, 1.5, 2.0, 3.0, 1.1, 4 / 3)
 
@@ -67,12 +73,19 @@ class Scored:
         return np.array(rows).reshape(self.panel.shape), thin
 
 
-def scored(seed: int, assets: int | None = None, rankings: int = 1) -> tuple[list[Scored], np.ndarray, Config]:
-    """(drawn scores on one drawn panel, the panel's drawn weights, its config)."""
+def scored(
+    seed: int, assets: int | None = None, rankings: int = 1, lean: bool = False
+) -> tuple[list[Scored], np.ndarray, Config]:
+    """(drawn scores on one drawn panel, the panel's drawn weights, its config). lean: without what the lean kernel
+    leaves out, and without most of what takes an engine off its shortest way."""
     panel, weights, config = scenario(seed, assets)
     rng = np.random.default_rng([seed, 14])
     t, n = panel.shape
-    if chance(rng, 0.3):
+    if lean:
+        config = config.replace(**LEAN)
+        for name in ("half_spread", "dividend", "split", "can_buy", "can_sell", "universe"):
+            setattr(panel, name, None)
+    elif chance(rng, 0.3):
         flips = np.cumsum(rng.random((t, n)) < pick(rng, (0.02, 0.1, 0.4)), axis=0)
         panel.universe = (flips + (rng.random(n) < 0.3)) % 2 == 0
     if chance(rng, 0.3):
@@ -159,13 +172,16 @@ class Mixed:
         return [simulate(self.panel, rows, config) for rows, config in zip(self.rows, self.configs, strict=True)]
 
 
-def mixed(seed: int, count: int, assets: int | None = None, alike: bool = False, **record: Any) -> Mixed:
+def mixed(
+    seed: int, count: int, assets: int | None = None, alike: bool = False, lean: bool = False, **record: Any
+) -> Mixed:
     """`count` drawn scenarios. alike: they follow the same schedule and rules, so that those of a ranking go through
-    the bars together."""
-    rankings, weights, config = scored(seed, assets, rankings=2)
+    the bars together. lean: as in `scored`."""
+    rankings, weights, config = scored(seed, assets, 2, lean)
     rng, panel = np.random.default_rng([seed, 15]), rankings[0].panel
     public, n = panel_of(panel, config), panel.shape[1]
-    configs = configs_beside(rng, public, config, count, (*SCHEDULE, "signal_lag", *STRUCTURAL) if alike else ())
+    fixed = (*SCHEDULE, "signal_lag", *STRUCTURAL) if alike else ()
+    configs = configs_beside(rng, public, config, count, (*fixed, *LEAN) if lean else fixed)
     many = int(rng.integers(2, count + 1)) if count > 1 else 1
     accounts = ["cash" if "cash" in {c.account for c in configs[e::many]} else "margin" for e in range(many)]
     entries: list[tuple[Scored, Book] | np.ndarray] = []
@@ -191,7 +207,7 @@ def configs_beside(
     found = [config]
     while len(found) < count:
         other = scenario(int(rng.integers(2**40)))[2]
-        if not fixed and chance(rng, 0.4):
+        if "rebalance" not in fixed and chance(rng, 0.4):
             other = other.replace(rebalance="bar", rebalance_every=1, signal_lag=int(rng.integers(0, 4)))
         same = (*STRUCTURAL, *fixed) if chance(rng, 0.7) else fixed
         other = other.replace(**{name: getattr(config, name) for name in same})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fixture `able`: a test that takes it runs once on every engine that is here, always on the emulated device, too."""
+"""The fixture `able`: a test that takes it runs on every engine that is here, always on the emulated device, too."""
 
 from __future__ import annotations
 

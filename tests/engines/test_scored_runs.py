@@ -16,11 +16,13 @@ from emulator.build import why_not
 from emulator.fake_cupy import FakeCupy, installed
 from extent import seeds
 from oracle import OraclePanel, simulate
-from oracle_books import Book, begins
+from oracle_books import Book, begins, rows_read
 
+import gpu_bt as bt
 from gpu_bt.analysis.spans import began
 from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
+from gpu_bt.cuda.plain import needs_full
 from gpu_bt.engine.ranked import Ranked
 from gpu_bt.engine.registry import reasons, resolve
 from gpu_bt.engine.spec import RunSpec
@@ -72,6 +74,17 @@ def test_on_the_emulated_device(threads, order):
                 assert_same_as_oracle(raw, wanted, k)
 
 
+def test_lean_scenarios(able):
+    """What most runs are: a cash account that trades at the next bar, without limits on targets and without logs."""
+    for seed in seeds(range(3000, 3060)):
+        drawn = mixed(seed, 1 + seed % 5, 35 if seed % 6 == 0 else None, alike=seed % 3 > 0, lean=True)
+        assert not needs_full(drawn.spec)
+        cuts = tuple(np.random.default_rng(seed).integers(0, drawn.panel.shape[0] + 1, seed % 4))
+        raw = simulate_spec(able, drawn.spec, cuts)
+        for k, wanted in enumerate(drawn.oracles()):
+            assert_same_as_oracle(raw, wanted, k)
+
+
 @emulated
 @pytest.mark.parametrize("threads", [32, 64, 96])
 def test_around_the_ends_of_warps_and_blocks(threads):
@@ -81,6 +94,33 @@ def test_around_the_ends_of_warps_and_blocks(threads):
             raw = simulate_spec(CudaEngine(threads, 2), drawn.spec)
             for k, wanted in enumerate(drawn.oracles()):
                 assert_same_as_oracle(raw, wanted, k)
+
+
+@pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
+def test_runs_and_grids_of_the_public_api(engine):
+    """Each scenario of a grid, and the run of its Scores, against the oracle; thin books are counted."""
+    counted = 0
+    for seed in seeds(range(4000, 4030)):
+        named, _, config = scored(seed, rankings=2)
+        panel, groups = named[0].panel, named[0].groups
+        named[1] = Scored.of(panel, named[1].scores, groups)
+        rng, public = np.random.default_rng(seed), panel_of(panel, config)
+        books = [draw_book(rng, panel.shape[1], config.account) for _ in range(5)]
+        grid = [{"scores": "xy"[k % 2], "signal_lag": k % 3} | dataclasses.asdict(book) for k, book in enumerate(books)]
+        scores = {name: own.scores for name, own in zip("xy", named, strict=True)}
+        found = bt.sweep(public, bt.Scores(scores, groups=groups), config, grid, equity=True, engine=engine)
+        for k, book in enumerate(books):
+            own, each = named[k % 2], config.replace(signal_lag=k % 3)
+            weights, thin = own.rows_and_thin(book, rows_read(panel, each))
+            wanted = simulate(panel, weights, each)
+            assert_bits(f"{seed} {k}", found.equity[k], np.array(wanted.money["equity"]))
+            assert found.table["thin_books"][k] == len(thin)
+            counted += len(thin)
+        alone = bt.Scores(own.scores, groups=groups, **dataclasses.asdict(book))
+        result = bt.run(public, alone, each, engine=engine, record=("fills", "positions"))
+        assert_same_as_oracle(result.raw, wanted)
+        assert result.notes["thin_books"] == len(thin)
+    assert counted > 10
 
 
 def market(rng: np.random.Generator, t: int, n: int) -> OraclePanel:

@@ -269,7 +269,11 @@ def test_the_last_book_is_that_of_the_last_row_read():
 
 
 def test_a_row_without_ranked_assets_leaves_the_last_book():
-    assert rows(in_order("ABC", "", "BAC", n=3), long=1, keep=2.0)[2] == {"A": 1.0}
+    scores = in_order("ABC", "", "BAC", n=3)
+    assert rows(scores, long=1, keep=2.0)[2] == {"A": 1.0}
+    ranked = Scored.of(OraclePanel(np.arange(3), np.ones((3, 3)), [*"ABC"]), scores).ranked(Book(long=1))
+    row, stood = ranked.form(1, np.array([1, 0, 2], np.uint8))
+    assert np.isnan(row).all() and stood.tolist() == [1, 0, 2]
 
 
 def test_a_side_without_names_was_a_book():
