@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_bt.analysis.plots import COLOURS, line, name_axes, new_figure, save_figure, tidy, time_axis
-from gpu_bt.data.times import stamp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +48,7 @@ def plot(study: FactorStudy, path: str | os.PathLike[str] | None = None) -> Path
         tidy(ax)
     ic.tick_params(labelbottom=False)
     time_axis(spread, study.timestamps, study.time_zone)
-    span = f"{stamp(study.timestamps[0])} to {stamp(study.timestamps[-1])}"
-    head = f"{span}   {study.shape[1]:,} assets   {study.quantiles} quantiles"
-    groups = f" in {len(study.groups)} groups" if study.groups else ""
-    figure.suptitle(f"{head}{groups}   {study.execution}", fontsize=11, x=0.01, ha="left")
+    figure.suptitle(study.head.replace(", ", "   "), fontsize=11, x=0.01, ha="left")
     return save_figure(figure, path)
 
 
@@ -103,14 +99,10 @@ def _decay(ax: Axes, study: FactorStudy) -> None:
     mean, t = table["ic_mean"].to_numpy(), table["ic_t_newey_west"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         error = 2 * np.abs(mean / t)
-    if len(mean) > 12:
-        ax.fill_between(study.horizons, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
-        line(ax, np.array(study.horizons), mean, COLOURS[0])
-    else:
-        there = np.arange(len(mean))
-        ax.errorbar(there, mean, error, color=COLOURS[0], marker="o", markersize=4, linewidth=1.1, capsize=3)
-        ax.set_xticks(there, [f"{h:,}" for h in study.horizons])
+    ax.fill_between(study.horizons, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
+    line(ax, np.array(study.horizons), mean, COLOURS[0])
     ax.axhline(0.0, color="black", linewidth=0.8)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("Horizon, bars")
     name_axes(ax, "Mean information coefficient, 2 standard errors", "{x:.3f}")
 

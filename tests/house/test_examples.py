@@ -66,6 +66,15 @@ def test_real_momentum_writes_its_files(tmp_path, made_up_skfolio):
     written(tmp_path / "out" / "real_momentum")
 
 
+def test_factor_study_draws_both(tmp_path, made_up_skfolio):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import factor_study as e; e.main(n_bars=200, n_assets=80)"
+    done = run(["-c", code, str(ROOT / "examples")], tmp_path, [made_up_skfolio, ROOT])
+    assert done.returncode == 0, done.stderr
+    assert "FactorStudy" in done.stdout and "20 assets, 4 quantiles, next_close" in done.stdout
+    for name in ("momentum", "reversal"):
+        assert (tmp_path / "out" / "factor_study" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
 def test_missing_prices_name_the_command(tmp_path):
     code = "import sys; sys.modules['skfolio'] = None; sys.path.insert(0, sys.argv[1])"
     code += "; import real_momentum; real_momentum.main()"
