@@ -2,7 +2,8 @@
 """Every variant of the kernel against the NumPy engine, bit for bit, on scenarios that tests/draw.py draws.
 
 A variant: a Variant of gpu_bt.cuda.module, threads of a block, scenarios of a block. Kinds of drawn ones: "full" as
-they come, "lean" without what the lean kernel leaves out, "plain" such that bars can be plain (gpu_bt/law/plain.h).
+they come, "lean" without what the lean kernel leaves out, "plain" such that bars can be plain (gpu_bt/law/plain.h),
+"books" with the weights as scores, of which each makes a book of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 from gpu_bt.config import Config
 from gpu_bt.data.clock import SCHEDULE, schedule
 from gpu_bt.data.panel import Panel
+from gpu_bt.engine.ranked import Ranked, ranking_of
 from gpu_bt.engine.registry import resolve
-from gpu_bt.engine.spec import Engine, RawResult, RunSpec
+from gpu_bt.engine.spec import Engine, Market, RawResult, RunSpec
 from gpu_bt.errors import BacktestWarning
-from gpu_bt.law.layout import STRUCTURAL, pack
+from gpu_bt.law.layout import BOOK, STRUCTURAL, pack
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context
@@ -49,14 +51,14 @@ _PLAIN: dict[str, Any] = {
     "fixed_commission": 0.0, "commission_per_share": 0.0, "sell_tax": 0.0, "max_commission_rate": None,
     "execution": "next_open",
 }  # fmt: skip
-KINDS = ("full", "lean", "plain")
+KINDS = ("full", "lean", "plain", "books")
 
 
 def drawn(seed: int, kind: str, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
     """Scenarios that can share a block: a book or two, a schedule, equal structural fields, all else drawn for each."""
     from draw import scenario, to_public
 
-    full, rng = kind == "full", np.random.default_rng([seed, KINDS.index(kind)])
+    full, rng = kind in ("full", "books"), np.random.default_rng([seed, KINDS.index(kind)])
     panel, weights, config = scenario(seed, widths[seed % len(widths)])
     fixed = {} if full else _LEAN if kind == "lean" else _LEAN | _PLAIN
     if not full:
@@ -82,7 +84,22 @@ def drawn(seed: int, kind: str, widths: tuple[int | None, ...] = _WIDTHS) -> Run
     if seed % 3 == 2:  # two books under the same rules, which decide at different bars
         books.append(np.where(rng.random((len(weights), 1)) < 0.4, np.nan, weights))
         params["weights"][1::2] = 1
+    if kind == "books":
+        read, params["weights"] = _books(rng, public.market, weights, config.account), np.arange(_SCENARIOS)
+        return RunSpec(public.market, params, read, bars[None], **record)
     return RunSpec(public.market, params, tuple(books), bars[None], **record)
+
+
+def _books(rng: np.random.Generator, market: Market, scores: np.ndarray, account: str) -> tuple[Ranked, ...]:
+    """A drawn book for each scenario, all of one ranking; some keep their names."""
+    listed = np.ones(market.shape, bool) if market.universe is None else market.universe
+    ranking = ranking_of(np.asarray(scores, np.float64), listed, market.delisted_at)
+    out = np.zeros(_SCENARIOS, BOOK)
+    out["long_names"] = rng.integers(1, 9, _SCENARIOS)
+    out["short_names"] = rng.integers(0, 5, _SCENARIOS) * (account == "margin")
+    out["keep"], out["scheme"] = rng.choice((1.0, 1.5, 3.0), _SCENARIOS), rng.integers(0, 2, _SCENARIOS)
+    out["long_gross"] = out["short_gross"] = 0.9
+    return tuple(Ranked(ranking, book) for book in out)
 
 
 def run_cut(engine: Engine, spec: RunSpec, cut: int) -> tuple[RawResult, Any]:

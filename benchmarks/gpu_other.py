@@ -14,8 +14,9 @@ from benchmarks.cases import Case, config, panel_of, weights_of
 from benchmarks.gpu_bench import Bench, spec_of
 from benchmarks.gpu_bits import configs, run_cut
 from gpu_bt.data.panel import Panel
+from gpu_bt.engine.ranked import Ranked, ranking_of
 from gpu_bt.engine.spec import Decision, RunSpec
-from gpu_bt.law.layout import COUNTS, pack
+from gpu_bt.law.layout import BOOK, COUNTS, pack
 
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context
@@ -31,6 +32,7 @@ def rows(context: Context) -> None:
     bench = Bench(context)
     parts: dict[str, Callable[[Bench], None]] = {
         "strategy": _strategy, "clips": _clips, "wide panels": _wide, "full kernel": _full, "messy universe": _messy,
+        "books of scores": _scores,
     }  # fmt: skip
     for name, part in parts.items():
         if context.late():
@@ -52,6 +54,20 @@ def _full(bench: Bench) -> None:
     for count in (1, bench.many):
         given = [c.replace(max_weight=1.0) for c in configs(count)]
         _timed(bench, spec_of(bench.panel, (bench.weights(1.0),), count, given), "full kernel", 1.0, "full kernel")
+
+
+def _scores(bench: Bench) -> None:
+    """A book of a ranking for each scenario: the best by 5-bar returns, few names and many."""
+    market, close = bench.panel.market, np.asarray(bench.panel.close, np.float64)
+    past = np.full(close.shape, np.nan)
+    past[5:] = close[5:] / close[:-5]
+    ranking = ranking_of(past, np.ones(close.shape, bool), market.delisted_at)
+    for count in (1, bench.many):
+        books = np.zeros(count, BOOK)
+        books["long_names"], books["keep"] = 2 + np.arange(count) % 99, 1.0 + np.arange(count) % 3 / 2
+        books["long_gross"] = books["short_gross"] = 0.95
+        spec = spec_of(bench.panel, tuple(Ranked(ranking, book) for book in books), count)
+        _timed(bench, spec, "books of scores", 0.0, "scores")
 
 
 def _messy(bench: Bench) -> None:

@@ -16,7 +16,8 @@ from cpu_fallback.ledger import LIMIT, MAGIC, Array, count
 from cpu_fallback.record import Record, log_entries
 from gpu_bt.config import CHOICES, OPTIONAL
 from gpu_bt.engine import prepare
-from gpu_bt.engine.spec import Reader, RunSpec
+from gpu_bt.engine.ranked import Reader
+from gpu_bt.engine.spec import RunSpec
 from gpu_bt.law.layout import COUNTS, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS, STRUCTURAL
 
 __all__ = ["Lane", "Marked"]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
 
 #: Module -> its public names. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
 _PUBLIC = {
+    "gpu_bt": "books",
     "gpu_bt.analysis.factor": "factor",
     "gpu_bt.analysis.result": "Result",
     "gpu_bt.books.scores": "Scores",

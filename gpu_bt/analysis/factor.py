@@ -16,16 +16,16 @@ import numpy as np
 import polars as pl
 
 from gpu_bt.analysis.ranks import series_statistics
-from gpu_bt.analysis.sections import COVERAGE, measure
+from gpu_bt.analysis.sections import COVERAGE, LASTING, measure
 from gpu_bt.arguments import flag, must_be, one_of, several, whole
 from gpu_bt.books.scores import Scores
 from gpu_bt.config import Config
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.labels import as_row
 from gpu_bt.data.panel import Panel
-from gpu_bt.data.times import time_series
+from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import price_of
-from gpu_bt.errors import ConfigError, PanelError, WeightsError
+from gpu_bt.errors import ConfigError, PanelError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,8 +87,6 @@ def factor(
     if isinstance(scores, Scores) and groups is not None:
         raise ConfigError("groups are given beside a Scores: leave them out here, it has its own")
     book = scores if isinstance(scores, Scores) else Scores(scores, groups=groups)
-    if len(book.names) > 1:
-        raise WeightsError(f"scores has {len(book.names)} panels of scores: study one at a time")
     return FactorStudy(panel.on_host(), book, spans, quantiles, how, demean)
 
 
@@ -108,16 +106,14 @@ class FactorStudy:
         self.timestamps = time_series(panel.timestamps, panel.time_zone)
         #: The zone of `timestamps`.
         self.time_zone: str | None = getattr(self.timestamps.dtype, "time_zone", None)
-        name, codes = book.names[0] if book.names else "", None
+        ranking, codes = book.ranked(panel).ranking, None
         #: Names of the groups, in the order in which they appear; () = none.
         self.groups: tuple[str, ...] = ()
         if book._groups is not None:
             codes = book._codes(panel)
             self.groups = _names(book._groups, panel, codes)
-        scores, ranking = book._read(panel, name), book.ranking(panel, name)
-        self._bars = measure(
-            panel.market, scores, ranking, codes, horizons, quantiles, how.execution, how.delist_after, demean
-        )
+        scores = book._read(panel, book.names[0] if book.names else "")
+        self._bars = measure(panel.market, scores, ranking, codes, horizons, quantiles, how, demean)
 
     @property
     def ic(self) -> pl.DataFrame:
@@ -136,8 +132,8 @@ class FactorStudy:
 
     @property
     def turnover(self) -> pl.DataFrame:
-        """timestamp, horizon, top and bottom (the share of names that are new), autocorrelation of ranks."""
-        return self._by_bar(**{name: self._bars[name] for name in ("top", "bottom", "autocorrelation")})
+        """timestamp, horizon, top_turnover, bottom_turnover, autocorrelation (of the ranks)."""
+        return self._by_bar(**{name: self._bars[name] for name in LASTING})
 
     @property
     def coverage(self) -> pl.DataFrame:
@@ -178,24 +174,20 @@ class FactorStudy:
         spread), top_turnover, bottom_turnover and autocorrelation (means over bars)."""
         rows = []
         for k, h in enumerate(self.horizons):
-            lasting = {
-                f"{name}{'' if name == 'autocorrelation' else '_turnover'}": _mean(self._bars[name][:, k])
-                for name in ("top", "bottom", "autocorrelation")
-            }
+            lasting = {name: series_statistics(self._bars[name][:, k], h)["mean"] for name in LASTING}
             rows.append({"horizon": h, **_both(self._bars["ic"][:, k], self.series("spread")[:, k], h), **lasting})
         return pl.DataFrame(rows)
 
     def __repr__(self) -> str:
-        t, n = self.shape
-        when = f"{self.timestamps[0]:%Y-%m-%d} to {self.timestamps[-1]:%Y-%m-%d}"
-        found = ", ".join(
-            f"{row['horizon']}: {row['ic_mean']:+.4f} (t {row['ic_t_newey_west']:.2f})"
-            for row in self.summary().head(6).to_dicts()
-        )
-        more = "" if len(self.horizons) <= 6 else ", ..."
-        of = f" in {len(self.groups)} groups" if self.groups else ""
-        head = f"{t:,} bars x {n:,} assets, {when}, {self.quantiles} quantiles{of}, {self.execution}"
-        return f"FactorStudy({head}; mean IC by horizon: {found}{more})"
+        found = [f"{h} bars {ic:+.4f} (t {t:.2f})" for h, ic, t in self.decay.head(6).rows()]
+        return f"FactorStudy({self.head}; mean IC: {', '.join(found)}{', ...' * (len(self.horizons) > 6)})"
+
+    @property
+    def head(self) -> str:
+        """What was studied, in a line."""
+        (t, n), groups = self.shape, f" in {len(self.groups)} groups" if self.groups else ""
+        when = f"{stamp(self.timestamps[0])} to {stamp(self.timestamps[-1])}"
+        return f"{when}, {t:,} bars x {n:,} assets, {self.quantiles} quantiles{groups}, {self.execution}"
 
     @overload
     def plot(self, path: None = None) -> Figure: ...
@@ -209,8 +201,8 @@ class FactorStudy:
         return factor_plots.plot(self, path)
 
     def series(self, name: str) -> np.ndarray:
-        """(T, H) float64 of "ic", "spread", "top", "bottom" or "autocorrelation", as in the tables by bar."""
-        one_of("name", name, ("ic", "spread", "top", "bottom", "autocorrelation"))
+        """(T, H) float64 of "ic", "spread", "top_turnover", "bottom_turnover" or "autocorrelation"."""
+        one_of("name", name, ("ic", "spread", *LASTING))
         means = self._bars["means"]
         found: np.ndarray = means[:, :, -1] - means[:, :, 0] if name == "spread" else self._bars[name]
         return found
@@ -241,8 +233,3 @@ def _both(ic: np.ndarray, spread: np.ndarray, h: int) -> dict[str, float]:
     """Statistics of an information coefficient and of a spread, over bars."""
     series = {"ic": ic, "spread": spread}
     return {f"{a}_{b}": x for a, values in series.items() for b, x in series_statistics(values, h).items()}
-
-
-def _mean(values: np.ndarray) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_bt.analysis.plots import COLOURS, line, name_axes, new_figure, save_figure, tidy, time_axis
-from gpu_bt.data.times import stamp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,10 +26,13 @@ _ROLLING = 63
 
 
 def plot(study: FactorStudy, path: str | os.PathLike[str] | None = None) -> Path | Figure:
-    """Information coefficient over time at the shortest horizon, with its mean and that of the last 63 bars; spread of
-    the outer quantiles, summed over the bars, divided by the horizon (as h books of 1/h each, one begun at each bar,
-    would have it); mean return of each quantile, per bar of the horizon; mean information coefficient by horizon with
-    two standard errors (Newey and West) on either side. Of more than 4 horizons, the spread and the quantiles show 4.
+    """Four drawings.
+
+    Information coefficient at the shortest horizon: of each bar, its mean, and that of the last 63 bars, where more
+    than half of them have one. Spread of the outer quantiles divided by the horizon, summed over the bars: what h books
+    of 1/h each, one begun at each bar, would have. Mean return of each quantile, per bar of the horizon. Mean
+    information coefficient by horizon, with two standard errors (Newey and West) on either side. Of more than 4
+    horizons, spread and quantiles show 4.
 
     path: its suffix names the format; None = nothing is written.   Gives the path, or the Figure where path is None.
     Raises ResultError: matplotlib is missing, the format is not known, the disk refuses.
@@ -49,10 +51,7 @@ def plot(study: FactorStudy, path: str | os.PathLike[str] | None = None) -> Path
         tidy(ax)
     ic.tick_params(labelbottom=False)
     time_axis(spread, study.timestamps, study.time_zone)
-    span = f"{stamp(study.timestamps[0])} to {stamp(study.timestamps[-1])}"
-    head = f"{span}   {study.shape[1]:,} assets   {study.quantiles} quantiles"
-    groups = f" in {len(study.groups)} groups" if study.groups else ""
-    figure.suptitle(f"{head}{groups}   {study.execution}", fontsize=11, x=0.01, ha="left")
+    figure.suptitle(study.head.replace(", ", "   "), fontsize=11, x=0.01, ha="left")
     return save_figure(figure, path)
 
 
@@ -60,12 +59,12 @@ def _ic(ax: Axes, when: np.ndarray, study: FactorStudy) -> None:
     """The first horizon's, each bar a thin line from 0."""
     h, ic = study.horizons[0], study.series("ic")[:, 0]
     row = study.summary().row(0, named=True)
-    ax.vlines(when, 0, ic, color=COLOURS[0], linewidth=min(3.0, 600 / len(when)), alpha=0.35)
+    ax.vlines(when, 0, ic, color=COLOURS[0], linewidth=min(3.0, max(0.25, 600 / len(when))), alpha=0.35)
     if len(when) > _ROLLING:
         there = np.cumsum(~np.isnan(ic))
         total = np.cumsum(np.nan_to_num(ic))
-        with np.errstate(invalid="ignore"):
-            mean = (total[_ROLLING:] - total[:-_ROLLING]) / (there[_ROLLING:] - there[:-_ROLLING])
+        count = there[_ROLLING:] - there[:-_ROLLING]
+        mean = np.where(2 * count > _ROLLING, (total[_ROLLING:] - total[:-_ROLLING]) / np.maximum(count, 1), np.nan)
         line(ax, when[_ROLLING:], mean, "black", f"Mean of {_ROLLING} bars")
     if row["ic_bars"]:
         ax.axhline(row["ic_mean"], color=COLOURS[3], linewidth=1.1, linestyle="--", label=f"Mean {row['ic_mean']:.4f}")
@@ -103,14 +102,10 @@ def _decay(ax: Axes, study: FactorStudy) -> None:
     mean, t = table["ic_mean"].to_numpy(), table["ic_t_newey_west"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         error = 2 * np.abs(mean / t)
-    if len(mean) > 12:
-        ax.fill_between(study.horizons, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
-        line(ax, np.array(study.horizons), mean, COLOURS[0])
-    else:
-        there = np.arange(len(mean))
-        ax.errorbar(there, mean, error, color=COLOURS[0], marker="o", markersize=4, linewidth=1.1, capsize=3)
-        ax.set_xticks(there, [f"{h:,}" for h in study.horizons])
+    ax.fill_between(study.horizons, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
+    line(ax, np.array(study.horizons), mean, COLOURS[0])
     ax.axhline(0.0, color="black", linewidth=0.8)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("Horizon, bars")
     name_axes(ax, "Mean information coefficient, 2 standard errors", "{x:.3f}")
 

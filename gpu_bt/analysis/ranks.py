@@ -50,7 +50,8 @@ def series_statistics(values: np.ndarray, h: int) -> dict[str, float]:
 
     Neighbouring returns over h bars share h - 1 of them. t_newey_west = mean/sqrt(v/n) allows for it:
     v = n/(n - 1) * (g_0 + 2*sum_{l=1}^{h-1} (1 - l/h)*g_l), g_l = sum d_t*d_{t-l} / n, d the deviation from the mean, 0
-    at a bar without a value. With h = 1 it is t.   Source: Newey and West 1987, with h - 1 lags.
+    at a bar without a value. With h = 1 it is t; for large h it is still up to a fifth too large (docs/factor.md).
+    Source: Newey and West 1987, with h - 1 lags.
     """
     there = ~np.isnan(values)
     n = int(np.count_nonzero(there))

@@ -12,11 +12,14 @@ import numpy as np
 
 from gpu_bt.analysis.forward import forward_returns
 from gpu_bt.analysis.ranks import average_ranks, row_correlation
+from gpu_bt.config import Config
 from gpu_bt.engine.ranked import Ranking
 from gpu_bt.engine.spec import Market
 
-__all__ = ["COVERAGE", "measure"]
+__all__ = ["COVERAGE", "LASTING", "measure"]
 
+#: What is lasting of quantiles and ranks, by bar and horizon.
+LASTING = ("top_turnover", "bottom_turnover", "autocorrelation")
 #: Counts of assets by bar.
 COVERAGE = ("listed", "scored", "ranked", "in_quantiles", "with_return")
 #: Cells of a block of rows: what is worked on at once.
@@ -25,13 +28,14 @@ _CELLS = 2**19
 
 def measure(
     market: Market, scores: np.ndarray, ranking: Ranking, codes: np.ndarray | None, horizons: Sequence[int],
-    quantiles: int, execution: str, delist_after: int, demean: bool,
+    quantiles: int, how: Config, demean: bool,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Name -> by bar: ic, assets, top, bottom, autocorrelation (T, H); means, counts (T, H, Q); group_ic and
-    group_spread (T, H, G); COVERAGE (T,).   codes: (N,) or (T, N) group of each asset, -1 = none; None = no groups."""
+    """Name -> by bar: ic, assets, LASTING (T, H); means, counts (T, H, Q); group_ic and
+    group_spread (T, H, G); COVERAGE (T,).   codes: (N,) or (T, N) group of each asset, -1 = none; None = no groups.
+    how: execution and delist_after."""
     (t_count, n), h_count, g_count = market.shape, len(horizons), ranking.starts.shape[1] - 1
     found: dict[str, np.ndarray] = {}
-    found |= {name: np.full((t_count, h_count), np.nan) for name in ("ic", "top", "bottom", "autocorrelation")}
+    found |= {name: np.full((t_count, h_count), np.nan) for name in ("ic", *LASTING)}
     found |= {name: np.full((t_count, h_count, g_count), np.nan) for name in ("group_ic", "group_spread")}
     found |= {name: np.zeros(t_count, np.int64) for name in COVERAGE}
     found["means"] = np.full((t_count, h_count, quantiles), np.nan)
@@ -47,7 +51,7 @@ def measure(
         group = np.broadcast_to(0 if codes is None else codes[rows] if codes.ndim == 2 else codes, ranked.shape)
         ranks[rows] = known = average_ranks(own)
         _coverage(market, scores, rows, ranked, of, block)
-        returns = forward_returns(market, execution, delist_after, rows.start, rows.stop, horizons)
+        returns = forward_returns(market, how.execution, how.delist_after, rows.start, rows.stop, horizons)
         for k, got in enumerate(returns):
             got[~ranked] = np.nan
             if k == 0:
@@ -64,9 +68,7 @@ def measure(
                 y = np.where(np.isnan(x), np.nan, got[:, here])
                 block["group_ic"][:, k, g] = row_correlation(average_ranks(x), average_ranks(y))[0]
         for k, h in enumerate(horizons):
-            _lasting(
-                of, ranks, rows, h, quantiles, [found[name][:, k] for name in ("top", "bottom", "autocorrelation")]
-            )
+            _lasting(of, ranks, rows, h, quantiles, [found[name][:, k] for name in LASTING])
     return found
 
 

@@ -198,7 +198,7 @@ def _floats(tables: Tables, name: str, low: float = -np.inf) -> np.ndarray:
 
 def _back(tables: Tables, out: np.ndarray) -> Any:
     """A book as the table was that it was made of."""
-    return tables.given_back(tables.beside("book", out))
+    return tables.given_back(tables.beside(out))
 
 
 def _rows(function: str, rows: Any, bars: int) -> np.ndarray:

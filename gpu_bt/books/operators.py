@@ -19,6 +19,7 @@ Letters: T bars, N assets, R rows of a block, G groups, n assets that count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,18 @@ class _Rows:
         size = len(self.row) * self.many
         return self.xp.bincount(self.key.ravel(), values.ravel(), minlength=size)[self.key]
 
+    @cached_property
     def count(self) -> Any:
         """(R, 1) or (R, G) how many count in each group."""
         if self.key is None:
             return self.there.sum(axis=1, keepdims=True)
         size = len(self.row) * self.many
         return self.xp.bincount(self.key.ravel(), minlength=size).reshape(-1, self.many)
+
+    @cached_property
+    def size(self) -> Any:
+        """How many count in the group of each cell; broadcasts to (R, N)."""
+        return self.spread(self.count)
 
     def spread(self, of_group: Any) -> Any:
         """A number of each group, for its cells; broadcasts to (R, N)."""
@@ -80,7 +87,7 @@ class _Rows:
             one = one[self.key]
         off = self.only(values - one)
         if weights is None:
-            mean = self.total(off) / self.spread(self.count())
+            mean = self.total(off) / self.size
         else:
             mean = self.total(off * weights) / self.total(weights)
         return self.only(off - mean)
@@ -105,7 +112,7 @@ class _Rows:
         kind = np.int16 if self.many < 2**15 else np.int64
         code = xp.take(self.code.ravel(), order).astype(kind)
         again = xp.argsort(code, axis=1, kind="stable") + self.row * n
-        count = self.count()
+        count = self.count
         return xp.take(order.ravel(), again), xp.cumsum(count, axis=1) - count
 
 
@@ -137,13 +144,12 @@ def rank(x: Any, groups: Any = None, universe: Any = None, pct: bool = False) ->
     def work(part: _Rows, values: Any) -> Any:
         xp = part.xp
         order, starts = part.sorted(0.0 - values)
-        place = xp.arange(values.shape[1], dtype=np.float64)[None, :]
-        place = xp.broadcast_to(place, values.shape)
-        out = xp.empty(values.size)
-        out[order.ravel()] = place.ravel()
-        out = out.reshape(values.shape) - part.spread(starts)
-        n = part.spread(part.count())
-        return ((n - out) - 0.5) / n if pct else out
+        place, out = xp.arange(values.shape[1], dtype=np.float64), xp.empty(values.size)
+        out[order.ravel()] = xp.broadcast_to(place, values.shape).ravel()
+        out = out.reshape(values.shape)
+        if part.key is not None:
+            out -= part.spread(starts)
+        return ((part.size - out) - 0.5) / part.size if pct else out
 
     return _across(opened("rank", x=x), groups, universe, work)
 
@@ -158,7 +164,7 @@ def zscore(x: Any, groups: Any = None, universe: Any = None) -> Any:
 
     def work(part: _Rows, values: Any) -> Any:
         off = part.centred(values)
-        std = part.xp.sqrt(part.total(off * off) / part.spread(part.count()))
+        std = part.xp.sqrt(part.total(off * off) / part.size)
         return off / part.xp.where(std > 0, std, 1.0)
 
     return _across(opened("zscore", x=x), groups, universe, work)
@@ -176,7 +182,7 @@ def winsorise(x: Any, limits: tuple[float, float] = (0.01, 0.99), groups: Any = 
 
     def work(part: _Rows, values: Any) -> Any:
         xp, n = part.xp, values.shape[1]
-        count = part.count()
+        count = part.count
         if part.key is None:
             inorder, starts = xp.sort(part.only(values, np.nan), axis=1).ravel(), part.row * n
         else:
@@ -214,7 +220,10 @@ def neutralise(
 
     def work(part: _Rows, values: Any, *others: Any) -> Any:
         w = part.only(others[0]) if weighted else None
-        own = lambda a, b: (a * b if w is None else a * b * w).sum(axis=1, keepdims=True)  # noqa: E731
+
+        def own(a: Any, b: Any) -> Any:
+            return (a * b if w is None else a * b * w).sum(axis=1, keepdims=True)
+
         rest = [part.centred(e, w) for e in (*others[len(weighted) :], values)]
         whole = [own(e, e) for e in rest]
         while len(rest) > 1:

@@ -37,10 +37,10 @@ __all__ = [
 ]  # fmt: skip
 
 #: The fewest columns worked on together: with fewer the calls take longer than the numbers.
-_COLUMNS = 1024
+_COLUMNS = 4096
 _State = Sequence[Any]
-#: merge(to, a, b, na, nb): into `to`, which may be `a`, the state of rows that follow one another, of that of the earlier
-#: ones, a, and of the later ones, b; na and nb are how many numbers, or rows, these are of.
+#: merge(to, a, b, na, nb): into `to`, which may be `a`, the state of rows that follow one another, of that of the
+#: earlier ones, a, and of the later ones, b; na and nb are how many numbers, or rows, these are of.
 _Merge = Callable[[_State, _State, _State, Any, Any], None]
 
 
@@ -54,7 +54,8 @@ class _Window:
     def __init__(self, tables: Tables, n: int, block: int, many: int, columns: slice) -> None:
         xp, self.xp, self.n, self.values = tables.xp, tables.xp, n, list[Any]()
         first, last = (block - 1) * n, min((block + many) * n, tables.shape[0])
-        rows, skipped, known = slice(max(first, 0), last), max(-first, 0), None
+        rows, skipped = slice(max(first, 0), last), max(-first, 0)
+        known: Any = None
 
         def placed(found: Any) -> Any:
             if len(found) < (many + 1) * n:
@@ -70,13 +71,18 @@ class _Window:
         if self.there is not None:
             self.values = [xp.where(self.there, values, 0.0) for values in self.values]
 
-    def fold(self, merge: _Merge, leaves: _State, none: Sequence[float], counts: Any = None) -> list[Any]:
+    def fold(
+        self, merge: _Merge, leaves: _State, none: Sequence[float], counts: Any = None, skip: int = 0
+    ) -> list[Any]:
         """The states of all windows, (B, n, C), last how many numbers they are of where `counts` says it of each leaf;
-        else a leaf is one. none: the state of no numbers; a leaf that is None is that."""
+        else a leaf is one. none: the state of no numbers; a leaf that is None is that.   skip: None stands for so many
+        of the first, which are not asked for."""
         n, xp = self.n, self.xp
-        states, empty = [*leaves, *([] if counts is None else [counts])], [*none, 0]
+        states: list[Any] = [*leaves, *([] if counts is None else [counts])]
+        empty = [*none, 0]
         shape, kinds = (len(states[0]) - 1, n, states[0].shape[2]), [getattr(s, "dtype", np.float64) for s in states]
         before, out = ([xp.empty(shape, kind) for kind in kinds] for _ in range(2))
+        out[:skip] = [None] * skip
         after = [xp.empty((shape[0], shape[2]), kind) for kind in kinds]
         old, new = ([None if s is None else s[part] for s in states] for part in (slice(-1), slice(1, None)))
 
@@ -94,7 +100,7 @@ class _Window:
         for i in range(n - 1):
             join(_row(out, i), _row(before, i + 1), after, n - 1 - i, i + 1)
             join(after, after, _row(new, i + 1), i + 1, 1)
-        for x, y in zip(out, after, strict=True):
+        for x, y in zip(out[skip:], after[skip:], strict=True):
             x[:, n - 1] = y
         return out
 
@@ -129,7 +135,7 @@ def _moments(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
         if a[k] is not None and b[k] is not None:
             product += b[k]
         np.add(product, b[k] if a[k] is None else a[k], out=to[k])
-    for k in range(many):
+    for k in range(many if to[0] is not None else 0):
         off[k] *= share
         np.add(a[k], off[k], out=to[k])
 
@@ -207,7 +213,7 @@ def decay(x: Any, n: int, min_count: int | None = None) -> Any:
         found = weighted(window.values[0])
         if window.there is None:
             return found / (window.n * (window.n + 1) / 2 + (n - window.n) * window.n), window.count()
-        return found / weighted(window.there.astype(np.int32 if n < 2**15 else np.int64)), window.count()
+        return found / weighted(window.there.astype(np.int32 if n < 2**15 else np.float64)), window.count()
 
     return _through(opened("decay", x=x), n, least, work)
 
@@ -256,7 +262,7 @@ def _folded(window: _Window, states: int) -> tuple[_State, Any]:
     """Sums of products of what is off the means, and how many numbers they are of."""
     counts = None if window.there is None else window.there * 1.0
     leaves = [*window.values, *[None] * (states - len(window.values))]
-    found = window.fold(_moments, leaves, [0.0] * states, counts)
+    found = window.fold(_moments, leaves, [0.0] * states, counts, len(window.values))
     return found[len(window.values) : states], float(window.n) if counts is None else found[-1]
 
 

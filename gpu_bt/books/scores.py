@@ -265,11 +265,11 @@ def thin_counts(books: Sequence[Ranked], params: np.ndarray, schedules: np.ndarr
     return np.array([counts[key] for key in keys], np.int64)
 
 
-def thin_said(counts: np.ndarray) -> str:
+def thin_said(counts: np.ndarray | None) -> str:
     """A sentence for a sweep whose scenarios have so many thin books, or ""."""
-    some = np.flatnonzero(counts)
-    if not len(some):
+    if counts is None or not counts.any():
         return ""
+    some = np.flatnonzero(counts)
     first = f"the first is {some[0]}, at {counts[some[0]]:,} bars"
     what = f"{len(some):,} of {len(counts):,} scenarios have books of fewer names than wanted"
     return f"{what} ({first}): see table['thin_books']"

@@ -2,8 +2,8 @@
 """What goes into the operators and comes out of them: arrays of NumPy and CuPy, wide frames of pandas and Polars.
 
 An array of NumPy's, or what NumPy reads as one, gives an array of NumPy's; what lies on a GPU (CuPy, a `Resident` of a
-panel, whatever knows DLPack) gives one of CuPy's there; a frame gives a frame of the same kind with the same labels: its
-asset columns hold numbers, and its index or one column of it times. Results are float64, of float32 input float32
+panel, whatever knows DLPack) gives one of CuPy's there; a frame gives a frame of the same kind with the same labels:
+its asset columns hold numbers, and its index or one column of it times. Results are float64, of float32 input float32
 (computed in float64 either way). Tables given together have the same shape and, those with labels, the same labels.
 
 Letters: T bars, N assets.
@@ -29,7 +29,7 @@ from gpu_bt.errors import PanelError, label_of, shown
 __all__ = ["Tables", "codes_of", "labelled", "listed", "opened"]
 
 #: Cells worked on together: few enough to stay in a core's cache, or many enough to fill a GPU.
-_CACHE, _GPU = 1 << 17, 1 << 26
+_CACHE, _GPU = 1 << 17, 1 << 24
 #: Names of a column of times that holds whole numbers or texts.
 _STAMPS = ("timestamp", "date", "datetime", "time")
 
@@ -143,12 +143,12 @@ class Tables:
         """(T, N) bool of a universe in the memory of the tables, None = everybody."""
         if universe is None:
             return None
-        what = f"{self.function}: universe"
+        what, own = f"{self.function}: universe", _framed(f"{self.function}: universe", universe)
         if isinstance(universe, Panel):
-            _check_labels(what, _labels_of(universe), self.labels)
-        elif (own := _framed(what, universe)) is not None:
-            _check_labels(what, own, self.labels)
+            own = _labels_of(universe)
+        elif own is not None:
             universe = _values(what, own, "b")
+        _check_labels(what, own, self.labels)
         return self.beside(listed(universe, self.shape, what))
 
     def codes(self, groups: Any) -> Any:
@@ -157,9 +157,9 @@ class Tables:
             return None
         what = f"{self.function}: groups"
         if (own := _framed(what, groups)) is not None:
-            _check_labels(what, own, self.labels)
             groups = _values(what, own, "")
-        return self.beside(codes_of(groups, self.shape, what, self.labels and self.labels.assets))
+        _check_labels(what, own, self.labels)
+        return self.beside(codes_of(groups, self.shape, what, None if self.labels is None else self.labels.assets))
 
 
 def opened(function: str, **tables: Any) -> Tables:
@@ -181,8 +181,7 @@ def opened(function: str, **tables: Any) -> Tables:
         _check_array(what, arrays[name], next(iter(arrays.values())).shape)
     labels = next((frame for frame in frames.values() if frame is not None), None)
     for name, frame in frames.items():
-        if frame is not None:
-            _check_labels(f"{function}: {name}", frame, labels)
+        _check_labels(f"{function}: {name}", frame, labels)
     xp: Any = np
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         there: Any = tools()
@@ -260,9 +259,9 @@ def _values(what: str, own: _Frame, kinds: str) -> np.ndarray:
     return np.asarray(part.to_numpy(dtype) if plain else part.to_numpy(dtype, na_value=np.nan))
 
 
-def _check_labels(what: str, own: _Frame, other: _Frame | None) -> None:
+def _check_labels(what: str, own: _Frame | None, other: _Frame | None) -> None:
     """Raise PanelError where two tables with labels have different ones."""
-    if other is None:
+    if own is None or other is None:
         return
     for kind, a, b in (("row", own.times, other.times), ("column", own.assets, other.assets)):
         if a is None or b is None or np.array_equal(a, b):
@@ -321,7 +320,7 @@ def codes_of(
     known: dict[Any, int] = {}
     try:
         found = [-1 if _is_none(x) else known.setdefault(x, len(known)) for x in array.ravel().tolist()]
-    except TypeError:
+    except (TypeError, ValueError):  # of a list, an array
         fail("a label must be hashable, such as a text or a number")
     return np.array(found, np.int64).reshape(array.shape)
 

@@ -259,14 +259,14 @@ class LaneSession:
     def _alike(self) -> list[list[int]]:
         """Numbers of the scenarios that read the same, those with books of about as many names side by side."""
         groups: dict[tuple[Any, ...], list[int]] = {}
-        weights, sizes = self.spec.weights, np.zeros(len(self.spec.params))
+        weights, sizes = self.spec.weights, dict[int, tuple[float, int]]()
         for i, (own, *key) in enumerate(self.spec.params[["weights", *_READ]].tolist()):
             read = weights[own] if weights else None
             if isinstance(read, Ranked):
-                sizes[i] = read.book["long_names"] + read.book["short_names"]
+                sizes[i] = float(read.book["long_names"] + read.book["short_names"]), own
                 own = id(read.ranking)
             groups.setdefault((own, *key), []).append(i)
-        return [sorted(members, key=sizes.__getitem__) for members in groups.values()]
+        return [sorted(members, key=lambda i: sizes.get(i, (0.0, 0))) for members in groups.values()]
 
     def _read(self, alike: list[list[int]]) -> np.ndarray:
         """ROWS, but for the members, of each group of scenarios that read the same."""

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import SCHEMES
 
-__all__ = ["LONG", "SHORT", "WIDE", "Ranked", "Ranking", "ranking_of"]
+__all__ = ["LONG", "SHORT", "WIDE", "Ranked", "Ranking", "Reader", "ranking_of"]
 
 #: Rows ranked together.
 _ROWS = 16
@@ -116,6 +117,27 @@ class Ranked:
         for t in np.flatnonzero(rows & self.ranking.rows).tolist():
             row, stood = self.form(t, stood)
             yield t, row
+
+
+class Reader:
+    """[S6] The rows of weights that scenarios with the same weights, lag and schedule read, in order of bars."""
+
+    def __init__(self, weights: np.ndarray | Resident | Ranked, lag: int, decides: np.ndarray) -> None:
+        self.weights, self.lag, self.none = weights, lag, np.full(weights.shape[1], np.nan)
+        self.bars, self.formed = len(decides), (-1, self.none)  # a row and its bar, the last one that was formed
+        if isinstance(weights, Ranked):
+            self.books = weights.weights(np.append(decides[lag:], np.zeros(min(lag, self.bars), bool)))
+
+    def __call__(self, t: int) -> Any:
+        """(N,) what is read at bar t, NaN where there is no such row; calls go on in time."""
+        source = t - self.lag
+        if source < 0:
+            return self.none
+        if not isinstance(self.weights, Ranked):
+            return self.weights[source]
+        while self.formed[0] < source:  # [B5] those between count as last books
+            self.formed = next(self.books, (self.bars, self.none))
+        return self.formed[1] if self.formed[0] == source else self.none
 
 
 def _wanted(names: float, n: int) -> int:

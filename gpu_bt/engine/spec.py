@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gpu_bt.engine.ranked import WIDE, Ranked
+from gpu_bt.engine.ranked import WIDE, Ranked, Reader
 from gpu_bt.engine.resident import Resident
 from gpu_bt.law.layout import BOOK, COUNTS, EARLIER, FILL, MONEY, NEVER, PARAMS, STATE
 
 __all__ = [
-    "FILL", "Before", "Book", "Broken", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "Reader",
-    "RunSpec", "Session", "Start", "joined", "ordered", "simulate", "start_of",
+    "FILL", "Before", "Book", "Broken", "Cache", "Decision", "Engine", "Market", "Progress", "RawResult", "RunSpec",
+    "Session", "Start", "joined", "ordered", "simulate", "start_of",
 ]  # fmt: skip
 
 
@@ -143,27 +143,6 @@ def _rows_with_false(mask: np.ndarray | Resident) -> np.ndarray:
         return some
     found: np.ndarray = np.logical_or.reduce(~mask, axis=1)
     return found
-
-
-class Reader:
-    """[S6] The rows of weights that scenarios with the same weights, lag and schedule read, in order of bars."""
-
-    def __init__(self, weights: np.ndarray | Resident | Ranked, lag: int, decides: np.ndarray) -> None:
-        self.weights, self.lag, self.none = weights, lag, np.full(weights.shape[1], np.nan)
-        self.bars, self.formed = len(decides), (-1, self.none)  # a row and its bar, the last one that was formed
-        if isinstance(weights, Ranked):
-            self.books = weights.weights(np.append(decides[lag:], np.zeros(min(lag, self.bars), bool)))
-
-    def __call__(self, t: int) -> Any:
-        """(N,) what is read at bar t, NaN where there is no such row; calls go on in time."""
-        source = t - self.lag
-        if source < 0:
-            return self.none
-        if not isinstance(self.weights, Ranked):
-            return self.weights[source]
-        while self.formed[0] < source:  # [B5] those between count as last books
-            self.formed = next(self.books, (self.bars, self.none))
-        return self.formed[1] if self.formed[0] == source else self.none
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -62,7 +62,7 @@ BT_FN void bt_name_one(const Forming &f, const Taking &x, int at, int asset) {
     const double share = rank ? (x.gross * (x.k - at)) / ((x.k * (x.k + 1.0)) / 2.0) : x.equal;
     f.list[f.count + at] = asset;
     f.shares[f.count + at] = x.side == BT_LONG ? share : -share;
-    f.sides[asset] = bt_mark(f.epoch + 1, x.side);
+    if (f.book->keep > 1.0) f.sides[asset] = bt_mark(f.epoch + 1, x.side);
 }
 /* [B3] [B4] A side takes k of its candidates; `gross` is G/g. */
 BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, int side, double gross) {
@@ -149,7 +149,7 @@ BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
     bt_sync();
 }
 
-/* [S6] The books that the scenarios form at bar t; their names become active. */
+/* [S6] The books that the scenarios form at bar t, one for all that make the same; their names become active. */
 template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     const bt_rows &in = *lane.in;
     const bool off = in.lag && in.off_count && in.off_bar[0] <= t;  // without a lag nobody names what is delisted
@@ -158,7 +158,7 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     const int64_t N = lane.N;
     BT_EACH(i, N) want[i] = 0;
     for (int k = 0; k < in.K; ++k) {
-        if (!bt_running(lane, k)) continue;
+        if (bt_slot(lane, k)->own != k) continue;
         bt_form_book(lane, k, t - in.lag);
         const int32_t *list = lane.lists + k * lane.stride;
         BT_EACH(e, list[N]) want[list[e]] = 1;
@@ -167,7 +167,7 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     bt_recolumn(lane);
     double gone = 0;
     for (int k = 0; k < in.K; ++k) {
-        if (!bt_running(lane, k)) continue;
+        if (bt_slot(lane, k)->own != k) continue;
         double *row = lane.targets + k * lane.stride;
         const double *shares = lane.shares + k * lane.stride;
         const int32_t *list = lane.lists + k * lane.stride;
@@ -207,7 +207,7 @@ BT_STEP void bt_form_before(Lane &lane, int64_t t0) {
     for (int k = 0; k < (in.groups ? in.K : 0); ++k) {
         BT_EACH(i, lane.stride) (lane.sides + k * lane.stride)[i] = 0;
         bt_sync();
-        if (!bt_running(lane, k) || !(in.books[bt_slot(lane, k)->p->weights].keep > 1.0)) continue;
+        if (bt_slot(lane, k)->own != k || !(in.books[bt_slot(lane, k)->p->weights].keep > 1.0)) continue;
         for (int64_t t = 0; t < t0; ++t)
             if (in.due[t] && bt_ranks(in, t - in.lag)) bt_form_book(lane, k, t - in.lag);
     }

@@ -27,6 +27,7 @@ struct Scenario {
     int32_t fills_at, cuts_at;    // how long the logs were before this bar
     // what follows from the parameters
     int32_t id, margin, keeps, same_close;
+    int32_t own;  // the first scenario of the lane that makes the same book, which is kept there (books.h)
     const bt_params *p;
     double magic, limit;
     double *h, *o;  // holdings and orders over the active columns, in lots

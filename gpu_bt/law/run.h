@@ -80,7 +80,9 @@ template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.limit = s.p->tick * BT_LIMIT;
     s.h = lane.hot + 2 * k * lane.stride;
     s.o = s.h + lane.stride;
-    s.w = lane.targets + k * lane.stride;
+    s.own = 0;
+    while (s.own < k && bt_slot(lane, s.own)->p->weights != s.p->weights) ++s.own;
+    s.w = lane.targets + s.own * lane.stride;
     s.quick = bt_is_quick<FULL>(lane, s);
     double waiting = 0;
     BT_EACH(i, N) {

@@ -58,9 +58,8 @@ def run(
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
 
     weights: (T, N) fractions of equity, read at each bar's close: NaN = no target (hold), 0 = close; an array or what
-    `read_weights` gave; a table or a path, which it reads by labels; {asset: weight} or a Series, a book that every bar
-    has; `Scores`, of which it makes books; or a `Strategy`, asked at each bar. Arrays on a GPU stay there
-    (docs/data.md).   config: default Config().
+    `read_weights` gave; a table or a path, read by labels; {asset: weight} or a Series, a book that every bar has;
+    `Scores`; or a `Strategy`, asked at each bar. Arrays on a GPU stay there (docs/data.md).   config: default Config().
     engine: "auto" (the fastest present), "cpu", or a name; the result says which one ran.
     record: "bars" (the per-bar table; fills and positions are made on first access by a second, identical run),
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the

@@ -113,14 +113,13 @@ def sweep(
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
-    panel: one of `scan_panel` is read once for each pass of scenarios, so at least once a chunk.   weights: as `run`
-    takes them, {name: such}, a function that makes such, a subclass of Strategy, or `Scores`.   config: what the grid
-    leaves as it is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row
-    per scenario. An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a
-    parameter: an attribute that the strategy has after `initialize`, set before and again after that, or an argument of
-    the function, or of `Scores` (long, short, keep, scheme, long_gross, short_gross, or "scores", a name). A function
-    is called by name (**parameters, or `parameters` alone, a dict: with all axes that are no field) once for a pass's
-    scenarios that agree in these and the account, and gives a new array: one pass's exist at once.
+    panel: one of `scan_panel` is read once for each pass, at least once a chunk.   weights: as `run` takes them, {name:
+    such}, a function that makes such, a subclass of Strategy, or `Scores`.   config: what the grid leaves as it
+    is.   grid: {axis: values} (all combinations), a list of {axis: value}, or a Polars table with a row per scenario.
+    An axis is a field of Config, "weights" (a name; all of them where the grid does not say), or a parameter: of
+    `Scores` (and "scores", a name), an attribute that the strategy has after `initialize`, set before and again after
+    that, or an argument of the function, called by name (**parameters, or `parameters` alone, a dict: with all axes
+    that are no field) once for a pass's scenarios that agree in these and the account, for a new array.
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
@@ -129,9 +128,9 @@ def sweep(
     "equity": of the equity rows alone, faster.   max_memory: bytes of one process's scenarios and the weights made for
     them; None = half of what is free, shared by processors with an executor.   chunk_size: 256.   dry_run: the Plan.
 
-    Raises ConfigError, PanelError, WeightsError before anything runs, for forked workers that would hang, too; later
-    WeightsError, naming the scenario, for what a function raises or gives; EngineUnavailable; ResultError: `out` is
-    another sweep's, the disk refuses, a worker is lost, a scenario does not fit. Warns, with counts, of `advice`.
+    Raises ConfigError, PanelError, WeightsError before anything runs; WeightsError, naming the scenario, for what a
+    function raises or gives; EngineUnavailable; ResultError: `out` is another sweep's, the disk refuses, a worker is
+    lost, a scenario does not fit. Warns of `advice` and thin books.
     """
     config = checked(panel, config, progress)
     metrics, equity = one_of("metrics", metrics, ("all", "equity")), _rows(equity)
@@ -149,9 +148,7 @@ def sweep(
         return _plan(job, chunks, size, files)
     with stoppable(), files.running() if files else nullcontext():
         found = _run(job, chunks, files, executor, scratch, progress)
-    if text := counted(found.table[found.column("advice")].to_list()):
-        warnings.warn(text, BacktestWarning, stacklevel=2)
-    if text := thin_said(found.table[found.column("thin_books")].to_numpy()) if job.thin is not None else "":
+    for text in filter(None, (counted(found.table[found.column("advice")].to_list()), thin_said(job.thin))):
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
 
@@ -203,11 +200,9 @@ class _Job:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
-        names, axes = tuple(books) if named else (), {} if grid is None else grid
-        if scores is not None:
-            self.scenarios = expand(axes, self.config, scores.names, RULES, "scores")
-        else:
-            self.scenarios = expand(axes, self.config, names, _parameters(strategy) if maker is None else maker)
+        names, takes = tuple(books) if named else (), _parameters(strategy) if maker is None else maker
+        picked = (names, takes) if scores is None else (scores.names, RULES, "scores")
+        self.scenarios = expand({} if grid is None else grid, self.config, *picked)
         configs = self.scenarios.configs
         needs = {(c.execution, c.participation is None, c.impact == 0): c for c in reversed(configs)}
         for needing in reversed(needs.values()):  # the first config of each combination of fields that need a field

@@ -144,7 +144,7 @@ def test_turnover_and_autocorrelation_against_sets_and_pandas(blocks):
     of = np.array([quantile_of(row, q) for row in own])
     ranks = pd.DataFrame(own).rank(axis=1)
     for k, h in enumerate(HORIZONS):
-        for name, quantile in (("top", q), ("bottom", 1)):
+        for name, quantile in (("top_turnover", q), ("bottom_turnover", 1)):
             got = cube(study.turnover, name, t, 3)[:, k]
             for b in range(t):
                 new, old = (set(np.flatnonzero(of[c] == quantile)) if c >= 0 else set() for c in (b, b - h))
@@ -228,7 +228,7 @@ def test_by_hand():
     want = [[-0.05, 0.15], [0, 0.1], [-0.25, 0], [0.125, 0], [nan, nan]]
     np.testing.assert_allclose(means, want, atol=1e-15)
     top = [nan, 1.0, 0.0, 1.0, 1.0]
-    np.testing.assert_array_equal(study.turnover["top"], top)
+    np.testing.assert_array_equal(study.turnover["top_turnover"], top)
     ic, spread = np.array(ic[:3]), np.array([0.2, 0.1, 0.25, -0.125])
     row = study.summary().to_dicts()[0]
     assert row["ic_bars"] == 3 and row["spread_bars"] == 4 and row["spread_positive"] == 0.75
@@ -401,7 +401,7 @@ def test_fewer_names_than_quantiles_and_nothing_at_all():
         ({"scores": np.zeros(10)}, bt.WeightsError, r"shape \(10,\)"),
         ({"scores": np.full((10, 4), np.inf)}, bt.WeightsError, r"scores\[2020-01-01, 'A0'\] is inf"),
         ({"scores": "none.parquet"}, bt.WeightsError, "none.parquet"),
-        ({"scores": {"x": np.ones((10, 4)), "y": np.ones((10, 4))}}, bt.WeightsError, "study one at a time"),
+        ({"scores": {"x": np.ones((10, 4)), "y": np.ones((10, 4))}}, bt.ConfigError, "pass the Scores of one"),
         ({"scores": bt.Scores(np.ones((10, 4))), "groups": list("aabb")}, bt.ConfigError, "groups are given beside"),
         ({"panel": np.ones((10, 4))}, bt.PanelError, "panel is a ndarray: pass a gpu_bt.Panel"),
     ],
@@ -499,7 +499,7 @@ def test_against_alphalens(demean):
         want = by_bar[name].unstack("date").to_numpy().T
         np.testing.assert_allclose(means[:, k], want, atol=1e-12)
     for k, h in enumerate((1, 5)):
-        for name, quantile in (("top", 4), ("bottom", 1)):
+        for name, quantile in (("top_turnover", 4), ("bottom_turnover", 1)):
             want = al.performance.quantile_turnover(data["factor_quantile"], quantile, h).reindex(ic.index).to_numpy()
             np.testing.assert_allclose(cube(study.turnover, name, 60, 2)[:bars, k], want, atol=1e-12)
         want = al.performance.factor_rank_autocorrelation(data, h).reindex(ic.index).to_numpy()

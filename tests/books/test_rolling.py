@@ -57,17 +57,17 @@ def test_operators_are_what_they_say_cell_by_cell(seed: int, shape: tuple[int, i
     x, y = drawn(seed, shape), drawn(seed + 50, shape, ties=False)
     kept = x.copy()
     scale = float(np.nanmax(np.abs(x), initial=1e-9))
-    for given in (None, 1, min(n, 3)):
-        least = given or n
-        agree(books.rolling_sum(x, n, given), along(x, n, least, math.fsum), scale)
-        agree(books.rolling_mean(x, n, given), along(x, n, least, statistics.fmean), scale)
-        same_bits(books.rolling_max(x, n, given), along(x, n, least, max) + 0.0)
-        same_bits(books.rolling_min(x, n, given), along(x, n, least, min) + 0.0)
-        same_bits(books.rolling_rank(x, n, given), ranked(x, n, least))
-        agree(books.rolling_std(x, n, given), along(x, n, max(least, 2), statistics.stdev), scale)
-        agree(books.rolling_std(x, n, given, ddof=0), along(x, n, least, statistics.pstdev), scale)
-        agree(books.decay(x, n, given), decayed(x, n, least), scale)
-        agree(books.rolling_corr(x, y, n, given), along(x, n, least, correlation, y))
+    for few in (None, 1, min(n, 3)):
+        least = few or n
+        agree(books.rolling_sum(x, n, few), along(x, n, least, math.fsum), scale)
+        agree(books.rolling_mean(x, n, few), along(x, n, least, statistics.fmean), scale)
+        same_bits(books.rolling_max(x, n, few), along(x, n, least, max) + 0.0)
+        same_bits(books.rolling_min(x, n, few), along(x, n, least, min) + 0.0)
+        same_bits(books.rolling_rank(x, n, few), ranked(x, n, least))
+        agree(books.rolling_std(x, n, few), along(x, n, max(least, 2), statistics.stdev), scale)
+        agree(books.rolling_std(x, n, few, ddof=0), along(x, n, least, statistics.pstdev), scale)
+        agree(books.decay(x, n, few), decayed(x, n, least), scale)
+        agree(books.rolling_corr(x, y, n, few), along(x, n, least, correlation, y))
     same_bits(x, kept)
 
 
@@ -180,12 +180,12 @@ def test_window_and_least_count_are_checked():
     for least in (0, 6, 1.5):
         with pytest.raises(bt.ConfigError, match=r"^rolling_corr: min_count is .*: it must be a whole number >= 1 and"):
             books.rolling_corr(x, x, 5, least)
-    with pytest.raises(bt.ConfigError, match="^rolling_std: ddof is -1"):
+    with pytest.raises(bt.ConfigError, match=r"^rolling_std: ddof is -1"):
         books.rolling_std(x, 5, ddof=-1)
     for per_year in (0, -252, math.nan, math.inf, "252"):
-        with pytest.raises(bt.ConfigError, match="^volatility: bars_per_year is "):
+        with pytest.raises(bt.ConfigError, match=r"^volatility: bars_per_year is "):
             books.volatility(x, 5, per_year)
     with pytest.raises(bt.PanelError, match=r"^volatility: close\[1, 2\] is -3.0: .* > 0"):
         books.volatility(np.array([[1.0, 1, 1], [1, 1, -3]]), 1)
-    with pytest.raises(TypeError, match="min_periods"):
+    with pytest.raises(TypeError, match=r"min_periods"):
         books.rolling_sum(x, 5, min_periods=3)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,17 +126,17 @@ def test_labels_of_tables_given_together_agree():
                 books.rolling_corr(x, other, 2)
             else:
                 books.neutralise(x, **{name: other})
-    late = pl.DataFrame({"date": list(DAYS[:-1]) + [dt.datetime(2024, 2, 1)], "A": X[:, 0], "B": X[:, 1], "C": X[:, 2]})
-    with pytest.raises(bt.PanelError, match="has '2024-02-01T00:00:00.000000' as row 3 and the table beside it"):
+    late = pl.DataFrame({"date": [*DAYS[:-1], dt.datetime(2024, 2, 1)], "A": X[:, 0], "B": X[:, 1], "C": X[:, 2]})
+    with pytest.raises(bt.PanelError, match=r"has '2024-02-01T00:00:00.000000' as row 3 and the table beside it"):
         books.rolling_corr(x, late, 2)
     same = pl.DataFrame({"date": list(DAYS), "A": X[:, 0], "B": X[:, 1], "C": X[:, 2]})
     assert isinstance(books.rolling_corr(x, same, 2), pd.DataFrame)
     assert isinstance(books.rolling_corr(x, X, 2), pd.DataFrame)
     assert isinstance(books.rolling_corr(X, x, 2), np.ndarray)
     panel = bt.Panel(np.ones((4, 3)), timestamps=DAYS, assets=["A", "C", "B"])
-    with pytest.raises(bt.PanelError, match="^rank: universe has 'C' as column 1 and the table beside it 'B'"):
+    with pytest.raises(bt.PanelError, match=r"^rank: universe has 'C' as column 1 and the table beside it 'B'"):
         books.rank(x, universe=panel)
-    with pytest.raises(bt.PanelError, match="^rank: universe has '2024-01-01T.*' as row 0"):
+    with pytest.raises(bt.PanelError, match=r"^rank: universe has '2024-01-01T.*' as row 0"):
         books.rank(
             x.set_axis(DAYS + pd.Timedelta(1, "D")), universe=bt.Panel(np.ones((4, 3)), timestamps=DAYS, assets=NAMES)
         )
@@ -161,11 +162,12 @@ def test_groups_of_every_kind():
     assert codes_of({"A": "x"}, (4, 3), assets=NAMES).tolist() == [0, -1, -1]
     for wrong, rule in (
         ([1, 2], r"shape \(2,\)"), ("tech", "'tech' are no labels"), (named, "no labels for assets without names"),
-        ([[1], [2, 3], []], "hashable"), ([{}, {}, {}], "hashable"), ([X[:2], X[:3].T, X], "no array"),
+        ([[1], [2, 3], []], "hashable"), ([{}, {}, {}], "hashable"),
+        ([X[:2], X[:3].T, X], "hashable"), ([X, X[:, :2]], "no array"),
     ):  # fmt: skip
         with pytest.raises(bt.PanelError, match=rf"^rank: groups.*({rule})"):
             books.rank(X, wrong)
-    with pytest.raises(bt.PanelError, match="^rank: groups: 'Z' is no asset"):
+    with pytest.raises(bt.PanelError, match=r"^rank: groups: 'Z' is no asset"):
         books.rank(x, {"Z": 1})
 
 
@@ -180,7 +182,7 @@ def test_universes_of_every_kind():
         same_bits(books.rank(x, universe=universe).to_numpy(), wanted)
     assert listed(None, (2, 3)).all()
     for wrong in (mask[:, :2], mask.T, mask * 1.0, mask.astype(object), "all", 5):
-        with pytest.raises(bt.PanelError, match="^rank: universe (has shape|is of dtype)"):
+        with pytest.raises(bt.PanelError, match=r"^rank: universe (has shape|is of dtype)"):
             books.rank(X, universe=wrong)
     with pytest.raises(bt.PanelError, match=r"^rank: universe\['A'\] holds float64: .* True and False"):
         books.rank(x, universe=frame * 1.0)
@@ -237,7 +239,7 @@ def test_other_arguments_are_checked():
         with pytest.raises(bt.ConfigError, match=re.escape("winsorise: limits is ")):
             books.winsorise(X, limits)
     same_bits(books.winsorise(X, (0, 1)), X)
-    with pytest.raises(bt.ConfigError, match="^rank: pct is 'yes'"):
+    with pytest.raises(bt.ConfigError, match=r"^rank: pct is 'yes'"):
         books.rank(X, pct="yes")
     bad = np.ones((4, 3))
     bad[2, 0] = -1
@@ -250,3 +252,15 @@ def test_other_arguments_are_checked():
         books.neutralise(X, exposures=[X, X[:3]])
     with pytest.raises(TypeError):
         books.rank(X, sectors=GROUPS)
+
+
+def test_the_examples_of_the_page_run():
+    page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(code, names)
+    score, risk, alone = names["score"], names["risk"], names["alone"]
+    assert np.isnan(score[:60]).all() and np.isnan(score[:, 5]).all() and np.isfinite(score[60:, :5]).all()
+    assert (risk.columns == names["frame"].columns).all() and risk.iloc[20:].gt(0).all(axis=None)
+    assert np.abs(alone["A"] + alone["B"]).max() < 1e-12 and alone[["D", "E", "F"]].isna().all(axis=None)
+    assert np.nanmax(names["place"]) < 1

@@ -16,6 +16,7 @@ import pytest
 from faults.kit import fault, faults, refused, survived, told
 
 import gpu_bt as bt
+from gpu_bt.books.scores import RULES
 from gpu_bt.config import FIELDS
 from gpu_bt.errors import printable, shown
 from gpu_bt.synthetic import momentum_weights, random_weights, synthetic_universe
@@ -112,6 +113,23 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "history(n)": lambda v: strategy(lambda s, b: b.history("close", v)),
     "batch.top(n)": lambda v: strategy(lambda s, b: b.top(b.close, v)),
     "batch.top(score)": lambda v: strategy(lambda s, b: b.top(v, 1)),
+    "batch.top(universe=)": lambda v: strategy(lambda s, b: b.top(b.close, 1, universe=v)),
+    "Scores(scores)": lambda v: bt.run(PANEL, bt.Scores(v, long=1)),
+    "Scores(groups=)": lambda v: bt.run(PANEL, bt.Scores(WEIGHTS, long=1, groups=v)),
+    **{f"Scores({x}=)": lambda v, x=x: bt.Scores(WEIGHTS, **{x: v}) for x in RULES},
+    **{f"sweep(Scores, grid={{'{x}': [ ]}})": lambda v, x=x: bt.sweep(PANEL, bt.Scores(WEIGHTS), grid={x: [v]})
+       for x in (*RULES, "scores")},
+    **{f"books.top({x}=)": lambda v, x=x: bt.books.top(WEIGHTS, **{"long": 1, x: v})
+       for x in ("groups", "universe", "rows")},
+    "books.quantiles(q)": lambda v: bt.books.quantiles(WEIGHTS, v),
+    **{f"books.proportional({x}=)": lambda v, x=x: bt.books.proportional(WEIGHTS, **{x: v})
+       for x in ("by", "gross", "long_only")},
+    "books.inverse_volatility": lambda v: bt.books.inverse_volatility(WEIGHTS, v),
+    **{f"books.cap_groups({x}=)": lambda v, x=x: bt.books.cap_groups(WEIGHTS, **{"groups": [1, 1, 2], "cap": 0.5, x: v})
+       for x in ("groups", "cap", "spread")},
+    "books.tranches(n)": lambda v: bt.books.tranches(WEIGHTS, v),
+    "books.rows_only(rows)": lambda v: bt.books.rows_only(WEIGHTS, v),
+    "books.scheduled(config)": lambda v: bt.books.scheduled(PANEL, v),
     "check_lookahead(strategy)": lambda v: bt.check_lookahead(v, PANEL),
     "check_lookahead(cuts=)": lambda v: bt.check_lookahead(bt.Strategy, PANEL, cuts=v),
     **{f"synthetic_universe({x}=)": lambda v, x=x: synthetic_universe(**{"n_bars": 9, "n_assets": 2, x: v})

@@ -66,6 +66,28 @@ def test_real_momentum_writes_its_files(tmp_path, made_up_skfolio):
     written(tmp_path / "out" / "real_momentum")
 
 
+def test_factor_study_draws_both(tmp_path, made_up_skfolio):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import factor_study as e; e.main(n_bars=200, n_assets=80)"
+    done = run(["-c", code, str(ROOT / "examples")], tmp_path, [made_up_skfolio, ROOT])
+    assert done.returncode == 0, done.stderr
+    assert "FactorStudy" in done.stdout and "20 assets, 4 quantiles, next_close" in done.stdout
+    for name in ("momentum", "reversal"):
+        assert (tmp_path / "out" / "factor_study" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_score_grid_checks_bits_and_draws(tmp_path, made_up_skfolio, large):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import score_grid as e\n"
+    code += "for grid in (e.SMALL, e.LARGE): grid['long'], grid['short'] = grid['long'][:3], grid['short'][:2]\n"
+    code += f"e.main(large={large}, n_bars=300, n_assets=120, few=3)"
+    done = run(["-c", code, str(ROOT / "examples")], tmp_path, [made_up_skfolio, ROOT])
+    assert done.returncode == 0, done.stderr
+    assert "3 scenarios have the bits" in done.stdout and "120 scenarios of one ranking" in done.stdout
+    out = tmp_path / "out" / "score_grid"
+    assert pl.read_parquet(out / "table.parquet").height == 120
+    assert (out / "grid.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
 def test_missing_prices_name_the_command(tmp_path):
     code = "import sys; sys.modules['skfolio'] = None; sys.path.insert(0, sys.argv[1])"
     code += "; import real_momentum; real_momentum.main()"
