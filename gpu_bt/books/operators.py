@@ -37,7 +37,7 @@ class _Rows:
     """Some rows of a table: who counts, and in which group.
 
     there: (R, N) bool.   key: (R, N) number of the group in its row, counted over all rows, or None for one group;
-    who does not count is in a group of its own, the last of each row.
+    who does not count is in a group of its own, the last of each row. What is known of groups is (R, 1) or (R, G).
     """
 
     def __init__(self, xp: Any, there: Any, code: Any) -> None:
@@ -45,7 +45,7 @@ class _Rows:
         self.row = xp.arange(len(there))[:, None]
         if code is not None:
             self.many = int(code.max()) + 2
-            self.code = xp.where(there, code, self.many - 1)
+            self.code = code if self.full else xp.where(there, code, self.many - 1)
             self.key = self.code + self.row * self.many
 
     def only(self, values: Any, otherwise: float = 0.0) -> Any:
@@ -53,27 +53,22 @@ class _Rows:
         return values if self.full else self.xp.where(self.there, values, otherwise)
 
     def total(self, values: Any) -> Any:
-        """The sum over the group of each cell; broadcasts to (R, N)."""
+        """The sum of each group."""
         if self.key is None:
             return values.sum(axis=1, keepdims=True)
         size = len(self.row) * self.many
-        return self.xp.bincount(self.key.ravel(), values.ravel(), minlength=size)[self.key]
+        return self.xp.bincount(self.key.ravel(), values.ravel(), minlength=size).reshape(-1, self.many)
 
     @cached_property
     def count(self) -> Any:
-        """(R, 1) or (R, G) how many count in each group."""
+        """How many count in each group."""
         if self.key is None:
             return self.there.sum(axis=1, keepdims=True)
         size = len(self.row) * self.many
         return self.xp.bincount(self.key.ravel(), minlength=size).reshape(-1, self.many)
 
-    @cached_property
-    def size(self) -> Any:
-        """How many count in the group of each cell; broadcasts to (R, N)."""
-        return self.spread(self.count)
-
     def spread(self, of_group: Any) -> Any:
-        """A number of each group, for its cells; broadcasts to (R, N)."""
+        """What is known of each group, for its cells; broadcasts to (R, N)."""
         return of_group if self.key is None else of_group.ravel()[self.key]
 
     def centred(self, values: Any, weights: Any = None) -> Any:
@@ -84,13 +79,13 @@ class _Rows:
         else:
             one = self.xp.zeros(len(self.row) * self.many)
             one[self.key.ravel()] = values.ravel()
-            one = one[self.key]
-        off = self.only(values - one)
+        off = self.only(values - self.spread(one))
         if weights is None:
-            mean = self.total(off) / self.size
+            mean = self.total(off) / self.count
         else:
             mean = self.total(off * weights) / self.total(weights)
-        return self.only(off - mean)
+        off -= self.spread(mean)
+        return self.only(off)
 
     def sorted(self, values: Any) -> tuple[Any, Any]:
         """(R, N) flat places of the cells, group by group, in each by rising values, equal ones by asset; and (R, 1) or
@@ -110,10 +105,9 @@ class _Rows:
         if self.key is None:
             return order, xp.zeros((len(self.row), 1), np.int64)
         kind = np.int16 if self.many < 2**15 else np.int64
-        code = xp.take(self.code.ravel(), order).astype(kind)
+        code = xp.take(xp.broadcast_to(self.code, order.shape).ravel(), order).astype(kind)
         again = xp.argsort(code, axis=1, kind="stable") + self.row * n
-        count = self.count
-        return xp.take(order.ravel(), again), xp.cumsum(count, axis=1) - count
+        return xp.take(order.ravel(), again), xp.cumsum(self.count, axis=1) - self.count
 
 
 def _across(tables: Tables, groups: Any, universe: Any, work: Callable[..., Any]) -> Any:
@@ -149,7 +143,10 @@ def rank(x: Any, groups: Any = None, universe: Any = None, pct: bool = False) ->
         out = out.reshape(values.shape)
         if part.key is not None:
             out -= part.spread(starts)
-        return ((part.size - out) - 0.5) / part.size if pct else out
+        if not pct:
+            return out
+        n = part.spread(part.count)
+        return ((n - out) - 0.5) / n
 
     return _across(opened("rank", x=x), groups, universe, work)
 
@@ -164,8 +161,9 @@ def zscore(x: Any, groups: Any = None, universe: Any = None) -> Any:
 
     def work(part: _Rows, values: Any) -> Any:
         off = part.centred(values)
-        std = part.xp.sqrt(part.total(off * off) / part.size)
-        return off / part.xp.where(std > 0, std, 1.0)
+        std = part.xp.sqrt(part.total(off * off) / part.count)
+        off /= part.spread(part.xp.where(std > 0, std, 1.0))
+        return off
 
     return _across(opened("zscore", x=x), groups, universe, work)
 

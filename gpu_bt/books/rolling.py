@@ -45,45 +45,44 @@ _Merge = Callable[[_State, _State, _State, Any, Any], None]
 
 
 class _Window:
-    """A part of the tables: blocks of n rows, the first of which is only looked back at, of some columns.
+    """A part of the tables: blocks of n rows, the first of which is only looked back at, of some columns. rows: of a
+    window; where they are more than n there is one block, and nothing before it.
 
     values: of each table (B + 1, n, C) float64, not to be written to, 0 where there is none.   there: the cells with a
     number in all tables, (B + 1, n, C), or None where all have one.
     """
 
-    def __init__(self, tables: Tables, n: int, block: int, many: int, columns: slice) -> None:
-        xp, self.xp, self.n, self.values = tables.xp, tables.xp, n, list[Any]()
+    def __init__(self, tables: Tables, rows: int, n: int, block: int, many: int, columns: slice) -> None:
+        xp, self.xp, self.n, self.rows, self.values = tables.xp, tables.xp, n, rows, list[Any]()
         first, last = (block - 1) * n, min((block + many) * n, tables.shape[0])
-        rows, skipped = slice(max(first, 0), last), max(-first, 0)
+        part, skipped = slice(max(first, 0), last), max(-first, 0)
         known: Any = None
 
         def placed(found: Any) -> Any:
             if len(found) < (many + 1) * n:
-                part, found = found, xp.zeros(((many + 1) * n, found.shape[1]), found.dtype)
-                found[skipped : skipped + len(part)] = part
+                given, found = found, xp.zeros(((many + 1) * n, found.shape[1]), found.dtype)
+                found[skipped : skipped + len(given)] = given
             return found.reshape(many + 1, n, -1)
 
         for name in tables.arrays:
-            found, own = tables.cells(name, rows, columns)
+            found, own = tables.cells(name, part, columns)
             known = own if known is None else known & own
             self.values.append(placed(found))
         self.there = placed(known) if skipped or not bool(known.all()) else None
         if self.there is not None:
             self.values = [xp.where(self.there, values, 0.0) for values in self.values]
 
-    def fold(
-        self, merge: _Merge, leaves: _State, none: Sequence[float], counts: Any = None, skip: int = 0
-    ) -> list[Any]:
+    def fold(self, merge: _Merge, leaves: _State, counts: Any = None, skip: int = 0, none: float = 0.0) -> list[Any]:
         """The states of all windows, (B, n, C), last how many numbers they are of where `counts` says it of each leaf;
-        else a leaf is one. none: the state of no numbers; a leaf that is None is that.   skip: None stands for so many
-        of the first, which are not asked for."""
-        n, xp = self.n, self.xp
+        else a leaf is one, even one that is missing. none: the state of nothing; a leaf that is None is that, too.
+        skip: None stands for so many of the first, which are not asked for."""
+        n, xp, first = self.n, self.xp, leaves[0]
         states: list[Any] = [*leaves, *([] if counts is None else [counts])]
-        empty = [*none, 0]
-        shape, kinds = (len(states[0]) - 1, n, states[0].shape[2]), [getattr(s, "dtype", np.float64) for s in states]
-        before, out = ([xp.empty(shape, kind) for kind in kinds] for _ in range(2))
+        kinds = [first.dtype if s is None else s.dtype for s in states]
+        before, out = ([xp.empty((len(first) - 1, *first.shape[1:]), kind) for kind in kinds] for _ in range(2))
         out[:skip] = [None] * skip
-        after = [xp.empty((shape[0], shape[2]), kind) for kind in kinds]
+        nothing = [xp.full((len(first) - 1, first.shape[2]), none, kind) for kind in kinds]
+        after = [x.copy() for x in nothing]
         old, new = ([None if s is None else s[part] for s in states] for part in (slice(-1), slice(1, None)))
 
         def join(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
@@ -93,20 +92,22 @@ class _Window:
                 merge(to[:-1], a[:-1], b[:-1], a[-1], b[-1])
                 np.add(a[-1], b[-1], out=to[-1])
 
-        for x, y, first, last, nothing in zip(after, before, new, old, empty, strict=False):
-            x[...], y[:, n - 1] = (nothing, nothing) if first is None else (first[:, 0], last[:, n - 1])
+        for x, y, leaf, last in zip(after, before, new, old, strict=True):
+            y[:, n - 1] = none if last is None else last[:, n - 1]
+            if leaf is not None:
+                x[...] = leaf[:, 0]
         for i in range(n - 2, 0, -1):
             join(_row(before, i), _row(old, i), _row(before, i + 1), 1, n - 1 - i)
-        for i in range(n - 1):
-            join(_row(out, i), _row(before, i + 1), after, n - 1 - i, i + 1)
-            join(after, after, _row(new, i + 1), i + 1, 1)
-        for x, y in zip(out[skip:], after[skip:], strict=True):
-            x[:, n - 1] = y
+        for i in range(n):
+            rest = _row(before, i + 1) if i < n - 1 else nothing
+            join(_row(out, i), rest, after, self.rows - 1 - i, i + 1)
+            if i < n - 1:
+                join(after, after, _row(new, i + 1), i + 1, 1)
         return out
 
     def total(self, values: Any) -> Any:
         """The sum of all windows."""
-        return self.fold(_add, [values], [0])[0]
+        return self.fold(_add, [values])[0]
 
     def count(self) -> Any:
         """The numbers in all windows."""
@@ -141,11 +142,12 @@ def _moments(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
 
 
 def _ages(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
-    """The sum weighted by the row, counted from 1, and the sum."""
-    later = b[1] * na
-    later += b[0]
-    np.add(a[0], later, out=to[0])
-    np.add(a[1], b[1], out=to[1])
+    """The sum, and the sum weighted by the row, counted from 1."""
+    later = b[0] * na
+    later += b[1]
+    np.add(a[1], later, out=to[1])
+    if to[0] is not None:
+        np.add(a[0], b[0], out=to[0])
 
 
 def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple[Any, Any]]) -> Any:
@@ -159,7 +161,7 @@ def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple
     def part(place: tuple[int, int]) -> None:
         block, left = place
         across = slice(left, min(left + wide, columns))
-        found, count = work(_Window(tables, size, block, many, across))
+        found, count = work(_Window(tables, n, size, block, many, across))
         if not isinstance(count, float):
             found = tables.xp.where(count >= least, found, np.nan)
         elif count < least:
@@ -206,14 +208,13 @@ def decay(x: Any, n: int, min_count: int | None = None) -> Any:
     n, least = _counts("decay", n, min_count)
 
     def work(window: _Window) -> tuple[Any, Any]:
-        def weighted(values: Any) -> Any:
-            ages, total = window.fold(_ages, [values, values], [0.0, 0.0])
-            return ages + (n - window.n) * total
-
-        found = weighted(window.values[0])
         if window.there is None:
-            return found / (window.n * (window.n + 1) / 2 + (n - window.n) * window.n), window.count()
-        return found / weighted(window.there.astype(np.int32 if n < 2**15 else np.float64)), window.count()
+            weights: Any = n * (n + 1) / 2
+        else:
+            there = window.there.astype(np.int32 if n < 2**15 else np.float64)
+            weights = window.fold(_ages, [there, there], skip=1)[1]
+        found = window.fold(_ages, [window.values[0], window.values[0]], skip=1)[1]
+        return found / weights, window.count()
 
     return _through(opened("decay", x=x), n, least, work)
 
@@ -251,7 +252,7 @@ def _extreme(function: str, x: Any, n: Any, min_count: Any, name: str, none: flo
 
     def work(window: _Window) -> tuple[Any, Any]:
         values = window.values[0] if window.there is None else window.xp.where(window.there, window.values[0], none)
-        (found,) = window.fold(lambda to, a, b, na, nb: pick(a[0], b[0], out=to[0]), [values], [none])
+        (found,) = window.fold(lambda to, a, b, na, nb: pick(a[0], b[0], out=to[0]), [values], none=none)
         found += 0.0  # of 0 and -0 either may be the larger one
         return found, window.count()
 
@@ -262,7 +263,7 @@ def _folded(window: _Window, states: int) -> tuple[_State, Any]:
     """Sums of products of what is off the means, and how many numbers they are of."""
     counts = None if window.there is None else window.there * 1.0
     leaves = [*window.values, *[None] * (states - len(window.values))]
-    found = window.fold(_moments, leaves, [0.0] * states, counts, len(window.values))
+    found = window.fold(_moments, leaves, counts, len(window.values))
     return found[len(window.values) : states], float(window.n) if counts is None else found[-1]
 
 

@@ -92,11 +92,11 @@ class Tables:
         is below `low`."""
         values = self.arrays[what][rows, columns].astype(np.float64, copy=False)
         there = self.xp.isfinite(values)
-        if low == -np.inf and bool(there.all()):
-            return values, there
-        bad = ~there & ~self.xp.isnan(values)
-        bad |= values < low
-        if bool(bad.any()):
+        known = int(self.xp.count_nonzero(there))
+        if known < values.size:
+            known += int(self.xp.count_nonzero(self.xp.isnan(values)))
+        if known < values.size or (low > -np.inf and bool((values < low).any())):
+            bad = ~there & ~self.xp.isnan(values) | (values < low)
             t, i = divmod(int(bad.ravel().argmax()), values.shape[1])
             sign = "" if low < 0 else " and >= 0" if low == 0 else " and > 0"
             rule = f"a number must be finite{sign}, or NaN where there is none"
