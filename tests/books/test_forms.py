@@ -251,7 +251,7 @@ def test_a_book_of_a_frame_is_run():
         (lambda b: b.cap_groups(X, GROUP, True), bt.ConfigError, "cap is True"),
         (lambda b: b.cap_groups(X, None, 0.5), bt.ConfigError, "groups is None"),
         (lambda b: b.tranches(X, 0), bt.ConfigError, "n is 0"),
-        (lambda b: b.scheduled(PANEL, {}), bt.ConfigError, "config is {}: it must be a Config"),
+        (lambda b: b.scheduled(PANEL, {}), bt.ConfigError, "config is {}: it must be a gpu_bt.Config"),
         (lambda b: b.scheduled(X, bt.Config()), bt.PanelError, "panel is"),
     ],
 )
