@@ -21,11 +21,9 @@ import numpy as np
 
 from gpu_bt.arguments import flag, must_be, one_of, real, whole
 from gpu_bt.books.rolling import rolling_sum
-from gpu_bt.books.scores import RULES, book_of, check_sides, dense, read_at
+from gpu_bt.books.scores import RULES, book_of, check_sides, dense, scheduled
 from gpu_bt.books.tables import Tables, opened
-from gpu_bt.config import Config
 from gpu_bt.data.arrays import as_host
-from gpu_bt.data.clock import schedule_of
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import PanelError
@@ -176,15 +174,6 @@ def rows_only(weights: Any, rows: Any) -> Any:
     tables = opened("rows_only", weights=weights)
     w = _floats(tables, "weights")
     return _back(tables, np.where(_rows("rows_only", rows, len(w))[:, None], w, np.nan))
-
-
-def scheduled(panel: Panel, config: Config) -> np.ndarray:
-    """(T,) bool: the rows of weights that the bars at which the config decides read, `signal_lag` bars before these."""
-    if not isinstance(panel, Panel):
-        must_be("panel", panel, "a Panel", PanelError)
-    if not isinstance(config, Config):
-        must_be("config", config, "a Config")
-    return read_at(schedule_of(panel, config), config.signal_lag)
 
 
 def _on_host(array: Any) -> np.ndarray:

@@ -25,7 +25,9 @@ from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import ConfigError, PanelError, WeightsError
 from gpu_bt.law.layout import BOOK, SCHEMES
 
-__all__ = ["RULES", "Scores", "book_of", "check_sides", "dense", "read_at", "thin", "thin_counts", "thin_said"]
+__all__ = [
+    "RULES", "Scores", "book_of", "check_sides", "dense", "read_at", "scheduled", "thin", "thin_counts", "thin_said",
+]  # fmt: skip
 
 _MOST = 2**31 - 1  # names of a side
 _MAX = float(np.finfo(np.float64).max)
@@ -149,7 +151,8 @@ class Scores:
             try:
                 scores = read_weights(scores, panel, weight="score", missing="hold", time_zone=panel.time_zone)
             except WeightsError as error:
-                raise WeightsError(f"{_of(name)}: {error}") from None
+                how = "read as read_weights(table, panel, weight='score', missing='hold') does: or pass what that gives"
+                raise WeightsError(f"{_of(name)}: {error} ({how})") from None
         try:
             check_fit(scores, panel)
         except WeightsError as error:
@@ -196,12 +199,8 @@ class Scores:
     def weights(self, panel: Panel, config: Config | None = None) -> np.ndarray:
         """(T, N) float64 target weights of its own parameters: the book of each row that a scheduled bar of the config
         reads ([B5]), NaN elsewhere; None = of every row."""
-        if not isinstance(panel, Panel):
-            raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
-        rows = np.ones(panel.shape[0], bool)
-        if config is not None:
-            rows = read_at(schedule_of(panel, config), config.signal_lag)
-        return self.formed(panel, rows)
+        rows = scheduled(panel, Config() if config is None else config)
+        return self.formed(panel, np.ones_like(rows) if config is None else rows)
 
     def read(
         self, panel: Panel, config: Config, bars: np.ndarray, resumed: bool = False
@@ -273,6 +272,15 @@ def thin_said(counts: np.ndarray | None) -> str:
     first = f"the first is {some[0]}, at {counts[some[0]]:,} bars"
     what = f"{len(some):,} of {len(counts):,} scenarios have books of fewer names than wanted"
     return f"{what} ({first}): see table['thin_books']"
+
+
+def scheduled(panel: Panel, config: Config) -> np.ndarray:
+    """(T,) bool: the rows of weights that the bars at which the config decides read, `signal_lag` bars before these."""
+    if not isinstance(panel, Panel):
+        must_be("panel", panel, "a gpu_bt.Panel, such as read_panel gives", PanelError)
+    if not isinstance(config, Config):
+        must_be("config", config, "a gpu_bt.Config")
+    return read_at(schedule_of(panel, config), config.signal_lag)
 
 
 def read_at(bars: np.ndarray, lag: int) -> np.ndarray:

@@ -10,6 +10,9 @@ import pandas as pd
 import polars as pl
 import pytest
 from compare import assert_bits
+from emulator.build import why_not
+from emulator.fake_cupy import installed
+from emulator.fake_numbers import Numbers, Reckoning
 
 import gpu_bt as bt
 
@@ -193,6 +196,29 @@ def test_frames_give_frames_with_the_same_labels():
         bt.books.top(pandas[NAMES[::-1]], 2, universe=PANEL)
 
 
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_tables_on_the_device_give_books_there():
+    """Worked out on the host, so with the same bits; on an emulated device."""
+    with installed(Reckoning("random")) as fake:
+        there = bt.Panel(
+            fake.asarray(CLOSE), open=fake.asarray(CLOSE), timestamps=STAMPS, assets=NAMES,
+            universe=fake.asarray(INSIDE), delisted_at=OFF, group=GROUP,
+        )  # fmt: skip
+        for call in (
+            lambda x, own: bt.books.top(x, 2, 1, keep=2, universe=own, groups="panel"),
+            lambda x, own: bt.books.quantiles(x, 3, universe=INSIDE),
+            lambda x, own: bt.books.proportional(x, universe=own),
+            lambda x, own: bt.books.tranches(x, 3), lambda x, own: bt.books.cap_groups(x, GROUP, 0.4, spread=True),
+            lambda x, own: bt.books.rows_only(x, np.arange(T) < 5),
+            lambda x, own: bt.books.inverse_volatility(x, abs(x)),
+        ):  # fmt: skip
+            found = call(fake.asarray(X), there)
+            assert isinstance(found, Numbers)
+            assert_bits("book", found.get(), call(X, PANEL))
+        scores = bt.Scores(fake.asarray(X), long=2, groups="panel")
+        assert_bits("scores", scores.weights(there), bt.Scores(X, long=2, groups="panel").weights(PANEL))
+
+
 def test_a_book_of_a_frame_is_run():
     frame = pd.DataFrame(X, index=pd.DatetimeIndex(STAMPS), columns=NAMES)
     book = bt.books.top(frame, 2, universe=PANEL, rows=np.arange(T) % 5 == 0)
@@ -225,7 +251,7 @@ def test_a_book_of_a_frame_is_run():
         (lambda b: b.cap_groups(X, GROUP, True), bt.ConfigError, "cap is True"),
         (lambda b: b.cap_groups(X, None, 0.5), bt.ConfigError, "groups is None"),
         (lambda b: b.tranches(X, 0), bt.ConfigError, "n is 0"),
-        (lambda b: b.scheduled(PANEL, {}), bt.ConfigError, "config is {}: it must be a Config"),
+        (lambda b: b.scheduled(PANEL, {}), bt.ConfigError, "config is {}: it must be a gpu_bt.Config"),
         (lambda b: b.scheduled(X, bt.Config()), bt.PanelError, "panel is"),
     ],
 )
