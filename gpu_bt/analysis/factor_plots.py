@@ -98,6 +98,8 @@ def _quantiles(ax: Axes, study: FactorStudy, few: np.ndarray) -> None:
 
 def _decay(ax: Axes, study: FactorStudy) -> None:
     """The mean at each horizon, and where it may be."""
+    from matplotlib.ticker import MaxNLocator
+
     table = study.decay
     mean, t = table["ic_mean"].to_numpy(), table["ic_t_newey_west"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -105,7 +107,7 @@ def _decay(ax: Axes, study: FactorStudy) -> None:
     ax.fill_between(study.horizons, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
     line(ax, np.array(study.horizons), mean, COLOURS[0])
     ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("Horizon, bars")
     name_axes(ax, "Mean information coefficient, 2 standard errors", "{x:.3f}")
 

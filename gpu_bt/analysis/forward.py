@@ -32,32 +32,43 @@ def forward_returns(
     (c_s + q_{s-1}*m_{s-1}*(1 + delisting_return)) / p_e - 1. Without a price at the entry, from `delisted_at` on, and
     where x is after the last bar, there is none, nor where it is beyond float64. Nothing after bar x enters it.
     """
-    t_count, n = market.shape
-    field, start = price_of(execution), first + (execution != "same_close")
-    stop = min(t_count, start + last - first + max(horizons))  # bars of the window: entries, then exits
-    price, mark = prices(market, field, 0.0).values[start:stop], marks(market, 0.0)[start:stop]
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of absurd splits and dividends
-        shares, paid = _of_one_share(market, start, stop)
-        worth = shares * (mark if field == "close" else price)
+    window = _Window(market, execution, delist_after, first, last, max(horizons))
+    for h in horizons:
+        yield window.returns(h)
+
+
+class _Window:
+    """What the returns of `rows` bars over at most `longest` more are made of, by bar from the first entry on."""
+
+    @np.errstate(over="ignore", invalid="ignore")  # of absurd splits and dividends
+    def __init__(self, market: Market, execution: str, delist_after: int, first: int, last: int, longest: int) -> None:
+        field, start = price_of(execution), first + (execution != "same_close")
+        stop = min(len(market.clock), start + last - first + longest)
+        self.market, self.rows, bars = market, last - first, slice(start, stop)
+        self.price, self.mark = prices(market, field, 0.0).values[bars], marks(market, 0.0)[bars]
+        self.shares, self.paid = _of_one_share(market, start, stop)
+        self.worth = self.shares * (self.mark if field == "close" else self.price)
         if field != "close":
-            gaps = np.isnan(price[1:])
-            np.copyto(worth[1:], shares[:-1] * mark[:-1], where=gaps)
-        worth += paid
-        settled = _settlements(market, delist_after, start, stop)
-        entered = ~np.isnan(price) & ((market.delisted_at < 0) | (np.arange(start, stop)[:, None] < market.delisted_at))
-        for h in horizons:
-            rows = max(0, min(last - first, stop - start - h))
-            found = np.full((last - first, n), np.nan)
-            value = worth[h : h + rows]
-            if settled is not None:
-                value = value.copy()
-                k, i = np.nonzero(settled[1 : rows + 1] <= np.arange(h, h + rows)[:, None])
-                s = settled[k + 1, i]
-                back = market.delisting_return[i] if market.delisting_return is not None else 0.0
-                value[k, i] = paid[s, i] + shares[s - 1, i] * mark[s - 1, i] * (1 + back)
-            gain = (value - paid[:rows]) / (shares[:rows] * price[:rows]) - 1
-            np.copyto(found[:rows], gain, where=entered[:rows] & np.isfinite(gain))
-            yield found
+            np.copyto(self.worth[1:], self.shares[:-1] * self.mark[:-1], where=np.isnan(self.price[1:]))
+        self.worth += self.paid
+        self.settled = _settlements(market, delist_after, start, stop)
+        gone = market.delisted_at
+        self.entered = ~np.isnan(self.price) & ((gone < 0) | (np.arange(start, stop)[:, None] < gone))
+
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    def returns(self, h: int) -> np.ndarray:
+        """(B, N) returns over h bars."""
+        rows = max(0, min(self.rows, len(self.price) - h))  # whose exits lie in the panel
+        found, value = np.full((self.rows, self.price.shape[1]), np.nan), self.worth[h : h + rows]
+        if self.settled is not None:
+            value = value.copy()
+            k, i = np.nonzero(self.settled[1 : rows + 1] <= np.arange(h, h + rows)[:, None])
+            s = self.settled[k + 1, i]
+            back = self.market.delisting_return[i] if self.market.delisting_return is not None else 0.0
+            value[k, i] = self.paid[s, i] + self.shares[s - 1, i] * self.mark[s - 1, i] * (1 + back)
+        gain = (value - self.paid[:rows]) / (self.shares[:rows] * self.price[:rows]) - 1
+        np.copyto(found[:rows], gain, where=self.entered[:rows] & np.isfinite(gain))
+        return found
 
 
 def _of_one_share(market: Market, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from emulator.build import why_not
+from emulator.fake_arrays import on_device
+from emulator.fake_cupy import FakeCupy, installed
 from scipy.stats import rankdata, spearmanr
 
 import gpu_bt as bt
@@ -365,6 +368,35 @@ def test_time_zone_and_order_of_horizons():
     assert study.horizons == (1, 5) and study.time_zone == "America/New_York"
     assert study.ic["timestamp"].dtype == pl.Datetime("us", "America/New_York") and study.ic.height == 18
     assert study.ic["timestamp"].unique(maintain_order=True).equals(study.timestamps)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_a_panel_and_scores_on_a_device(execution):
+    panel = messy()
+    scores = scored(panel)
+    names = ("open", "dividend", "split", "universe", "delisted_at", "delisting_return", "group")
+    fields = {name: getattr(panel, name) for name in ("close", *names)}
+    how = {"horizons": HORIZONS, "groups": "panel", "quantiles": 2, "execution": execution}
+    with installed(FakeCupy("random")) as fake:
+        there = {name: on_device(fake, fields[name], "cupy", "C") for name in ("close", "open", "split", "dividend")}
+        labels = {"timestamps": panel.timestamps, "assets": panel.assets, "prices": "raw"}
+        found = bt.factor(bt.Panel(**fields | there, **labels), on_device(fake, scores, "cupy", "C"), **how)
+    want = bt.factor(panel, scores, **how)
+    for name in ("ic", "quantile_returns", "turnover", "coverage", "by_group"):
+        assert getattr(found, name).equals(getattr(want, name), null_equal=True), name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_single_precision_and_whole_numbers(dtype):
+    made = messy()
+    scores = np.nan_to_num(scored(made), nan=-3.0).astype(dtype)
+    fields = {name: getattr(made, name).astype(np.float32) for name in ("close", "open", "dividend", "split")}
+    panel = bt.Panel(**fields, timestamps=made.timestamps, assets=made.assets, prices="raw")
+    doubles = {name: value.astype(np.float64) for name, value in fields.items()}
+    other = bt.Panel(**doubles, timestamps=made.timestamps, assets=made.assets, prices="raw")
+    one, two = (bt.factor(x, y) for x, y in ((panel, scores), (other, scores.astype(np.float64))))
+    assert one.ic.equals(two.ic) and one.quantile_returns.equals(two.quantile_returns)
 
 
 def test_fewer_names_than_quantiles_and_nothing_at_all():
