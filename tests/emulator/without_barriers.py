@@ -31,7 +31,9 @@ from gpu_bt.config import Config
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.cuda.module import source
 from gpu_bt.data.panel import Panel
+from gpu_bt.engine.ranked import Ranked, ranking_of
 from gpu_bt.engine.spec import RawResult, RunSpec
+from gpu_bt.law.layout import BOOK
 
 __all__ = ["stopped", "switched", "where"]
 
@@ -84,6 +86,17 @@ def of_scores(seeds: Sequence[int]) -> Iterator[Case]:
         spec = mixed(seed, 3, 70, alike=True, fills=seed % 2 == 0, positions=seed % 3 == 0).spec
         yield spec, CudaEngine(64, 3), (5,)
         yield mixed(seed, 1, 100, fills=seed % 2 == 1).spec, CudaEngine(96, 1), (7,)
+    yield many_books(), CudaEngine(64, 2), ()
+
+
+def many_books() -> RunSpec:
+    """More books, one after another, than marks of a byte can tell apart."""
+    scores = np.random.default_rng(5).normal(size=(140, 70))
+    fields = {"close": np.full(scores.shape, 16.0), "open": np.full(scores.shape, 16.0)}
+    spec = made(fields)
+    ranking = ranking_of(scores, np.ones(scores.shape, bool), spec.market.delisted_at)
+    book = np.array((20, 0, 3.0, 1.0, 1.0, 0), BOOK)
+    return dataclasses.replace(spec, weights=(Ranked(ranking, book),))
 
 
 def made(fields: dict[str, np.ndarray], **config: Any) -> RunSpec:

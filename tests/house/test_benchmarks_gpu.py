@@ -135,7 +135,7 @@ def measure(found: dict) -> None:
 
 
 def rest(found: dict) -> None:
-    assert {row["note"] for row in found["cases"]} == {"", "messy", "full kernel"}
+    assert {row["note"] for row in found["cases"]} == {"", "messy", "full kernel", "scores"}
     good_rows(found["cases"])
     assert [row["assets"] for row in found["strategy"]] == [8] and found["strategy"][0]["microseconds"] > 0
     assert {row["density"] for row in found["clips"]} == {1.0, 0.1} and all(
@@ -263,7 +263,7 @@ def test_an_end_from_outside_loses_nothing(bare, tmp_path):
 def test_drawn_scenarios_are_lean_or_full_as_asked():
     """The lean kernel is only compared on what it may be given; panels of all widths are drawn."""
     specs = [(kind, gpu_bits.drawn(seed, kind)) for seed in range(6) for kind in gpu_bits.KINDS]
-    assert all(needs_full(spec) == (kind == "full") for kind, spec in specs)
+    assert all(needs_full(spec) == (kind in ("full", "books")) for kind, spec in specs)
     assert all(plain_of(spec) is not None for kind, spec in specs if kind == "plain")
     assert {97, 300, 1500} <= {spec.market.shape[1] for _, spec in specs}
     assert all(len(spec.params) == 8 and not spec.params["schedule"].any() for _, spec in specs)
