@@ -131,7 +131,7 @@ def _members(*groups: tuple[str, str]) -> tuple[np.dtype, dict[str, str]]:
 #: are made on a device for plain bars (law/plan.h), null elsewhere: 1/P, a bar's flags, lists of rows that name few
 #: assets.
 ROWS, _ROWS_C = _members(
-    ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback groups"),
+    ("int64_t", "T N K off_count lag all_whole none_whole even odd closes callback"),
     ("const int64_t *", "members event_start event_asset settle_start settle_asset off_bar off_asset"),
     ("const double *", "days year unit whole back opening"),
     ("const uint8_t *", "due exec_gap dividend_bar split_bar tie"),
@@ -139,11 +139,12 @@ ROWS, _ROWS_C = _members(
     ("uint8_t *", "flags"),
     ("int64_t *", "list_start"),
     ("int32_t *", "list from"),
+    ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
+    ("bt_panel", "open high low universe volatility"),
+    ("int64_t", "groups"),
     ("const uint16_t *", "narrow"),
     ("const int32_t *", "wide starts"),
     ("const bt_choice *", "books"),
-    ("bt_panel", "close exec marks field weights volume half_spread dividend split borrow_rate can_buy can_sell"),
-    ("bt_panel", "open high low universe volatility"),
 )
 #: What they write: the record of K scenarios; (columns, K, T), (COUNTS, K, T), (K, T, N), (K, N). `logged` counts, lane
 #: by lane, what stands in `fills` and `cuts`, which have `log_room` entries a lane; `arena` has `lane_bytes` a lane.
