@@ -232,10 +232,11 @@ template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &
 /* [S6] Names of a book that have left the universe since. */
 BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
     const int32_t *list = lane.lists + (s.w - lane.targets);
+    const double *shares = lane.shares + (s.w - lane.targets);  // 0 where the gross is hardly more
     double lost = 0;
     BT_EACH(e, list[lane.N]) {
         const double w = s.w[BT_INT(lane, POSITION)[list[e]]];
-        if (w != w || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
+        if (w != w || shares[e] == 0.0 || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_OUTSIDE, list[e], 0.0);
     }
