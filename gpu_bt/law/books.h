@@ -9,6 +9,21 @@
 #define BT_SHORT 2
 #define BT_EPOCHS 64 /* of marks: a byte of `sides` is a side and in which book, so that marks of older books are none */
 
+/* What a lane keeps of its scenario k, behind its bytes: targets over the active columns; the names of its last book and
+ * their weights; on which side each asset was, as a mark. How many names, and how that book is marked, stand in the cell
+ * behind the last asset. */
+struct Made {
+    double *row, *shares;
+    int32_t *list;
+    uint8_t *sides;
+};
+BT_FN Made bt_made(const Lane &lane, int64_t k) {
+    const int64_t stride = lane.stride, all = lane.in->K * stride;  // a stride is a multiple of 8
+    double *rows = (double *)(lane.bytes + BUFFER_UINT8_T_COUNT * stride), *shares = rows + all;
+    int32_t *lists = (int32_t *)(shares + all);
+    return {rows + k * stride, shares + k * stride, lists + k * stride, (uint8_t *)(lists + all) + k * stride};
+}
+
 /* Row `source` of the ranking: where its groups begin; how many are ranked. */
 BT_FN const int32_t *bt_groups(const bt_rows &in, int64_t source) { return in.starts + source * (in.groups + 1); }
 BT_FN bool bt_ranks(const bt_rows &in, int64_t source) { return in.groups && source >= 0 && bt_groups(in, source)[in.groups] > 0; }
@@ -21,11 +36,8 @@ BT_FN int bt_names(double wanted, int n) {
 }
 
 /* The book of a scenario as it is formed. */
-struct Forming {
+struct Forming : Made {
     const bt_choice *book;
-    int32_t *list;
-    double *shares;
-    uint8_t *sides;
     int count, epoch;  // that of the last book; marks of the next one are made at once, since nobody asks for them again
 };
 BT_FN uint8_t bt_mark(int epoch, int side) { return (uint8_t)(epoch * 4 + side); }
@@ -117,7 +129,7 @@ BT_STEP void bt_form_book(Lane &lane, int k, int64_t source) {
     const bt_rows &in = *lane.in;
     const bt_choice &book = in.books[bt_slot(lane, k)->p->weights];
     const int32_t *starts = bt_groups(in, source);
-    Forming f = {&book, lane.lists + k * lane.stride, lane.shares + k * lane.stride, lane.sides + k * lane.stride, 0, 0};
+    Forming f = {bt_made(lane, k), &book, 0, 0};
     f.epoch = bt_epoch_after(lane, f.sides, f.sides[lane.N]) - 1;
     int longs = 0, shorts = 0;  // groups with names on that side
     for (int64_t g = 0; g < in.groups; ++g) {
@@ -160,7 +172,7 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     for (int k = 0; k < in.K; ++k) {
         if (bt_slot(lane, k)->own != k) continue;
         bt_form_book(lane, k, t - in.lag);
-        const int32_t *list = lane.lists + k * lane.stride;
+        const int32_t *list = bt_made(lane, k).list;
         BT_EACH(e, list[N]) want[list[e]] = 1;
     }
     bt_sync();
@@ -168,34 +180,31 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
     double gone = 0;
     for (int k = 0; k < in.K; ++k) {
         if (bt_slot(lane, k)->own != k) continue;
-        double *row = lane.targets + k * lane.stride;
-        const double *shares = lane.shares + k * lane.stride;
-        const int32_t *list = lane.lists + k * lane.stride;
+        const Made made = bt_made(lane, k);
         BT_SIMD()
-        BT_EACH(j, lane.A) row[j] = 0.0;
+        BT_EACH(j, lane.A) made.row[j] = 0.0;
         bt_sync();
-        BT_EACH(e, list[N]) {
-            const bool out = closes && bt_cell(in.universe, t * lane.N + list[e]) == 0.0;
-            row[BT_INT(lane, POSITION)[list[e]]] = out ? 0.0 : shares[e];
+        BT_EACH(e, made.list[N]) {
+            const bool out = closes && bt_cell(in.universe, t * N + made.list[e]) == 0.0;
+            made.row[BT_INT(lane, POSITION)[made.list[e]]] = out ? 0.0 : made.shares[e];
         }
         if (!off) continue;
         bt_sync();
         BT_EACH(e, in.off_count) {
             const int j = in.off_bar[e] <= t && in.off_bar[e] > t - in.lag ? bt_where(lane, in.off_asset[e]) : -1;
             if (j < 0) continue;
-            row[j] = nan("");
+            made.row[j] = nan("");
             gone += 1.0;
         }
     }
     bt_use_row(lane, t, BT_OWN(lane, ONE));
     bt_sum(lane.turn, gone);
     lane.clear = lane.clear && gone == 0.0;
-    lane.formed = 1;
+    lane.seen_target = 2;
 }
 
 /* [S6] What bar t decides from. */
 template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
-    lane.formed = 0;
     if (bt_ranks(*lane.in, t - lane.in->lag))
         bt_form_books<FULL>(lane, t);
     else
@@ -205,7 +214,7 @@ template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
 BT_STEP void bt_form_before(Lane &lane, int64_t t0) {
     const bt_rows &in = *lane.in;
     for (int k = 0; k < (in.groups ? in.K : 0); ++k) {
-        BT_EACH(i, lane.stride) (lane.sides + k * lane.stride)[i] = 0;
+        BT_EACH(i, lane.stride) bt_made(lane, k).sides[i] = 0;
         bt_sync();
         if (bt_slot(lane, k)->own != k || !(in.books[bt_slot(lane, k)->p->weights].keep > 1.0)) continue;
         for (int64_t t = 0; t < t0; ++t)
@@ -214,7 +223,9 @@ BT_STEP void bt_form_before(Lane &lane, int64_t t0) {
 }
 
 /* The targets of a scenario over the active columns. */
-BT_FN const double *bt_targets(const Lane &lane, const Scenario &s) { return lane.formed ? s.w : lane.at[BUFFER_DOUBLE_WEIGHT]; }
+BT_FN const double *bt_targets(const Lane &lane, const Scenario &s) {
+    return lane.seen_target == 2 ? bt_made(lane, s.own).row : lane.at[BUFFER_DOUBLE_WEIGHT];
+}
 
 /* [S3] Targets that a delisting since the row of scores turned to NaN. */
 template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &s, int64_t t) {
@@ -231,14 +242,15 @@ template <bool FULL> BT_STEP void bt_count_delisted_names(Lane &lane, Scenario &
 }
 /* [S6] Names of a book that have left the universe since. */
 BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
-    const int32_t *list = lane.lists + (s.w - lane.targets);
-    const double *shares = lane.shares + (s.w - lane.targets);  // 0 where the gross is hardly more
+    const Made made = bt_made(lane, s.own);
     double lost = 0;
-    BT_EACH(e, list[lane.N]) {
-        const double w = s.w[BT_INT(lane, POSITION)[list[e]]];
-        if (w != w || shares[e] == 0.0 || bt_cell(lane.in->universe, t * lane.N + list[e]) != 0.0) continue;
+    BT_EACH(e, made.list[lane.N]) {
+        const int i = made.list[e];
+        const double w = made.row[BT_INT(lane, POSITION)[i]];
+        const bool none = w != w || made.shares[e] == 0.0;  // as it is where the gross is hardly more than 0
+        if (none || bt_cell(lane.in->universe, t * lane.N + i) != 0.0) continue;
         lost += 1.0;
-        if (lane.out->logging) bt_cut(lane, s, t, ORDER_OUTSIDE, list[e], 0.0);
+        if (lane.out->logging) bt_cut(lane, s, t, ORDER_OUTSIDE, i, 0.0);
     }
     bt_sum(lane.turn, lost);
     s.count[COUNT_OUTSIDE] += (int)lost;

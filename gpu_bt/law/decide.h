@@ -302,7 +302,7 @@ template <bool FULL> BT_STEP bool bt_decide(Lane &lane, Scenario &s, int64_t t) 
     }
     if (FULL && lane.in->callback) return lane.call->phase != PHASE_CLOSE || bt_decide_given<FULL>(lane, s, t);
     if (!lane.in->due[t]) return true;
-    if (lane.formed) {
+    if (lane.seen_target == 2) {
         bt_count_delisted_names<FULL>(lane, s, t);
         if (FULL && lane.in->closes) bt_count_outside_names(lane, s, t);
     } else {

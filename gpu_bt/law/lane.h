@@ -31,7 +31,6 @@ struct Scenario {
     const bt_params *p;
     double magic, limit;
     double *h, *o;  // holdings and orders over the active columns, in lots
-    double *w;      // targets of its book over them
 };
 static_assert(sizeof(struct Scenario) <= BT_SLOT, "a slot holds a scenario");
 
@@ -39,8 +38,8 @@ struct Kept { /* of a lane from call to call */
     int32_t begun, A, dense;
     int32_t late;  // a row of weights is read after the bar's fills; every scenario is quick
     int32_t next;  // the bar that comes next
-    int32_t formed;  // the row of weights at hand is made of books
-    int32_t seen_target, clear;  // of the last row read: some asset has a target; every active one has, with a price if not 0
+    int32_t seen_target;  // of the last row read: some asset has a target, 1; 2 where scenarios have formed it themselves
+    int32_t clear;        // every active one has, with a price if not 0
 };
 
 struct Lane : Kept {
@@ -55,11 +54,6 @@ struct Lane : Kept {
     double *doubles, *hot, *classes;
     int32_t *ints;
     uint8_t *bytes;
-    // of each scenario that forms books (books.h): targets, names of its last book and their weights, marks of its sides;
-    // how many names, and how that book is marked, stand in the cell behind the last asset
-    double *targets, *shares;
-    int32_t *lists;
-    uint8_t *sides;
     const double *at[BT_FETCHED];
     int32_t seen[BT_FETCHED];  // the bar that a buffer or its pointer holds, -1 for none
 };
@@ -196,10 +190,6 @@ BT_FN Lane bt_lane(const bt_launch *call, int64_t number, double *shared, Crew *
     lane.hot = lane.doubles + BUFFER_DOUBLE_COUNT * lane.stride;
     lane.ints = (int32_t *)(lane.hot + 2 * lane.in->K * lane.stride);
     lane.bytes = (uint8_t *)(lane.ints + BUFFER_INT32_T_COUNT * lane.stride);
-    lane.targets = (double *)(lane.bytes + BUFFER_UINT8_T_COUNT * lane.stride);  // a stride is a multiple of 8
-    lane.shares = lane.targets + lane.in->K * lane.stride;
-    lane.lists = (int32_t *)(lane.shares + lane.in->K * lane.stride);
-    lane.sides = (uint8_t *)(lane.lists + lane.in->K * lane.stride);
     if (shared) lane.hot = shared;
     static_cast<Kept &>(lane) = *(const Kept *)lane.slots;
     bt_forget_rows(lane);

@@ -82,7 +82,6 @@ template <bool FULL> BT_STEP void bt_enter(Lane &lane, Scenario &own, int k) {
     s.o = s.h + lane.stride;
     s.own = 0;
     while (s.own < k && bt_slot(lane, s.own)->p->weights != s.p->weights) ++s.own;
-    s.w = lane.targets + s.own * lane.stride;
     s.quick = bt_is_quick<FULL>(lane, s);
     double waiting = 0;
     BT_EACH(i, N) {
@@ -99,7 +98,7 @@ template <bool FULL> BT_STEP void bt_begin(Lane &lane, Scenario &s) {
     lane.begun = lane.dense = 1;
     lane.next = 0;
     lane.A = (int)lane.N;
-    lane.seen_target = lane.clear = lane.formed = 0;
+    lane.seen_target = lane.clear = 0;
     double *unit = BT_OWN(lane, UNIT), *whole = BT_OWN(lane, WHOLE), *one = BT_OWN(lane, ONE), *zero = BT_OWN(lane, ZERO);
     double *limit = BT_OWN(lane, LIMIT), *stop = BT_OWN(lane, STOP);
     BT_EACH(i, lane.N) {
