@@ -175,12 +175,12 @@ class Mixed:
 def mixed(
     seed: int, count: int, assets: int | None = None, alike: bool = False, lean: bool = False, **record: Any
 ) -> Mixed:
-    """`count` drawn scenarios. alike: they follow the same schedule and rules, so that those of a ranking go through
-    the bars together. lean: as in `scored`."""
+    """`count` drawn scenarios. alike: they follow the same schedule and rules, so that those of a ranking with the
+    same lag go through the bars together. lean: as in `scored`."""
     rankings, weights, config = scored(seed, assets, 2, lean)
     rng, panel = np.random.default_rng([seed, 15]), rankings[0].panel
     public, n = panel_of(panel, config), panel.shape[1]
-    fixed = (*SCHEDULE, "signal_lag", *STRUCTURAL) if alike else ()
+    fixed = (*SCHEDULE, *STRUCTURAL, *(("signal_lag",) if chance(rng, 0.7) else ())) if alike else ()
     configs = configs_beside(rng, public, config, count, (*fixed, *LEAN) if lean else fixed)
     many = int(rng.integers(2, count + 1)) if count > 1 else 1
     accounts = ["cash" if "cash" in {c.account for c in configs[e::many]} else "margin" for e in range(many)]
@@ -209,6 +209,8 @@ def configs_beside(
         other = scenario(int(rng.integers(2**40)))[2]
         if "rebalance" not in fixed and chance(rng, 0.4):
             other = other.replace(rebalance="bar", rebalance_every=1, signal_lag=int(rng.integers(0, 4)))
+        if "signal_lag" not in fixed and chance(rng, 0.5):
+            other = other.replace(signal_lag=int(rng.integers(0, 4)))
         if other.account == "margin" and chance(rng, 0.3):
             other = other.replace(max_leverage=None, maintenance_margin=pick(rng, (0.25, 0.5, 0.95)))
         same = (*STRUCTURAL, *fixed) if chance(rng, 0.7) else fixed

@@ -247,7 +247,8 @@ BT_STEP void bt_count_outside_names(Lane &lane, Scenario &s, int64_t t) {
     BT_EACH(e, made.list[lane.N]) {
         const int i = made.list[e];
         const double w = made.row[BT_INT(lane, POSITION)[i]];
-        if (w != w || bt_cell(lane.in->universe, t * lane.N + i) != 0.0) continue;
+        const bool none = w != w || made.shares[e] == 0.0;  // as it is where the gross is hardly more than 0
+        if (none || bt_cell(lane.in->universe, t * lane.N + i) != 0.0) continue;
         lost += 1.0;
         if (lane.out->logging) bt_cut(lane, s, t, ORDER_OUTSIDE, i, 0.0);
     }

@@ -92,6 +92,13 @@ def test_a_book_that_was_not_traded_is_the_last_one(engine):
     assert held == ["", "", "", "A64"] and raw.column("outside").tolist() == [[0, 1, 0, 0]]
 
 
+def test_a_gross_that_is_too_small_to_be_shared(engine):
+    """Half of the smallest number is 0: no targets, and so none outside at bar 1. A and B are names all the same."""
+    inside = [[1, 1, 1], [0, 0, 0], [1, 1, 1]]
+    held, raw = run(engine, ["ABC"] * 3, Book(long=2, long_gross=5e-324), universe=inside, signal_lag=1)
+    assert held == [""] * 3 and raw.column("outside").tolist() == [[0, 0, 0]]
+
+
 def test_the_book_of_a_bar_with_a_margin_call_is_the_last_one(engine):
     """96 A at 16 on 1024; at 8 the equity is 256 < 0.5*768, so that bar 2 does not decide. Its row made B the book,
     which therefore stays at bar 3: 1.5*256 at 16. Were it A's still, A would be third there, and C be taken."""
