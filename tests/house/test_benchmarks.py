@@ -53,12 +53,12 @@ def test_long_panels_repeat():
 
 
 def test_operators_are_compared_before_they_are_timed(monkeypatch):
-    found = operators.measure(300, 60, 1)
+    found = operators.measure(260, 24, 1)
     assert {"rank", "rolling_std, 252 rows"} <= set(found["rows"])
     assert all(row["ours"] > 0 and row["numpy"] > 0 for row in found["rows"].values())
     monkeypatch.setattr("gpu_bt.books.zscore", lambda x, *groups: x)
     with pytest.raises(RuntimeError, match="zscore is not what plain NumPy makes of it"):
-        operators.measure(300, 60, 1)
+        operators.measure(260, 24, 1)
 
 
 def test_long_runs_are_repeated_three_times(monkeypatch):
