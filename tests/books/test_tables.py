@@ -245,6 +245,8 @@ def test_other_arguments_are_checked():
     same_bits(books.winsorise(X, (0, 1)), X)
     with pytest.raises(bt.ConfigError, match=r"^rank: pct is 'yes'"):
         books.rank(X, pct="yes")
+    with pytest.raises(bt.ConfigError, match=r"^rolling_rank: pct is 'yes'"):
+        books.rolling_rank(X, 2, pct="yes")
     bad = np.ones((4, 3))
     bad[2, 0] = -1
     with pytest.raises(bt.PanelError, match=r"^neutralise: weights\[2, 0\] is -1.0: .* finite and >= 0"):
