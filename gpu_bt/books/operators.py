@@ -29,8 +29,8 @@ from gpu_bt.books.tables import Tables, opened
 
 __all__ = ["demean", "neutralise", "rank", "winsorise", "zscore"]
 
-#: What is left of an exposure beside the others, as a part of it, that is no more than rounding.
-_ROUNDING = 1e-12
+#: What is left of an exposure beside the others, as a part of it, that is no more than rounding; and beside a constant.
+_ROUNDING, _CONSTANT = 1e-12, 1e-14
 
 
 class _Rows:
@@ -83,7 +83,8 @@ class _Rows:
         if weights is None:
             mean = self.total(off) / self.count
         else:
-            mean = self.total(off * weights) / self.total(weights)
+            whole = self.total(weights)
+            mean = self.total(off * weights) / self.xp.where(whole > 0, whole, 1.0)
         off -= self.spread(mean)
         return self.only(off)
 
@@ -204,10 +205,12 @@ def neutralise(
     sum(w*(x - a - sum_k b_k e_k)^2).
 
     exposures: None, one (T, N) table, or several in a list, a tuple or {name: table}; NaN = the asset does not count.
-    weights: (T, N) w >= 0, None = 1; an asset of weight 0 has a residual and no influence, NaN = it does not count.
-    An exposure that is, to 1e-12 of it, a combination of the others adds nothing: the residual is that of the least
-    coefficients. Without exposures this is x less the (weighted) mean. By Frisch, Waugh and Lovell: numbers and
-    exposures less their means, then one exposure after the other taken out of all that follow.
+    weights: (T, N) w >= 0, None = 1; NaN = the asset does not count, 0 = it has a residual and no influence, but NaN
+    where its whole group weighs 0.
+    An exposure that is, to 1e-12 of it, a combination of the others, or to 1e-14 the same for a whole group, adds
+    nothing: the residual is that of the least coefficients. Without exposures this is x less the (weighted) mean.
+    By Frisch, Waugh and Lovell: numbers and exposures less their means, then one exposure after the other taken out of
+    all that follow.
     """
     if exposures is None or not isinstance(exposures, (list, tuple, Mapping)):
         several = {} if exposures is None else {"exposures": exposures}
@@ -222,14 +225,16 @@ def neutralise(
         def own(a: Any, b: Any) -> Any:
             return (a * b if w is None else a * b * w).sum(axis=1, keepdims=True)
 
-        rest = [part.centred(e, w) for e in (*others[len(weighted) :], values)]
-        whole = [own(e, e) for e in rest]
+        given = [*others[len(weighted) :], values]
+        rest = [part.centred(e, w) for e in given]
+        least = [np.maximum(own(c, c) * _ROUNDING**2, own(e, e) * _CONSTANT**2)
+                 for c, e in zip(rest, map(part.only, given), strict=True)]  # fmt: skip
         while len(rest) > 1:
-            (e, *rest), (size, *whole) = rest, whole
+            (e, *rest), (rounding, *least) = rest, least
             left = own(e, e)
-            left = part.xp.where(left > _ROUNDING**2 * size, left, np.inf)
+            left = part.xp.where(left > rounding, left, np.inf)
             for _ in range(2):  # the second time takes what rounding left
                 rest = [y - e * (own(e, y) / left) for y in rest]
-        return rest[0]
+        return rest[0] if w is None else part.xp.where(part.spread(part.total(w)) > 0, rest[0], np.nan)
 
     return _across(opened("neutralise", x=x, **weighted, **several), groups, universe, work)

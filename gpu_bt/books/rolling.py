@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_bt.arguments import must_be, real, whole
+from gpu_bt.arguments import flag, must_be, real, whole
 from gpu_bt.books.tables import Tables, opened
 
 __all__ = [
@@ -302,6 +302,7 @@ def rolling_rank(x: Any, n: int, min_count: int | None = None, pct: bool = False
     pct: divided by the count. O(T N n): every number is compared with the n - 1 before it.
     """
     n, least = _counts("rolling_rank", n, min_count)
+    pct = flag("rolling_rank: pct", pct)
 
     def work(window: _Window) -> tuple[Any, Any]:
         xp, size = window.xp, window.n

@@ -252,8 +252,8 @@ def _values(what: str, own: _Frame, kinds: str) -> np.ndarray:
         array: np.ndarray = own.frame.select(own.assets).to_numpy()
         return array.astype(np.float64) if kinds == "iuf" and array.dtype.kind == "O" else array
     part = own.frame.iloc[:, own.places]
-    if kinds != "iuf":
-        return np.asarray(part.to_numpy(bool if kinds else object))
+    if kinds != "iuf":  # bools with empty cells stay objects
+        return np.asarray(part.to_numpy(bool if kinds and not part.isna().any(axis=None) else object))
     dtype = np.float32 if all(str(kind).lower() == "float32" for kind in part.dtypes) else np.float64
     plain = all(isinstance(kind, np.dtype) for kind in part.dtypes)
     return np.asarray(part.to_numpy(dtype) if plain else part.to_numpy(dtype, na_value=np.nan))

@@ -113,7 +113,8 @@ def test_exposures_that_say_nothing_new_add_nothing():
     groups = g.integers(0, 4, 15)
     same = books.neutralise(x, groups, [a, b])
     level = np.broadcast_to(groups * 2.5, x.shape)
-    for more in (np.full(x.shape, 1e6), level, a * 3, a - 2 * b, np.zeros(x.shape)):
+    nearly = 0.3 * (1 + g.integers(-2, 3, x.shape) * 2.0**-53)
+    for more in (np.full(x.shape, 1e6), nearly, level, a * 3, a - 2 * b, np.zeros(x.shape)):
         agree(books.neutralise(x, groups, [a, b, more]), same)
         agree(books.neutralise(x, groups, [more, a, b]), same)
     agree(books.neutralise(x, groups, {"a": a, "b": b}), same)
@@ -134,6 +135,11 @@ def test_an_asset_of_weight_0_has_no_influence_and_a_residual():
         slope, a = np.polyfit(e[t, others], x[t, others], 1)
         assert found[t, 3] == pytest.approx(x[t, 3] - a - slope * e[t, 3])
     assert np.isnan(books.neutralise(x, None, e, np.zeros_like(x))).all()
+    groups = np.arange(10) % 3
+    w = np.where(groups == 1, 0.0, 1.0) * np.ones_like(x)
+    found = books.neutralise(x, groups, e, w)
+    assert np.isnan(found[:, groups == 1]).all()
+    agree(found[:, groups != 1], books.neutralise(x[:, groups != 1], groups[groups != 1], e[:, groups != 1]))
 
 
 @given(st.data())

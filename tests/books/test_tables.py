@@ -184,6 +184,10 @@ def test_universes_of_every_kind():
     for wrong in (mask[:, :2], mask.T, mask * 1.0, mask.astype(object), "all", 5):
         with pytest.raises(bt.PanelError, match=r"^rank: universe (has shape|is of dtype)"):
             books.rank(X, universe=wrong)
+    for empty in (frame.astype("boolean").where(frame), pl.DataFrame({"A": [True, None]} | dict.fromkeys("BC", True))):
+        with pytest.raises(bt.PanelError, match=r"^rank: universe is of dtype object"):
+            books.rank(X, universe=empty)
+    same_bits(books.rank(X, universe=frame.astype("boolean")), wanted)
     with pytest.raises(bt.PanelError, match=r"^rank: universe\['A'\] holds float64: .* True and False"):
         books.rank(x, universe=frame * 1.0)
 
@@ -241,6 +245,8 @@ def test_other_arguments_are_checked():
     same_bits(books.winsorise(X, (0, 1)), X)
     with pytest.raises(bt.ConfigError, match=r"^rank: pct is 'yes'"):
         books.rank(X, pct="yes")
+    with pytest.raises(bt.ConfigError, match=r"^rolling_rank: pct is 'yes'"):
+        books.rolling_rank(X, 2, pct="yes")
     bad = np.ones((4, 3))
     bad[2, 0] = -1
     with pytest.raises(bt.PanelError, match=r"^neutralise: weights\[2, 0\] is -1.0: .* finite and >= 0"):

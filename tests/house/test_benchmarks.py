@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from waits import HANGS
 
-from benchmarks import gpu_check, gpu_tables, tables, verify
+from benchmarks import gpu_check, gpu_tables, operators, tables, verify
 from benchmarks.cases import Case, cases, config, fits, panel_of, widths
 from benchmarks.measure import measure, time_runs
 from gpu_bt.data.synthetic import synthetic_universe
@@ -50,6 +50,15 @@ def test_long_panels_repeat():
     assert panel.shape == (6000, 3)
     assert np.array_equal(panel.close[:2520], panel.close[2520:5040])
     assert np.array_equal(panel.close[:2520], synthetic_universe(2520, 3, seed=11, messy=False).close)
+
+
+def test_operators_are_compared_before_they_are_timed(monkeypatch):
+    found = operators.measure(260, 24, 1)
+    assert {"rank", "rolling_std, 252 rows"} <= set(found["rows"])
+    assert all(row["ours"] > 0 and row["numpy"] > 0 for row in found["rows"].values())
+    monkeypatch.setattr("gpu_bt.books.zscore", lambda x, *groups: x)
+    with pytest.raises(RuntimeError, match="zscore is not what plain NumPy makes of it"):
+        operators.measure(260, 24, 1)
 
 
 def test_long_runs_are_repeated_three_times(monkeypatch):
