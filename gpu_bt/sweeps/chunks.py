@@ -9,6 +9,7 @@ chunk's own parameters with the chunk. Results are the same bits however scenari
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import mmap
 import os
@@ -106,7 +107,7 @@ class Inputs:
         cls = self.strategy
         return None if cls is None else Code("strategy", cls, cls.__name__, cls.__module__)
 
-    @property
+    @functools.cached_property
     def needs(self) -> tuple[int, int, int]:
         """Bytes of a pass besides panel and weights, of each of its scenarios, and of each panel of weights made."""
         t, n = self.panel.shape
