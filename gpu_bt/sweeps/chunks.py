@@ -9,6 +9,7 @@ chunk's own parameters with the chunk. Results are the same bits however scenari
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import mmap
 import os
@@ -106,14 +107,13 @@ class Inputs:
         cls = self.strategy
         return None if cls is None else Code("strategy", cls, cls.__name__, cls.__module__)
 
-    @property
+    @functools.cached_property
     def needs(self) -> tuple[int, int, int]:
         """Bytes of a pass besides panel and weights, of each of its scenarios, and of each panel of weights made."""
-        t, n = self.panel.shape
-        book = 0 if self.maker is None else 8 * t * n
+        book = 0 if self.maker is None else 8 * math.prod(self.panel.shape)
         rankings = {id(w.ranking): w.ranking.nbytes for w in self.weights if isinstance(w, Ranked)}
         fixed = fixed_bytes(self.held) + sum(rankings.values()) + 2 * book  # two while it is checked
-        return fixed, scenario_bytes((t, n), self.columns), book
+        return fixed, scenario_bytes(self.panel.shape, self.columns), book
 
 
 @dataclasses.dataclass(frozen=True)

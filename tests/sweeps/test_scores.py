@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import pickle
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from compare import assert_bits
+from emulator.build import why_not
+from emulator.fake_cupy import FakeCupy, installed
+from emulator.fake_numbers import Reckoning
 from sweep_cases import assert_same_sweep
 
 import gpu_bt as bt
+from gpu_bt.engine.resident import Resident
 from gpu_bt.sweeps import sweep as sweeps
 from gpu_bt.sweeps.chunks import Inputs, Spilled
 
@@ -40,8 +44,9 @@ def market(**fields: Any) -> bt.Panel:
     universe = rng.random((T, N)) < 0.9
     off = np.full(N, -1)
     off[7], off[9] = 30, 41
-    given = {"universe": universe, "delisted_at": off, "group": np.arange(N) % 3, "open": close * 1.001, **fields}
-    return bt.Panel(close, timestamps=stamps, assets=[f"A{i}" for i in range(N)], **given)
+    given = {"universe": universe, "delisted_at": off, "group": np.arange(N) % 3, "open": close * 1.001}
+    given |= {"close": close, **fields}
+    return bt.Panel(**given, timestamps=stamps, assets=[f"A{i}" for i in range(N)])
 
 
 def drawn(seed: int = 1) -> np.ndarray:
@@ -64,7 +69,6 @@ def explicit(row: dict[str, Any], groups: Any = None, scores: Any = SCORES, conf
     return bt.Scores(one, groups=groups, **own).weights(PANEL, config), config
 
 
-@pytest.mark.parametrize("engine", ["numpy", "native"])
 @pytest.mark.parametrize("groups", [None, "panel"])
 def test_every_scenario_has_the_bits_of_its_own_panel_of_weights(engine: str, groups: Any):
     found = bt.sweep(PANEL, bt.Scores(SCORES, groups=groups), MARGIN, GRID, equity=True, engine=engine)
@@ -156,6 +160,25 @@ def test_workers_and_small_chunks_change_no_bit():
     assert_same_sweep(bt.sweep(PANEL, bt.Scores(SCORES), MARGIN, grid, equity=True, chunk_size=3), whole)
     with ProcessPoolExecutor(2) as pool:
         assert_same_sweep(bt.sweep(PANEL, bt.Scores(SCORES), MARGIN, grid, equity=True, executor=pool), whole)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_on_a_device_equity_rows_stay_and_threads_share_a_ranking():
+    grid = {"long": [2, 5], "short": [0, 3], "keep": [1.0, 2.0]}
+    wanted = bt.sweep(PANEL, bt.Scores(SCORES), MARGIN, grid, equity=True, engine="numpy")
+    with installed(Reckoning("random")) as fake:
+        there = market(close=fake.asarray(PANEL.close), open=fake.asarray(PANEL.open))
+        for own in (PANEL, there):
+            found = bt.sweep(own, bt.Scores(SCORES), MARGIN, grid, equity="device", engine="cuda", chunk_size=5)
+            rows = found.array("equity")
+            assert isinstance(rows, Resident) and rows.shape == (16, T)
+            assert_bits("equity", found.equity, wanted.equity)
+            assert found.table.drop("advice").equals(wanted.table.drop("advice"))
+    with installed(FakeCupy(devices=2)), ThreadPoolExecutor(2) as pool:
+        found = bt.sweep(
+            PANEL, bt.Scores(SCORES), MARGIN, grid, equity=True, engine="cuda", chunk_size=2, executor=pool
+        )
+        assert_bits("equity", found.equity, wanted.equity)
 
 
 def test_a_resumed_sweep_is_that_of_these_scores(tmp_path: Path):
