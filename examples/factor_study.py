@@ -47,7 +47,7 @@ def main(out: str | Path = "out/factor_study", n_bars: int = 1260, n_assets: int
         real, past_return(real, 252, 21), horizons=(1, 5, 21, 63, 126, 252), quantiles=4, execution="next_close"
     )
     show("momentum", momentum, Path(out))
-    made_up = synthetic_universe(n_bars, n_assets, seed=11, messy=False)
+    made_up = synthetic_universe(n_bars, n_assets, messy=False)
     reversal = bt.factor(made_up, -past_return(made_up, 21), groups="panel", demean=True)
     show("reversal", reversal, Path(out))
     print("t of overlapping returns is too large: read the one of Newey and West (NW).")

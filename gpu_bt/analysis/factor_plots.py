@@ -93,7 +93,7 @@ def _quantiles(ax: Axes, study: FactorStudy, few: np.ndarray) -> None:
     if study.quantiles <= 20:
         ax.set_xticks(at)
     ax.set_xlabel(f"Quantile, {study.quantiles} = the highest scores")
-    name_axes(ax, f"Mean return per bar{', less the mean' * study.demean}, colours as above", "{x:.2%}")
+    name_axes(ax, f"Mean return per bar{', less the mean' * study.demean}, colours as above", "%")
 
 
 def _decay(ax: Axes, study: FactorStudy) -> None:

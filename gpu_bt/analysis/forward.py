@@ -72,14 +72,13 @@ class _Window:
 
 
 def _of_one_share(market: Market, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """[S2] After each bar, shares and dividends of one share that is there after the first of them."""
-    shape = max(0, stop - start), market.shape[1]
+    """[S2] After each bar, shares and dividends of one share that was there before the first of them, but for what that
+    one pays; only what they are beside each other counts."""
+    shape = stop - start, market.shape[1]
     shares, paid = np.broadcast_to(1.0, shape), np.broadcast_to(0.0, shape)
-    if market.split is not None and stop > start:
-        ratio = market.split[start:stop].astype(np.float64)
-        ratio[0] = 1.0
-        shares = np.cumprod(ratio, axis=0)
-    if market.dividend is not None and stop > start:
+    if market.split is not None:
+        shares = np.cumprod(market.split[start:stop], axis=0, dtype=np.float64)
+    if market.dividend is not None:
         amount = np.zeros(shape)
         np.multiply(shares[:-1], market.dividend[start + 1 : stop], out=amount[1:])
         paid = np.cumsum(amount, axis=0)
