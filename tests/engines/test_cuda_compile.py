@@ -136,7 +136,7 @@ def test_the_product(compiler, arch, full, shared):
     most = 0 if arch == 90 and compiler != "nvcc" else 8  # one number, by compilers and for devices that are no target
     # a number that is stored and never loaded is none of a loop: it is put aside at the entry for whoever calls
     spills = {name: r for name, r in loops.items() if r.spill_loads > most or r.spill_stores > (most or 8)}
-    assert spills == {} and all(r.spill_loads for r in loops.values() if r.spill_stores > 8)
+    assert spills == {}
     # what calls them keeps its own numbers on the stack across a call, once a bar
     assert all(r.spill_stores <= 256 and r.spill_loads <= 512 for r in out.resources.values())
 
