@@ -57,7 +57,7 @@ def test_the_example_of_a_grid_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_example_of_scores_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    panel = synthetic_universe(120, 40, seed=3)
+    panel = synthetic_universe(120, 400, seed=3)
     close = np.asarray(panel.close)
     names = {"bt": bt, "panel": panel, "V": -close, "M": bt.books.delta(close, 20)}
     exec(next(block for block in blocks("python") if "bt.Scores" in block), names)
