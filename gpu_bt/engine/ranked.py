@@ -183,7 +183,7 @@ def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups:
             starts[rows, 1] = counts
         else:
             kind: Any = np.uint16 if many < WIDE else np.int64  # the short ones sort faster
-            of: np.ndarray = np.where(ranked, own, many).astype(kind)
+            of: np.ndarray = np.where(ranked, own, np.int64(many)).astype(kind)
             by_group = np.argsort(np.take_along_axis(of, places, 1), axis=1, kind="stable")
             places = np.take_along_axis(places, by_group, 1)
             counted = np.bincount(

@@ -148,6 +148,12 @@ def test_one_group_makes_a_row_thin_and_one_without_names_does_not():
     assert formed(scores, groups=[0, 0, 1, 3], long=1)[1] == []
 
 
+def test_as_many_groups_as_a_byte_numbers():
+    scores, groups = np.append(np.arange(128.0), NAN), np.append(np.arange(128), -1).astype(np.int8)
+    found = row(scores, groups=groups, long=1)
+    assert found == dict.fromkeys(range(128), 1 / 128)
+
+
 # --- [B3] ---
 
 
