@@ -57,7 +57,7 @@ class _Rules(dict[str, Callable[[str, Any], Any]]):
     name = "Scores"
 
 
-_GROSS = _number(0.0, MAX_WEIGHT, f"a fraction of equity above 0, at most {MAX_WEIGHT:g}")
+_GROSS = _number(np.nextafter(1e-6, 0.0), MAX_WEIGHT, f"a fraction of equity in [1e-06, {MAX_WEIGHT:g}]")
 #: What makes a book of a ranking, each an axis of a grid: the one table of what it may be.
 RULES = _Rules(
     long=_names, short=_names, keep=_number(np.nextafter(1.0, 0.0), 1e6, "a multiple of the names in [1, 1e+06]"),
