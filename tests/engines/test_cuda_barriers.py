@@ -15,6 +15,7 @@ import pytest
 from build import simulate_spec
 from compare import assert_same_raw
 from cuda_cases import NUMPY, ORDERS, batch, book, lean, one
+from draw_books import mixed
 from emulator.barriers import barriers
 from emulator.build import EmulatorError, why_not
 from emulator.fake_cupy import FakeCupy, installed
@@ -127,7 +128,8 @@ def test_address_sanitizer(block):
         record = {"fills": seed % 2 == 0, "positions": seed % 3 == 0}
         engine = CudaEngine((32, 64)[seed % 2], 1 + seed % 3, seed % 5 > 0)
         spec = batch(seed, 3, n, **record) if seed % 3 else lean(seed, n) if seed % 2 else one(seed, n, **record)
-        under("address", spec, engine, order=("forward", "reversed", "random")[seed % 3])
+        under("address", spec, engine, order=ORDERS[seed % 3])
+        under("address", mixed(seed, 3, n, alike=True, **record).spec, engine, order=ORDERS[seed % 3])
 
 
 @pytest.mark.proof

@@ -19,6 +19,7 @@ import pytest
 import state_files as files
 from build import panel_of, simulate_spec, spec_of
 from draw import scenario, to_public
+from draw_books import draw_book, scored
 from extent import seeds
 from waits import HANGS
 
@@ -58,7 +59,7 @@ if fault == "short orders":
 
     lanes.LaneSession._record = short
 if fault == "arena":
-    lanes.lane_bytes = lambda scenarios, assets: whole(scenarios, assets) - 512
+    lanes.lane_bytes = lambda *given: whole(*given) - 512
 # One thread may have done all lanes before another begins, and then there is no race: it has many chances.
 for spec, wanted in pickle.load(sys.stdin.buffer) * (50 if fault == "race" else 1):
     session = engine.open(spec)
@@ -85,6 +86,12 @@ def drawn(threads: int) -> bytes:
         spec = spec_of(panel_of(panel, config), [weights], configs, **record)
         if threads == 1:
             spec.params["schedule"] = 0  # one lane
+        pairs.append((spec, simulate_spec(ENGINE, spec)))
+        [own], _, config = scored(seed, 70 if seed % 4 == 0 else None)
+        books = [own.ranked(draw_book(np.random.default_rng(seed), own.panel.shape[1], config.account)) for _ in "abc"]
+        spec = spec_of(panel_of(own.panel, config), books, [config] * len(configs), **record)
+        if threads == 1:
+            spec.params["schedule"] = 0
         pairs.append((spec, simulate_spec(ENGINE, spec)))
     return pickle.dumps(pairs)
 
