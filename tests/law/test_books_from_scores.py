@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections import Counter
 from typing import Any
 
@@ -60,7 +61,7 @@ def assert_reference(own: Scored, book: Book, read: Any) -> tuple[np.ndarray, li
         bars.append(t)
     assert_bits("rows", got, rows)
     assert bars == [t for t in read if order_of(own.panel, own.scores, own.groups, t)]
-    assert [t for t in bars if ranked.is_thin(t)] == thin
+    assert [t for t in bars if ranked.thin[t]] == thin
     return rows, thin
 
 
@@ -155,6 +156,21 @@ def test_as_many_groups_as_a_byte_numbers():
 
 
 # --- [B3] ---
+
+
+def test_the_work_of_a_row_does_not_grow_with_the_groups():
+    """A sweep of many scenarios looks at rows of each, whatever runs it."""
+    panel, scores, calls = OraclePanel(np.arange(2), np.ones((2, 600)), range(600)), np.ones((2, 600)), []
+    for groups in (2, 200):
+        ranked = Scored.of(panel, scores, np.arange(600) % groups).ranked(Book(long=1, short=1, keep=2.0))
+        seen: list[str] = []
+        sys.setprofile(lambda frame, event, what, seen=seen: seen.append(event))
+        try:
+            list(ranked.weights(np.ones(2, bool)))
+        finally:
+            sys.setprofile(None)
+        calls.append(len(seen))
+    assert calls[0] == calls[1]
 
 
 def test_without_keep_only_the_row_counts():
