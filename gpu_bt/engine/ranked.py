@@ -91,8 +91,8 @@ class Ranked:
         now, keep, sides = np.zeros_like(stood), float(self.book["keep"]), dict[int, list[np.ndarray]]()
         for names, long, short in self.groups(t):
             for side, wanted in ((LONG, long), (SHORT, short)):
-                candidates = names if side == LONG else names[now[names] == 0][::-1]
-                taken = _taken(candidates, stood == side, min(wanted, len(candidates)), keep)
+                candidates = names if side == LONG else names[now[names] == 0][::-1] if wanted else names[:0]
+                taken = _taken(candidates, stood, side, min(wanted, len(candidates)), keep)
                 now[taken] = side
                 if len(taken):
                     sides.setdefault(side, []).append(taken)
@@ -103,12 +103,12 @@ class Ranked:
         row[(self.ranking.delisted_at >= 0) & (self.ranking.delisted_at <= t)] = np.nan
         return row, now if self.ranking.rows[t] else stood
 
-    def _weights(self, side: int, k: int, groups: int) -> np.ndarray:
-        """[B4] (k,) weights of a side's names in a group."""
+    def _weights(self, side: int, k: int, groups: int) -> Any:
+        """[B4] (k,) weights of a side's names in a group, or the one of all."""
         gross = float(self.book["long_gross" if side == LONG else "short_gross"]) / groups
         equal = SCHEMES[int(self.book["scheme"])] == "equal"
-        parts, whole = (np.ones(k), k) if equal else (np.arange(k, 0.0, -1.0), k * (k + 1) // 2)
-        share: np.ndarray = (gross * parts) / whole
+        parts, whole = (1.0, k) if equal else (np.arange(k, 0.0, -1.0), k * (k + 1) // 2)
+        share: Any = (gross * parts) / whole
         return share if side == LONG else -share
 
     def weights(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -148,16 +148,28 @@ def _wanted(names: float, n: int) -> int:
     return max(1, int(near if abs(x - near) <= 1e-6 else x))
 
 
-def _taken(candidates: np.ndarray, stood: np.ndarray, k: int, keep: float) -> np.ndarray:
+def _taken(candidates: np.ndarray, stood: np.ndarray, side: int, k: int, keep: float) -> np.ndarray:
     """[B3] The k names that a side takes of its candidates, in their order."""
+    if keep == 1.0:
+        return candidates[:k]
     x, near = keep * k, np.rint(keep * k)
     first = candidates[: min(len(candidates), max(k, int(near if abs(x - near) <= 1e-6 else x)))]
-    stays = stood[first]
-    stays &= np.cumsum(stays) <= k
+    stays: np.ndarray = stood[first] == side
+    stays &= stays.cumsum() <= k
     others = ~stays
-    others &= np.cumsum(others) <= k - np.count_nonzero(stays)
+    others &= others.cumsum() <= k - np.count_nonzero(stays)
     taken: np.ndarray = first[stays | others]
     return taken
+
+
+def _places(keys: np.ndarray) -> np.ndarray:
+    """(B, N) order of rising keys, equal ones as they stand, infinite ones anyhow."""
+    places = np.argsort(keys, axis=1)
+    rising = np.take_along_axis(keys, places, 1)
+    tied = ((rising[:, 1:] == rising[:, :-1]) & (rising[:, 1:] < np.inf)).any(axis=1)
+    if tied.any():  # a stable sort takes four times as long
+        places[tied] = np.argsort(keys[tied], axis=1, kind="stable")
+    return places
 
 
 def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups: np.ndarray | None = None) -> Ranking:
@@ -175,9 +187,8 @@ def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups:
         ranked = listed[rows] & ((delisted_at < 0) | (delisted_at > np.arange(t_count)[rows, None]))
         own = None if groups is None else np.broadcast_to(groups[rows] if groups.ndim == 2 else groups, ranked.shape)
         ranked &= True if own is None else own >= 0
-        keys = np.where(ranked, 0.0 - scores[rows], np.nan)  # which is sorted last
-        ranked &= ~np.isnan(keys)
-        places = np.argsort(keys, axis=1, kind="stable")
+        ranked &= ~np.isnan(scores[rows])
+        places = _places(np.where(ranked, 0.0 - scores[rows], np.inf))
         counts = np.count_nonzero(ranked, axis=1)
         if own is None:
             starts[rows, 1] = counts
