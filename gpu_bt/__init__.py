@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # typing's own, which would take a moment to import: the program must not be interrupted there
 if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt import books as books
+    from gpu_bt.analysis.factor import FactorStudy as FactorStudy
     from gpu_bt.analysis.factor import factor as factor
     from gpu_bt.analysis.result import Result as Result
     from gpu_bt.books.scores import Scores as Scores
@@ -40,7 +41,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
 #: Module -> its public names. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
 _PUBLIC = {
     "gpu_bt": "books",
-    "gpu_bt.analysis.factor": "factor",
+    "gpu_bt.analysis.factor": "FactorStudy factor",
     "gpu_bt.analysis.result": "Result",
     "gpu_bt.books.scores": "Scores",
     "gpu_bt.config": "Config",
@@ -63,8 +64,8 @@ _PUBLIC = {
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
 __all__ = [
-    "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "Orders",
-    "Panel", "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Scores", "Strategy",
+    "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "FactorStudy",
+    "Orders", "Panel", "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Scores", "Strategy",
     "StrategyError", "SweepResult", "Weights", "WeightsError", "__version__", "books", "check_lookahead", "factor",
     "read_config", "read_panel", "read_weights", "run", "scan_panel", "sweep",
 ]  # fmt: skip

@@ -179,8 +179,8 @@ class FactorStudy:
         return pl.DataFrame(rows)
 
     def __repr__(self) -> str:
-        found = [f"{h} bars {ic:+.4f} (t {t:.2f})" for h, ic, t in self.decay.head(6).rows()]
-        return f"FactorStudy({self.head}; mean IC: {', '.join(found)}{', ...' * (len(self.horizons) > 6)})"
+        found = [f"{h}: {ic:.4f} (t {t:.2f})" for h, ic, t in self.decay.head(6).rows()]
+        return f"FactorStudy({self.head}; mean IC by horizon {', '.join(found)}{', ...' * (len(self.horizons) > 6)})"
 
     @property
     def head(self) -> str:

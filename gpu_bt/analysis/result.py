@@ -387,7 +387,7 @@ def _summary_rows(result: Result) -> list[tuple[str, str]]:
         cut = ", ".join(f"{name.upper()} {count[name]:,}" for name in COUNTS[2:] if count[name])
         working = table["working"].drop_nulls().tail(1).sum()
         rows += [("fills", f"{count['fills']:,}, {working:,} orders working at the end"), ("orders cut", cut or "none")]
-    rows += [("note", f"{name}: {value}") for name, value in result.notes.items()]
+    rows += [("note", f"{name}: {value}") for name, value in result.notes.items() if value != 0]
     return rows + [("advice", text) for text in result.advice.values()]
 
 

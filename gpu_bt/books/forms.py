@@ -15,6 +15,7 @@ Letters: T bars, N assets, G groups, k names of a side.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -108,15 +109,18 @@ def inverse_volatility(weights: Any, volatility: Any) -> Any:
     NaN weights stay. volatility: >= 0, of any unit, such as `volatility` gives.
     """
     tables = opened("inverse_volatility", weights=weights, volatility=volatility)
-    w, v = _floats(tables, "weights"), _floats(tables, "volatility", 0.0)
-    with np.errstate(divide="ignore"):
-        part = np.where(v > 0, np.fmin(1.0, np.nanmin(np.where(v > 0, v, np.inf), axis=1, keepdims=True) / v), 0.0)
-    out = w.copy()
-    for side in (w > 0, w < 0):
-        share = np.where(side, part, 0.0)
-        total, gross = (np.nansum(x, axis=1, keepdims=True) for x in (share, np.where(side, w, 0.0)))
-        out = np.where(side & (total > 0), gross * share / np.where(total > 0, total, 1.0), out)
-    return _back(tables, out)
+    host = dataclasses.replace(tables, xp=np, arrays={name: _on_host(x) for name, x in tables.arrays.items()})
+
+    def work(rows: slice) -> np.ndarray:
+        w, v = _floats(host, "weights", rows), _floats(host, "volatility", rows, 0.0)
+        for side in (w > 0, w < 0):
+            known = side & (v > 0)
+            share = np.where(known, np.where(known, v, np.inf).min(axis=1, keepdims=True) / v, 0.0)
+            total, gross = (x.sum(axis=1, keepdims=True) for x in (share, np.where(side, w, 0.0)))
+            w = np.where(side & (total > 0), gross * share / total, w)
+        return w
+
+    return _back(tables, host.by_rows(work, np.float64))
 
 
 def cap_groups(weights: Any, groups: Any, cap: float, *, spread: bool = False) -> Any:
@@ -180,9 +184,9 @@ def _on_host(array: Any) -> np.ndarray:
     return as_host("a table", array, PanelError)
 
 
-def _floats(tables: Tables, name: str, low: float = -np.inf) -> np.ndarray:
-    """(T, N) float64 of a table on the host, checked; in one order, so that its sums have the same bits."""
-    return np.ascontiguousarray(_on_host(tables.cells(name, slice(None), low=low)[0]))
+def _floats(tables: Tables, name: str, rows: slice = slice(None), low: float = -np.inf) -> np.ndarray:
+    """Rows of a table as float64 on the host, checked; in one order, so that its sums have the same bits."""
+    return np.ascontiguousarray(_on_host(tables.cells(name, rows, low=low)[0]))
 
 
 def _back(tables: Tables, out: np.ndarray) -> Any:
@@ -203,12 +207,8 @@ def _ranking(function: str, scores: Any, groups: Any, universe: Any) -> tuple[Ta
     """[B1] The table, and its ranking."""
     tables = opened(function, scores=scores)
     own = isinstance(universe, Panel)
-    if isinstance(groups, str) and groups == "panel":
-        if not own or universe.group is None:
-            raise PanelError(f"{function}: groups='panel' needs a Panel with groups as universe=")
-        groups = universe.group
     mask = tables.mask(universe)
-    codes = None if groups is None else dense(_on_host(tables.codes(groups)))
+    codes = None if groups is None else dense(_on_host(tables.codes(groups, universe)))
     listed = np.broadcast_to(np.True_, tables.shape) if mask is None else _on_host(mask)
     gone = universe.market.delisted_at if own else np.full(tables.shape[1], -1)
     return tables, ranking_of(_floats(tables, "scores"), listed, gone, codes)

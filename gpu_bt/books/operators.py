@@ -5,8 +5,8 @@ At row t an asset *counts* where its number (and exposure, and weight) is not Na
 are given, it is of one; every other asset is NaN in the result and changes nothing. Each operator works within the
 assets of row t that count, or within each group of them.
 
-groups: None = all are one; (N,) or (T, N) labels of any kind, None, "", NaN and -1 = no group.   universe: None =
-everybody; a (T, N) mask; or a Panel: in its universe, and before `delisted_at`.
+groups: None = all are one; (N,) or (T, N) labels of any kind, None, "", NaN and -1 = no group; "panel" where the
+universe is one.   universe: None = everybody; a (T, N) mask; or a Panel: in its universe, and before `delisted_at`.
 
 All raise PanelError, in one line with function, row and column, for infinite numbers, other shapes than (T, N), labels
 that differ and what is no number. `rank` has the same bits in host memory and on a GPU; the others sum in no fixed
@@ -113,7 +113,7 @@ class _Rows:
 
 def _across(tables: Tables, groups: Any, universe: Any, work: Callable[..., Any]) -> Any:
     """The result of work(rows, x, other tables...) for blocks of rows."""
-    mask, codes, xp = tables.mask(universe), tables.codes(groups), tables.xp
+    mask, codes, xp = tables.mask(universe), tables.codes(groups, universe), tables.xp
 
     def block(rows: slice) -> Any:
         found = [tables.cells(name, rows, low=0.0 if name == "weights" else -np.inf) for name in tables.arrays]
@@ -207,8 +207,8 @@ def neutralise(
     exposures: None, one (T, N) table, or several in a list, a tuple or {name: table}; NaN = the asset does not count.
     weights: (T, N) w >= 0, None = 1; NaN = the asset does not count, 0 = it has a residual and no influence, but NaN
     where its whole group weighs 0.
-    An exposure that is, to 1e-12 of it, a combination of the others, or to 1e-14 the same for a whole group, adds
-    nothing: the residual is that of the least coefficients. Without exposures this is x less the (weighted) mean.
+    An exposure that is, to 1e-12 of it, a combination of those before it, or to 1e-14 the same for a whole group, has a
+    coefficient of 0. Without exposures this is x less the (weighted) mean.
     By Frisch, Waugh and Lovell: numbers and exposures less their means, then one exposure after the other taken out of
     all that follow.
     """

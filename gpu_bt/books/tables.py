@@ -12,6 +12,7 @@ Letters: T bars, N assets.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,11 +152,16 @@ class Tables:
         _check_labels(what, own, self.labels)
         return self.beside(listed(universe, self.shape, what))
 
-    def codes(self, groups: Any) -> Any:
-        """(N,) or (T, N) numbers of groups in the memory of the tables, None = all are one."""
+    def codes(self, groups: Any, universe: Any = None) -> Any:
+        """(N,) or (T, N) numbers of groups in the tables' memory, None = all are one; "panel": the universe's."""
         if groups is None:
             return None
         what = f"{self.function}: groups"
+        if isinstance(groups, str) and groups == "panel":
+            groups = universe.group if isinstance(universe, Panel) else None
+            if groups is None:
+                rule = "it needs a Panel with group= as universe=; or pass labels, such as panel.group"
+                raise PanelError(f"{what} is 'panel': {rule}")
         if (own := _framed(what, groups)) is not None:
             groups = _values(what, own, "")
         _check_labels(what, own, self.labels)
@@ -233,9 +239,10 @@ def _framed(what: str, value: Any) -> _Frame | None:
     if times is not None:
         times = np.asarray(times.to_numpy())
         times = times.astype("datetime64[us]") if times.dtype.kind == "M" else times
-        if times.dtype.kind in "Miuf" and not (times[1:] > times[:-1]).all():
-            t = int((times[1:] > times[:-1]).argmin())
-            raise PanelError(f"{what} has {times[t + 1]} after {times[t]}: its times must rise, each one once; sort it")
+        if times.dtype.kind in "Miuf" or any(str(x)[4:5] == "-" for x in times[:1]):  # ISO texts; with a zone, objects
+            for a, b in itertools.pairwise(times):
+                if type(a) is not type(b) or not b > a:
+                    raise PanelError(f"{what} has {b} after {a}: its times must rise, each one once; sort it")
     return _Frame(value, stamp, places, [names[i] for i in places], times)
 
 
@@ -306,7 +313,8 @@ def codes_of(
     if assets is not None and (isinstance(groups, Mapping) or is_series(groups)):
         groups = as_row(groups, {name: i for i, name in enumerate(assets)}, fail, "")
     if isinstance(groups, (str, Mapping)):
-        fail(f"{shown(groups)} are no labels for assets without names: pass (N,) or (T, N) of them")
+        whom = "assets without names" if isinstance(groups, Mapping) else "each asset"
+        fail(f"{shown(groups)} are no labels for {whom}: pass (N,) or (T, N) of them, such as panel.group")
     if isinstance(groups, (list, tuple)):  # in an array of texts None would be one
         try:
             groups = np.array(groups, object)

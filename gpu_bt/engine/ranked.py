@@ -108,10 +108,10 @@ class Ranked:
     ) -> None:  # fmt: skip
         """[B3] [B4] Of all groups at once, the k names that a side takes of n candidates, which stand group by group in
         their order; into row and now."""
-        of, groups = np.repeat(np.arange(len(k)), n), int(np.count_nonzero(k)) or 1
-        place = np.arange(len(names)) - np.repeat(np.cumsum(n) - n, n)
-        looked_at = place < np.maximum(k, _whole(float(self.book["keep"]) * k))[of]
-        names, of, place = names[looked_at], of[looked_at], place[looked_at]
+        looked_at = np.minimum(n, np.maximum(k, _whole(float(self.book["keep"]) * k)))
+        of, groups = np.repeat(np.arange(len(k)), looked_at), int(np.count_nonzero(k)) or 1
+        place = np.arange(len(of)) - np.repeat(np.cumsum(looked_at) - looked_at, looked_at)
+        names = names[np.repeat(np.cumsum(n) - n, looked_at) + place]
         best = np.argsort(2 * of + (stood[names] != side), kind="stable")  # of each group first those that stay
         first = place < k[of]
         taken, j, k = np.sort(best[first]), place[first], k[of[first]]
@@ -158,6 +158,16 @@ def _whole(x: np.ndarray) -> np.ndarray:
     return found
 
 
+def _places(keys: np.ndarray) -> np.ndarray:
+    """(B, N) order of rising keys, equal ones as they stand, infinite ones anyhow."""
+    places = np.argsort(keys, axis=1)
+    rising = np.take_along_axis(keys, places, 1)
+    tied = ((rising[:, 1:] == rising[:, :-1]) & (rising[:, 1:] < np.inf)).any(axis=1)
+    if tied.any():  # a stable sort takes four times as long
+        places[tied] = np.argsort(keys[tied], axis=1, kind="stable")
+    return places
+
+
 def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups: np.ndarray | None = None) -> Ranking:
     """[B1] The ranking of (T, N) scores, NaN = none.
 
@@ -173,9 +183,8 @@ def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups:
         ranked = listed[rows] & ((delisted_at < 0) | (delisted_at > np.arange(t_count)[rows, None]))
         own = None if groups is None else np.broadcast_to(groups[rows] if groups.ndim == 2 else groups, ranked.shape)
         ranked &= True if own is None else own >= 0
-        keys = np.where(ranked, 0.0 - scores[rows], np.nan)  # which is sorted last
-        ranked &= ~np.isnan(keys)
-        places = np.argsort(keys, axis=1, kind="stable")
+        ranked &= ~np.isnan(scores[rows])
+        places = _places(np.where(ranked, 0.0 - scores[rows], np.inf))
         counts = np.count_nonzero(ranked, axis=1)
         if own is None:
             starts[rows, 1] = counts

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -163,7 +163,9 @@ def checked(panel: object, config: object, progress: object = None) -> Config:
 
 def strategy_of(weights: Any, panel: Panel | PanelStream) -> Strategy | type[Strategy] | None:
     """The weights where they are a strategy or a class of such, else None. Raises ConfigError for one on a stream, and
-    for scores."""
+    for scores there or within {name: book}."""
+    if isinstance(weights, Mapping) and any(isinstance(book, Scores) for book in weights.values()):
+        raise ConfigError("weights is a mapping with a Scores in it: pass one Scores, which takes {name: scores}")
     if isinstance(weights, Scores) and isinstance(panel, PanelStream):
         raise ConfigError("scores are ranked over all bars, which a stream does not hold: use read_panel")
     if not (isinstance(weights, Strategy) or (isinstance(weights, type) and issubclass(weights, Strategy))):

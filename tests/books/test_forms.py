@@ -126,6 +126,8 @@ def test_inverse_volatility():
                 want[known] = WEIGHTS[t, names].sum() / v[t, known] / (1 / v[t, known]).sum()
         np.testing.assert_allclose(got[t], want, rtol=1e-12, atol=0)
     assert_bits("unknown", got[5], WEIGHTS[5])
+    least = bt.books.inverse_volatility([[2.0, 1.0, 0.0]], [[1e300, 3e300, 1e-300]])  # of one that is not held
+    np.testing.assert_allclose(least, [[2.25, 0.75, 0.0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize("spread", [False, True])
@@ -235,7 +237,7 @@ def test_a_book_of_a_frame_is_run():
         (lambda b: b.top(X, 2, keep=0.5), bt.ConfigError, "keep is 0.5"),
         (lambda b: b.top(X[0], 2), bt.PanelError, "top: scores has shape (13,)"),
         (lambda b: b.top(np.where(X > 1, np.inf, X), 2), bt.PanelError, "top: scores["),
-        (lambda b: b.top(X, 2, groups="panel"), bt.PanelError, "groups='panel' needs a Panel with groups"),
+        (lambda b: b.top(X, 2, groups="panel"), bt.PanelError, "top: groups is 'panel': it needs a Panel with group="),
         (lambda b: b.top(X, 2, groups=[1, 2]), bt.PanelError, "top: groups: shape (2,)"),
         (lambda b: b.top(X, 2, rows=np.ones(3, bool)), bt.PanelError, "top: rows is of dtype bool and shape (3,)"),
         (lambda b: b.top(X, 2, rows=np.ones(T)), bt.PanelError, "top: rows is of dtype float64"),

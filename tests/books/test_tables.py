@@ -169,6 +169,11 @@ def test_groups_of_every_kind():
             books.rank(X, wrong)
     with pytest.raises(bt.PanelError, match=r"^rank: groups: 'Z' is no asset"):
         books.rank(x, {"Z": 1})
+    panel = bt.Panel(np.ones((4, 3)), timestamps=DAYS, assets=NAMES, group=GROUPS)
+    same_bits(books.rank(X, "panel", panel), wanted)
+    for universe in (None, np.ones((4, 3), bool), bt.Panel(np.ones((4, 3)), timestamps=DAYS, assets=NAMES)):
+        with pytest.raises(bt.PanelError, match=r"^rank: groups is 'panel': it needs a Panel with group="):
+            books.rank(X, "panel", universe)
 
 
 def test_universes_of_every_kind():
@@ -221,6 +226,12 @@ def _cells() -> list[tuple[str, Any]]:
     out.append((r"x\['B'\] holds bool", pd.DataFrame({"A": [1.0], "B": [True]})))
     out.append((r"x has 2024-01-03.* after 2024-01-04", pd.DataFrame(X, index=DAYS[[0, 1, 3, 2]], columns=NAMES)))
     out.append((r"x has 2024-01-02.* after 2024-01-02", pd.DataFrame(X, index=DAYS[[0, 1, 1, 2]], columns=NAMES)))
+    for days in (DAYS.tz_localize("Asia/Tokyo"), DAYS.date, DAYS.strftime("%Y-%m-%d"), DAYS.to_period("D")):
+        fallen = pd.DataFrame(X, index=days[[0, 1, 3, 2]], columns=NAMES)
+        out.append((r"x has 2024-01-03.* after 2024-01-04", fallen))
+        out.append((r"x has 2024-01-03.* after 2024-01-04", fallen.rename_axis("date").reset_index()))
+    out.append((r"x has (NaT|nan|None) after 2024-01-01", frame.set_axis([DAYS[0], None, *DAYS[2:]])))
+    out.append((r"x has nan after 2024-01-01", frame.set_axis(["2024-01-01", np.nan, "2024-01-03", "2024-01-04"])))
     return out
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,15 @@ def test_the_strategy_prints_what_the_page_shows():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == blocks("text")[1].strip()
+
+
+def test_the_example_of_scores_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    first, scores = (block for block in blocks("python") if "default_rng" in block or "bt.Scores(" in block)
+    names: dict[str, Any] = {}
+    exec(first.replace("print(result)", ""), names)
+    exec(scores, names)
+    assert names["table"].height == 24 and (tmp_path / "factor.png").exists() and names["result"].decisions > 20
 
 
 def test_the_example_of_a_grid_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
