@@ -93,9 +93,7 @@ def sweep(
 def _files(weights: list[str] | None, scores: list[str] | None) -> list[str]:
     """Those of the one kind that is given."""
     if bool(weights) == bool(scores):
-        raise ConfigError(
-            "a sweep is of --weights or of --scores: pass one of them, again for another file of its kind"
-        )
+        raise ConfigError("a sweep is of --weights or of --scores: pass one of them, again for another file")
     return weights or scores or []
 
 
