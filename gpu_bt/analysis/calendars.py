@@ -64,7 +64,7 @@ def bars_of_a_year(microseconds: _Ints, time_zone: str | None = None) -> tuple[f
     # Days change in the middle of the quiet hours; a session belongs to the date of its larger part.
     days, counts = np.unique((local - (middle if middle < _DAY // 2 else middle - _DAY)) // _DAY, return_counts=True)
     bars = float(_middle(counts) if len(days) > 2 else counts.max())
-    sessions, reason = _dates(days) if len(days) > 1 else (_SESSIONS, "one session alone")
+    sessions, reason = _dates(days)
     return bars * sessions, f"{bars:g} bars a session, {reason}"
 
 
@@ -98,6 +98,8 @@ def _around_the_clock(local: _Ints, spacing: int) -> tuple[float, str]:
 
 def _dates(days: _Ints) -> tuple[float, str]:
     """Of dates with a bar or a session each, days since 1970: dates per year."""
+    if len(days) < 2:  # two bars of a day on which clocks go back may lie 23 hours apart
+        return _SESSIONS, "one session alone"
     gaps = np.diff(days)
     middle = float(np.median(gaps))
     if middle >= 6.5:

@@ -74,9 +74,10 @@ class Ranked:
     @cached_property
     def thin(self) -> np.ndarray:
         """[B2] (T,) bool: some group has fewer names than are wanted."""
-        n = np.diff(self.ranking.starts, axis=1)
+        sizes = np.diff(self.ranking.starts, axis=1)
+        n = np.arange(sizes.max(initial=0) + 1)
         wanted = self._wanted("long_names", n) + self._wanted("short_names", n)
-        found: np.ndarray = np.any((wanted > n) & (n > 0), axis=1)
+        found: np.ndarray = np.any(((wanted > n) & (n > 0))[sizes], axis=1)
         return found
 
     def _wanted(self, name: str, n: np.ndarray) -> np.ndarray:

@@ -240,3 +240,9 @@ def test_bars_of_little_more_than_an_hour_that_is_repeated():
     bars = np.arange(34) * 5 + np.datetime64("2006-10-29T00:36", "m")
     found = infer_bars_per_year(bars.astype("datetime64[us]").astype(np.int64), "America/St_Johns")
     assert found == 365 * 288
+
+
+def test_two_bars_of_one_long_date():
+    """The clock goes back after the first: both are of one date, 23 hours apart."""
+    stamps = np.array(["2006-10-28T03:01", "2006-10-29T03:01"], "M8[us]").astype(np.int64)
+    assert bars_of_a_year(stamps, "America/St_Johns") == (252.0, "one session alone")
