@@ -131,7 +131,7 @@ def draw_groups(rng: np.random.Generator, t: int, n: int) -> np.ndarray | None:
         moves = np.maximum.accumulate(np.where(rng.random((t, n)) < 0.1, np.arange(t)[:, None], 0), axis=0)
         own = names[(own + moves) % len(names)]
     own = np.where(rng.random(own.shape) < pick(rng, (0.0, 0.2, 0.7), (0.5, 0.4, 0.1)), -1, own)
-    return own.astype(pick(rng, (np.int64, np.int32, np.int8)))
+    return own.astype(pick(rng, (np.int64, np.int32, np.int8 if n <= 128 else np.int16)))
 
 
 def draw_book(rng: np.random.Generator, n: int, account: str) -> Book:

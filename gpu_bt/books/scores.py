@@ -26,7 +26,7 @@ from gpu_bt.errors import ConfigError, PanelError, WeightsError
 from gpu_bt.law.layout import BOOK, SCHEMES
 
 __all__ = [
-    "RULES", "Scores", "book_of", "check_sides", "dense", "read_at", "scheduled", "thin", "thin_counts", "thin_said",
+    "RULES", "Scores", "book_of", "check_sides", "dense", "read_at", "scheduled", "thin_counts", "thin_said",
 ]  # fmt: skip
 
 _MOST = 2**31 - 1  # names of a side
@@ -57,7 +57,7 @@ class _Rules(dict[str, Callable[[str, Any], Any]]):
     name = "Scores"
 
 
-_GROSS = _number(0.0, MAX_WEIGHT, f"a fraction of equity above 0, at most {MAX_WEIGHT:g}")
+_GROSS = _number(np.nextafter(1e-6, 0.0), MAX_WEIGHT, f"a fraction of equity in [1e-06, {MAX_WEIGHT:g}]")
 #: What makes a book of a ranking, each an axis of a grid: the one table of what it may be.
 RULES = _Rules(
     long=_names, short=_names, keep=_number(np.nextafter(1.0, 0.0), 1e6, "a multiple of the names in [1, 1e+06]"),
@@ -209,7 +209,7 @@ class Scores:
         Formed are the last rows, too, that a later run would read after the lag."""
         check_sides(self.parameters, config.account)
         rows = read_at(bars, config.signal_lag)
-        count = int((rows & thin(self.ranked(panel))).sum())
+        count = int((rows & self.ranked(panel).thin).sum())
         rows[len(rows) - min(len(rows), config.signal_lag) :] = True
         advice, keep = {}, self.parameters["keep"]
         if count:
@@ -259,7 +259,7 @@ def thin_counts(books: Sequence[Ranked], params: np.ndarray, schedules: np.ndarr
         book = books[key[0]]
         kind = id(book.ranking), float(book.book["long_names"]), float(book.book["short_names"])
         if kind not in rows:
-            rows[kind] = thin(book)
+            rows[kind] = book.thin
         counts[key] = int((rows[kind] & read_at(schedules[key[1]], key[2])).sum())
     return np.array([counts[key] for key in keys], np.int64)
 
@@ -288,20 +288,6 @@ def read_at(bars: np.ndarray, lag: int) -> np.ndarray:
     rows = np.zeros_like(bars)
     rows[: max(0, len(bars) - lag)] = bars[lag:]
     return rows
-
-
-def thin(book: Ranked) -> np.ndarray:
-    """[B2] (T,) bool: some group has fewer names than are wanted."""
-    n = np.diff(book.ranking.starts, axis=1)
-    wanted = np.zeros(n.shape)
-    for names in (float(book.book["long_names"]), float(book.book["short_names"])):
-        if 0.0 < names < 1.0:
-            x, near = names * n, np.rint(names * n)
-            wanted += np.maximum(1.0, np.where(np.abs(x - near) <= 1e-6, near, np.floor(x)))
-        else:
-            wanted += names
-    found: np.ndarray = np.any((wanted > n) & (n > 0), axis=1)
-    return found
 
 
 def _of(name: Any) -> str:

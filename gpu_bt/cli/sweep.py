@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpu_bt.books.scores import Scores
 from gpu_bt.cli import common, words
 from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, table, weights_of, write
+from gpu_bt.errors import ConfigError
 from gpu_bt.sweeps.stops import end_with_parent
 
 if TYPE_CHECKING:
@@ -29,8 +31,14 @@ __all__ = ["sweep"]
 
 def sweep(
     prices: common.Prices,
-    weights: Annotated[list[str], typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")],
     grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")
+    ] = None,
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="Scores instead; long, short, keep, scheme are axes then."),
+    ] = None,
     config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
     workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
     out: Annotated[
@@ -56,19 +64,27 @@ def sweep(
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
     settings = words.config(config, set_ or [])
     axes = words.grid(grid)
-    books = words.books(weights)
+    if bool(weights) == bool(scores):
+        raise ConfigError(
+            "a sweep is of --weights or of --scores: pass one of them, again for another file of its kind"
+        )
+    given_books = weights or scores or []
+    books = words.books(given_books)
     folder = None if out is None else words.folder(out, *["sweep.png"] * plot)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
+    if scores:  # a score that is not there is none
+        reading |= {"weight": weight_column.replace("weight", "score"), "missing": "hold"}
     _advise(folder)
     with progress() as show:
         show("reading prices")
         how = {"bad_prices": bad_prices, "duplicates": duplicates, "layout": layout, "adjust": adjust}
         panel = prices_of(prices, same, raw_prices, fields, **how)
-        show("reading weights")
+        show("reading scores" if scores else "reading weights")
         found = {name: weights_of([path], panel, same, **reading) for name, path in books.items()}
+        read: Any = found if len(found) > 1 or "=" in given_books[0] else next(iter(found.values()))
         given: dict[str, Any] = {
-            "panel": panel, "weights": found if len(found) > 1 or "=" in weights[0] else next(iter(found.values())),
+            "panel": panel, "weights": Scores(read) if scores else read,
             "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
             "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks", "start": start,
         }  # fmt: skip

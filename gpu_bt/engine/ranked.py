@@ -71,45 +71,56 @@ class Ranked:
         """(T, N)."""
         return self.ranking.shape
 
-    def groups(self, t: int) -> Iterator[tuple[np.ndarray, int, int]]:
-        """Of each group with ranked assets: these by place, and [B2] how many names are wanted of it."""
-        ranking, asked = self.ranking, (float(self.book["long_names"]), float(self.book["short_names"]))
-        for a, b in zip(ranking.starts[t, :-1].tolist(), ranking.starts[t, 1:].tolist(), strict=True):
-            if b > a:
-                long, short = (_wanted(x, b - a) for x in asked)
-                yield ranking.order[t, a:b].astype(np.int64), long, short
+    @cached_property
+    def thin(self) -> np.ndarray:
+        """[B2] (T,) bool: some group has fewer names than are wanted."""
+        n = np.diff(self.ranking.starts, axis=1)
+        wanted = self._wanted("long_names", n) + self._wanted("short_names", n)
+        found: np.ndarray = np.any((wanted > n) & (n > 0), axis=1)
+        return found
 
-    def is_thin(self, t: int) -> bool:
-        """[B2] Whether some group has fewer names than are wanted."""
-        return any(long + short > len(names) for names, long, short in self.groups(t))
+    def _wanted(self, name: str, n: np.ndarray) -> np.ndarray:
+        """[B2] How many names are wanted of groups of n."""
+        names = float(self.book[name])
+        found: np.ndarray = np.maximum(1, _whole(names * n)) if 0.0 < names < 1.0 else np.full(n.shape, int(names))
+        return found
 
     def form(self, t: int, stood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[B3] [B4] Row t of the weights, (N,) float64, and (N,) uint8, on which side each asset is.
 
         stood: the sides of the last book.
         """
-        now, keep, sides = np.zeros_like(stood), float(self.book["keep"]), dict[int, list[np.ndarray]]()
-        for names, long, short in self.groups(t):
-            for side, wanted in ((LONG, long), (SHORT, short)):
-                candidates = names if side == LONG else names[now[names] == 0][::-1] if wanted else names[:0]
-                taken = _taken(candidates, stood, side, min(wanted, len(candidates)), keep)
-                now[taken] = side
-                if len(taken):
-                    sides.setdefault(side, []).append(taken)
-        row = np.zeros(len(stood)) if self.ranking.rows[t] else np.full(len(stood), np.nan)
-        for side, books in sides.items():
-            for taken in books:
-                row[taken] = self._weights(side, len(taken), len(books))
-        row[(self.ranking.delisted_at >= 0) & (self.ranking.delisted_at <= t)] = np.nan
-        return row, now if self.ranking.rows[t] else stood
+        ranking, now = self.ranking, np.zeros_like(stood)
+        row = np.zeros(len(stood)) if ranking.rows[t] else np.full(len(stood), np.nan)
+        ends, n = ranking.starts[t], np.diff(ranking.starts[t])
+        names, long = ranking.order[t, : ends[-1]].astype(np.int64), np.minimum(self._wanted("long_names", n), n)
+        short = np.minimum(self._wanted("short_names", n), n - long)
+        self._take(LONG, names, n, long, stood, row, now)
+        if short.any():
+            left = names[now[names] == 0][::-1]
+            self._take(SHORT, left, (n - long)[::-1], short[::-1], stood, row, now)
+        row[(ranking.delisted_at >= 0) & (ranking.delisted_at <= t)] = np.nan
+        return row, now if ranking.rows[t] else stood
 
-    def _weights(self, side: int, k: int, groups: int) -> Any:
-        """[B4] (k,) weights of a side's names in a group, or the one of all."""
-        gross = float(self.book["long_gross" if side == LONG else "short_gross"]) / groups
+    def _take(
+        self, side: int, names: np.ndarray, n: np.ndarray, k: np.ndarray, stood: np.ndarray,
+        row: np.ndarray, now: np.ndarray,
+    ) -> None:  # fmt: skip
+        """[B3] [B4] Of all groups at once, the k names that a side takes of n candidates, which stand group by group in
+        their order; into row and now."""
+        looked_at = np.minimum(n, np.maximum(k, _whole(float(self.book["keep"]) * k)))
+        of, groups = np.repeat(np.arange(len(k)), looked_at), int(np.count_nonzero(k)) or 1
+        place = np.arange(len(of)) - np.repeat(np.cumsum(looked_at) - looked_at, looked_at)
+        names = names[np.repeat(np.cumsum(n) - n, looked_at) + place]
+        best = np.argsort(2 * of + (stood[names] != side), kind="stable")  # of each group first those that stay
+        first = place < k[of]
+        taken, j, k = np.sort(best[first]), place[first], k[of[first]]
         equal = SCHEMES[int(self.book["scheme"])] == "equal"
-        parts, whole = (1.0, k) if equal else (np.arange(k, 0.0, -1.0), k * (k + 1) // 2)
-        share: Any = (gross * parts) / whole
-        return share if side == LONG else -share
+        parts, whole = (1.0, k) if equal else (k - j, k * (k + 1) // 2)
+        gross = float(self.book["long_gross" if side == LONG else "short_gross"]) / groups
+        share = (gross * parts) / whole
+        row[names[taken]] = share if side == LONG else -share
+        now[names[taken]] = side
 
     def weights(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """[B5] Bar and row of weights of the book at each row of the (T,) mask where somebody is ranked."""
@@ -140,26 +151,11 @@ class Reader:
         return self.formed[1] if self.formed[0] == source else self.none
 
 
-def _wanted(names: float, n: int) -> int:
-    """[B2] How many of n."""
-    if not 0.0 < names < 1.0:
-        return int(names)
-    x, near = names * n, np.rint(names * n)
-    return max(1, int(near if abs(x - near) <= 1e-6 else x))
-
-
-def _taken(candidates: np.ndarray, stood: np.ndarray, side: int, k: int, keep: float) -> np.ndarray:
-    """[B3] The k names that a side takes of its candidates, in their order."""
-    if keep == 1.0:
-        return candidates[:k]
-    x, near = keep * k, np.rint(keep * k)
-    first = candidates[: min(len(candidates), max(k, int(near if abs(x - near) <= 1e-6 else x)))]
-    stays: np.ndarray = stood[first] == side
-    stays &= stays.cumsum() <= k
-    others = ~stays
-    others &= others.cumsum() <= k - np.count_nonzero(stays)
-    taken: np.ndarray = first[stays | others]
-    return taken
+def _whole(x: np.ndarray) -> np.ndarray:
+    """[S2] What whole numbers x >= 0 mean, int64."""
+    near = np.rint(x)
+    found: np.ndarray = np.where(np.abs(x - near) <= 1e-6, near, np.floor(x)).astype(np.int64)
+    return found
 
 
 def _places(keys: np.ndarray) -> np.ndarray:
@@ -194,7 +190,7 @@ def ranking_of(scores: Any, listed: np.ndarray, delisted_at: np.ndarray, groups:
             starts[rows, 1] = counts
         else:
             kind: Any = np.uint16 if many < WIDE else np.int64  # the short ones sort faster
-            of: np.ndarray = np.where(ranked, own, many).astype(kind)
+            of: np.ndarray = np.where(ranked, own, np.int64(many)).astype(kind)
             by_group = np.argsort(np.take_along_axis(of, places, 1), axis=1, kind="stable")
             places = np.take_along_axis(places, by_group, 1)
             counted = np.bincount(

@@ -87,8 +87,7 @@ BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, in
     int stays = 0;
     if (m > k) {
         BT_EACH(j, (m + 7) / 8 * 8) flags[j] = j < m && f.sides[bt_candidate(in, c, (int)j)] == mark;
-        bt_sync();
-        stays = bt_pack(m, flags, staying, lane.turn);
+        stays = bt_pack(m, flags, staying, lane.turn);  // a member reads the flags that it has written
         bt_sync();
     }
     if (stays == 0) {
@@ -109,7 +108,6 @@ BT_STEP void bt_take_side(Lane &lane, Forming &f, const Candidates &c, int k, in
         }
     }
     f.count += k;
-    bt_sync();
 }
 
 /* [B3] The short side's candidates where some of them may be on the long side: those that are not. */
@@ -117,8 +115,8 @@ BT_STEP void bt_leave_longs(Lane &lane, const Forming &f, Candidates &c) {
     const bt_rows &in = *lane.in;
     uint8_t *flags = BT_BYTE(lane, HAS);
     const uint8_t taken = bt_mark(f.epoch + 1, BT_LONG);
-    BT_EACH(j, (c.n + 7) / 8 * 8) flags[j] = j < c.n && f.sides[bt_candidate(in, c, (int)j)] != taken;
     bt_sync();
+    BT_EACH(j, (c.n + 7) / 8 * 8) flags[j] = j < c.n && f.sides[bt_candidate(in, c, (int)j)] != taken;
     c.n = bt_pack(c.n, flags, BT_INT(lane, CANDIDATE), lane.turn);
     c.listed = BT_INT(lane, CANDIDATE);
     bt_sync();

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from extent import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalars import SHAPES, across, agree, drawn, least_squares, places, quantile, same_bits
@@ -143,7 +144,7 @@ def test_an_asset_of_weight_0_has_no_influence_and_a_residual():
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_permuting_the_assets_permutes_the_results(data: st.DataObject):
     shape = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 9)))
     seed = data.draw(st.integers(0, 10**6))

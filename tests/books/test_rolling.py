@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from extent import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scalars import SHAPES, agree, along, decayed, drawn, ranked, same_bits
@@ -134,7 +135,7 @@ def test_windows_of_equal_numbers_do_not_vary():
 
 @pytest.mark.parametrize("name", ALL)
 @given(st.data())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_rows_to_come_change_nothing(name: str, data: st.DataObject):
     shape = data.draw(st.tuples(st.integers(2, 14), st.integers(1, 3)))
     g = np.random.default_rng(data.draw(st.integers(0, 10**6)))

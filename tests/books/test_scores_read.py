@@ -168,7 +168,7 @@ def test_it_says_what_it_is():
         ({"keep": False}, "keep is False"),
         ({"scheme": "weight"}, "scheme is 'weight': it must be one of 'equal', 'rank'"),
         ({"scheme": None}, "scheme is None"),
-        ({"long_gross": 0}, "long_gross is 0: it must be a fraction of equity above 0, at most 1000"),
+        ({"long_gross": 0}, "long_gross is 0: it must be a fraction of equity in [1e-06, 1000]"),
         ({"short_gross": 1001}, "short_gross is 1001"),
         ({"long": 0}, "long and short are both 0: one side must be wanted"),
     ],

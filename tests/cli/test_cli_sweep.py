@@ -94,6 +94,21 @@ def test_books_by_name_and_workers_and_going_on(given, folder, tmp_path, capsys)
     assert "16 of 60 bars x 5 assets, 0 run now" in capsys.readouterr().out
 
 
+def test_scores_have_axes_of_books(folder, tmp_path, capsys):
+    (tmp_path / "grid.toml").write_text("long = [1, 0.5]\nkeep = [1.0, 2.0]\n")
+    files = ["--prices", str(folder / "prices.parquet"), "--grid", str(tmp_path / "grid.toml")]
+    scores = ["--scores", f"a={folder}/one.parquet", "--scores", f"b={folder}/two.parquet"]
+    assert cli.main(["sweep", *files, *scores, "--out", str(tmp_path / "o"), "--no-plot"]) == 0
+    panel = bt.read_panel(folder / "prices.parquet")
+    given = bt.Scores({"a": folder / "one.parquet", "b": folder / "two.parquet"})
+    want = bt.sweep(panel, given, bt.Config(), {"long": [1, 0.5], "keep": [1.0, 2.0]})
+    same(pl.read_parquet(tmp_path / "o" / "table.parquet"), want.table)
+    capsys.readouterr()
+    for wrong in ([], [*scores, "--weights", str(folder / "one.parquet")]):
+        assert cli.main(["sweep", *files, *wrong]) == 2
+        assert "--weights or of --scores: pass one" in capsys.readouterr().err
+
+
 def test_a_dry_run_prints_the_plan_and_makes_nothing(given, tmp_path, capsys):
     assert cli.main([*given, "--out", str(tmp_path / "o"), "--dry-run", "--max-memory", "100"]) == 0
     out = capsys.readouterr().out

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections import Counter
 from typing import Any
 
@@ -60,7 +61,7 @@ def assert_reference(own: Scored, book: Book, read: Any) -> tuple[np.ndarray, li
         bars.append(t)
     assert_bits("rows", got, rows)
     assert bars == [t for t in read if order_of(own.panel, own.scores, own.groups, t)]
-    assert [t for t in bars if ranked.is_thin(t)] == thin
+    assert [t for t in bars if ranked.thin[t]] == thin
     return rows, thin
 
 
@@ -148,7 +149,28 @@ def test_one_group_makes_a_row_thin_and_one_without_names_does_not():
     assert formed(scores, groups=[0, 0, 1, 3], long=1)[1] == []
 
 
+def test_as_many_groups_as_a_byte_numbers():
+    scores, groups = np.append(np.arange(128.0), NAN), np.append(np.arange(128), -1).astype(np.int8)
+    found = row(scores, groups=groups, long=1)
+    assert found == dict.fromkeys(range(128), 1 / 128)
+
+
 # --- [B3] ---
+
+
+def test_the_work_of_a_row_does_not_grow_with_the_groups():
+    """A sweep of many scenarios looks at rows of each, whatever runs it."""
+    panel, scores, calls = OraclePanel(np.arange(2), np.ones((2, 600)), range(600)), np.ones((2, 600)), []
+    for groups in (2, 200):
+        ranked = Scored.of(panel, scores, np.arange(600) % groups).ranked(Book(long=1, short=1, keep=2.0))
+        seen: list[str] = []
+        sys.setprofile(lambda frame, event, what, seen=seen: seen.append(event))
+        try:
+            list(ranked.weights(np.ones(2, bool)))
+        finally:
+            sys.setprofile(None)
+        calls.append(len(seen))
+    assert calls[0] == calls[1]
 
 
 def test_without_keep_only_the_row_counts():

@@ -207,7 +207,7 @@ def test_thin_books_are_counted_and_told():
     for row in found.table.iter_rows(named=True):
         book = books.ranked(PANEL, long=row["long"], short=row["short"])
         rows = [t - lag for t in range(0, T, 3) if t >= lag]
-        assert row["thin_books"] == sum(book.is_thin(t) for t in rows)
+        assert row["thin_books"] == sum(book.thin[t] for t in rows)
     assert counts[0] == 0 and 0 < counts[2] < counts[5]
 
 
@@ -224,7 +224,7 @@ def test_thin_books_are_counted_and_told():
         ({"long": ["many"]}, MARGIN, bt.ConfigError, "grid axis 'long': long is 'many'"),
         ({"keep": [0.5]}, MARGIN, bt.ConfigError, "grid axis 'keep': keep is 0.5: it must be a multiple"),
         ({"scheme": ["flat"]}, MARGIN, bt.ConfigError, "grid axis 'scheme': scheme is 'flat': it must be one of"),
-        ({"long_gross": [0.0]}, MARGIN, bt.ConfigError, "long_gross is 0.0: it must be a fraction of equity above 0"),
+        ({"long_gross": [0.0]}, MARGIN, bt.ConfigError, "long_gross is 0.0: it must be a fraction of equity in [1e-06"),
         ({"short_gross": [1001]}, MARGIN, bt.ConfigError, "short_gross is 1001"),
         ({"long": [2, 2.0]}, MARGIN, bt.ConfigError, "grid axis 'long' has 2 twice"),
         ({"scores": ["slow", "none"]}, MARGIN, bt.ConfigError, "grid axis 'scores' is 'none': it must be one of"),
