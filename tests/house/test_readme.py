@@ -9,13 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from sweep_cases import books, universe
 from waits import HANGS
 
 import gpu_bt as bt
-from gpu_bt.synthetic import synthetic_universe
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -63,15 +61,6 @@ def test_the_example_of_a_grid_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(names["grid"]) == 54 and (tmp_path / "grid.png").exists()
     exec(sweep.replace("bt.Config(initial_cash=1e7),", "bt.Config(initial_cash=1e7), equity=True, grid="), names)
     exec(statistics, names)
-
-
-def test_the_example_of_scores_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    panel = synthetic_universe(120, 400, seed=3)
-    close = np.asarray(panel.close)
-    names = {"bt": bt, "panel": panel, "V": -close, "M": bt.books.delta(close, 20)}
-    exec(next(block for block in blocks("python") if "bt.Scores" in block), names)
-    assert len(names["found"]) == 64 and (tmp_path / "factor.png").exists()
 
 
 def test_links_lead_somewhere():
