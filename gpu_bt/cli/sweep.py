@@ -64,12 +64,8 @@ def sweep(
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
     settings = words.config(config, set_ or [])
     axes = words.grid(grid)
-    if bool(weights) == bool(scores):
-        raise ConfigError(
-            "a sweep is of --weights or of --scores: pass one of them, again for another file of its kind"
-        )
-    given_books = weights or scores or []
-    books = words.books(given_books)
+    files = _files(weights, scores)
+    books = words.books(files)
     folder = None if out is None else words.folder(out, *["sweep.png"] * plot)
     same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
     reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
@@ -82,7 +78,7 @@ def sweep(
         panel = prices_of(prices, same, raw_prices, fields, **how)
         show("reading scores" if scores else "reading weights")
         found = {name: weights_of([path], panel, same, **reading) for name, path in books.items()}
-        read: Any = found if len(found) > 1 or "=" in given_books[0] else next(iter(found.values()))
+        read: Any = found if len(found) > 1 or "=" in files[0] else next(iter(found.values()))
         given: dict[str, Any] = {
             "panel": panel, "weights": Scores(read) if scores else read,
             "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
@@ -92,6 +88,13 @@ def sweep(
     if dry_run:
         return table(pairs(str(result).splitlines()))
     _report(result, folder, metric, best, plot)
+
+
+def _files(weights: list[str] | None, scores: list[str] | None) -> list[str]:
+    """Those of the one kind that is given."""
+    if bool(weights) == bool(scores):
+        raise ConfigError("a sweep is of --weights or of --scores: pass one of them, again for another file")
+    return weights or scores or []
 
 
 def _advise(folder: Path | None) -> None:
