@@ -110,6 +110,7 @@ GROUP = np.array(["a", "b", "", "a", "b", "b", "a"])
         "panel", GROUP, list(GROUP), np.array([0, 9_000, -1, 0, 9_000, 9_000, 0]), dict(zip(NAMES, GROUP, strict=True)),
         np.array([1.5, 2, np.nan, 1.5, 2, 2, 1.5]), np.tile(GROUP, (T, 1)), pd.Series(GROUP, NAMES),
         {name: label for name, label in zip(NAMES, GROUP, strict=True) if label}, ["a", "b", None, "a", "b", "b", "a"],
+        ["a", "b", np.nan, "a", "b", "b", "a"], [("a", "b", np.nan, "a", "b", "b", "a")] * T,
         pl.DataFrame({"timestamp": STAMPS, **{n: [g] * T for n, g in zip(NAMES, GROUP, strict=True)}}),
     ],
 )  # fmt: skip
