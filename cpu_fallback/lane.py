@@ -115,7 +115,7 @@ class Lane:
             if self.spec.callback:  # whose targets are not read
                 break
             if key.item() not in self.readers:
-                self.readers[key.item()] = self.spec.reader(self.members[first])
+                self.readers[key.item()] = self.spec.reader(int(self.members[first]))
             self.sources.append((self.readers[key.item()], (alike == key)[:, None]))
 
     @property

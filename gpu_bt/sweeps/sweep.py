@@ -195,13 +195,13 @@ class _Job:
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
         scores = weights if isinstance(weights, Scores) else None
         made = strategy is not None or maker is not None or scores is not None
-        books: dict[str, Any] = {} if made else dict(weights) if named else {"": weights}
+        books: dict[str, Any] = {} if made else {**weights} if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
         names, takes = tuple(books) if named else (), _parameters(strategy) if maker is None else maker
-        picked = (names, takes) if scores is None else (scores.names, RULES, "scores")
+        picked: Any = (names, takes) if scores is None else (scores.names, RULES, "scores")
         self.scenarios = expand({} if grid is None else grid, self.config, *picked)
         configs = self.scenarios.configs
         needs = {(c.execution, c.participation is None, c.impact == 0): c for c in reversed(configs)}
