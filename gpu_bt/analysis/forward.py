@@ -50,7 +50,6 @@ class _Window:
         self.worth = self.shares * (self.mark if field == "close" else self.price)
         if field != "close":
             np.copyto(self.worth[1:], self.shares[:-1] * self.mark[:-1], where=np.isnan(self.price[1:]))
-        self.worth += self.paid
         self.settled = _settlements(market, delist_after, start, stop)
         gone = market.delisted_at
         self.entered = ~np.isnan(self.price) & ((gone < 0) | (np.arange(start, stop)[:, None] < gone))
@@ -59,14 +58,14 @@ class _Window:
     def returns(self, h: int) -> np.ndarray:
         """(B, N) returns over h bars."""
         rows = max(0, min(self.rows, len(self.price) - h))  # whose exits lie in the panel
-        found, value = np.full((self.rows, self.price.shape[1]), np.nan), self.worth[h : h + rows]
+        found = np.full((self.rows, self.price.shape[1]), np.nan)
+        value = self.worth[h : h + rows] + (self.paid[h : h + rows] - self.paid[:rows])  # exactly 0 without dividends
         if self.settled is not None:
-            value = value.copy()
             k, i = np.nonzero(self.settled[1 : rows + 1] <= np.arange(h, h + rows)[:, None])
             s = self.settled[k + 1, i]
             back = self.market.delisting_return[i] if self.market.delisting_return is not None else 0.0
-            value[k, i] = self.paid[s, i] + self.shares[s - 1, i] * self.mark[s - 1, i] * (1 + back)
-        gain = (value - self.paid[:rows]) / (self.shares[:rows] * self.price[:rows]) - 1
+            value[k, i] = self.paid[s, i] - self.paid[k, i] + self.shares[s - 1, i] * self.mark[s - 1, i] * (1 + back)
+        gain = value / (self.shares[:rows] * self.price[:rows]) - 1
         np.copyto(found[:rows], gain, where=self.entered[:rows] & np.isfinite(gain))
         return found
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpu_bt.arguments import must_be, one_of, real
-from gpu_bt.books.tables import labelled
+from gpu_bt.books.tables import labelled, labels_of
 from gpu_bt.config import Config
 from gpu_bt.data.arrays import as_host, first_outside, frozen
 from gpu_bt.data.clock import schedule_of
@@ -96,9 +96,7 @@ class Scores:
         #: Of several scores.
         self.names: tuple[Any, ...] = tuple(scores) if named else ()
         self._scores = {k: self._held(k, x) for k, x in (scores.items() if named else [("", scores)])}
-        self._groups = (
-            groups if groups is None or is_labelled(groups) else frozen(as_host("groups", groups, WeightsError))
-        )
+        self._groups = groups if groups is None or is_labelled(groups) else frozen(labels_of("groups", groups))
         self._kept: weakref.WeakKeyDictionary[Panel, dict[Any, Ranking]] = weakref.WeakKeyDictionary()
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import PanelError, label_of, shown
 
-__all__ = ["Tables", "codes_of", "labelled", "listed", "opened"]
+__all__ = ["Tables", "codes_of", "labelled", "labels_of", "listed", "opened"]
 
 #: Cells worked on together: few enough to stay in a core's cache, or many enough to fill a GPU.
 _CACHE, _GPU = 1 << 17, 1 << 24
@@ -315,12 +315,7 @@ def codes_of(
     if isinstance(groups, (str, Mapping)):
         whom = "assets without names" if isinstance(groups, Mapping) else "each asset"
         fail(f"{shown(groups)} are no labels for {whom}: pass (N,) or (T, N) of them, such as panel.group")
-    if isinstance(groups, (list, tuple)):  # in an array of texts None would be one
-        try:
-            groups = np.array(groups, object)
-        except ValueError:
-            fail("a list of lists of several lengths is no array: pass (N,) or (T, N) labels")
-    array = as_host(what, groups, PanelError)
+    array = labels_of(what, groups)
     if array.shape not in (tuple(shape), tuple(shape[1:])):
         fail(f"shape {array.shape}: they must be (N,) = {tuple(shape[1:])} or (T, N) = {tuple(shape)}")
     if array.dtype.kind in "iu" and -1 <= array.min() and array.max() < 2**15:
@@ -331,6 +326,17 @@ def codes_of(
     except (TypeError, ValueError):  # of a list, an array
         fail("a label must be hashable, such as a text or a number")
     return np.array(found, np.int64).reshape(array.shape)
+
+
+def labels_of(what: str, groups: Any) -> np.ndarray:
+    """Labels as an array on the host: of a list one of objects, since None or NaN would be a text in one of texts."""
+    if isinstance(groups, (list, tuple)):
+        try:
+            groups = np.array(groups, object)
+        except ValueError:
+            rule = "a list of lists of several lengths is no array: pass (N,) or (T, N) labels"
+            raise PanelError(f"{what}: {rule}") from None
+    return as_host(what, groups, PanelError)
 
 
 def _is_none(label: Any) -> bool:

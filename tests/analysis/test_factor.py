@@ -334,6 +334,16 @@ def test_splits_and_dividends_of_raw_prices():
     np.testing.assert_allclose(got[1, 0], 6.5 / 5 - 1)
 
 
+def test_earlier_dividends_leave_no_rounding():
+    """Prices that do not move earn 0 exactly, so that they are equal when returns are ranked."""
+    still = np.tile(1 + np.random.default_rng(0).random(50), (6, 1))
+    paid = np.zeros(still.shape)
+    paid[2] = np.random.default_rng(1).random(50)
+    study = bt.factor(clean(still, prices="raw", dividend=paid), still, horizons=[1, 2], execution="same_close")
+    means = cube(study.quantile_returns, "return", 6, 2, 5)
+    assert (means[2:-1, 0] == 0).all() and (means[2:-2, 1] == 0).all() and (means[1, 0] > 0).all()
+
+
 def test_labels_and_kinds_of_scores():
     panel = clean(100 + np.random.default_rng(0).random((20, 6)))
     scores = np.random.default_rng(1).normal(size=(20, 6))
