@@ -120,7 +120,7 @@ def _run_weights(
     """`run` of weights over a panel in memory."""
     moved = ("moved_rows", "unknown_rows", "dropped_rows", "empty_cells") if isinstance(weights, Weights) else ()
     notes = {**panel.notes, **{name: count for name in moved if (count := getattr(weights, name))}}
-    told: dict[str, str] = {}
+    told, books = dict[str, str](), [weights.ranked(panel)] if isinstance(weights, Scores) else []
     if isinstance(weights, Scores):
         weights, notes["thin_books"], told = weights.read(
             panel, config, _bars(panel, config, begun), isinstance(begun, Saved)
@@ -138,8 +138,9 @@ def _run_weights(
         again = simulate(engine, _spec(panel, config.replace(money_tick=tick), values, begun, set()))
         return bool(again.state["first_bar"][0][SCENARIO_STATUS.index("LEDGER_OVERFLOW")] == NEVER)
 
+    asked = asked_by(dataclasses.replace(spec, weights=tuple(books)) if books else spec)  # as a sweep asks
     result = _result(
-        raw, panel, config, notes, clock, functools.partial(_again, engine.name, spec), begun, asked_by(spec),
+        raw, panel, config, notes, clock, functools.partial(_again, engine.name, spec), begun, asked,
         settled=settled, start=first,
         market=spec.market, holds=None if saved else holds, earlier=saved.earlier if saved else None,
         save=functools.partial(save, panel, spec.market, config, values, saved, float(spec.params["tick"][0])),

@@ -102,6 +102,21 @@ def test_run_is_the_run_of_its_panel_of_weights():
         assert one.table["thin_books"].to_list() == [got.notes["thin_books"]]
 
 
+def test_a_sweep_gives_the_advice_that_a_run_gives():
+    """Where the median target is near 20 lots, the rows that are looked at decide."""
+    seen = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        close = rng.lognormal(3.5, 1, 200) * np.exp(np.cumsum(rng.normal(0, 0.02, (60, 200)), axis=0))
+        panel = bt.Panel(close=close, timestamps=np.datetime64("2020-01-01") + np.arange(60), assets=range(200))
+        scores = bt.Scores(np.cumsum(rng.normal(0, 0.3, close.shape), axis=0), keep=1.0 + seed % 2)
+        config = bt.Config(account="margin", execution="next_close", initial_cash=30_000)
+        told = bt.sweep(panel, scores, config, {"band": [0.0]}).table["advice"][0]
+        assert told == ", ".join(bt.run(panel, scores, config).advice)
+        seen.add(told)
+    assert len(seen) > 1
+
+
 def test_holdings_begin_a_sweep_as_they_begin_a_run():
     config, held = MARGIN.replace(rebalance_every=3), {"A4": 10.0, "A1": -3.0}
     close = np.array(PANEL.close)
