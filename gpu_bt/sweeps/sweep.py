@@ -195,7 +195,7 @@ class _Job:
         named = isinstance(weights, Mapping) and not (weights and is_book(weights))
         scores = weights if isinstance(weights, Scores) else None
         made = strategy is not None or maker is not None or scores is not None
-        books: dict[str, Any] = {} if made else {**weights} if named else {"": weights}
+        books: dict[str, Any] = {} if made else dict(weights) if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
