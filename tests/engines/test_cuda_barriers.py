@@ -49,6 +49,9 @@ UNSEEN: dict[tuple[str, str], str] = {
     ("plain.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
     ),
+    ("plain.h", "const int place = threadIdx.x & 31; bt_sync(); for (int k = 0; k < lane.in->K; ++k) {"): (
+        "the first warp writes scenarios that all have read where the bars begin; every bar between has a barrier today"
+    ),
     ("plain.h", "Scenario own; bt_sync(); if (!lane.begun) bt_begin<BT_FULL>(lane, own);"): (
         "the first thread writes what all have read here; without a bar between, nothing else keeps them apart"
     ),

@@ -29,6 +29,7 @@ from gpu_bt.law.layout import (
     RECORD,
     ROWS,
     SCENARIO_STATUS,
+    SCHEMES,
     SIZES,
     STATE,
     STRUCTURAL,
@@ -85,7 +86,7 @@ def test_the_codes_are_the_positions_in_their_lists():
     for prefix, names in lists.items():
         for code, name in enumerate((*names, "count")):
             assert defines.pop(f"{prefix}_{name.upper()}") == str(code)
-    for field, names in CHOICES.items():
+    for field, names in (CHOICES | {"scheme": SCHEMES}).items():
         for code, name in enumerate(names):
             assert defines.pop(f"{field.upper()}_{name.upper()}") == str(code)
     assert defines == {name: str(number) for name, number in (SIZES | FLAGS).items()}
