@@ -34,7 +34,7 @@ __all__ = ["main"]
 
 #: Families: a book and when it is formed, which scenarios have in common that differ in costs alone.
 _FAMILIES = tuple(
-    itertools.product(range(20, 105, 5), (1.0, 1.25, 1.5, 2.0, 3.0), ("equal", "rank"), ("bar", "week", "month"))
+    itertools.product(range(10, 112, 3), (1.0, 1.25, 1.5, 2.0, 3.0), ("equal", "rank"), ("bar", "week", "month"))
 )
 #: Families that have panels of weights.
 _SAMPLE = 8
@@ -44,6 +44,7 @@ def main() -> None:
     """Rows for some numbers of scenarios up to the one asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scores")
     parser.add_argument("--scenarios", type=int, default=1000)
+    parser.add_argument("--costs", type=int, default=1, help="scenarios that share a book")
     parser.add_argument("--bars", type=int, default=2520)
     parser.add_argument("--assets", type=int, default=5000)
     parser.add_argument("--engine", default="auto")
@@ -63,9 +64,8 @@ def main() -> None:
         print(json.dumps({**row, "ranking_seconds": round(ranked, 3), **machine(), **versions()}), flush=True)
 
 
-def _grid(count: int) -> list[tuple[tuple[int, float, str], str, float]]:
-    """(book, rebalance, slippage) of `count` scenarios, families one after another."""
-    costs = -(-max(count, len(_FAMILIES)) // len(_FAMILIES))
+def _grid(count: int, costs: int) -> list[tuple[tuple[int, float, str], str, float]]:
+    """(book, rebalance, slippage) of `count` scenarios, families of `costs` one after another."""
     families = _FAMILIES[:: max(1, len(_FAMILIES) * costs // count)]
     return [((*book,), rule, c * 1e-4) for *book, rule in families for c in range(costs)][:count]
 
@@ -95,7 +95,7 @@ def _spec(panel: bt.Panel, grid: list[Any], scores: bt.Scores, dense: bool) -> R
 
 def _row(panel: bt.Panel, scores: bt.Scores, count: int, given: argparse.Namespace) -> dict[str, Any]:
     """Both routes, compared, then timed."""
-    engine, grid = resolve(given.engine), _grid(count)
+    engine, grid = resolve(given.engine), _grid(count, given.costs)
     few = [
         x for i, (_, x) in enumerate(itertools.groupby(grid, key=lambda x: x[:2])) for x in x if i % _step(grid) == 0
     ]
@@ -116,7 +116,7 @@ def _row(panel: bt.Panel, scores: bt.Scores, count: int, given: argparse.Namespa
     peak = peak_mib()
     theirs = _seconds(lambda: run(other), given.repeats, engine.name) / len(few)
     return {
-        "engine": engine.name, "scenarios": count, "bars": given.bars, "assets": given.assets,
+        "engine": engine.name, "scenarios": count, "bars": given.bars, "assets": given.assets, "costs": given.costs,
         "scores_ms": round(1e3 * mine, 3), "panels_ms": round(1e3 * theirs, 3), "ratio": round(theirs / mine, 2),
         "build_ms": round(1e3 * build, 1), "with_building": round((theirs + build) / mine, 1),
         "added_kib": None if before is None else round((peak - before) * 1024 / count, 1),
