@@ -173,7 +173,6 @@ template <bool FULL> BT_STEP void bt_form_books(Lane &lane, int64_t t) {
         const int32_t *list = bt_made(lane, k).list;
         BT_EACH(e, list[N]) want[list[e]] = 1;
     }
-    bt_sync();
     bt_recolumn(lane);
     double gone = 0;
     for (int k = 0; k < in.K; ++k) {
