@@ -193,13 +193,13 @@ def delta(x: Any, n: int = 1) -> Any:
 
 
 def _both(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> tuple[Any, Any]:
-    """Rows t and rows t - n of a table, NaN where there is none."""
+    """Rows t and rows t - n of a table, NaN where there is none. Each row is looked at where it is row t."""
     (name,) = tables.arrays
-    before = tables.xp.full((rows.stop - rows.start, tables.shape[1]), np.nan)
-    if (last := rows.stop - n) > 0:
-        first = max(rows.start - n, 0)
-        before[first - last :] = tables.cells(name, slice(first, last), low=low)[0]
-    return tables.cells(name, rows, low=low)[0], before
+    now = tables.cells(name, rows, low=low)[0]
+    before, skipped = tables.xp.empty(now.shape), min(max(n - rows.start, 0), len(now))
+    before[:skipped] = np.nan
+    before[skipped:] = tables.arrays[name][rows.start + skipped - n : max(rows.stop - n, 0)]
+    return now, before
 
 
 def decay(x: Any, n: int, min_count: int | None = None) -> Any:
