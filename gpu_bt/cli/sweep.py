@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpu_bt.books.scores import Scores
 from gpu_bt.cli import common, words
 from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, table, weights_of, write
 from gpu_bt.errors import ConfigError
@@ -80,7 +79,7 @@ def sweep(
         found = {name: weights_of([path], panel, same, **reading) for name, path in books.items()}
         read: Any = found if len(found) > 1 or "=" in files[0] else next(iter(found.values()))
         given: dict[str, Any] = {
-            "panel": panel, "weights": Scores(read) if scores else read,
+            "panel": panel, "weights": _scored(read) if scores else read,
             "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
             "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks", "start": start,
         }  # fmt: skip
@@ -95,6 +94,12 @@ def _files(weights: list[str] | None, scores: list[str] | None) -> list[str]:
     if bool(weights) == bool(scores):
         raise ConfigError("a sweep is of --weights or of --scores: pass one of them, again for another file")
     return weights or scores or []
+
+
+def _scored(read: Any) -> Any:
+    from gpu_bt.books.scores import Scores
+
+    return Scores(read)
 
 
 def _advise(folder: Path | None) -> None:

@@ -87,13 +87,15 @@ def of_scores(seeds: Sequence[int]) -> Iterator[Case]:
         yield spec, CudaEngine(64, 3), (5,)
         yield mixed(seed, 1, 100, fills=seed % 2 == 1).spec, CudaEngine(96, 1), (7,)
     yield many_books(), CudaEngine(64, 2), ()
+    yield many_books(30, signal_lag=2), CudaEngine(96, 1), (7,)  # names that a delisting takes out of a book
 
 
-def many_books() -> RunSpec:
-    """More books, one after another, than marks of a byte can tell apart."""
-    scores = np.random.default_rng(5).normal(size=(140, 70))
+def many_books(bars: int = 140, **config: Any) -> RunSpec:
+    """More books, one after another, than marks of a byte can tell apart; an asset is delisted at every other bar."""
+    scores = np.random.default_rng(5).normal(size=(bars, 70))
     fields = {"close": np.full(scores.shape, 16.0), "open": np.full(scores.shape, 16.0)}
-    spec = made(fields)
+    fields["delisted_at"] = np.where(np.arange(70) * 2 < bars, np.arange(70) * 2, -1)
+    spec = made(fields, **config)
     ranking = ranking_of(scores, np.ones(scores.shape, bool), spec.market.delisted_at)
     book = np.array((20, 0, 3.0, 1.0, 1.0, 0), BOOK)
     return dataclasses.replace(spec, weights=(Ranked(ranking, book),))

@@ -49,6 +49,9 @@ UNSEEN: dict[tuple[str, str], str] = {
     ("plain.h", "bt_forget_rows(lane); bt_sync(); }"): (
         "an event reads `position` of any asset next; every way there has a barrier of its own today"
     ),
+    ("plain.h", "BT_EACH(k, BT_TOGETHER) hot[2 * k * stride + lane.A] = 0.0; bt_sync(); }"): (
+        "where lists are read, bt_find has a barrier of its own first; without them a member reads what it has written"
+    ),
     ("plain.h", "const int place = threadIdx.x & 31; bt_sync(); for (int k = 0; k < lane.in->K; ++k) {"): (
         "the first warp writes scenarios that all have read where the bars begin; every bar between has a barrier today"
     ),
