@@ -207,12 +207,10 @@ template <bool FULL> BT_STEP void bt_read_weights(Lane &lane, int64_t t) {
     else
         bt_read_row<FULL>(lane, t);
 }
-/* [B5] The last books before bar t0, at which a lane begins. */
+/* [B5] The last books before bar t0, at which a lane begins; its arena is all 0. */
 BT_STEP void bt_form_before(Lane &lane, int64_t t0) {
     const bt_rows &in = *lane.in;
     for (int k = 0; k < (in.groups ? in.K : 0); ++k) {
-        BT_EACH(i, lane.stride) bt_made(lane, k).sides[i] = 0;
-        bt_sync();
         if (bt_slot(lane, k)->own != k || !(in.books[bt_slot(lane, k)->p->weights].keep > 1.0)) continue;
         for (int64_t t = 0; t < t0; ++t)
             if (in.due[t] && bt_ranks(in, t - in.lag)) bt_form_book(lane, k, t - in.lag);
