@@ -123,6 +123,25 @@ def trading(sass: str, together: int) -> list[Work]:
     return sorted(found)
 
 
+def local_in_loops(sass: str) -> dict[str, int]:
+    """Function -> instructions between the ends of a jump back that touch local memory, where there are some."""
+    labels: dict[str, int] = {}
+    found: dict[str, int] = {}
+    local: list[int] = []
+    function = ""
+    for number, line in enumerate(sass.splitlines()):
+        if label := re.match(r"(\.text\.\S+|\$\S+|\.L_x_\d+):", line.strip()):
+            labels[label[1]] = number
+            if not label[1].startswith(".L"):
+                function, local = label[1], []
+        elif re.search(r"\b(LDL|STL)\b", line):
+            local.append(number)
+        elif (jump := re.search(r"\bBRA\b.*`\((\S+)\)", line)) and (start := labels.get(jump[1])) is not None:
+            if count := sum(start < at for at in local):
+                found[function] = max(found.get(function, 0), count)
+    return found
+
+
 def sample(name: str) -> str:
     return (SAMPLES / name).read_text("utf-8")
 
@@ -134,9 +153,12 @@ def test_the_product(compiler, arch, full, shared):
     loops = {name: r for name, r in out.resources.items() if any(f"{len(loop)}{loop}" in name for loop in LOOPS)}
     assert len(loops) >= len(LOOPS) - (not full) * 3
     most = 0 if arch == 90 and compiler != "nvcc" else 8  # one number, by compilers and for devices that are no target
-    # a number that is stored and never loaded is none of a loop: it is put aside at the entry for whoever calls
+    # what is stored and never loaded may be a result, put on the stack of whoever calls: the machine code tells
     spills = {name: r for name, r in loops.items() if r.spill_loads > most or r.spill_stores > (most or 8)}
     assert spills == {}
+    if most == 0 and any(r.spill_stores for r in loops.values()) and nvdisasm() is not None:
+        inside = local_in_loops(machine_code(out.cubin))
+        assert [name for name in inside if any(f"{len(loop)}{loop}" in name for loop in LOOPS)] == []
     # what calls them keeps its own numbers on the stack across a call, once a bar
     assert all(r.spill_stores <= 256 and r.spill_loads <= 512 for r in out.resources.values())
 
@@ -169,6 +191,13 @@ def test_plain_bars(compiler, kind):
     for work, (most, table, by_list) in zip(found, bounds, strict=True):
         most += kind.get("table", False) * table + kind.get("list", False) * by_list
         assert work.local == 0 and work.instructions <= most, f"{work} of {found}; at most {most} instructions an asset"
+
+
+def test_the_reader_of_local_memory():
+    lines = [".text.a:", "STL [R1], R2 ;", ".L_x_1:", "LD.E R2, [R4] ;", "@P1 BRA `(.L_x_1) ;", "STL [R1], R2 ;"]
+    assert local_in_loops("\n".join(lines)) == {}
+    lines += ["$a$b:", ".L_x_2:", "LDL.64 R7, [R1] ;", "STL [R1], R7 ;", "@!P0 BRA `(.L_x_2) ;"]
+    assert local_in_loops("\n".join(lines)) == {"$a$b": 2}
 
 
 def test_the_reader_of_loops():
