@@ -27,14 +27,14 @@ from gpu_bt.law.layout import BOOK, STRUCTURAL, pack
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context
 
-__all__ = ["ALL", "KINDS", "check", "drawn", "run_cut"]
+__all__ = ["ALL", "FEW", "KINDS", "check", "drawn", "run_cut"]
 
 #: Scenarios of a drawn spec: the least that gives two full blocks of four.
 _SCENARIOS = 8
 #: Holdings in shared memory, threads, scenarios of a block as they are asked for; None: as the engine chooses, for
 #: which a kernel may be compiled.
 ALL = tuple(itertools.product((True, False), (None, 64, 128, 256, 512), (1, 2, 3, 4)))
-_FEW = ((True, None, 1), (True, None, 2))
+FEW = ((True, None, 1), (True, None, 2))
 _EMULATED = ((True, None, 1), (True, 64, 2), (True, 64, 3), (False, 64, 1))
 #: Assets of a drawn panel; None: as drawn, 1 to 40.
 _WIDTHS = (None, None, None, 97, 300, 1500)
@@ -110,18 +110,19 @@ def run_cut(engine: Engine, spec: RunSpec, cut: int) -> tuple[RawResult, Any]:
     return session.result(), session
 
 
-def check(context: Context, few: bool = False) -> None:
+def check(context: Context, few: bool = False, part: int | None = None) -> None:
     """Draw until time is up, or a few; a row for each variant: scenarios compared, and the first difference.
 
-    With `context.variant` that one alone is compared.
+    With `context.variant` scenarios of that kind alone are compared; with `part` this process's share of the variants.
     """
-    from benchmarks.gpu_steps import tests_on_path
+    from benchmarks.gpu_steps import PARTS, tests_on_path
 
     tests_on_path()
     only = context.variant
     few = few or context.emulate
     seeds = range(1 if context.emulate else 3) if few else itertools.count()
-    variants = _EMULATED if context.emulate and only is None else _FEW if few else ALL
+    mine = ALL if part is None else ALL[part::PARTS]
+    variants = _EMULATED if context.emulate and only is None else FEW if few else mine
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     try:
         for seed in seeds:

@@ -27,12 +27,16 @@ import numpy as np
 
 from gpu_bt.errors import EngineUnavailable
 
-__all__ = ["FIRST", "MARK", "ROOT", "STEPS", "Context", "emulated", "known", "limited", "main", "tests_on_path"]
+__all__ = [
+    "FIRST", "MARK", "PARTS", "ROOT", "STEPS", "Context", "emulated", "known", "limited", "main", "tests_on_path",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "@row "
 #: The drawn scenarios that most runs are like, and the only ones that `bits_first` and `memcheck` look at.
 FIRST = "plain"
+#: Processes that compare variants at once.
+PARTS = 8
 #: Characters of a compiler's log that are kept, so that a row is one write of a pipe, whoever else writes.
 LOG = 3_000
 
@@ -194,11 +198,23 @@ def step_variant(context: Context) -> None:
 
 
 def step_bits(context: Context) -> None:
-    """Every variant against the NumPy engine on drawn scenarios, until time is up."""
+    """Every variant against the NumPy engine on drawn scenarios, until time is up; processes share the variants, since
+    each of these is compiled when it is first met."""
+    started = []
+    for part in range(1 if context.emulate else PARTS):
+        given = context.given(context.until - time.monotonic(), variant=part)
+        started.append(subprocess.Popen([sys.executable, "-m", "benchmarks.gpu_steps", "bits_part", given], cwd=ROOT))
+    codes = [process.wait() for process in started]
+    if any(codes):
+        raise SystemExit(f"comparisons ended with exit statuses {codes}")
+
+
+def step_bits_part(context: Context) -> None:
+    """One process of `step_bits`."""
     from benchmarks import gpu_bits
 
     with context.device():
-        gpu_bits.check(context)
+        gpu_bits.check(dataclasses.replace(context, variant=None), part=None if context.emulate else context.variant)
 
 
 def step_bits_first(context: Context) -> None:

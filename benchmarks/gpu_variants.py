@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.gpu_bench import CASES, Bench, spec_of
-from benchmarks.gpu_bits import ALL, KINDS, configs, drawn
-from benchmarks.gpu_steps import tests_on_path
+from benchmarks.gpu_bits import ALL, FEW, KINDS, configs, drawn
+from benchmarks.gpu_steps import FIRST, tests_on_path
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import RunSpec
 
@@ -43,12 +43,12 @@ def variants(context: Context, every: bool) -> list[dict[str, Any]]:
     from gpu_bt.cuda.engine import ENGINE, CudaEngine
 
     found = [_planned(spec, ENGINE) for spec in specs]
-    if every and not context.emulate:  # and of the first scenarios that are drawn
+    if not context.emulate:  # and of the first scenarios that are drawn
         tests_on_path()
-        drawings = itertools.product(range(2), KINDS, ALL)
-        found += [
-            _planned(drawn(seed, kind), CudaEngine(*how[1:], how[0])) for seed, kind, how in drawings if how[1] in _SOME
-        ]
+        some = [how for how in ALL if how[1] in _SOME]
+        drawings = itertools.product(*((range(2), KINDS, some) if every else (range(3), (FIRST,), FEW)))
+        widths = () if every else ((None,),)
+        found += [_planned(drawn(seed, kind, *widths), CudaEngine(*how[1:], how[0])) for seed, kind, how in drawings]
     found += [dataclasses.replace(variant, general=True) for variant in found]  # for bars that are not plain
     return [dataclasses.asdict(variant) for variant in dict.fromkeys(found)][:_MOST]
 
