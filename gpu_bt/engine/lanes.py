@@ -96,6 +96,7 @@ class LaneSession:
         self.log_bars = max(1, log_bytes // (len(groups) * per_bar * layout.FILL.itemsize)) if spec.fills else t_count
         self.log_room = min(self.log_bars, t_count) * per_bar if spec.fills else 0
         self.opened = False
+        self.money = 0.0, 0.0  # cash and equity at the open bar
         size = lane_bytes(self.per_lane, n, has_books(spec))
         #: What the lanes write, by the names of RECORD.
         self.arrays = self._record(len(groups), size, before)
@@ -207,12 +208,13 @@ class LaneSession:
             raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
         self._half("open")
         self.opened = True
-        return bool(self.host(self.arrays["book"])[2])
+        cash, equity, may = self.host(self.arrays["book"]).tolist()
+        self.money = cash, equity
+        return bool(may)
 
     def book(self) -> Book:
         """The portfolio at the open bar."""
-        cash, equity, _ = self.host(self.arrays["book"]).tolist()
-        return Book(cash, equity, self.host(self.arrays["holdings"])[0], self.host(self.arrays["orders"])[0])
+        return Book(*self.money, self.host(self.arrays["holdings"])[0], self.host(self.arrays["orders"])[0])
 
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """[S6] to [S9] of the open bar."""
