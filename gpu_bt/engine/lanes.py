@@ -26,6 +26,8 @@ _READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing",
 _CUTS = 13
 #: Panels of the market that ROWS has, too, as they are.
 _PANELS = [n for n in layout.members_of(layout.ROWS) if layout.ROWS[n].names and n in Market.__dataclass_fields__]
+#: Of a panel's type; the name of a dtype takes long to ask for, of a thousand books.
+_KINDS = {np.dtype(name): kind for kind, name in enumerate(layout.PANEL_KINDS)}
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
@@ -116,9 +118,8 @@ class LaneSession:
     def _record(self, lanes: int, size: int, before: RawResult | None) -> dict[str, Any]:
         """The arrays of RECORD for lanes of `size` bytes, but those that are not kept; with the record so far."""
         spec, k, (t_count, n) = self.spec, len(self.spec.params), self.spec.market.shape
-        start = before or spec.start or start_of(spec.params, np.zeros((k, n)))
-        arrays = {"params": np.ascontiguousarray(spec.params)}
-        arrays |= {name: getattr(start, name).copy() for name in ("state", "holdings", "orders")}
+        start = before or spec.start or start_of(spec.params, np.zeros((k, 0)))
+        arrays = {"params": np.ascontiguousarray(spec.params), "state": start.state.copy()}
         columns = len(layout.MONEY) if spec.columns == "all" else 2
         rows: dict[str, tuple[Any, Any, float]] = {"money": ((columns, k, t_count), np.float64, np.nan)}
         if spec.columns == "all":
@@ -127,8 +128,11 @@ class LaneSession:
             rows["positions"] = ((k, t_count, n), np.float64, np.nan)
         if before is not None:
             arrays |= {name: getattr(before, name) for name in rows}
+        if before or spec.start:
+            arrays |= {name: getattr(start, name).copy() for name in ("holdings", "orders")}
+        rows |= dict.fromkeys(("holdings", "orders"), ((k, n), np.float64, 0.0))  # which nobody need send
         return {name: self.put(array) for name, array in arrays.items()} | {
-            **{name: self.zeros(*row) for name, row in rows.items() if before is None},
+            **{name: self.zeros(*row) for name, row in rows.items() if name not in arrays},
             "fills": self.zeros(lanes * self.log_room, layout.FILL, None),
             "cuts": self.zeros(lanes * self.log_room, layout.FILL, None),
             "logged": self.zeros((lanes, 2), np.int64),
@@ -298,7 +302,8 @@ class LaneSession:
         out: list[tuple[int, np.ndarray]] = []
         for i, members in enumerate(alike):
             pieces = max(-(-len(members) // most), min(least // len(alike), len(members)), 1)
-            out += [(i, piece) for piece in np.array_split(np.array(members, np.int64), pieces)]
+            whole = np.array(members, np.int64)
+            out += [(i, piece) for piece in (np.array_split(whole, pieces) if pieces > 1 else [whole])]
         return out
 
     def _rows(self, read: np.ndarray, groups: list[tuple[int, np.ndarray]]) -> np.ndarray:
@@ -357,7 +362,7 @@ class LaneSession:
     def _panel(self, array: Any, weights: bool) -> tuple[int, int]:
         """A panel that stays alive as long as the session: its address and kind."""
         self.kept.append(self.panel(array, weights))
-        return self.address(self.kept[-1]), layout.PANEL_KINDS.index(array.dtype.name)
+        return self.address(self.kept[-1]), _KINDS[array.dtype]
 
     def _keep(self, array: np.ndarray | None) -> int:
         """The address of an array that stays alive as long as the session; 0 for none."""

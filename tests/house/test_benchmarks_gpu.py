@@ -346,8 +346,28 @@ all_done([subprocess.Popen([sys.executable, "-c", {words!r}])], "")
     assert [process.returncode for process in done] == [0, 0]
 
 
-def test_steps_by_name(capsys):
-    """With their own seconds, after those that they need; a name that is none is refused."""
+def test_steps_by_name(capsys, monkeypatch, tmp_path):
+    """With their own seconds, after those that they need, in a file of their own; a name that is none is refused."""
+    taken = {}
+
+    def step(self, name, seconds, scratch):
+        taken[name] = seconds
+        self.found["steps"][name] = {"status": "done", "seconds": 1.0, "last": []}
+        if name == "versions":
+            self.take("device", {"name": "A Card", "emulated": False})
+        if name == "bits":
+            self.take("bits", {"full": True, "scenarios": 8, "difference": None})
+        return "done"
+
+    monkeypatch.setattr(gpu_check.Check, "step", step)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert gpu_check.main(["--out", str(tmp_path), "--steps", "bits=60,compile=70"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(taken) == ["versions", "compile", "bits"] and 60 >= taken["bits"] > 59 and taken["compile"] > 69
+    found = json.loads((tmp_path / "gpu-a-card-some.json").read_text())
+    assert found["complete"] is True and found["stage"] == "some"
     options = gpu_check._options(["--steps", "bits=60,resident"])
     assert options.steps == {"versions": 20, "compile": 45, "bits": 60.0, "resident": 30}
     for wrong, why in (["--steps", "bit"], "there is no step 'bit'"), (["--steps", "bits", "smoke"], "leave out"):
