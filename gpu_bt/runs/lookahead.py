@@ -162,7 +162,7 @@ class _Future:
         """What stands for an array on a GPU, there, too; of PyTorch, or else of CuPy."""
         host, there = as_host("an array beside the panel", value, StrategyError), tools()
         new = self.of(host)
-        if new is host or (there is None and not hasattr(value, "new_tensor")):
+        if new is host or not (there or hasattr(value, "new_tensor")):
             return value
         if hasattr(value, "new_tensor"):
             return value.new_tensor(new)
