@@ -29,13 +29,14 @@ from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.run import callback_spec, check_fields, checked, schedule_of
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.typing import EngineName
 
 __all__ = ["check_lookahead"]
 
 
 def check_lookahead(
     strategy: Strategy | type[Strategy] | Callable[[Panel], Strategy], panel: Panel, config: Config | None = None, *,
-    cuts: int = 8, seed: int = 0, engine: str = "auto",
+    cuts: int = 8, seed: int = 0, engine: EngineName = "auto",
 ) -> None:  # fmt: skip
     """Run the strategy, then again with everything after some bars changed: its decisions up to them must be the same.
 
