@@ -66,7 +66,9 @@ class SupportsArrow(Protocol):
 class SupportsPeriod(Protocol):
     """A pandas Period: its last day counts."""
 
-    def to_timestamp(self) -> dt.datetime: ...
+    def to_timestamp(self) -> dt.datetime:
+        """Its first instant."""
+        ...
 
 
 Path: TypeAlias = str | os.PathLike[str]
