@@ -234,7 +234,7 @@ def verify() -> None:
 
 
 def _simulate(
-    panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None], start: str | None = None
+    panel: Panel, weights: Any, config: Config, engine: Any, show: Callable[..., None], start: str | None = None
 ) -> Result:
     """A run, with its progress on the terminal."""
     from gpu_bt.runs.run import run

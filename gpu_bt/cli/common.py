@@ -84,7 +84,7 @@ def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[st
     )
 
 
-def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: str) -> Weights:
+def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: Any) -> Weights:
     """The weights of the files on a panel. What names a table of prices of one asset is for weights of their kind."""
     from gpu_bt.data.frames import read_weights
     from gpu_bt.data.tables import find_column, open_named

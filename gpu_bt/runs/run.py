@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -36,23 +35,22 @@ from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy
 from gpu_bt.runs.views import on_device
+from gpu_bt.typing import Book, EngineName, Holdings, Path, Record, Time, Values
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
-
-_RECORDS = ("bars", "fills", "positions")
 
 
 def run(
     panel: Panel | PanelStream,
-    weights: Any,
+    weights: Values | Book | WeightsStream | Scores | Strategy,
     config: Config | None = None,
     *,
-    engine: str = "auto",
-    record: str | Iterable[str] = "bars",
-    holdings: Any = None,
+    engine: EngineName = "auto",
+    record: Record | Iterable[Record] = "bars",
+    holdings: Holdings | None = None,
     progress: Progress | None = None,
-    resume: str | os.PathLike[str] | None = None,
-    start: Any = None,
+    resume: Path | None = None,
+    start: Time | None = None,
     accept_jumps: bool = False,
 ) -> Result:
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
@@ -293,11 +291,11 @@ def _again(engine: str, spec: RunSpec, fills: bool, positions: bool, stay: bool 
     return simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions, stay=stay))
 
 
-def _records(record: str | Iterable[str]) -> set[str]:
+def _records(record: Record | Iterable[Record]) -> set[str]:
     """What is to be kept, checked."""
     names: list[Any] = list(record) if several(record) else [record]
-    if wrong := [name for name in names if not isinstance(name, str) or name not in _RECORDS]:
-        must_be("record", wrong[0], f"one or more of {', '.join(map(repr, _RECORDS))}")
+    if wrong := [name for name in names if not isinstance(name, str) or name not in get_args(Record)]:
+        must_be("record", wrong[0], f"one or more of {', '.join(map(repr, get_args(Record)))}")
     return set(names)
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -55,6 +55,7 @@ from gpu_bt.sweeps.makers import maker_of
 from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
 from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
+from gpu_bt.typing import Book, EngineName, Grid, Holdings, MetricsOf, Path, Time, Values
 
 __all__ = ["Plan", "sweep"]
 
@@ -94,22 +95,22 @@ class Plan:
 
 def sweep(
     panel: Panel | PanelStream,
-    weights: Any,
+    weights: Values | Book | WeightsStream | Scores | Mapping[Any, Values | Book] | type[Strategy] | Callable[..., Any],
     config: Config | None = None,
-    grid: Any = None,
+    grid: Grid | None = None,
     *,
-    engine: str = "auto",
-    holdings: Any = None,
+    engine: EngineName = "auto",
+    holdings: Holdings | None = None,
     executor: futures.Executor | None = None,
-    out: str | os.PathLike[str] | None = None,
+    out: Path | None = None,
     progress: Progress | None = None,
-    equity: bool | str = False,
-    metrics: str = "all",
+    equity: bool | Literal["device"] = False,
+    metrics: MetricsOf = "all",
     max_memory: int | None = None,
     chunk_size: int | None = None,
-    scratch: str | os.PathLike[str] | None = None,
+    scratch: Path | None = None,
     dry_run: bool = False,
-    start: Any = None,
+    start: Time | None = None,
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
@@ -133,7 +134,7 @@ def sweep(
     lost, a scenario does not fit. Warns of `advice` and thin books.
     """
     config = checked(panel, config, progress)
-    metrics, equity = one_of("metrics", metrics, ("all", "equity")), _rows(equity)
+    metrics, equity = one_of("metrics", metrics, get_args(MetricsOf)), _rows(equity)
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
@@ -188,14 +189,14 @@ class _Job:
         self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, every: Callable[..., Inputs],
         holdings: Any,
     ) -> None:  # fmt: skip
-        self.config, self.panel = config, panel
+        self.config, self.panel, given = config, panel, weights if isinstance(weights, Mapping) else {}
         strategy, maker = strategy_of(weights, panel), maker_of(weights)
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
-        named = isinstance(weights, Mapping) and not (weights and is_book(weights))
+        named = given is weights and not (given and is_book(given))
         scores = weights if isinstance(weights, Scores) else None
         made = strategy is not None or maker is not None or scores is not None
-        books: dict[str, Any] = {} if made else dict(weights) if named else {"": weights}
+        books: dict[str, Any] = {} if made else dict(given) if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
@@ -301,9 +302,9 @@ def _checked_weights(
     return arrays, place
 
 
-def _rows(equity: Any) -> bool | str:
+def _rows(equity: Any) -> Any:
     if isinstance(equity, str):
-        return str(one_of("equity", equity, (True, False, "device")))  # type: ignore[arg-type]
+        return one_of("equity", equity, (True, False, "device"))  # type: ignore[arg-type]
     return flag("equity", equity)
 
 
