@@ -20,7 +20,6 @@ from typer.core import TyperCommand
 from gpu_bt.cli import common, complete, words
 
 if TYPE_CHECKING:
-    from gpu_bt.config import Config
     from gpu_bt.data.panel import Panel
     from gpu_bt.data.weights import Weights
 
@@ -145,13 +144,11 @@ class Setup:
         list[str] | None, option(HOW, "Held at the start, or a FILE; repeatable", metavar="ASSET=SHARES")
     ] = None
 
-    def read(self) -> Config:
-        """The file's fields, then those of --set."""
-        return words.config(self.config, self.set_ or [])
-
-    def held(self) -> Any:
-        """{asset: shares}, the path of a table, or None."""
-        return words.holdings(self.holdings or [])
+    def read(self) -> dict[str, Any]:
+        """What `run` and `sweep` take, by name; the config is of the file's fields, then those of --set."""
+        held = words.holdings(self.holdings or [])
+        how = {"engine": self.engine, "start": self.start, "holdings": held}
+        return {"config": words.config(self.config, self.set_ or []), **how}
 
 
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
