@@ -17,12 +17,13 @@ GPU_CHECK ?=
 PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz bench gpu-check peers packages clean
+.PHONY: help demo test check docs fuzz bench gpu-check peers packages clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
 	@echo "make test       tests in minutes: some of the drawn scenarios, a witness of each long proof"
 	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
+	@echo "make docs       the site of docs/, with the reference of the API, in out/site/"
 	@echo "make fuzz       drawn scenarios, tables, settings, grids, orders and state files, FUZZ_EXAMPLES=2000 of each"
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
@@ -47,6 +48,11 @@ check: $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/gpu-bt verify
 	$(PYTEST) --exhaustive --require-tools
+
+# Warnings are errors, dead links among them. Every page is read anew: a docstring is no file that Sphinx would look at.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W -E --keep-going -b html docs out/site
+	@echo "out/site/index.html"
 
 # What a case found is kept in .hypothesis, and tried first the next time.
 fuzz: $(VENV)/.data
@@ -104,6 +110,12 @@ $(VENV)/.cuda: | $(VENV)/.installed
 	@touch $@
 
 CUDA = $(PIP) --no-deps --upgrade --target $(VENV)/cuda/$(1) "$(2)"
+
+# The extra "docs" alone: installing the package again would compile it again.
+$(VENV)/.docs: pyproject.toml | $(VENV)/.installed
+	$(PIP) $$($(BIN)/python -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	@touch $@
 
 # Real prices for the demo and for one test. Only a data file of the package is read, so its dependencies are left out.
 $(VENV)/.data: | $(VENV)/.installed
