@@ -26,7 +26,7 @@ from gpu_bt import __version__
 from gpu_bt.cli import common, signals, words
 from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, say, table, weights_of, write
 from gpu_bt.cli.sweep import sweep
-from gpu_bt.errors import BacktestError, BacktestWarning
+from gpu_bt.errors import BacktestError, BacktestWarning, ConfigError
 
 if TYPE_CHECKING:
     from gpu_bt.analysis.result import Result
@@ -143,6 +143,7 @@ app.command()(sweep)
 
 @app.command()
 def demo(
+    context: typer.Context,
     out: common.Out = "out/demo",
     large: Annotated[
         bool, typer.Option("--large", help="5,000 assets over 2,520 bars instead of 500 over 1,260.")
@@ -150,8 +151,22 @@ def demo(
     engine: common.Engine = "auto",
     csv: common.Csv = False,
     plot: common.Plot = True,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Run nothing: write sample files for the other commands there.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace sample files that are there.")] = False,
 ) -> None:
     """A monthly momentum book on a made-up universe of stocks: mechanics, not skill."""
+    typed = {p for p in context.params if getattr(context.get_parameter_source(p), "name", "") == "COMMANDLINE"}
+    if typed & {"inputs", "force"}:
+        from gpu_bt.cli.samples import commands, write_samples
+
+        if inputs is None or typed - {"inputs", "force"}:
+            raise ConfigError("--inputs writes files and runs nothing: pass it alone or with --force, --force with it")
+        place = words.folder(inputs)
+        write("writing", lambda: write_samples(place, force))
+        print("\nnext:", *commands(place), sep="\n  ")
+        return
     folder = words.folder(out, *["report.png"] * plot)
     with progress() as show:
         show("making the universe")

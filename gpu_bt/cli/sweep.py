@@ -30,7 +30,12 @@ __all__ = ["sweep"]
 
 def sweep(
     prices: common.Prices,
-    grid: Annotated[Path, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")],
+    grid: Annotated[
+        Path | None, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")
+    ] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE,...", help="An axis of the grid; again for another.")
+    ] = None,
     weights: Annotated[
         list[str] | None, typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")
     ] = None,
@@ -62,7 +67,7 @@ def sweep(
 ) -> None:  # fmt: skip
     """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
     settings = words.config(config, set_ or [])
-    axes = words.grid(grid)
+    axes = words.grid(grid, axis or [])
     files = _files(weights, scores)
     books = words.books(files)
     folder = None if out is None else words.folder(out, *["sweep.png"] * plot)

@@ -38,7 +38,7 @@ def typed(text: str, options: Collection[str]) -> str:
     text = re.sub(r"Config\((\w+=[^()]*)\)", r"\1", text.replace("see help(Config)", "see gpu-bt info --config"))
     text = text.replace("prices='raw'", "--raw-prices").replace("fields={'close': 'its name'}", "--fields close=NAME")
     value = r"""(?:(?P<quote>['"])(?P<text>[^'"]*)(?P=quote)|(?P<bare>[\w.+-]*\w)|(?=[\s,;)]))"""
-    return re.sub(rf"(?<!--set )(?<![\w'\"])(?P<name>[a-z_]+)={value}", option, text)
+    return re.sub(rf"(?<!--set )(?<!--axis )(?<!--param )(?<![\w'\"])(?P<name>[a-z_]+)={value}", option, text)
 
 
 def mapping(fields: list[str] | None) -> dict[str, str] | None:
@@ -65,21 +65,33 @@ def config(path: Path | None, settings: list[str]) -> Config:
     values: dict[str, Any] = {}
     if path is not None:
         values = read_config(path).to_dict()
-    for setting in settings:
-        name, equals, text = (part.strip() for part in setting.partition("="))
-        if not equals:
-            raise ConfigError(f"--set {setting}: it must be NAME=VALUE, such as --set commission_rate=5e-4")
+    for name, text in assigned("set", settings, "commission_rate=5e-4"):
         check_names({name: text})
         values[name] = _scalar(text)
     return Config.from_dict(values)
 
 
-def grid(path: Path) -> Any:
-    """The grid of a TOML file: axis = [values], alone or in a table [grid]; or an array of tables [[scenarios]]."""
-    values = read_toml(path, "such as band = [0, 0.01]")
-    if "scenarios" in values:
+def grid(path: Path | None, axes: list[str]) -> Any:
+    """The grid of a TOML file: axis = [values], alone or in a table [grid]; or an array of tables [[scenarios]]. Then
+    the axes NAME=VALUE,VALUE of --axis, each in the place of the file's."""
+    if path is None and not axes:
+        raise ConfigError("a sweep has a grid: pass --axis band=0,0.01 or --grid FILE")
+    values = {} if path is None else read_toml(path, "such as band = [0, 0.01]")
+    values = values["grid"] if isinstance(values.get("grid"), dict) else values
+    if "scenarios" in values and not axes:
         return values["scenarios"]
-    return values["grid"] if isinstance(values.get("grid"), dict) else values
+    if "scenarios" in values:
+        raise ConfigError(f"--axis makes combinations, and {path} lists scenarios one by one: leave one of them out")
+    listed = assigned("axis", axes, "band=0,0.01")
+    return values | {name: [_scalar(value.strip()) for value in text.split(",")] for name, text in listed}
+
+
+def assigned(option: str, texts: list[str], example: str) -> list[tuple[str, str]]:
+    """NAME=VALUE -> (name, value), of an option that may be repeated."""
+    for text in texts:
+        if not text.partition("=")[0].strip() or "=" not in text:
+            raise ConfigError(f"--{option} {text}: it must be NAME=VALUE, such as --{option} {example}")
+    return [(name.strip(), value.strip()) for name, _, value in (text.partition("=") for text in texts)]
 
 
 def books(texts: list[str]) -> dict[str, str]:
