@@ -27,7 +27,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphin
 exclude_patterns: list[str] = []
 myst_heading_anchors = 3
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", ".*")]  # annotations name what other packages document; own links are roles, see _linked
+nitpick_ignore_regex = [
+    ("py:.*", ".*")
+]  # annotations name what other packages document; own links are roles, see _linked
 
 html_theme, html_title = "furo", f"gpu_bt {release}"
 html_show_sphinx = html_copy_source = False
@@ -47,7 +49,17 @@ _LISTED = re.compile(r"^- `([\w.]+)`", re.MULTILINE)
 _NAMES = re.compile(r"(?:^|(?<=   )|(?<=\n))((?:\*{0,2}[a-z]\w*)(?:,\s[a-z]\w*)*): (?=\S)")
 _ENDS = re.compile(r"\n(?=(?:A|Gives|Raises|Returns|Source|Tables|Warns|What)\b)")
 #: Classes that nobody but the package makes: no constructor is shown, and of its arguments what is an attribute.
-_MADE = {"Batch", "Deflated", "FactorStudy", "Orders", "Overfitting", "PanelStream", "Portfolio", "Result", "SweepResult"}
+_MADE = {
+    "Batch",
+    "Deflated",
+    "FactorStudy",
+    "Orders",
+    "Overfitting",
+    "PanelStream",
+    "Portfolio",
+    "Result",
+    "SweepResult",
+}
 
 
 def sections(page: str) -> dict[str, str]:
@@ -152,7 +164,9 @@ def plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[
     lines[:] = [*out, *_fields()] if name.endswith(".Config") else out
 
 
-def signature(app: Any, what: str, name: str, thing: Any, options: Any, shown: str, gives: str) -> tuple[str, str] | None:
+def signature(
+    app: Any, what: str, name: str, thing: Any, options: Any, shown: str, gives: str
+) -> tuple[str, str] | None:
     """No constructor where only the package makes a thing."""
     return ("", "") if what == "class" and name.rpartition(".")[2] in _MADE else None
 

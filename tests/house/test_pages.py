@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +81,28 @@ def run_python(block: Block, names: dict[str, Any], page: str) -> str:
     return out.getvalue()
 
 
-def run_shell(block: Block, folder: Path) -> str:
+def run_shell(block: Block) -> str:
+    """What it prints; where it went (cd) holds for the blocks after it."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "COLUMNS": "120"}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, env=env, capture_output=True, text=True, timeout=HANGS
-    )
+    command = ["bash", "-euo", "pipefail", "-c", f"{block.text}\npwd >&2"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, f"line {block.line}: {done.stderr}"
+    os.chdir(done.stderr.splitlines()[-1])
     return done.stdout
 
 
-def run_page(page: str, folder: Path, name: str = "page") -> int:
-    """Type the page; how many blocks ran."""
+def run_page(page: str, name: str = "page") -> int:
+    """Type the page in the current folder; how many blocks ran."""
     names: dict[str, Any] = {"__name__": "__main__"}
     count = 0
     for block in blocks(page):
         if block.said == "file":
-            (folder / block.word).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.word).write_text(block.text, "utf-8")
+            Path(block.word).write_text(block.text, "utf-8")
         if block.language not in ("python", "sh") or block.said is not None:
             assert block.output is None or block.said == "not run", f"line {block.line}: an output of what does not run"
             continue
-        found = run_python(block, names, name) if block.language == "python" else run_shell(block, folder)
+        found = run_python(block, names, name) if block.language == "python" else run_shell(block)
         warned = re.search(r"^BacktestWarning: .*", found, re.MULTILINE)
         assert block.output is not None or warned is None, f"line {block.line}: {warned and warned[0]}"
         if block.output is not None:
@@ -111,15 +112,24 @@ def run_page(page: str, folder: Path, name: str = "page") -> int:
     return count
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty one, in which Python is started: what lies in it can be imported."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend("")
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_a_page_runs(page: Path):
     text = page.read_text("utf-8")
-    known = {"python", "sh", "text", "toml", "csv"}
-    assert {block.language for block in blocks(text)} <= known
-    assert run_page(text, tmp_path, str(page)) == sum(
+    assert {block.language for block in blocks(text)} <= {"python", "sh", "text", "toml", "csv"}
+    assert run_page(text, str(page)) == sum(
         block.language in ("python", "sh") and block.said is None for block in blocks(text)
     )
 
@@ -127,26 +137,26 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("page", "says"),
     [
-        ("```python\nprint(1)\n```\n```text\n2\n```\n", "line 2 prints\n1"),
+        ("```python\nprint(1)\n```\n```text\n2\n```\n", "line 2 prints"),
         ("```python\nprint(1)\nprint(2)\n```\n\n```text\n1\n```\n", "line 2 prints"),
         ("```sh\nfalse\n```\n", "line 2"),
         ("```sh\necho 1\n```\n```text\n2\n```\n", "line 2 prints"),
         ("```python\nimport gpu_bt as bt\nbt.Config(lot=-1)\n```\n", "lot"),
-        ("```python\nimport gpu_bt.errors as e\ne.warn('odd')\n```\n", "line 2: BacktestWarning: odd"),
+        ("```python\nimport gpu_bt.errors as e\ne.warn('odd', stacklevel=1)\n```\n", "line 2: BacktestWarning: odd"),
         ("```toml\na = 1\n```\n```text\n1\n```\n", "what does not run"),
     ],
 )
-def test_a_page_that_says_something_else_fails(page: str, says: str, tmp_path: Path):
+def test_a_page_that_says_something_else_fails(page: str, says: str):
     with pytest.raises((AssertionError, bt.BacktestError), match=re.escape(says)):
-        run_page(page, tmp_path)
+        run_page(page)
 
 
-def test_a_page_shows_output_errors_and_files(tmp_path: Path):
+def test_a_page_shows_output_errors_and_files():
     page = "<!-- file: a.txt -->\n```text\nx\n```\n```sh\ncat a.txt\n```\n```text\nx\n```\n"
     page += "```python\nimport gpu_bt as bt\nprint('took 0.25 s')\nprint(2)\nprint(3)\nbt.Config(lots=1)\n```\n"
-    page += "```text\ntook 3 s\n...\nConfigError: 'lots' is no field of Config; did you mean 'lot'?\n```\n"
+    page += "```text\ntook 3 s\n...\nConfigError: 'lots' is not a field of Config: did you mean 'lot'?\n```\n"
     page += "<!-- not run: it would take an hour -->\n```sh\nfalse\n```\n"
-    assert run_page(page, tmp_path) == 2
+    assert run_page(page) == 2
 
 
 def test_the_page_of_the_reference_lists_what_is_public():
