@@ -25,7 +25,7 @@ help:
 	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
 	@echo "make docs       the site of docs/, with the reference of the API, in out/site/"
 	@echo "make fuzz       drawn scenarios, tables, settings, grids, orders and state files, FUZZ_EXAMPLES=2000 of each"
-	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
+	@echo "make bench      verify, time, write benchmarks/results/ and the tables of docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make peers      gpu_bt beside vectorbt, bt, backtrader, cvxportfolio, ml4t-backtest, zipline; the tables of docs/peers.md"
 	@echo "make packages   sdist and wheel in bare environments of every Python here, and with the lowest versions; the network"

@@ -105,7 +105,7 @@ def read(app: Any, name: str, source: list[str]) -> None:
     elif name == "api":
         source[0] = _LISTED.sub(r"- {py:obj}`\1`", source[0])
         source[0] = re.sub(r"^## (.+)$", lambda m: f"## [{m[1]}](api/{_slug(m[1])}.rst)", source[0], flags=re.MULTILINE)
-        source[0] += _tree("Reference", [f"api/{_slug(title)}" for title in sections("api.md")])
+        source[0] += _tree("Groups", [f"api/{_slug(title)}" for title in sections("api.md")])
 
 
 def _page(match: re.Match[str]) -> str:
