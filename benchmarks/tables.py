@@ -33,7 +33,7 @@ _MANY = 256
 
 
 def render(found: dict[str, Any], devices: list[dict[str, Any]] | None = None) -> str:
-    """The markdown of docs/speed.md of one result: engines at the largest shape, peers, devices, then where it was measured."""
+    """One result for docs/speed.md: engines at the largest shape, peers, devices, then where it was measured."""
     devices = merged(devices or [])
     largest = max(row["bars"] * row["assets"] for row in found["cases"])
     parts = [_engines([row for row in found["cases"] if row["bars"] * row["assets"] == largest], devices)]

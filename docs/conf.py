@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site of these pages: `make docs`. Sphinx reads the Markdown as it stands; what a forge does not need is made here.
+"""The site of these pages: `make docs`. Sphinx reads the Markdown as it stands; what only a site needs is made here.
 
 - index.md lists pages under headings: each heading becomes a part of the navigation.
 - api.md lists public names under headings: each heading becomes a page made of their docstrings.
@@ -98,10 +98,12 @@ def write_api(app: Any) -> None:
 
 
 def read(app: Any, name: str, source: list[str]) -> None:
-    """What a forge does not need: navigation in index.md, links in api.md."""
+    """What a forge does not need: navigation in index.md, links in api.md, titles in place of the names of files."""
+    source[0] = re.sub(r"\[\w[\w-]*\.md\]\((\w[\w-]*\.md)\)", r"[](\1)", source[0])
     if name == "index":
         for title, text in sections("index.md").items():
-            source[0] += _tree(title, re.findall(r"^- \[.+?\]\((.+?)\.md\)", text, re.MULTILINE))
+            pages = re.findall(r"^- \[(.+?)\]\((.+?)\.md\)", text, re.MULTILINE)
+            source[0] += _tree(title, [f"{name} <{page}>" for name, page in pages])
     elif name == "api":
         source[0] = _LISTED.sub(r"- {py:obj}`\1`", source[0])
         source[0] = re.sub(r"^## (.+)$", lambda m: f"## [{m[1]}](api/{_slug(m[1])}.rst)", source[0], flags=re.MULTILINE)

@@ -3,8 +3,8 @@
 
 A page is typed from the top: one namespace, one folder. A block ```text after one that runs is its output: prints,
 warnings and the error that ends it, each as `Class: message`; a line `...` stands for any lines, times in seconds for
-any others. A warning or an error that the page does not show fails. In front of a block, `<!-- file: NAME -->` writes it
-into the folder, `<!-- not run: REASON -->` leaves it alone.
+any others. A warning or an error that the page does not show fails. In front of a block, `<!-- file: NAME -->` writes
+it into the folder, `<!-- not run: REASON -->` leaves it alone.
 """
 
 from __future__ import annotations
