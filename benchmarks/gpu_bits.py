@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpu_bt.config import Config
+from gpu_bt.cuda.plain import plain_of
 from gpu_bt.data.clock import SCHEDULE, schedule
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.ranked import Ranked, ranking_of
@@ -27,7 +30,7 @@ from gpu_bt.law.layout import BOOK, STRUCTURAL, pack
 if TYPE_CHECKING:
     from benchmarks.gpu_steps import Context
 
-__all__ = ["ALL", "FEW", "KINDS", "check", "drawn", "run_cut"]
+__all__ = ["ALL", "FEW", "GROUPS", "KINDS", "check", "drawn", "few_draws", "run_cut"]
 
 #: Scenarios of a drawn spec: the least that gives two full blocks of four.
 _SCENARIOS = 8
@@ -35,6 +38,15 @@ _SCENARIOS = 8
 #: which a kernel may be compiled.
 ALL = tuple(itertools.product((True, False), (None, 64, 128, 256, 512), (1, 2, 3, 4)))
 FEW = ((True, None, 1), (True, None, 2))
+
+
+def _kernels(how: tuple[bool, int | None, int]) -> tuple[bool, bool, int]:
+    """Equal for what takes the same kernels: threads that are asked for may be any, and no plain bars are of three."""
+    return how[1] is not None, not how[0], how[2].bit_length()
+
+
+#: ALL in groups that share no kernel of plain bars, those of most runs first: what each process of a step compares.
+GROUPS = tuple(tuple(group) for _, group in itertools.groupby(sorted(ALL, key=_kernels), _kernels))
 _EMULATED = ((True, None, 1), (True, 64, 2), (True, 64, 3), (False, 64, 1))
 #: Assets of a drawn panel; None: as drawn, 1 to 40.
 _WIDTHS = (None, None, None, 97, 300, 1500)
@@ -52,6 +64,11 @@ _PLAIN: dict[str, Any] = {
     "execution": "next_open",
 }  # fmt: skip
 KINDS = ("full", "lean", "plain", "books")
+#: The order of comparison: kernels of plain bars, of which each drawn form takes some, come last.
+_ORDER = ("books", "full", "lean", "plain")
+#: Seeds of a few draws; forms of plain bars (gpu_bt.cuda.plain) that a process compares, since each compiles kernels of
+#: its own; seconds between two reports of a process.
+_SEEDS, _FORMS, _TELLS = 3, 2, 5.0
 
 
 def drawn(seed: int, kind: str, widths: tuple[int | None, ...] = _WIDTHS) -> RunSpec:
@@ -67,6 +84,7 @@ def drawn(seed: int, kind: str, widths: tuple[int | None, ...] = _WIDTHS) -> Run
             setattr(panel, name, None)
     if kind == "plain":
         panel.lot = None
+        panel.open = panel.close if panel.open is None else panel.open  # that of the execution
         weights = np.nan_to_num(weights) if seed % 2 else weights
     same = (*SCHEDULE, "signal_lag", *STRUCTURAL, *(("rounding",) if kind == "plain" else ()))
     rule = {name: getattr(config, name) for name in same} | fixed
@@ -110,37 +128,54 @@ def run_cut(engine: Engine, spec: RunSpec, cut: int) -> tuple[RawResult, Any]:
     return session.result(), session
 
 
-def check(context: Context, few: bool = False, part: int | None = None) -> None:
-    """Draw until time is up, or a few; a row for each variant: scenarios compared, and the first difference.
+def few_draws(kinds: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Seeds and kinds of what `few` compares on FEW."""
+    return itertools.product(range(_SEEDS), kinds)
 
-    With `context.variant` scenarios of that kind alone are compared; with `part` this process's share of the variants.
+
+def check(context: Context, few: bool = False, part: int | None = None) -> None:
+    """Draw until time is up, or a few; a row for each variant: scenarios compared, and the first difference. What was
+    compared since the last report is told every some seconds, and in the end.
+
+    With `context.variant` scenarios of that kind alone are compared; with `part` GROUPS[part], from that seed on.
     """
-    from benchmarks.gpu_steps import PARTS, tests_on_path
+    from benchmarks.gpu_steps import tests_on_path
 
     tests_on_path()
-    only = context.variant
-    few = few or context.emulate
-    seeds = range(1 if context.emulate else 3) if few else itertools.count()
-    mine = ALL if part is None else ALL[part::PARTS]
-    variants = _EMULATED if context.emulate and only is None else FEW if few else mine
+    few, kinds = few or context.emulate, _ORDER if context.variant is None else (context.variant,)
+    draws = few_draws(kinds) if few else ((seed, kind) for seed in itertools.count(part or 0) for kind in kinds)
+    if context.emulate:
+        draws = itertools.product((0,), kinds)
+    variants = _EMULATED if context.emulate and context.variant is None else FEW if few else ALL
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    forms, told = set[Any](), time.monotonic()
     try:
-        for seed in seeds:
-            for kind in KINDS if only is None else (only,):
-                _compare(seed, kind, variants, rows, few)
-            if context.late():
+        for seed, kind in draws:
+            spec = drawn(seed, kind)
+            form = plain_of(spec)
+            if few or form is None or form in forms or len(forms) < _FORMS:
+                forms |= set() if form is None else {form}
+                _compare(seed, spec, variants if few or part is None else GROUPS[part], rows)
+            if time.monotonic() > told + _TELLS:
+                told = time.monotonic()
+                _tell(context, rows)
+            if kind == kinds[-1] and context.late():
                 break
     finally:  # a launch that fails ends the step, not what was compared before
-        for row in rows.values():
-            context.emit("bits", **row)
+        _tell(context, rows)
 
 
-def _compare(seed: int, kind: str, variants: tuple[tuple, ...], rows: dict[tuple, dict[str, Any]], few: bool) -> None:
+def _tell(context: Context, rows: dict[tuple[Any, ...], dict[str, Any]]) -> None:
+    """Emit the rows, and begin them anew."""
+    while rows:
+        context.emit("bits", **rows.popitem()[1])
+
+
+def _compare(seed: int, spec: RunSpec, variants: tuple[tuple, ...], rows: dict[tuple, dict[str, Any]]) -> None:
     from compare import assert_same_raw
 
     from gpu_bt.cuda import engine as cuda
 
-    spec = drawn(seed, kind, (None,) if few else _WIDTHS)
     cut = seed % (spec.market.shape[0] + 1)
     wanted, _ = run_cut(resolve("numpy"), spec, cut)
     for shared, threads, together in variants:

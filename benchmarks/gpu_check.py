@@ -5,8 +5,10 @@
     measure  five minutes: every variant against NumPy, timed cases, data on the device, counters, blocks, latencies
     rest     five minutes: JAX, sanitizers, other panels and the full kernel, a strategy, every GPU, clocks, the CPU
 
-Without a name all of them, in this order; `smoke measure` takes two together. Each may be a call of its own on a fresh
-machine, and writes a file of its own, FOLDER/gpu-DEVICE-STAGE.json; `python -m benchmarks.tables` puts them together.
+Without a name all of them, in this order; `smoke measure` takes two together; `--steps bits=60,resident` takes steps
+alone, after those that they need, as the stage "some", whose rows take the place of those of the other stages. Each may
+be a call of its own on a fresh machine, and writes a file of its own, FOLDER/gpu-DEVICE-STAGE.json; `python -m
+benchmarks.tables` puts them together.
 From the root of a checkout; Python, NumPy and CuPy are enough, the package need not be installed. FOLDER is $OUT where
 that is set, else benchmarks/results/. A row is on disk as soon as it is known, so that an end from outside loses
 nothing. A step of the engine that fails ends the call, and says why with the compiler's log. The exit status is 1 where
@@ -45,17 +47,19 @@ __all__ = ["STAGES", "main"]
 #: Stage -> step -> seconds it may take, the most wanted first. Together they leave 160 s of a quarter of an hour to
 #: three starts of a machine.
 STAGES: dict[str, dict[str, float]] = {
-    "smoke": {"versions": 20, "compile_first": 25, "bits_first": 15, "rows_first": 35, "memcheck": 20},
+    "smoke": {"versions": 20, "compile_first": 25, "bits_first": 10, "rows_first": 35, "memcheck": 20},
     "measure": {
-        "versions": 20, "compile": 60, "bits": 30, "rows": 70, "resident": 30, "profile": 45, "blocks": 24, "micro": 20,
+        "versions": 20, "compile": 45, "bits": 60, "rows": 60, "resident": 30, "profile": 40, "blocks": 20, "micro": 15,
     },
     "rest": {
-        "versions": 20, "compile": 60, "sanitizer": 80, "rows_other": 50, "several": 20, "clock": 20, "jax": 50,
+        "versions": 20, "compile": 45, "sanitizer": 90, "rows_other": 50, "several": 20, "clock": 20, "jax": 30,
         "cpu": 20,
     },
 }  # fmt: skip
 #: Of a step's seconds, how long it begins new work; after all of them it is ended.
 _BEGINS = 0.7
+#: What a row of "bits" tells of its variant.
+_TOLD = {"scenarios": None, "difference": None}
 #: Steps without which the others make no sense, be it for want of time; and those whose failure is the engine's.
 _FIRST = ("versions", "compile", "compile_first")
 _ENGINE = (*_FIRST, "bits", "bits_first", "rows", "rows_first")
@@ -81,7 +85,12 @@ class Check:
         elif section == "missing":
             self.found["device"] = row["reason"]
         else:
-            self.found[section].append(row)
+            same = [r for r in self.found["bits"] if r | _TOLD == row | _TOLD] if section == "bits" else []
+            if same:  # a process tells of a variant again and again, each time what came since
+                same[0]["scenarios"] += row["scenarios"]
+                same[0]["difference"] = same[0]["difference"] or row["difference"]
+            else:
+                self.found[section].append(row)
         self.write()
 
     def write(self) -> None:
@@ -97,7 +106,7 @@ class Check:
 
     def run(self, scratch: Path) -> bool:
         """All steps of the stage, until one fails; whether none did."""
-        steps = STAGES[self.stage]
+        steps = STAGES.get(self.stage) or self.options.steps
         scale, until = self.options.scale, self.began + self.options.scale * sum(steps.values())
         for name, seconds in steps.items():
             left = until - time.monotonic()
@@ -178,9 +187,22 @@ def _equal(found: dict[str, Any]) -> bool | None:
     return all(row["difference"] is None for row in rows) if rows else None
 
 
+def _steps(text: str) -> dict[str, float]:
+    """Of `--steps`: the seconds of each step, as many as it has in its stage where none are given, after those that all
+    need."""
+    usual = {name: seconds for steps in STAGES.values() for name, seconds in steps.items()}
+    found = {name: usual[name] for name in _FIRST[:2]}
+    for name, _, seconds in (part.partition("=") for part in text.split(",")):
+        if name not in usual:
+            raise argparse.ArgumentTypeError(f"there is no step {name!r}: take some of {', '.join(usual)}")
+        found[name] = float(seconds or usual[name])
+    return found
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description="Verify and time on a GPU.")
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; without one all, in turn")
+    parser.add_argument("--steps", type=_steps, metavar="STEP[=SECONDS],...", help="these alone, as the stage 'some'")
     parser.add_argument("--out", type=Path, help="default: $OUT, else benchmarks/results")
     parser.add_argument("--scale", type=float, default=1.0, help="of the time that every step is given (default: 1)")
     parser.add_argument("--emulate", action="store_true", help="tiny, on the CPU; measures nothing; needs --out")
@@ -188,6 +210,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [name for name in options.stages if name not in STAGES]
     if unknown:
         parser.error(f"there is no stage {unknown[0]!r}: take one of {', '.join(STAGES)}")
+    if options.steps and options.stages:
+        parser.error("--steps are a stage of their own: leave out the names of others")
     if options.emulate and options.out is None:
         parser.error("--emulate needs --out: what it writes is no result")
     options.out = (options.out or Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")).resolve()
@@ -199,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a step's process is ended too
     with tempfile.TemporaryDirectory() as scratch:
-        for stage in options.stages or STAGES:
+        for stage in ("some",) if options.steps else options.stages or STAGES:
             check = Check(options, stage)
             good = check.run(Path(scratch))
             if check.path is None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside the plain cases: the full kernel, a messy universe, many assets, a strategy's bar, how often cash clips."""
+"""Beside the plain cases: a strategy's bar, books of scores, the full kernel, a messy universe, how often cash clips,
+many assets."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def rows(context: Context) -> None:
     """The parts in turn; what time does not allow is named."""
     bench = Bench(context)
     parts: dict[str, Callable[[Bench], None]] = {
-        "strategy": _strategy, "clips": _clips, "wide panels": _wide, "full kernel": _full, "messy universe": _messy,
-        "books of scores": _scores,
+        "strategy": _strategy, "books of scores": _scores, "full kernel": _full, "messy universe": _messy,
+        "clips": _clips, "wide panels": _wide,
     }  # fmt: skip
     for name, part in parts.items():
         if context.late():

@@ -28,15 +28,15 @@ import numpy as np
 from gpu_bt.errors import EngineUnavailable
 
 __all__ = [
-    "FIRST", "MARK", "PARTS", "ROOT", "STEPS", "Context", "emulated", "known", "limited", "main", "tests_on_path",
+    "FIRST", "MARK", "ROOT", "STEPS", "Context", "all_done", "emulated", "known", "limited", "main", "tests_on_path",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "@row "
 #: The drawn scenarios that most runs are like, and the only ones that `bits_first` and `memcheck` look at.
 FIRST = "plain"
-#: Processes that compare variants at once.
-PARTS = 8
+#: Seconds that processes have to tell what they know when they are ended, within the 2 of a step.
+_LAST_WORDS = 1.5
 #: Characters of a compiler's log that are kept, so that a row is one write of a pipe, whoever else writes.
 LOG = 3_000
 
@@ -172,9 +172,7 @@ def compile_variants(context: Context, every: bool) -> None:
         given = context.given(context.until - time.monotonic(), variant=variant)
         command = [sys.executable, "-m", "benchmarks.gpu_steps", "variant", given]
         started.append(subprocess.Popen(command, cwd=ROOT))
-    codes = [process.wait() for process in started]
-    if any(codes):
-        raise SystemExit(f"a variant did not compile: exit statuses {codes}")
+    all_done(started, "a variant did not compile")
 
 
 def step_variant(context: Context) -> None:
@@ -197,16 +195,34 @@ def step_variant(context: Context) -> None:
         context.emit("compile", **row)
 
 
+def all_done(started: list[subprocess.Popen[bytes]], failure: str) -> None:
+    """Wait for processes. SystemExit as soon as one fails; then, or where this process is ended, the others are too."""
+    try:
+        while None in (codes := [process.poll() for process in started]) and not any(codes):
+            time.sleep(0.05)
+        if any(codes):
+            raise SystemExit(f"{failure}: exit statuses {codes}")
+    finally:
+        for process in started:
+            process.terminate()
+        until = time.monotonic() + _LAST_WORDS
+        for process in started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+            process.kill()
+            process.wait()
+
+
 def step_bits(context: Context) -> None:
     """Every variant against the NumPy engine on drawn scenarios, until time is up; processes share the variants, since
     each of these is compiled when it is first met."""
+    from benchmarks.gpu_bits import GROUPS
+
     started = []
-    for part in range(1 if context.emulate else PARTS):
+    for part in range(1 if context.emulate else len(GROUPS)):
         given = context.given(context.until - time.monotonic(), variant=part)
         started.append(subprocess.Popen([sys.executable, "-m", "benchmarks.gpu_steps", "bits_part", given], cwd=ROOT))
-    codes = [process.wait() for process in started]
-    if any(codes):
-        raise SystemExit(f"comparisons ended with exit statuses {codes}")
+    all_done(started, "a comparison ended")
 
 
 def step_bits_part(context: Context) -> None:

@@ -19,7 +19,8 @@ VARIANT = dataclasses.asdict(Variant())
 #: What a row of a section is known by; of a later stage it takes the place of an earlier one's.
 _KNOWN_BY = {
     "compile": tuple(VARIANT), "bits": tuple(VARIANT),
-    "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"),
+    "cases": ("name", "bars", "assets", "density", "every", "scenarios", "note"), "sanitizer": ("tool",),
+    "resident": ("what", "place", "bars", "assets"), "strategy": ("bars", "assets"),
 }  # fmt: skip
 
 

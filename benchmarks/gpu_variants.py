@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.gpu_bench import CASES, Bench, spec_of
-from benchmarks.gpu_bits import ALL, FEW, KINDS, configs, drawn
+from benchmarks.gpu_bits import FEW, KINDS, configs, drawn, few_draws
 from benchmarks.gpu_steps import FIRST, tests_on_path
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.spec import RunSpec
@@ -23,8 +23,8 @@ __all__ = ["variants"]
 
 #: Bars that are planned: as many as have a target and an order.
 _BARS = 4
-#: Threads, as asked for, of the drawn scenarios whose variants are compiled; variants that are compiled at once.
-_SOME, _MOST = (None, 64), 30
+#: Variants that are compiled at once.
+_MOST = 40
 
 
 class _Planned(Exception):
@@ -43,12 +43,10 @@ def variants(context: Context, every: bool) -> list[dict[str, Any]]:
     from gpu_bt.cuda.engine import ENGINE, CudaEngine
 
     found = [_planned(spec, ENGINE) for spec in specs]
-    if not context.emulate:  # and of the first scenarios that are drawn
+    if not context.emulate:  # and of the few scenarios that are drawn first, and for a sanitizer
         tests_on_path()
-        some = [how for how in ALL if how[1] in _SOME]
-        drawings = itertools.product(*((range(2), KINDS, some) if every else (range(3), (FIRST,), FEW)))
-        widths = () if every else ((None,),)
-        found += [_planned(drawn(seed, kind, *widths), CudaEngine(*how[1:], how[0])) for seed, kind, how in drawings]
+        specs = [drawn(*draw) for draw in few_draws(KINDS if every else (FIRST,))]
+        found += [_planned(spec, CudaEngine(*how[1:], how[0])) for spec, how in itertools.product(specs, FEW)]
     found += [dataclasses.replace(variant, general=True) for variant in found]  # for bars that are not plain
     return [dataclasses.asdict(variant) for variant in dict.fromkeys(found)][:_MOST]
 

@@ -43,7 +43,7 @@ def written(array: DeviceArray, values: Any) -> None:
     whole = cupy().ascontiguousarray(values, array.dtype)
     wait_for_user()
     array.memory.copy_from_device_async(whole.data, array.size * array.dtype.itemsize, stream())
-    stream().synchronize()  # the values may go
+    array.source = whole  # type: ignore[attr-defined]  # kept until the next: what reads the array is waited for
 
 
 class DeviceView:
@@ -58,8 +58,7 @@ class DeviceView:
     def book(self) -> Book:
         """The portfolio at the open bar; holdings and orders are copies, which a strategy may keep."""
         lanes = self._lanes()
-        cash, equity, _ = lanes.host(lanes.arrays["book"]).tolist()
-        return Book(cash, equity, *(self.shown(lanes.arrays[name])[0].copy() for name in ("holdings", "orders")))
+        return Book(*lanes.money, *(self.shown(lanes.arrays[name])[0].copy() for name in ("holdings", "orders")))
 
     def marks(self, bar: int) -> Any:
         """(N,) marks per lot."""
@@ -92,18 +91,32 @@ class DeviceView:
 
     def span(self, values: Any) -> tuple[float, float, bool]:
         """The least and the largest number, and whether there is a NaN; fetched at once."""
-        xp, none = self.xp, self.xp.isnan(values)
-        least, most = xp.where(none, np.inf, values).min(), xp.where(none, -np.inf, values).max()
-        found = xp.stack([least, most, none.any().astype(least.dtype)]).tolist()
-        return found[0], found[1], bool(found[2])
+        if isinstance(values, float):
+            return values, values, False
+        xp = self.xp
+        least, most = xp.stack([values.min(), values.max()]).tolist()
+        if least == least:
+            return least, most, False
+        none = xp.isnan(values)
+        least, most = xp.stack([xp.where(none, np.inf, values).min(), xp.where(none, -np.inf, values).max()]).tolist()
+        return least, most, True
 
     def put(self, row: Any, where: Any, x: Any) -> None:
-        """row[where] = x, of assets named twice the last: on a device writes come in any order."""
-        if isinstance(where, self.xp.ndarray) and where.dtype != bool and getattr(x, "size", 0) > 1:
-            place = self.xp.full(row.shape, -1, np.int32)
-            self.xp.maximum.at(place, where, self.xp.arange(where.size, dtype=np.int32))
-            x, where = self.xp.where(place >= 0, x[place], row), slice(None)
-        row[where] = x
+        """row[..., where] = x, of assets named twice the last: on a device writes come in any order."""
+        xp, many = self.xp, getattr(x, "size", 1) > 1
+        mask = isinstance(where, xp.ndarray) and where.dtype.kind == "b"
+        if mask and not many:  # indices made of a mask are waited for
+            x, where = xp.where(where, x, row), slice(None)
+        elif isinstance(where, xp.ndarray) and not mask and many:
+            place = xp.full(row.shape, -1, np.int32)
+            xp.maximum.at(place, where, xp.arange(where.size, dtype=np.int32))
+            x, where = xp.where(place >= 0, x[place], row), slice(None)
+        row[..., where] = x
+
+    def best(self, score: Any, may: Any, most: float) -> Any:
+        """As HostView.best: no index is made of a mask, and the scores are sorted once."""
+        order = self.xp.argsort(self.xp.where(may, 0.0 - score, np.nan), kind="stable")
+        return order[: int(min(max(0.0, most), int(may.sum())))]
 
 
 class _OnDevice:

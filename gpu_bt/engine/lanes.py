@@ -26,6 +26,8 @@ _READ = ["signal_lag", "schedule", "lot", "execution", "delist_after", "sizing",
 _CUTS = 13
 #: Panels of the market that ROWS has, too, as they are.
 _PANELS = [n for n in layout.members_of(layout.ROWS) if layout.ROWS[n].names and n in Market.__dataclass_fields__]
+#: Of a panel's type; the name of a dtype takes long to ask for, of a thousand books.
+_KINDS = {np.dtype(name): kind for kind, name in enumerate(layout.PANEL_KINDS)}
 #: Where a session stands that was interrupted within a call.
 ADRIFT = -1
 _GIVEN = ("weights", "lots", "limit", "stop")
@@ -96,6 +98,7 @@ class LaneSession:
         self.log_bars = max(1, log_bytes // (len(groups) * per_bar * layout.FILL.itemsize)) if spec.fills else t_count
         self.log_room = min(self.log_bars, t_count) * per_bar if spec.fills else 0
         self.opened = False
+        self.money = 0.0, 0.0  # cash and equity at the open bar
         size = lane_bytes(self.per_lane, n, has_books(spec))
         #: What the lanes write, by the names of RECORD.
         self.arrays = self._record(len(groups), size, before)
@@ -115,9 +118,8 @@ class LaneSession:
     def _record(self, lanes: int, size: int, before: RawResult | None) -> dict[str, Any]:
         """The arrays of RECORD for lanes of `size` bytes, but those that are not kept; with the record so far."""
         spec, k, (t_count, n) = self.spec, len(self.spec.params), self.spec.market.shape
-        start = before or spec.start or start_of(spec.params, np.zeros((k, n)))
-        arrays = {"params": np.ascontiguousarray(spec.params)}
-        arrays |= {name: getattr(start, name).copy() for name in ("state", "holdings", "orders")}
+        start = before or spec.start or start_of(spec.params, np.zeros((k, 0)))
+        arrays = {"params": np.ascontiguousarray(spec.params), "state": start.state.copy()}
         columns = len(layout.MONEY) if spec.columns == "all" else 2
         rows: dict[str, tuple[Any, Any, float]] = {"money": ((columns, k, t_count), np.float64, np.nan)}
         if spec.columns == "all":
@@ -126,8 +128,11 @@ class LaneSession:
             rows["positions"] = ((k, t_count, n), np.float64, np.nan)
         if before is not None:
             arrays |= {name: getattr(before, name) for name in rows}
+        if before or spec.start:
+            arrays |= {name: getattr(start, name).copy() for name in ("holdings", "orders")}
+        rows |= dict.fromkeys(("holdings", "orders"), ((k, n), np.float64, 0.0))  # which nobody need send
         return {name: self.put(array) for name, array in arrays.items()} | {
-            **{name: self.zeros(*row) for name, row in rows.items() if before is None},
+            **{name: self.zeros(*row) for name, row in rows.items() if name not in arrays},
             "fills": self.zeros(lanes * self.log_room, layout.FILL, None),
             "cuts": self.zeros(lanes * self.log_room, layout.FILL, None),
             "logged": self.zeros((lanes, 2), np.int64),
@@ -207,12 +212,13 @@ class LaneSession:
             raise ValueError(f"open_bar({t}): the session stands at bar {self.t}, or is no callback run")
         self._half("open")
         self.opened = True
-        return bool(self.host(self.arrays["book"])[2])
+        cash, equity, may = self.host(self.arrays["book"]).tolist()
+        self.money = cash, equity
+        return bool(may)
 
     def book(self) -> Book:
         """The portfolio at the open bar."""
-        cash, equity, _ = self.host(self.arrays["book"]).tolist()
-        return Book(cash, equity, self.host(self.arrays["holdings"])[0], self.host(self.arrays["orders"])[0])
+        return Book(*self.money, self.host(self.arrays["holdings"])[0], self.host(self.arrays["orders"])[0])
 
     def close_bar(self, t: int, decision: Decision | None) -> None:
         """[S6] to [S9] of the open bar."""
@@ -296,7 +302,8 @@ class LaneSession:
         out: list[tuple[int, np.ndarray]] = []
         for i, members in enumerate(alike):
             pieces = max(-(-len(members) // most), min(least // len(alike), len(members)), 1)
-            out += [(i, piece) for piece in np.array_split(np.array(members, np.int64), pieces)]
+            whole = np.array(members, np.int64)
+            out += [(i, piece) for piece in (np.array_split(whole, pieces) if pieces > 1 else [whole])]
         return out
 
     def _rows(self, read: np.ndarray, groups: list[tuple[int, np.ndarray]]) -> np.ndarray:
@@ -355,7 +362,7 @@ class LaneSession:
     def _panel(self, array: Any, weights: bool) -> tuple[int, int]:
         """A panel that stays alive as long as the session: its address and kind."""
         self.kept.append(self.panel(array, weights))
-        return self.address(self.kept[-1]), layout.PANEL_KINDS.index(array.dtype.name)
+        return self.address(self.kept[-1]), _KINDS[array.dtype]
 
     def _keep(self, array: np.ndarray | None) -> int:
         """The address of an array that stays alive as long as the session; 0 for none."""

@@ -220,14 +220,14 @@ class RunSpec:
         t_count = self.market.shape[0]
         if self.callback:
             return np.zeros((t_count, 1), bool)
-        out = np.empty((t_count, len(self.params)), bool)
+        out = np.empty((len(self.params), t_count), bool)
         universe, none = self.market.universe, np.zeros(t_count, bool)
         sold = (none if universe is None else _rows_with_false(universe), none)  # by the code of `outside`
         for i, p in enumerate(self.params):
             lag, acts = int(p["signal_lag"]), sold[p["outside"]].copy()
             acts[lag:] |= self.with_targets[p["weights"]][: max(0, t_count - lag)]
-            out[:, i] = acts & self.schedules[p["schedule"]]
-        return out
+            out[i] = acts & self.schedules[p["schedule"]]
+        return out.T
 
 
 @dataclasses.dataclass(eq=False)

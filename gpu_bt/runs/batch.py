@@ -93,19 +93,13 @@ class Batch:
         score, most = self._score(score), real(n)
         if most != most:
             raise StrategyError(f"n is {shown(n)} at {self.label}: it must be a number of assets")
-        may = ~np.isnan(score)
+        may = score == score
         if flag("universe", universe, StrategyError):
-            market = self._view.market
-            may &= (market.delisted_at < 0) | (market.delisted_at > self.bar)
+            market, until = self._view.market, self._panel.market.delisted_at
+            if (gone := (until >= 0) & (until <= self.bar)).any():
+                may &= self._view.here(~gone)
             may = may if market.universe is None else may & market.universe[self.bar]
-        valid = np.flatnonzero(may)
-        values, n = score[valid], int(min(max(0.0, most), len(valid)))
-        if n == 0:
-            return valid[:0]
-        least = np.partition(values, len(values) - n)[len(values) - n]
-        better = np.flatnonzero(values > least)
-        chosen = np.sort(np.concatenate((better, np.flatnonzero(values == least)[: n - len(better)])))
-        return valid[chosen[np.argsort(0.0 - values[chosen], kind="stable")]]  # one zero, however zeros are sorted
+        return self._view.best(score, may, most)
 
     def bottom(self, score: Any, n: int, *, universe: bool = True) -> Any:
         """Indices of the n lowest scores, the lowest first; else as `top`."""

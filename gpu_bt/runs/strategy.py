@@ -216,7 +216,7 @@ class _Desk:
         if self.cells is None:
             self.cells = self.xp.full((4, self.n), np.nan)
         else:
-            self.cells[:, where] = np.nan
+            self.view.put(self.cells, where, np.nan)
         self.direct |= row == _LOTS
         for i, x in enumerate(values):
             self.view.put(self.cells[row + i], where, x)
@@ -269,11 +269,12 @@ class _Desk:
                 self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
         else:
             where = chosen = self.index(what, assets)
-            values = self.each(what, chosen, amount)
+            one = type(amount) in (int, float) and abs(amount) <= _MAX_AMOUNT and chosen.size  # needs no device
+            values = np.float64(amount) if one else self.each(what, chosen, amount)
         least, most, holes = self.view.span(values) if values.size else (low, low, False)
         if least < low or most > high:
             k = int(np.argmax((values < low) | (values > high)))
-            value = float(values[k])
+            value = float(np.ravel(values)[k])
             rule = f"{value} is not in [{round(low, 6) + 0.0:g}, {high:g}]"
             if value < 0 and low >= -DUST:
                 rule = f"{value}: a cash account is long-only; use Config(account='margin') for short positions"
@@ -320,15 +321,14 @@ class _Desk:
         bad = (prices < PRICE_RANGE[0]) | (prices > PRICE_RANGE[1])
         if bad.any():
             k = int(np.argmax(bad))
-            self.fail(
-                f"order({name}=)", f"{float(prices[k])} is no price: it must be in [1e-10, 1e12], or NaN", where[k]
-            )
+            rule = f"{float(prices[k])} is no price: it must be in [1e-10, 1e12], or NaN"
+            self.fail(f"order({name}=)", rule, where[k])
         return prices
 
     def ordered(self) -> Any:
         """(N,) bool: an order works, or this bar has asked for something."""
         works = self.now().orders != 0
-        return works if self.cells is None else works | ~np.isnan(self.cells[:2]).all(axis=0)
+        return works if self.cells is None else works | (self.cells[:2] == self.cells[:2]).any(axis=0)
 
     def cancel(self, assets: Assets) -> None:
         self.put(_LOTS, self.ordered() if assets is None else self.index("cancel", assets), 0.0)

@@ -56,8 +56,19 @@ class HostView:
         return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None)), True
 
     def put(self, row: Any, where: Any, x: Any) -> None:
-        """row[where] = x, of assets named twice the last."""
-        row[where] = x
+        """row[..., where] = x, of assets named twice the last."""
+        row[..., where] = x
+
+    def best(self, score: Any, may: Any, most: float) -> Any:
+        """Indices of at most so many highest scores of those that may be taken, the highest and first asset first."""
+        valid = np.flatnonzero(may)
+        values, n = score[valid], int(min(max(0.0, most), len(valid)))
+        if n == 0:
+            return valid[:0]
+        least = np.partition(values, len(values) - n)[len(values) - n]
+        better = np.flatnonzero(values > least)
+        chosen = np.sort(np.concatenate((better, np.flatnonzero(values == least)[: n - len(better)])))
+        return valid[chosen[np.argsort(0.0 - values[chosen], kind="stable")]]  # one zero, however zeros are sorted
 
 
 def on_device(strategy: Any, panel: Any) -> bool:

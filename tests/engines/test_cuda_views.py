@@ -12,18 +12,22 @@ import pytest
 from compare import assert_bits
 from emulator.build import why_not
 from emulator.fake_arrays import Array, Plain, on_device
-from emulator.fake_cupy import installed
+from emulator.fake_cupy import Stream, installed
 from emulator.fake_numbers import Numbers, Reckoning
 from sweep_cases import assert_same_sweep, universe
 
 import gpu_bt as bt
+from gpu_bt.cuda.views import DeviceView
 from gpu_bt.data.arrays import as_array
 from gpu_bt.data.fields import FIELDS
 from gpu_bt.data.synthetic import random_weights
 from gpu_bt.engine.registry import resolve
 from gpu_bt.engine.resident import Resident, on_host
+from gpu_bt.engine.spec import RunSpec, simulate
+from gpu_bt.law.layout import pack
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.run import callback_spec
+from gpu_bt.runs.views import HostView
 
 pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
@@ -71,6 +75,16 @@ def test_the_record_of_a_run_stays_on_the_device(fake: Reckoning):
     }
     del found
     assert_bits("positions", host(positions), wanted.positions)  # its memory is its own
+
+
+def test_holdings_of_nothing_are_not_sent(fake: Reckoning):
+    """A thousand scenarios of 5,000 assets would be 80 MB of zeros."""
+    panel = universe(12, 90)
+    weights = random_weights(panel, 0.5, seed=1)
+    spec = RunSpec(panel.market, pack([bt.Config()] * 50), (weights,), np.ones((1, 12), bool), "equity")
+    fake.sent.clear()
+    simulate(resolve("cuda"), spec)
+    assert max(fake.sent) < 50 * 90 * 8
 
 
 def test_positions_that_are_on_the_host_already_are_sent(fake: Reckoning):
@@ -332,6 +346,50 @@ def test_nothing_of_the_size_of_a_row_is_copied_at_a_bar(fake: Reckoning):
     assert max(fake.sent[sent:sent_last]) < row / 2
     assert max(fake.fetched[fetched:fetched_last]) < row / 2
     assert sum(fake.fetched[fetched:fetched_last]) / (len(counts) - 9) < row  # nor a row in pieces
+
+
+def test_a_bar_of_a_strategy_on_the_device_is_few_calls(fake: Reckoning, monkeypatch):
+    """What is queued, and what is waited for; the engine's own is half of it, and the stand-in waits for two more."""
+    prices, plain = 50 + np.random.default_rng(1).random((2, *SHAPE)), universe(*SHAPE)
+    panel, at = bt.Panel(prices[0], open=prices[1], timestamps=plain.timestamps, assets=plain.assets), []
+    count = {"calls": 0, "waits": 0}
+    honest = {"calls": Reckoning.queue, "waits": Stream.synchronize, "made": Reckoning.wrapped}
+
+    def counted(name, work):
+        def call(*given):
+            count[name] += 1
+            return work(*given)
+
+        return call
+
+    monkeypatch.setattr(Reckoning, "queue", counted("calls", honest["calls"]))
+    monkeypatch.setattr(Reckoning, "wrapped", counted("calls", honest["made"]))
+    monkeypatch.setattr(Stream, "synchronize", counted("waits", honest["waits"]))
+
+    class Momentum(bt.Strategy):
+        device = True
+
+        def on_data_batch(self, timestamp, batch):
+            at.append(tuple(count.values()))
+            past = batch.history("close", 5)
+            best = batch.top(past[-1] / past[0], 8)
+            self.order_target_percent(best, 1.0 / 8)
+            self.close_others(best)
+
+    bt.run(panel, Momentum(), engine="cuda", record="positions")
+    calls, waits = ((b - a) / 20 for a, b in zip(at[8], at[28], strict=True))
+    assert calls < 40 and waits <= 13
+
+
+def test_the_best_on_the_device_are_the_best_on_the_host(fake: Reckoning):
+    """With ties, zeros of both signs, infinities and NaN; more than there are, none, and a number that is none."""
+    rng, view = np.random.default_rng(3), DeviceView.__new__(DeviceView)
+    view.xp = fake
+    for most in (0, 1, 3, 7.9, 40, np.inf, -2.0):
+        score = rng.choice([np.nan, -np.inf, np.inf, -0.0, 0.0, 1.0, 2.0, -3.5], 20)
+        may = (score == score) & (rng.random(20) < 0.8)
+        found = view.best(fake.asarray(score), fake.asarray(may), most)
+        assert found.tolist() == HostView.best(None, score, may, most).tolist(), most
 
 
 def test_rows_are_those_of_the_panel_without_a_copy(fake: Reckoning):

@@ -27,8 +27,10 @@ from waits import HANGS, wait_for
 from benchmarks import gpu_bits, gpu_check, gpu_data, gpu_profile, gpu_several, gpu_steps, gpu_tables
 from benchmarks.cases import Case, panel_of, weights_of
 from benchmarks.gpu_steps import STEPS, Context
+from benchmarks.gpu_variants import _planned
 from gpu_bt.cuda.engine import CudaEngine
 from gpu_bt.cuda.plain import needs_full, plain_of
+from gpu_bt.engine.registry import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a machine with a GPU may lack; the package itself is taken from the checkout.
@@ -267,6 +269,111 @@ def test_drawn_scenarios_are_lean_or_full_as_asked():
     assert all(plain_of(spec) is not None for kind, spec in specs if kind == "plain")
     assert {97, 300, 1500} <= {spec.market.shape[1] for _, spec in specs}
     assert all(len(spec.params) == 8 and not spec.params["schedule"].any() for _, spec in specs)
+
+
+@pytest.mark.parametrize("kind", gpu_bits.KINDS)
+def test_drawn_scenarios_run(kind):
+    """Whatever is drawn has the fields that its rules ask for: one that lacks some ends the process that compares."""
+    numpy = resolve("numpy")
+    for seed in range(40):
+        spec = gpu_bits.drawn(seed, kind, (None,))
+        assert gpu_bits.run_cut(numpy, spec, 0)[0].money.shape[1] == 8, seed
+
+
+def test_processes_share_the_variants():
+    """Each is some process's, and no two compile the same kernel of plain bars."""
+    assert sorted(map(repr, gpu_bits.ALL)) == sorted(repr(how) for group in gpu_bits.GROUPS for how in group)
+    spec = gpu_bits.drawn(3, "plain")
+    needs_emulator()
+    with installed(FakeCupy()):
+        taken = [{_planned(spec, CudaEngine(*how[1:], how[0])) for how in group} for group in gpu_bits.GROUPS]
+    assert [sum(kernel.plain for kernel in kernels) for kernels in taken] == [1] * 12
+    assert gpu_bits.GROUPS[0] == (gpu_bits.FEW[0],)  # what most runs take has a process of its own
+
+
+def test_what_was_compared_is_told_as_it_goes(monkeypatch, tmp_path):
+    """In pieces, which the file adds up: an end by the timer loses no more than the last seconds."""
+
+    def compare(seed, spec, variants, told):
+        if seed == 2:
+            raise KeyboardInterrupt
+        told["a"] = {"full": True, "scenarios": 8, "difference": "seed 1: cash" if seed else None}
+
+    context = Kept()
+    context.emulate, context.until, context.variant = False, math.inf, "lean"
+    monkeypatch.setattr(gpu_bits, "_compare", compare)
+    monkeypatch.setattr(gpu_bits, "_TELLS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        gpu_bits.check(context, part=0)
+    assert [row["scenarios"] for _, row in context.rows] == [8, 8]
+    check = gpu_check.Check(argparse.Namespace(emulate=True, out=tmp_path, scale=1.0), "smoke")
+    for section, row in context.rows:
+        check.take(section, dict(row))
+    check.take("bits", {"full": False, "scenarios": 8, "difference": None})
+    assert [row["scenarios"] for row in check.found["bits"]] == [16, 8]
+    assert check.found["bits"][0]["difference"] == "seed 1: cash" and check.found["equal"] is False
+
+
+def test_one_process_that_fails_ends_the_others_at_once(tmp_path):
+    """They have time to tell what they know, and so have they where the step is ended."""
+    words = f"""import signal, sys, time
+signal.signal(15, lambda *_: sys.exit(143))
+try:
+    open({str(tmp_path / "begun")!r}, "w").close()
+    time.sleep({HANGS})
+finally:
+    open({str(tmp_path / "ended")!r}, "w").close()
+"""
+    code = f"""import signal, subprocess, sys
+from benchmarks.gpu_steps import all_done
+signal.signal(15, lambda *_: sys.exit(143))
+all_done([subprocess.Popen([sys.executable, "-c", {words!r}])], "")
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as step:
+        wait_for((tmp_path / "begun").exists)
+        step.terminate()
+        assert step.wait(HANGS) == 143 and (tmp_path / "ended").exists()
+    (tmp_path / "begun").unlink()
+    (tmp_path / "ended").unlink()
+    slow = subprocess.Popen([sys.executable, "-c", words])
+    wait_for((tmp_path / "begun").exists)
+    failing = subprocess.Popen([sys.executable, "-c", "raise ValueError"], stderr=subprocess.DEVNULL)
+    with pytest.raises(SystemExit, match=r"a comparison ended: exit statuses \[None, 1\]"):
+        gpu_steps.all_done([slow, failing], "a comparison ended")
+    assert slow.returncode == 143 and (tmp_path / "ended").exists()
+    done = [subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2)]
+    gpu_steps.all_done(done, "")
+    assert [process.returncode for process in done] == [0, 0]
+
+
+def test_steps_by_name(capsys, monkeypatch, tmp_path):
+    """With their own seconds, after those that they need, in a file of their own; a name that is none is refused."""
+    taken = {}
+
+    def step(self, name, seconds, scratch):
+        taken[name] = seconds
+        self.found["steps"][name] = {"status": "done", "seconds": 1.0, "last": []}
+        if name == "versions":
+            self.take("device", {"name": "A Card", "emulated": False})
+        if name == "bits":
+            self.take("bits", {"full": True, "scenarios": 8, "difference": None})
+        return "done"
+
+    monkeypatch.setattr(gpu_check.Check, "step", step)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert gpu_check.main(["--out", str(tmp_path), "--steps", "bits=60,compile=70"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(taken) == ["versions", "compile", "bits"] and 60 >= taken["bits"] > 59 and taken["compile"] > 69
+    found = json.loads((tmp_path / "gpu-a-card-some.json").read_text())
+    assert found["complete"] is True and found["stage"] == "some"
+    options = gpu_check._options(["--steps", "bits=60,resident"])
+    assert options.steps == {"versions": 20, "compile": 45, "bits": 60.0, "resident": 30}
+    for wrong, why in (["--steps", "bit"], "there is no step 'bit'"), (["--steps", "bits", "smoke"], "leave out"):
+        with pytest.raises(SystemExit):
+            gpu_check._options(wrong)
+        assert why in capsys.readouterr().err
 
 
 class Kept(Context):
