@@ -3,13 +3,15 @@
 
 Results go to stdout, everything else (progress, notes, warnings, errors) to stderr. Exit status: 0, 1 where `verify`
 finds a difference, 2 with one line for whatever was asked wrongly, 70 with one line for a fault of the program itself
-(GPU_BT_TRACEBACK=1 shows its traceback), 130 after Ctrl-C, 143 after SIGTERM (129
-SIGHUP). What is slow to import is imported by the
-commands that need it.
+(GPU_BT_TRACEBACK=1 shows its traceback, or that of a strategy's error), 130 after Ctrl-C, 143 after SIGTERM (129
+SIGHUP). A reader of stdout that goes away, such as `head`, ends nothing and is no error: files are written, the status
+is 0; a full disk under stdout is status 2, after the files. What is slow to import is imported by the commands that
+need it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import os
@@ -23,46 +25,58 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpu_bt import __version__
-from gpu_bt.cli import common, signals, words
-from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, say, table, weights_of, write
-from gpu_bt.cli.sweep import sweep
+from gpu_bt.arguments import path_of
+from gpu_bt.cli import code, common, complete, options, signals, words
+from gpu_bt.cli.common import draw, emit, pairs, progress, replacing, say, table, write
+from gpu_bt.cli.options import HOW, RESULTS, WHAT, expanded, option
+from gpu_bt.cli.sweep import EXAMPLES, sweep
 from gpu_bt.errors import BacktestError, BacktestWarning, ConfigError
 
 if TYPE_CHECKING:
     from gpu_bt.analysis.result import Result
-    from gpu_bt.config import Config
-    from gpu_bt.data.panel import Panel
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
+    pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Cross-sectional portfolio simulator: target weights over a panel of prices, the same bits on every engine.",
+    epilog="Sample files to begin with, and what to type next: gpu-bt demo --inputs DIR",
 )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status. arguments: those after the program's name; None = the process's own."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the shell closed it, as with >&-
-    sys.stderr = sys.stderr or open(os.devnull, "w")
-    common.ARGUMENTS[:] = sys.argv[1:] if arguments is None else arguments
-    common.WRITTEN.clear()
-    common.ADVICE.clear()
-    for stream in (sys.stdout, sys.stderr):
+    before = sys.stdout, sys.stderr  # None where the shell closed it, as with >&-
+    for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
+    out, err = (common.Steady(stream or open(os.devnull, "w")) for stream in before)
+    sys.stdout, sys.stderr = out, err
+    common.begin(sys.argv[1:] if arguments is None else arguments)
+    complete.rejoin()
     signals.STOPPED.clear()
+    try:
+        status = _run_app(arguments is None)
+        out.flush()
+        if out.error is not None and not isinstance(out.error, BrokenPipeError):
+            say("error", f"stdout: {out.error.strerror}; {common.written() or 'nothing was to be written to files'}")
+            status = status or 2
+        return status
+    finally:
+        if arguments is not None:
+            sys.stdout, sys.stderr = before
+
+
+def _run_app(alone: bool) -> int:
+    """The exit status. alone: the process is the program's own."""
     status: object = 130
-    with signals.handled(signals.stop, signals.at_once if arguments is None else None), warnings.catch_warnings():
+    with signals.handled(signals.stop, signals.at_once if alone else None), warnings.catch_warnings():
         warnings.simplefilter("always", BacktestWarning)
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
             status = app(list(common.ARGUMENTS), prog_name="gpu-bt", standalone_mode=False)
             sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader, such as `head`, has seen enough: let the interpreter's last flush go nowhere.
-            sys.stdout = open(os.devnull, "w")
-            return 1
         except KeyboardInterrupt:
             pass
         except BaseException as error:
@@ -70,9 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _refused(error)
         if signals.STOPPED or status == 130:
             status = 128 + (signals.STOPPED or [2])[0]
-            wrote = [f"wrote {', '.join(map(str, common.WRITTEN))}"] if common.WRITTEN else []
-            say("interrupted", "; ".join([*wrote, *common.ADVICE] or ["wrote nothing"]))
-            if arguments is None:  # Python ends by the signal where it met a KeyboardInterrupt in an exec of its own
+            say("interrupted", "; ".join([*filter(None, [common.written()]), *common.ADVICE] or ["wrote nothing"]))
+            if alone:  # Python ends by the signal where it met a KeyboardInterrupt in an exec of its own
                 signals.at_once(status - 128)
     return status if isinstance(status, int) else 0
 
@@ -85,12 +98,14 @@ def _refused(error: BaseException) -> int:
             context = getattr(error, "ctx", None)
             say("error", f"{text} (see {context.command_path if context else 'gpu-bt'} --help)")
         return 2
-    if isinstance(error, MemoryError):
+    options = {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}
+    if isinstance(error, Exception) and not os.environ.get("GPU_BT_TRACEBACK") and (text := code.blamed(error)):
+        say("error", words.typed(text, options) if isinstance(error, BacktestError) else text)
+    elif isinstance(error, MemoryError):
         say("error", f"not enough memory: {error}")
     elif isinstance(error, OSError):
         say("error", f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error)
     elif isinstance(error, BacktestError):
-        options = {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}
         say("error", words.typed(str(error), options))
     elif isinstance(error, (SystemExit, GeneratorExit)) or os.environ.get("GPU_BT_TRACEBACK"):
         raise error
@@ -108,66 +123,99 @@ def _program(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-@app.command()
+_RUN = """Examples:
+
+\b
+  gpu-bt run --prices prices.parquet --weights weights.parquet --out out/
+  gpu-bt run --prices p.csv --strategy my.py:TopMomentum --param lookback=120
+  gpu-bt run --prices p.csv --weights w.csv --json | jq .metrics.sharpe
+"""
+
+
+@app.command(cls=options.Command, epilog=_RUN)
+@expanded
 def run(
-    prices: common.Prices,
-    weights: Annotated[list[str], typer.Option(help="Target weights, files of the same kinds.")],
-    out: common.Out,
-    config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
-    missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
-    bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
-    raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,
-    time_zone: common.TimeZone = None, date_format: common.DateFormat = None,
-    timestamp_column: common.TimeColumn = "timestamp", asset_column: common.AssetColumn = "asset",
-    weight_column: common.WeightColumn = "weight", start: common.Start = None, csv: common.Csv = False,
-    plot: common.Plot = True,
-) -> None:  # fmt: skip
-    """Simulate target weights over prices; write equity, fills, config, metrics and a picture."""
-    settings = words.config(config, set_ or [])
+    reading: options.Reading,
+    setup: options.Setup,
+    weights: Annotated[list[str] | None, options.file("Target weights; repeatable")] = None,
+    scores: Annotated[list[str] | None, options.file("or scores, of which the best are held")] = None,
+    strategy: Annotated[
+        str | None, options.file("or a strategy: class, instance, function", metavar="FILE.py:NAME")
+    ] = None,
+    param: Annotated[
+        list[str] | None, option(WHAT, "Of the strategy or the scores; repeatable", metavar="NAME=VALUE")
+    ] = None,
+    check_lookahead: Annotated[
+        bool, option(WHAT, "First see that it reads no later data", "--check-lookahead")
+    ] = False,
+    resume: Annotated[str | None, option(HOW, "Go on from a state of --checkpoint", metavar="FILE")] = None,
+    accept_jumps: Annotated[bool, option(HOW, "Though prices jumped since that", "--accept-jumps")] = False,
+    out: options.Folder = None,
+    checkpoint: Annotated[str | None, option(RESULTS, "Save the state after the last bar", metavar="FILE")] = None,
+    csv: options.Csv = False,
+    plot: options.Plot = True,
+    json: options.Json = False,
+) -> None:
+    """Simulate target weights, scores or a strategy over prices."""
+    words.alone(weights=weights, scores=scores, strategy=strategy)
+    settings, parameters = setup.read(), words.values(param or [])
+    found = None if strategy is None else code.load(strategy)
     folder = words.folder(out, *["report.png"] * plot)
-    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
+    if weights and parameters:
+        raise ConfigError("--param is for --strategy or --scores, and weights have no parameters: leave it out")
+    if check_lookahead and strategy is None:
+        raise ConfigError("--check-lookahead looks at a --strategy: weights and scores are files, leave it out")
+    more = {"start": setup.start, "holdings": setup.held(), "resume": resume, "accept_jumps": accept_jumps}
     with progress() as show:
         show("reading prices")
-        how = {"bad_prices": bad_prices, "duplicates": duplicates, "layout": layout, "adjust": adjust}
-        panel = prices_of(prices, same, raw_prices, fields, **how)
+        panel = reading.panel()
         show("reading weights")
-        book = weights_of(
-            weights, panel, same, weight=weight_column, missing=missing, align=align, unknown_assets=unknown_assets
-        )
-        result = _simulate(panel, book, settings, engine, show, start)
+        book: Any = reading.books(weights or scores or [], panel, bool(scores)) if strategy is None else None
+        if scores:
+            book = code.scored(book, parameters)
+        if check_lookahead:
+            from gpu_bt.runs.lookahead import check_lookahead as check
+
+            show("looking for lookahead")
+            check(lambda seen: code.made(found, parameters, seen), panel, settings, engine=setup.engine)
+            say("checked", "no decision changes when the data after it do")
+        if strategy is not None:
+            book = code.made(found, parameters, panel)
+        result = _simulate(panel, book, settings, setup.engine, show, **more)
     _report(result, folder, csv, plot)
+    if checkpoint is not None:
+        write("saving", lambda: [result.checkpoint(checkpoint)])
 
 
-app.command()(sweep)
+app.command(cls=options.Command, epilog=EXAMPLES)(sweep)
 
 
-@app.command()
+@app.command(cls=options.Command, epilog="Example: gpu-bt demo --inputs samples")
 def demo(
     context: typer.Context,
-    out: common.Out = "out/demo",
-    large: Annotated[
-        bool, typer.Option("--large", help="5,000 assets over 2,520 bars instead of 500 over 1,260.")
-    ] = False,
-    engine: common.Engine = "auto",
-    csv: common.Csv = False,
-    plot: common.Plot = True,
     inputs: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Run nothing: write sample files for the other commands there.")
+        str | None, option(WHAT, "Run nothing: write sample files for other commands", metavar="FOLDER")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace sample files that are there.")] = False,
+    force: Annotated[bool, option(WHAT, "Replace sample files that are there", "--force")] = False,
+    large: Annotated[bool, option(WHAT, "5,000 assets over 2,520 bars, not 500 over 1,260", "--large")] = False,
+    engine: options.Engine = "auto",
+    out: options.Folder = "out/demo",
+    csv: options.Csv = False,
+    plot: options.Plot = True,
+    json: options.Json = False,
 ) -> None:
-    """A monthly momentum book on a made-up universe of stocks: mechanics, not skill."""
+    """Run a book over made-up stocks, or write sample files."""
     typed = {p for p in context.params if getattr(context.get_parameter_source(p), "name", "") == "COMMANDLINE"}
     if typed & {"inputs", "force"}:
         from gpu_bt.cli.samples import commands, write_samples
 
         if inputs is None or typed - {"inputs", "force"}:
             raise ConfigError("--inputs writes files and runs nothing: pass it alone or with --force, --force with it")
-        place = words.folder(inputs)
+        place = path_of("--inputs", inputs)
         write("writing", lambda: write_samples(place, force))
         print("\nnext:", *commands(place), sep="\n  ")
         return
-    folder = words.folder(out, *["report.png"] * plot)
+    folder = words.folder(out or "out/demo", *["report.png"] * plot)
     with progress() as show:
         show("making the universe")
         from gpu_bt.config import Config
@@ -182,75 +230,74 @@ def demo(
     _report(result, folder, csv, plot)
 
 
-@app.command()
+@app.command(cls=options.Command, epilog="A file to start from: gpu-bt info --toml > config.toml")
 def info(
-    config: Annotated[
-        bool, typer.Option("--config", help="The fields of Config instead: defaults, values, meaning.")
-    ] = False,
+    config: Annotated[bool, option(None, "The fields of Config: defaults, values, meaning", "--config")] = False,
+    toml: Annotated[bool, option(None, "The same as a file for --config of other commands", "--toml")] = False,
+    json: options.Json = False,
 ) -> None:
-    """Versions, this machine, and which engines can run on it."""
-    import importlib.metadata
-    import platform
+    """Versions, this machine, its engines; fields of Config."""
+    from gpu_bt.cli import records
+    from gpu_bt.config import FIELDS
 
+    if toml:
+        return print(words.template(), end="")
     if config:
-        return table(_fields(), ("field", "default", "values", "meaning"))
-    from gpu_bt.engine.registry import reasons, resolve
-
-    def version(name: str) -> str:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            return "not installed"
-
-    rows = [("gpu-bt", __version__), ("python", f"{platform.python_version()}, {platform.platform()}")]
-    rows += [(name, version(name)) for name in ("numpy", "polars", "matplotlib", "pandas")]
-    rows += [("processors", _processors()), ("memory", _memory())]
-    table(rows)
+        if not emit({name: records.field(field) for name, field in FIELDS.items()}):
+            table(words.fields(), ("field", "default", "values", "meaning"))
+        return
+    found = records.machine()
+    if emit(found):
+        return
+    size, free = found["memory"], found["memory_free"]
+    usable = f", {found['processors_usable']} of them for this process"
+    table([
+        ("gpu-bt", __version__), ("python", f"{found['python']}, {found['platform']}"),
+        *((name, version or "not installed") for name, version in found["packages"].items()),
+        ("processors", f"{found['processors']}{usable * (found['processors_usable'] != found['processors'])}"),
+        ("memory", "unknown" if size is None else f"{size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"),
+    ])  # fmt: skip
     print()
-    found = reasons()
-    table(
-        [(n, "yes" if why is None else "no", why or "") for n, why in found.items()], ("engine", "runs here", "why not")
-    )
-    print(f"\n--engine auto takes {resolve('auto').name}")
+    engines = [(name, "yes" if why is None else "no", why or "") for name, why in found["engines"].items()]
+    table(engines, ("engine", "runs here", "why not"))
+    print(f"\n--engine auto takes {found['auto']}")
 
 
-@app.command()
-def verify() -> None:
-    """Run the engines of this machine against each other: every bit of their results must be the same."""
+@app.command(cls=options.Command)
+def verify(json: options.Json = False) -> None:
+    """Compare the engines of this machine, bit by bit."""
     from gpu_bt.engine.registry import reasons
 
     found = reasons()
-    names = [name for name, why in found.items() if why is None]
-    for name, why in found.items():
-        if why is not None:
-            print(f"{name}: not compared, {why}")
-    if len(names) < 2:
-        print(f"{', '.join(names) or 'no engine'} alone runs on this machine: there is nothing to compare with")
-        return
+    names, absent = [n for n, why in found.items() if why is None], {n: why for n, why in found.items() if why}
+    for name, why in absent.items():
+        print(f"{name}: not compared, {why}")
     with progress() as show:
         show("importing")
         from gpu_bt.cli.verify import SCENARIOS
         from gpu_bt.cli.verify import verify as compare
 
-        total = len(SCENARIOS) * len(names)
-        done = iter(range(1, 1 << 30))
-        checks = list(compare(names, lambda: show("comparing", next(done), total)))
+        total, done = len(SCENARIOS) * len(names), iter(range(1, 1 << 30))
+        checks = list(compare(names, lambda: show("comparing", next(done), total))) if len(names) > 1 else []
     others = names[:-1]
-    rows = [
-        (c.scenario, f"{c.fills:,}", ", ".join(c.statuses) or "OK", *(c.differs[n] or "same bits" for n in others))
-        for c in checks
-    ]
-    table(rows, ("scenario", "fills", "status", *(f"{name} against {names[-1]}" for name in others)))
     wrong = [name for name in others if any(c.differs[name] for c in checks)]
-    if wrong:
-        print(f"\nFAILED: {', '.join(wrong)} and {names[-1]} do not give the same bits")
-        raise typer.Exit(1)
-    print(f"\n{', '.join(names)}: the same bits in {len(checks)} scenarios")
+    same = not wrong if checks else None
+    if emit({"engines": names, "absent": absent, "same": same, "checks": [dataclasses.asdict(c) for c in checks]}):
+        pass
+    elif same is None:
+        print(f"{', '.join(names) or 'no engine'} alone runs on this machine: there is nothing to compare with")
+    else:
+        rows = [
+            (c.scenario, f"{c.fills:,}", ", ".join(c.statuses) or "OK", *(c.differs[n] or "same bits" for n in others))
+            for c in checks
+        ]
+        table(rows, ("scenario", "fills", "status", *(f"{name} against {names[-1]}" for name in others)))
+        failed = f"FAILED: {', '.join(wrong)} and {names[-1]} do not give the same bits"
+        print("\n" + (failed if wrong else f"{', '.join(names)}: the same bits in {len(checks)} scenarios"))
+    raise typer.Exit(1 if wrong else 0)
 
 
-def _simulate(
-    panel: Panel, weights: Any, config: Config, engine: str, show: Callable[..., None], start: str | None = None
-) -> Result:
+def _simulate(panel: Any, weights: Any, config: Any, engine: str, show: Callable[..., None], **more: Any) -> Result:
     """A run, with its progress on the terminal."""
     from gpu_bt.runs.run import run
 
@@ -262,38 +309,19 @@ def _simulate(
         show("simulating", done, total, f"{done:,}/{total:,} bars  {rate / 1e6:,.1f} M asset-bars/s")
 
     show("simulating")
-    return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar, start=start)
+    return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar, **more)
 
 
-def _report(result: Result, out: Path, csv: bool, plot: bool) -> None:
+def _report(result: Result, out: Path | None, csv: bool, plot: bool) -> None:
     """Print the summary, then write: a disk that is full does not hide what the run gave."""
-    table(pairs(result.summary().splitlines()))
-    print(flush=True)
+    from gpu_bt.cli import records
+
+    if not emit(records.run(result, out)):
+        table(pairs(result.summary().splitlines()))
+        print(flush=True)
+    if out is None:
+        return
     with replacing(out) as stale:
         write("writing", lambda: result.write(out, csv=csv, stale=stale))
         if plot:
             draw(out / "report.png", result.plot)
-
-
-def _fields() -> list[tuple[str, str, str, str]]:
-    from gpu_bt.config import FIELDS
-
-    return [(
-        name, str(field.default).lower(),
-        (", ".join(field.choices) or f"{field.low:g} to {field.high:g}") + ", none" * field.optional,
-        f"{field.unit}: {field.meaning}".removeprefix(": "),
-    ) for name, field in FIELDS.items()]  # fmt: skip
-
-
-def _processors() -> str:
-    count = os.cpu_count()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return f"{count}" if usable in (None, count) else f"{count}, {usable} of them for this process"
-
-
-def _memory() -> str:
-    try:
-        size, total, free = (os.sysconf(f"SC_{name}") for name in ("PAGE_SIZE", "PHYS_PAGES", "AVPHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # not every system says
-        return "unknown"
-    return f"{size * total / 2**30:.1f} GiB, {size * free / 2**30:.1f} GiB free"

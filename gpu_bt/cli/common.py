@@ -1,104 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands of gpu-bt share: options, reading prices and weights, progress and tables in a terminal."""
+"""What the commands of gpu-bt share: streams that outlive their reader, JSON, progress and tables in a terminal."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
-from gpu_bt.cli import words
 from gpu_bt.errors import printable
 
-if TYPE_CHECKING:
-    from gpu_bt.data.panel import Panel
-    from gpu_bt.data.weights import Weights
-
 __all__ = [
-    "ADVICE", "ARGUMENTS", "WRITTEN", "Adjust", "Align", "AssetColumn", "BadPrices", "ConfigFile", "Csv", "DateFormat",
-    "Duplicates", "Engine", "Fields", "Layout", "Missing", "Out", "Plot", "Prices", "RawPrices", "Set", "Start",
-    "TimeColumn", "TimeZone", "UnknownAssets", "WeightColumn", "draw", "pairs", "prices_of", "progress", "replacing",
-    "say", "table", "weights_of", "write",
+    "ADVICE", "ARGUMENTS", "WRITTEN", "Steady", "begin", "draw", "emit", "finite", "machine", "pairs", "progress",
+    "replacing", "say", "table", "write", "written",
 ]  # fmt: skip
-
-Out = Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results, made where it is missing.")]
-Engine = Annotated[str, typer.Option(help="auto, cpu, or the name of an engine (see info).")]
-Plot = Annotated[bool, typer.Option("--plot/--no-plot", help="Draw a picture: report.png, or sweep.png of a sweep.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Write equity.csv and fills.csv as well.")]
-
-Prices = Annotated[
-    list[str], typer.Option(help="Parquet, CSV, Arrow IPC or Excel, long or wide, or a folder; may be given again.")
-]
-ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with the fields of Config.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A field of Config (info --config lists them); may be repeated."),
-]
-Missing = Annotated[str, typer.Option(metavar="close|hold", help="Assets that a book does not list.")]
-Align = Annotated[str, typer.Option(metavar="exact|next|previous", help="Weights at a time that is no bar.")]
-UnknownAssets = Annotated[str, typer.Option(metavar="error|ignore", help="Weights of assets without prices.")]
-Adjust = Annotated[str | None, typer.Option(metavar="scale|adjusted|raw", help="Of an adjusted close beside another.")]
-BadPrices = Annotated[str, typer.Option(metavar="error|nan", help="Prices that are 0 or negative.")]
-Duplicates = Annotated[str, typer.Option(metavar="error|first|last", help="Rows that are there twice.")]
-RawPrices = Annotated[
-    bool, typer.Option("--raw-prices", help="Prices are unadjusted; dividend and split columns are applied.")
-]
-Layout = Annotated[str, typer.Option(metavar="auto|long|wide", help="Of the prices.")]
-Fields = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FIELD=COLUMN", help="A field of the prices to read, and no others; may be repeated."),
-]
-TimeZone = Annotated[str | None, typer.Option(help="Zone whose clock timestamps show, such as America/New_York.")]
-DateFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="How texts write times, such as %d.%m.%Y.")]
-Start = Annotated[
-    str | None, typer.Option(help="First bar that metrics count, such as 2020-03. Default: the first decision's.")
-]
-TimeColumn = Annotated[str, typer.Option(help="Its name in all files.")]
-AssetColumn = Annotated[str, typer.Option(help="Its name in all files.")]
-WeightColumn = Annotated[str, typer.Option(help="Its name in the weights.")]
 
 #: What was typed after the program's name, the files of this run that are on the disk, and what else there is to say
 #: after Ctrl-C.
 ARGUMENTS: list[str] = []
 WRITTEN: list[Path] = []
 ADVICE: list[str] = []
+#: Where JSON goes, once it is asked for.
+_MACHINE: list[Any] = []
+
+
+def begin(arguments: Sequence[str]) -> None:
+    """Forget what an earlier call in this process has left."""
+    ARGUMENTS[:] = arguments
+    for kept in (WRITTEN, ADVICE, _MACHINE):
+        kept.clear()
+
+
+def written() -> str:
+    """The files of this run that are on the disk, in words."""
+    return f"wrote {', '.join(map(str, WRITTEN))}" if WRITTEN else ""
+
+
+class Steady:
+    """A standard stream that never ends the program: once its reader is gone or its disk full, what is written to it is
+    dropped, and the first error kept."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.error = stream, None  # type: Any, OSError | None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or drop; the number of characters."""
+        self._tried(self.stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what is there."""
+        self._tried(self.stream.flush)
+
+    def _tried(self, call: Callable[..., Any], *given: Any) -> None:
+        try:
+            if self.error is None:
+                call(*given)
+        except OSError as error:
+            self.error = error
+            with suppress(OSError, ValueError):  # what is buffered goes nowhere at the end of the program
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+def machine(asked: bool) -> bool:
+    """The option --json: from now on whatever is printed goes to stderr, and `emit` writes to stdout."""
+    if asked and not _MACHINE:
+        _MACHINE.append(sys.stdout)
+        sys.stdout = sys.stderr
+    return asked
+
+
+def emit(record: Mapping[str, Any]) -> bool:
+    """Write a result as JSON where --json asks for it; whether it does."""
+    if _MACHINE:
+        import json
+
+        print(json.dumps(finite(record), indent=2, allow_nan=False), file=_MACHINE[0], flush=True)
+    return bool(_MACHINE)
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON has it: null for NaN and infinity, ISO texts for times, plain numbers for NumPy's."""
+    if isinstance(value, Mapping):
+        return {str(name): finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    plain = value is None or isinstance(value, (bool, int, str))
+    return value if plain else value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def say(kind: str, text: Any) -> None:
     """One line on stderr, of which a terminal only prints."""
     print(f"{kind}: {printable(' '.join(str(text).split()))}", file=sys.stderr)
-
-
-def prices_of(paths: list[str], same: dict[str, Any], raw: bool, fields: list[str] | None, **options: Any) -> Panel:
-    """The panel of the files. same: names of the columns and the time zone, as for the weights."""
-    from gpu_bt.data.frames import read_panel
-
-    return read_panel(
-        _sources(paths), prices="raw" if raw else "adjusted", fields=words.mapping(fields), **same, **options
-    )
-
-
-def weights_of(paths: list[str], panel: Panel, same: dict[str, Any], **options: str) -> Weights:
-    """The weights of the files on a panel. What names a table of prices of one asset is for weights of their kind."""
-    from gpu_bt.data.frames import read_weights
-    from gpu_bt.data.tables import find_column, open_named
-
-    if same["asset"] in ("filename", *panel.assets):
-        sources, _, wide = open_named(_sources(paths), "asset", main="weight")
-        if wide or find_column(sources[0], "asset"):
-            same = same | {"asset": "asset"}
-    found: Weights = read_weights(_sources(paths), panel, **same, **options)
-    return found
-
-
-def _sources(paths: list[str]) -> str | list[str]:
-    return paths[0] if len(paths) == 1 else paths
 
 
 def write(what: str, job: Callable[[], list[Path]]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import shlex
 import signal
@@ -15,96 +16,89 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from gpu_bt.cli import common, words
-from gpu_bt.cli.common import draw, pairs, prices_of, progress, replacing, table, weights_of, write
-from gpu_bt.errors import ConfigError
+from gpu_bt.cli import code, common, complete, options, words
+from gpu_bt.cli.common import draw, emit, pairs, progress, replacing, table, write
+from gpu_bt.cli.options import HOW, RESULTS, WHAT, expanded, option
 from gpu_bt.sweeps.stops import end_with_parent
 
 if TYPE_CHECKING:
     from gpu_bt.sweeps.result import SweepResult
 
-__all__ = ["sweep"]
+__all__ = ["EXAMPLES", "sweep"]
+
+_NAMED = "[NAME=]FILE"
 
 
+EXAMPLES = """Examples:
+
+\b
+  gpu-bt sweep --prices p.csv --weights w.csv --axis band=0,0.01
+  gpu-bt sweep --prices p.csv --scores s.csv --grid grid.toml --out sweep/
+  gpu-bt sweep --prices p.csv --strategy my.py:Momentum --axis lookback=20,60
+"""
+
+
+@expanded
 def sweep(
-    prices: common.Prices,
-    grid: Annotated[
-        Path | None, typer.Option(help=r"TOML file: axis = \[values], or [\[scenarios]] tables.")
-    ] = None,
-    axis: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE,...", help="An axis of the grid; again for another.")
-    ] = None,
-    weights: Annotated[
-        list[str] | None, typer.Option(metavar="[NAME=]FILE", help="Target weights; again for another book.")
-    ] = None,
+    reading: options.Reading,
+    setup: options.Setup,
+    weights: Annotated[list[str] | None, options.file("Target weights; again for another book", metavar=_NAMED)] = None,
     scores: Annotated[
+        list[str] | None, options.file("or scores; long, keep, ... are axes then", metavar=_NAMED)
+    ] = None,
+    strategy: Annotated[
+        str | None, options.file("or a class of strategies, or make(panel, ...)", metavar="FILE.py:NAME")
+    ] = None,
+    grid: Annotated[Path | None, options.file("TOML: axis = [values], or [[scenarios]] tables")] = None,
+    axis: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]FILE", help="Scores instead; long, short, keep, scheme are axes then."),
+        option(WHAT, "An axis of the grid; repeatable", metavar="NAME=VALUE,...", autocompletion=complete.axes),
     ] = None,
-    config: common.ConfigFile = None, set_: common.Set = None, engine: common.Engine = "auto",
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes.")] = 1,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Folder for the results, and to go on from after a stop.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan: chunks, memory. Run nothing.")] = False,
-    metric: Annotated[str, typer.Option(help="What the best are the best by.")] = "sharpe",
-    best: Annotated[int, typer.Option(min=1, max=10**7, help="How many of the best to print.")] = 10,
-    equity: Annotated[bool, typer.Option("--equity", help="Keep every scenario's equity rows.")] = False,
+    workers: Annotated[int, option(HOW, "Processes, 1", min=1, max=1024, metavar="N")] = 1,
     max_memory: Annotated[
-        int | None, typer.Option(min=1, max=2**40, metavar="MIB", help="Memory for scenarios, per process.")
+        int | None, option(HOW, "Memory for scenarios, per process", min=1, max=2**40, metavar="MIB")
     ] = None,
     chunk_size: Annotated[
-        int | None, typer.Option(min=1, max=10**7, help="Scenarios that are saved together, 256.")
+        int | None, option(HOW, "Scenarios that are saved together, 256", min=1, max=10**7, metavar="N")
     ] = None,
-    missing: common.Missing = "close", align: common.Align = "exact", unknown_assets: common.UnknownAssets = "error",
-    bad_prices: common.BadPrices = "error", adjust: common.Adjust = None, duplicates: common.Duplicates = "error",
-    raw_prices: common.RawPrices = False, layout: common.Layout = "auto", fields: common.Fields = None,
-    time_zone: common.TimeZone = None, date_format: common.DateFormat = None,
-    timestamp_column: common.TimeColumn = "timestamp", asset_column: common.AssetColumn = "asset",
-    weight_column: common.WeightColumn = "weight", start: common.Start = None, plot: common.Plot = True,
-) -> None:  # fmt: skip
-    """Run a grid of parameters; print the best, write a table of all scenarios and a picture."""
-    settings = words.config(config, set_ or [])
-    axes = words.grid(grid, axis or [])
-    files = _files(weights, scores)
-    books = words.books(files)
-    folder = None if out is None else words.folder(out, *["sweep.png"] * plot)
-    same = {"timestamp": timestamp_column, "asset": asset_column, "time_zone": time_zone, "date_format": date_format}
-    reading = {"weight": weight_column, "missing": missing, "align": align, "unknown_assets": unknown_assets}
-    if scores:  # a score that is not there is none
-        reading |= {"weight": weight_column.replace("weight", "score"), "missing": "hold"}
+    dry_run: Annotated[bool, option(HOW, "Print the plan: chunks, memory. Run nothing", "--dry-run")] = False,
+    out: Annotated[
+        str | None, option(RESULTS, "Write files there, and go on from there after a stop", metavar="FOLDER")
+    ] = None,
+    metric: Annotated[
+        str, option(RESULTS, "What the best are best by, sharpe", metavar="NAME", autocompletion=complete.metrics)
+    ] = "sharpe",
+    best: Annotated[int, option(RESULTS, "How many of the best to show, 10", min=1, max=10**7, metavar="N")] = 10,
+    equity: Annotated[bool, option(RESULTS, "Keep every scenario's equity rows", "--equity")] = False,
+    plot: options.Plot = True,
+    json: options.Json = False,
+) -> None:
+    """Run a grid of parameters; show the best of them."""
+    words.alone(weights=weights, scores=scores, strategy=strategy)
+    settings, axes = setup.read(), words.grid(grid, axis or [])
+    books = words.books(weights or scores or [])
+    made: Any = None if strategy is None else code.load(strategy)
+    folder = words.folder(out, *["sweep.png"] * plot)
     _advise(folder)
     with progress() as show:
         show("reading prices")
-        how = {"bad_prices": bad_prices, "duplicates": duplicates, "layout": layout, "adjust": adjust}
-        panel = prices_of(prices, same, raw_prices, fields, **how)
-        show("reading scores" if scores else "reading weights")
-        found = {name: weights_of([path], panel, same, **reading) for name, path in books.items()}
-        read: Any = found if len(found) > 1 or "=" in files[0] else next(iter(found.values()))
+        panel = reading.panel()
+        show("reading weights")
+        read = {name: reading.books([path], panel, bool(scores)) for name, path in books.items()}
+        book: Any = read if len(read) != 1 or "=" in (weights or scores or [""])[0] else read.popitem()[1]
+        if strategy is not None:
+            book = made if isinstance(made, type) or not callable(made) else partial(made, panel)
         given: dict[str, Any] = {
-            "panel": panel, "weights": _scored(read) if scores else read,
-            "config": settings, "grid": axes, "engine": engine, "equity": equity, "chunk_size": chunk_size,
-            "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks", "start": start,
+            "panel": panel, "weights": code.scored(book, {}) if scores else book,
+            "config": settings, "grid": axes, "engine": setup.engine, "equity": equity, "chunk_size": chunk_size,
+            "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks", "start": setup.start,
+            "holdings": setup.held(),
         }  # fmt: skip
-        result = _run(given, workers, dry_run, metric, show)
-    if dry_run:
-        return table(pairs(str(result).splitlines()))
-    _report(result, folder, metric, best, plot)
-
-
-def _files(weights: list[str] | None, scores: list[str] | None) -> list[str]:
-    """Those of the one kind that is given."""
-    if bool(weights) == bool(scores):
-        raise ConfigError("a sweep is of --weights or of --scores: pass one of them, again for another file")
-    return weights or scores or []
-
-
-def _scored(read: Any) -> Any:
-    from gpu_bt.books.scores import Scores
-
-    return Scores(read)
+        result = _run(given, workers, dry_run, metric, strategy, show)
+    if not dry_run:
+        return _report(result, folder, metric, best, plot)
+    if not emit(dataclasses.asdict(result)):
+        table(pairs(str(result).splitlines()))
 
 
 def _advise(folder: Path | None) -> None:
@@ -114,7 +108,9 @@ def _advise(folder: Path | None) -> None:
         common.ADVICE.append(f"finished chunks are in {folder / 'chunks'}; go on with: gpu-bt {again}")
 
 
-def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: Callable[..., None]) -> Any:
+def _run(
+    given: dict[str, Any], workers: int, dry_run: bool, metric: str, code: str | None, show: Callable[..., None]
+) -> Any:
     """The sweep or its plan, with its progress on the terminal; the metric is refused before anything runs."""
     from gpu_bt.sweeps.result import check_metric
     from gpu_bt.sweeps.sweep import sweep as run
@@ -130,7 +126,7 @@ def _run(given: dict[str, Any], workers: int, dry_run: bool, metric: str, show: 
 
     if dry_run:
         return run(**given, dry_run=True)
-    with _pool(workers) as executor:
+    with _pool(workers, code) as executor:
         return run(**given, executor=executor, progress=step)
 
 
@@ -151,8 +147,8 @@ class _Pool(ProcessPoolExecutor):
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Executor | None]:
-    """Processes that end at once on Ctrl-C, without a word."""
+def _pool(workers: int, code: str | None) -> Iterator[Executor | None]:
+    """Processes that end at once on Ctrl-C, without a word. code: the user's file that they load."""
     if workers == 1:
         yield None
         return
@@ -160,7 +156,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     hook = threading.excepthook
     # Where its processes end while futures are cancelled, the pool's own thread complains.
     threading.excepthook = lambda args: None if args.exc_type is InvalidStateError else hook(args)
-    pool = _Pool(workers, context, _begin_worker)
+    pool = _Pool(workers, context, _begin_worker, (code,))
     try:
         yield pool
     except BaseException:
@@ -172,21 +168,25 @@ def _pool(workers: int) -> Iterator[Executor | None]:
         threading.excepthook = hook
 
 
-def _begin_worker() -> None:
-    """A worker ends at Ctrl-C without a word, and with the program that began it."""
+def _begin_worker(text: str | None) -> None:
+    """A worker ends at Ctrl-C without a word, and with the program that began it; its classes are those of the file."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _mask("SIG_UNBLOCK")
     end_with_parent()
+    if text is not None:
+        code.load(text)
 
 
 def _report(result: SweepResult, folder: Path | None, metric: str, best: int, plot: bool) -> None:
     """Print the best, then write: a disk that is full does not hide what the sweep gave."""
+    from gpu_bt.cli import records
     from gpu_bt.sweeps.result import texts
 
-    table(pairs(result.summary().splitlines()[:3]))
-    print(f"\nbest by {metric}:", flush=True)
-    rows = result.shown(metric, best)
-    table(texts(rows), rows.columns)
+    if not emit(records.sweep(result, metric, best, folder)):
+        table(pairs(result.summary().splitlines()[:3]))
+        print(f"\nbest by {metric}:", flush=True)
+        rows = result.shown(metric, best)
+        table(texts(rows), rows.columns)
     if folder is None:
         return
     with replacing(folder) as stale:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,12 +11,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from gpu_bt import __version__
 from gpu_bt.arguments import path_of
-from gpu_bt.config import Config, check_names
+from gpu_bt.config import FIELDS, Config, check_names
 from gpu_bt.data.settings import read_config, read_toml
 from gpu_bt.errors import ConfigError, ResultError
 
-__all__ = ["books", "config", "folder", "grid", "mapping", "typed"]
+__all__ = [
+    "alone", "books", "config", "fields", "folder", "grid", "holdings", "mapping", "template", "typed", "values",
+]  # fmt: skip
 
 
 def typed(text: str, options: Collection[str]) -> str:
@@ -32,7 +36,7 @@ def typed(text: str, options: Collection[str]) -> str:
         if name in fields:
             return f"--set {name}={value}"
         name = f"{name}_column" if f"{name}_column" in options else name
-        known = name in options and name not in ("prices", "weights")  # these options are files
+        known = name in options and name not in ("prices", "weights", "scores")  # these options are files
         return f"--{name.replace('_', '-')} {value}".rstrip() if known else match[0]
 
     text = re.sub(r"Config\((\w+=[^()]*)\)", r"\1", text.replace("see help(Config)", "see gpu-bt info --config"))
@@ -47,9 +51,11 @@ def mapping(fields: list[str] | None) -> dict[str, str] | None:
     return {field.strip(): column if equals else field.strip() for field, equals, column in parts} or None
 
 
-def folder(text: str, *pictures: str) -> Path:
-    """The folder of --out: not made yet, but what cannot be made or written, with these pictures or a result's other
-    files, is refused before the run, not after."""
+def folder(text: str | None, *pictures: str) -> Path | None:
+    """The folder of --out, if any: not made yet, but what cannot be made or written, with these pictures or a result's
+    other files, is refused before the run, not after."""
+    if text is None:
+        return None
     from gpu_bt.data.disk import FILES, check_writable
 
     out = path_of("--out", text)
@@ -65,7 +71,7 @@ def config(path: Path | None, settings: list[str]) -> Config:
     values: dict[str, Any] = {}
     if path is not None:
         values = read_config(path).to_dict()
-    for name, text in assigned("set", settings, "commission_rate=5e-4"):
+    for name, text in _assigned("set", settings, "commission_rate=5e-4"):
         check_names({name: text})
         values[name] = _scalar(text)
     return Config.from_dict(values)
@@ -82,11 +88,50 @@ def grid(path: Path | None, axes: list[str]) -> Any:
         return values["scenarios"]
     if "scenarios" in values:
         raise ConfigError(f"--axis makes combinations, and {path} lists scenarios one by one: leave one of them out")
-    listed = assigned("axis", axes, "band=0,0.01")
+    listed = _assigned("axis", axes, "band=0,0.01")
     return values | {name: [_scalar(value.strip()) for value in text.split(",")] for name, text in listed}
 
 
-def assigned(option: str, texts: list[str], example: str) -> list[tuple[str, str]]:
+def values(texts: list[str]) -> dict[str, Any]:
+    """NAME=VALUE of --param -> {name: value}, typed as the values of a grid are."""
+    return {name: _scalar(text) for name, text in _assigned("param", texts, "lookback=60")}
+
+
+def holdings(texts: list[str]) -> Any:
+    """ASSET=SHARES -> {asset: shares}, or the path of the one file that is named; None where nothing is."""
+    if len(texts) == 1 and ("=" not in texts[0] or os.path.exists(texts[0])):
+        return texts[0]
+    return {name: _scalar(text) for name, text in _assigned("holdings", texts, "AAPL=100, or a FILE")} or None
+
+
+def alone(**given: Any) -> None:
+    """Refuse options of which not exactly one is there."""
+    if sum(value is not None and value != [] for value in given.values()) != 1:
+        raise ConfigError(f"pass one of --{', --'.join(given)}, and not several: it says what is traded")
+
+
+def fields() -> list[tuple[str, str, str, str]]:
+    """A row for each field of Config: name, default, what it may be, unit and meaning."""
+    return [(
+        name, str(field.default).lower(),
+        (", ".join(field.choices) or f"{field.low:g} to {field.high:g}") + ", none" * field.optional,
+        f"{field.unit}: {field.meaning}".removeprefix(": "),
+    ) for name, field in FIELDS.items()]  # fmt: skip
+
+
+def template() -> str:
+    """A file for --config with all fields at their defaults, and what each means."""
+    values = {name: "none" if field.default is None else field.default for name, field in FIELDS.items()}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    width = max(map(len, lines))
+    told = [f"{line:<{width}}  # {meaning} [{may}]" for line, (*_, may, meaning) in zip(lines, fields(), strict=True)]
+    return (
+        "\n".join([f"# gpu-bt {__version__}: every field of Config at its default; leave out what stays so.", *told])
+        + "\n"
+    )
+
+
+def _assigned(option: str, texts: list[str], example: str) -> list[tuple[str, str]]:
     """NAME=VALUE -> (name, value), of an option that may be repeated."""
     for text in texts:
         if not text.partition("=")[0].strip() or "=" not in text:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,14 @@ MOST = 1e15
 
 def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
     """(N,) float64 shares: of a mapping or a Series asset -> shares, a table with the columns asset and shares (or
-    their vendor's names, or assets in its index), or (N,) numbers. Raises WeightsError for a name that is unknown or
-    there twice, for what is no number of shares, and for a table without these columns."""
+    their vendor's names, or assets in its index) or the path of one, or (N,) numbers. Raises WeightsError for a name
+    that is unknown or there twice, for what is no number of shares, and for a table without these columns."""
     n = len(panel.assets)
-    if type(holdings).__name__ == "LazyFrame" or hasattr(holdings, "columns"):
+    if (
+        isinstance(holdings, (str, os.PathLike))
+        or type(holdings).__name__ == "LazyFrame"
+        or hasattr(holdings, "columns")
+    ):
         holdings = _rows(holdings)
     elif hasattr(holdings := near(holdings), "items"):
         holdings = list(holdings.items())
@@ -54,21 +59,26 @@ def shares_of(panel: Panel, holdings: Any) -> np.ndarray:
 
 
 def _rows(table: Any) -> list[tuple[Any, ...]]:
-    """(asset, shares) of the rows of a table."""
+    """(asset, shares) of the rows of a table, or of the table that a path names."""
     with_threads("holdings, a table,")
-    from gpu_bt.data.readers import Source, to_polars  # loaded where there is a table
+    from gpu_bt.data.readers import Source, open_sources, to_polars  # loaded where there is a table
     from gpu_bt.data.tables import find_column
 
     try:
-        frame = to_polars(table, "shares")
-        source = Source("holdings", "a table", lambda _: frame.lazy(), is_file=False)
+        if isinstance(table, (str, os.PathLike)):
+            source = open_sources(os.fspath(table), "shares")[0]
+        else:
+            frame = to_polars(table, "shares")
+            source = Source("holdings", "a table", lambda _: frame.lazy(), is_file=False)
         found = {name: find_column(source, name) for name in ("asset", "shares")}
-        if found["asset"] is None and hasattr(table, "iloc") and frame.width > len(table.columns):
-            found["asset"] = frame.columns[0]  # its index
+        if found["asset"] is None and hasattr(table, "iloc") and len(source.names) > len(table.columns):
+            found["asset"] = source.names[0]  # its index
         columns = {name: column for name, column in found.items() if column is not None}
         for name in [name for name in found if name not in columns]:
-            shown = ", ".join(repr(column) for column in frame.columns if not column.startswith("__index_level"))
-            raise PanelError(f"holdings: no {name} among its columns {shown}; pass {{asset: shares}}, or name them")
+            shown = ", ".join(repr(column) for column in source.names if not column.startswith("__index_level"))
+            raise PanelError(
+                f"{source.label}: no {name} among its columns {shown}; pass {{asset: shares}}, or name them"
+            )
         return source.read(columns, {"asset": "name"}).rows()
     except PanelError as error:
         raise WeightsError(str(error).replace("pass asset= to say which, or ", "")) from None

@@ -65,9 +65,9 @@ def run(
     "fills", "positions", or several of them. A strategy is not run again: the default records fills and positions the
     first time, any other choice just what it names, and () neither.
     holdings: shares held before the first bar, beside `initial_cash`: {asset: shares}, a Series, a table with the
-    columns asset and shares such as `Result.final_positions`, or (N,) shares; default none. Negative ones need a margin
-    account; where an asset trades in lots, whole shares or whole lots. Tick, peak and metrics begin with cash and
-    holdings at the first bar at which all of them have a price, and no bar before it decides.
+    columns asset and shares such as `Result.final_positions` or the path of one, or (N,) shares; default none. Negative
+    ones need a margin account; where an asset trades in lots, whole shares or whole lots. Tick, peak and metrics begin
+    with cash and holdings at the first bar at which all of them have a price, and no bar before it decides.
     progress: called with (bars done, bars).
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,

@@ -56,7 +56,7 @@ from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
 from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
 
-__all__ = ["Plan", "sweep"]
+__all__ = ["Plan", "parameters_of", "sweep"]
 
 #: Scenarios of a chunk: enough to keep an engine's threads busy, few enough that little is lost by an interruption.
 _CHUNK = 256
@@ -200,7 +200,7 @@ class _Job:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
             raise WeightsError("weights is empty: pass {name: panel} with at least one panel")
-        names, takes = tuple(books) if named else (), _parameters(strategy) if maker is None else maker
+        names, takes = tuple(books) if named else (), parameters_of(strategy) if maker is None else maker
         picked: Any = (names, takes) if scores is None else (scores.names, RULES, "scores")
         self.scenarios = expand({} if grid is None else grid, self.config, *picked)
         configs = self.scenarios.configs
@@ -311,7 +311,7 @@ def _whole(name: str, value: Any) -> int | None:
     return None if value is None else whole(name, value)
 
 
-def _parameters(strategy: type[Strategy] | None) -> set[str]:
+def parameters_of(strategy: type[Strategy] | None) -> set[str]:
     """The attributes of a strategy that a grid may set."""
     if strategy is None:
         return set()

@@ -106,7 +106,7 @@ def test_scores_have_axes_of_books(folder, tmp_path, capsys):
     capsys.readouterr()
     for wrong in ([], [*scores, "--weights", str(folder / "one.parquet")]):
         assert cli.main(["sweep", *files, *wrong]) == 2
-        assert "--weights or of --scores: pass one" in capsys.readouterr().err
+        assert "pass one of --weights, --scores, --strategy, and not several" in capsys.readouterr().err
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(given, tmp_path, capsys):
