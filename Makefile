@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every target makes the environment that it needs: .venv, from $(PYTHON), renewed when pyproject.toml or setup.py
-# changes; the native engine is compiled again, without the network, when what it is made of changes.
+# changes; the native engine is compiled again, without the network, when what it is made of changes. The demo needs
+# few packages and the code for this machine's processor; tests need developers' tools and the code for all.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Modules are compiled to bytecode when they are first imported, as most of them never are.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 # What the native engine is made of.
 NATIVE := $(wildcard cpu_fallback/*.cpp gpu_bt/law/*.h) cpu_fallback/native_build.py gpu_bt/law/layout.py gpu_bt/config.py
 # One worker per processor; JOBS=0 runs the tests in one process.
@@ -16,7 +18,11 @@ GPU_CHECK ?=
 # -rs names what was skipped, and why. Workers that are done take tests from the others.
 PYTEST := $(BIN)/python -m pytest -rs -n $(JOBS) --dist worksteal
 
+# The prerequisites of what developers do.
+DEV := $(VENV)/.installed $(VENV)/.native
+
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help demo test check docs fuzz bench gpu-check peers packages clean
 
 help:
@@ -33,15 +39,16 @@ help:
 	@echo
 	@echo "They need Python 3.11 or newer (PYTHON=$(PYTHON)) and, the first time, the network."
 
-demo: $(VENV)/.data
+demo: $(VENV)/.demo $(VENV)/.native-here $(VENV)/.data
+	@echo
 	$(BIN)/python examples/real_momentum.py
 	@echo
 	$(BIN)/python examples/large_universe.py
 
-test: $(VENV)/.data $(VENV)/.cuda
+test: $(DEV) $(VENV)/.data $(VENV)/.cuda
 	$(PYTEST)
 
-check: $(VENV)/.data $(VENV)/.cuda
+check: $(DEV) $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -55,10 +62,10 @@ docs: $(VENV)/.docs
 	@echo "out/site/index.html"
 
 # What a case found is kept in .hypothesis, and tried first the next time.
-fuzz: $(VENV)/.data
+fuzz: $(DEV) $(VENV)/.data
 	$(PYTEST) tests/fuzz/fuzz_all.py
 
-bench: $(VENV)/.data
+bench: $(DEV) $(VENV)/.data
 	$(BIN)/python -m benchmarks.run $(BENCH)
 	$(BIN)/python -m benchmarks.tables
 
@@ -87,37 +94,47 @@ clean:
 	rm -rf out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $? is what changed since; all of it the first time.
-$(VENV)/.installed: pyproject.toml setup.py $(NATIVE)
-	$(if $(filter pyproject.toml setup.py,$?),$(INSTALL),$(COMPILE))
-	@touch $@
+# $(call STEP,what,command): says what goes on, and the seconds that it took.
+STEP = @printf '%s ... ' "$(1)"; begun=$$(date +%s); { $(2); } && echo "$$(($$(date +%s) - begun)) s" || { echo; exit 1; }
 
-define INSTALL
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is no Python 3.11 or newer: pass another, as in make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable ".[dev]"
-endef
+	$(call STEP,making $(VENV),$(PYTHON) -m venv $(VENV) && touch $@)
 
-COMPILE = $(BIN)/python -c 'from pathlib import Path; from cpu_fallback import native_build as native; \
-	print("native engine:", native.build(Path("cpu_fallback")) or "compiled")'
+# The native engine is a step of its own, which says how it went.
+INSTALL = GPU_BT_LEVELS=none $(PIP) --editable
+
+$(VENV)/.demo: pyproject.toml setup.py | $(VENV)/.made
+	$(call STEP,installing gpu_bt and what the demo needs,$(INSTALL) ".[plot]" && touch $@)
+
+$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/.made
+	$(call STEP,installing gpu_bt and the tools of developers,$(INSTALL) ".[dev]" && touch $@ $(VENV)/.demo)
+
+$(VENV)/.docs: pyproject.toml setup.py | $(VENV)/.made
+	$(call STEP,installing gpu_bt and what makes the site,$(INSTALL) ".[docs]" && touch $@)
+
+# $(call COMPILE,levels,stamps): the libraries of "all" levels, or the one that runs "here"; tried again the next time
+# where there is no compiler.
+COMPILE = $(BIN)/python -c 'import sys; from pathlib import Path; from cpu_fallback.native_build import build; \
+	reason = build(Path("cpu_fallback"), "$(1)"); \
+	reason and print(f"none: {reason}; runs go on in NumPy, many times slower", end=" ... ")' && { test -e cpu_fallback/_native_reason.txt || touch $(2); }
+
+$(VENV)/.native-here: $(NATIVE) | $(VENV)/.demo
+	$(call STEP,compiling the native engine for this processor,rm -f $(VENV)/.native && $(call COMPILE,here,$@))
+
+$(VENV)/.native: $(NATIVE) | $(VENV)/.installed
+	$(call STEP,compiling the native engine for every processor,$(call COMPILE,all,$@ $(VENV)/.native-here))
 
 # NVIDIA's compiler for kernels, the oldest that is supported and the newest, and its disassembler, for tests that read what
 # they make of the CUDA engine; where there are none for this system, those tests say so.
-$(VENV)/.cuda: | $(VENV)/.installed
+$(VENV)/.cuda: | $(VENV)/.made
 	@$(call CUDA,nvrtc-oldest,nvidia-cuda-nvrtc==13.0.88) && $(call CUDA,nvrtc-newest,nvidia-cuda-nvrtc>=13.5) \
 		&& $(call CUDA,tools,nvidia-cuda-nvdisasm>=13.5) || echo "no NVRTC for this system: its tests are left out" >&2
 	@touch $@
 
 CUDA = $(PIP) --no-deps --upgrade --target $(VENV)/cuda/$(1) "$(2)"
 
-# The extra "docs" alone: installing the package again would compile it again.
-$(VENV)/.docs: pyproject.toml | $(VENV)/.installed
-	$(PIP) $$($(BIN)/python -c 'import tomllib; \
-		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
-	@touch $@
-
 # Real prices for the demo and for one test. Only a data file of the package is read, so its dependencies are left out.
-$(VENV)/.data: | $(VENV)/.installed
-	$(PIP) --no-deps "skfolio>=0.9"
-	@touch $@
+$(VENV)/.data: | $(VENV)/.made
+	$(call STEP,installing real prices,$(PIP) --no-deps "skfolio>=0.9" && touch $@)

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles the native CPU engine where there is a C++ compiler. It never fails the installation: without a library the
-reason lies in its place, and the engine shows it."""
+reason lies in its place, and the engine shows it.
+
+GPU_BT_LEVELS says for which processors: "all", so that a wheel runs anywhere, "here", this one's, soonest compiled and
+what an editable installation is for, or "none", where `native_build.build` is called by itself."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +27,9 @@ class BuildNative(build_ext):
         try:
             from cpu_fallback.native_build import build
 
-            reason = build((ROOT if self.inplace else Path(self.build_lib)) / "cpu_fallback")
+            which = os.environ.get("GPU_BT_LEVELS") or ("here" if self.inplace else "all")
+            folder = (ROOT if self.inplace else Path(self.build_lib)) / "cpu_fallback"
+            reason = None if which == "none" else build(folder, which)
         except Exception as exc:  # such as a build without NumPy
             reason = f"{type(exc).__name__}: {exc}"
         if reason is not None:

@@ -14,19 +14,6 @@ extern "C" {
 
 const char *bt_build() { return BT_BUILD; }
 
-// The level of native_build.LEVELS that this processor has; `third` and `fourth`: x86-64-v3 and x86-64-v4.
-int bt_level() {
-#ifdef __x86_64__
-    const bool third = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-    const bool fourth = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl");
-    return third ? (fourth ? 2 : 1) : 0;
-#else
-    return 0;
-#endif
-}
-
 // Moves all lanes over bars [t0, t1).
 void bt_run(const bt_launch *call, int64_t threads) {
     std::atomic<int64_t> next{0};

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpu_fallback.native_build import REASON, SEAL, build_id, library_name, seal
+from cpu_fallback.native_build import LEVELS, REASON, SEAL, build_id, library_name, seal
 from gpu_bt.engine.lanes import LaneSession, has_books
 from gpu_bt.engine.spec import RunSpec
 
@@ -44,16 +44,17 @@ def _open(path: Path) -> ctypes.CDLL:
 @functools.cache
 def load(folder: Path = _FOLDER) -> ctypes.CDLL | str:
     """The library for this processor, or why there is none."""
-    path, note = folder / library_name(0), folder / REASON
+    note, paths = folder / REASON, {level: folder / library_name(level) for level in range(len(LEVELS))}
     try:
-        if not path.exists():
+        built = [level for level, path in paths.items() if path.exists()]
+        if not built:
             reason = note.read_text("utf-8", "replace") if note.is_file() else "gpu-bt was not installed from here"
             return f"its library was not built: {' '.join(reason.split())}"
-        library = _open(path)
-        for level in range(library.bt_level(), 0, -1):
-            if (folder / library_name(level)).exists():
-                library = _open(folder / library_name(level))
-                break
+        library = _open(paths[built[0]])
+        here = max((level for level in built if level <= library.bt_level()), default=None)
+        if here is None:
+            return "its library was built for a newer processor; install gpu-bt again on this machine"
+        library = _open(paths[here])
         if library.bt_build().decode() != build_id():
             return "its library was built from other sources; install gpu-bt again"
     except (OSError, AttributeError, ValueError) as exc:  # of the file, of its functions, of its name

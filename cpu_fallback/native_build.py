@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles native.cpp into shared libraries with plain C symbols, one for each level of the processor's vector
-instructions; used by setup.py and by tests."""
+instructions or the one that this machine has; used by setup.py, the Makefile and tests."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -29,7 +30,7 @@ FLAGS = (
     "-shared",
     "-pthread",
 )
-#: Flags of each level above the plainest; native.cpp's bt_level() says which one a processor has.
+#: Flags of each level above the plainest; level.cpp says which one a processor has.
 LEVELS = ((), ("-march=x86-64-v3",), ("-march=x86-64-v4", "-mprefer-vector-width=512"))
 #: Stands in the package's folder where there is no library, and says why.
 REASON = "_native_reason.txt"
@@ -38,6 +39,7 @@ SEAL = 16
 #: Seconds after which a compiler hangs; the libraries take some ten.
 _HANGS = 900
 _FOLDER = Path(__file__).parent
+_SOURCES = (_FOLDER / "native.cpp", _FOLDER / "level.cpp")
 _LAW = _FOLDER.parent / "gpu_bt" / "law"
 
 
@@ -49,7 +51,7 @@ def library_name(level: int) -> str:
 def build_id() -> str:
     """What a library answers to be loaded: a digest of its sources and of the layout of the structs."""
     digest = hashlib.blake2b(render_c().encode(), digest_size=8)
-    for path in (*sorted(_LAW.glob("*.h")), _FOLDER / "native.cpp"):
+    for path in (*sorted(_LAW.glob("*.h")), *_SOURCES):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -59,7 +61,9 @@ def seal(code: bytes) -> bytes:
     return hashlib.blake2b(code, digest_size=SEAL).digest()
 
 
-def compile_library(target: Path, extra: Sequence[str] = (), flags: Sequence[str] = FLAGS) -> None:
+def compile_library(
+    target: Path, extra: Sequence[str] = (), flags: Sequence[str] = FLAGS, sources: Sequence[Path] = _SOURCES
+) -> None:
     """Compile to `target`, which is there whole or as it was, with $CXX (default c++). RuntimeError with one line where
     that fails."""
     given = os.environ.get("CXX") or ""
@@ -71,7 +75,7 @@ def compile_library(target: Path, extra: Sequence[str] = (), flags: Sequence[str
         (Path(folder) / "layout.h").write_text(render_c(), "utf-8")
         made = Path(folder) / "library.so"
         command = [*compiler, *flags, *extra, f'-DBT_BUILD="{build_id()}"', f"-I{folder}", f"-I{_LAW}"]
-        command += [str(_FOLDER / "native.cpp"), "-o", str(made)]
+        command += [*map(str, sources), "-o", str(made)]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_HANGS)
         except OSError as exc:
@@ -89,19 +93,50 @@ def compile_library(target: Path, extra: Sequence[str] = (), flags: Sequence[str
         os.replace(made, target)
 
 
-def build(folder: Path) -> str | None:
+def _level() -> int:
+    """That of this machine's processor; 0, which every one has, where the compiler or its library cannot say."""
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "level.so"
+        try:
+            compile_library(probe, sources=_SOURCES[1:])
+            return int(ctypes.CDLL(str(probe)).bt_level())
+        except (RuntimeError, OSError):
+            return 0
+
+
+def build(folder: Path, which: str = "all") -> str | None:
     """Put the libraries, or the reason why there are none, into `folder`; returns the reason. Each file is there whole
-    or as it was, also where two build at once or one is interrupted."""
+    or as it was, also where two build at once or one is interrupted.
+
+    which: "all" levels, for any machine, or "here", the highest that this processor has and the compiler knows, in half
+    the time; the bits are the same. Raises ValueError for another word.
+    """
+    if which not in ("all", "here"):
+        raise ValueError(f"the levels to build are {which!r}: say 'all' or 'here'")
     folder.mkdir(parents=True, exist_ok=True)
-    levels = LEVELS if platform.machine() in ("x86_64", "AMD64") else LEVELS[:1]
-    with ThreadPoolExecutor() as pool:  # each thread waits for a compiler
-        made = [pool.submit(compile_library, folder / library_name(i), extra) for i, extra in enumerate(levels)]
-    reason = made[0].exception()  # the others fail alone where a compiler does not know so new a processor
+
+    def failure(level: int) -> str | None:
+        try:
+            compile_library(folder / library_name(level), LEVELS[level])
+        except Exception as exc:  # also of the disk
+            return str(exc)
+        return None
+
+    levels = range(len(LEVELS) if platform.machine() in ("x86_64", "AMD64") else 1)
+    said: dict[int, str | None] = {}
+    if which == "all":
+        with ThreadPoolExecutor() as pool:  # each thread waits for a compiler
+            said = dict(zip(levels, pool.map(failure, levels), strict=True))
+    for level in reversed(levels[: _level() + 1] if which == "here" else ()):
+        said[level] = failure(level)
+        if said[level] is None:
+            break
+    reason = said.get(0)  # the others fail alone where a compiler does not know so new a processor
     for level in range(len(LEVELS)):
-        if reason is not None or level >= len(made) or made[level].exception() is not None:
+        if reason is not None or said.get(level, "not tried") is not None:
             (folder / library_name(level)).unlink(missing_ok=True)
     if reason is None:
         (folder / REASON).unlink(missing_ok=True)
     else:
         (folder / REASON).write_text(f"{reason}\n", "utf-8")
-    return None if reason is None else str(reason)
+    return reason

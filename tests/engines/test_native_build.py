@@ -139,6 +139,40 @@ def test_a_compiler_that_knows_no_levels_builds_the_plainest(folder, monkeypatch
     assert differing(folder, range(3)) == []
 
 
+@pytest.mark.parametrize("known", ["march", "x86-64-v3", "none"])
+def test_here_builds_the_best_level_alone_that_the_compiler_knows(folder, monkeypatch, tmp_path_factory, known):
+    needs_compiler()
+    wrapper = tmp_path_factory.mktemp("bin") / "compiler"
+    wrapper.write_text(
+        f'#!/bin/sh\ncase "$*" in *{known}*) ;; *-march=*) echo "error: bad value" >&2; exit 1;; esac\n'
+        f'case "$*" in *native.cpp*) echo >> {folder}/compiled;; esac\nexec c++ "$@" -O0\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CXX", str(wrapper))
+    (folder / library_name(0)).write_text("the library of an earlier installation")
+    assert build(folder, "here") is None
+    [made] = folder.glob("_native_*")
+    level = native.load(folder).bt_level()
+    expected = {"march": level, "x86-64-v3": min(level, 1), "none": 0}[known]
+    assert made.name == library_name(expected) == Path(native.load(folder)._name).name
+    assert (folder / "compiled").read_text() == "\n"  # what took time
+    assert differing(folder, range(3)) == []
+
+
+@needs_native
+def test_a_library_for_a_newer_processor_alone_is_a_reason(folder, monkeypatch):
+    """As where a folder is shared with the older machines of a cluster."""
+    monkeypatch.setattr(native, "LEVELS", (*LEVELS, ()))
+    shutil.copy(INSTALLED / library_name(0), folder / library_name(len(LEVELS)))
+    expected = "its library was built for a newer processor; install gpu-bt again on this machine"
+    assert NativeEngine(folder=folder).missing() == expected
+
+
+def test_levels_are_all_or_here(folder):
+    with pytest.raises(ValueError, match=r"the levels to build are 'best': say 'all' or 'here'"):
+        build(folder, "best")
+
+
 @needs_native
 def test_a_library_of_other_sources_is_refused(folder, monkeypatch):
     installed_as_plainest(0, folder)
