@@ -23,14 +23,15 @@ DEV := $(VENV)/.installed $(VENV)/.native
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check fuzz bench gpu-check peers packages clean
+.PHONY: help demo test check docs fuzz bench gpu-check peers packages clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
 	@echo "make test       tests in minutes: some of the drawn scenarios, a witness of each long proof"
 	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
+	@echo "make docs       the site of docs/, with the reference of the API, in out/site/"
 	@echo "make fuzz       drawn scenarios, tables, settings, grids, orders and state files, FUZZ_EXAMPLES=2000 of each"
-	@echo "make bench      verify, time, write benchmarks/results/ and the tables of README.md and docs/"
+	@echo "make bench      verify, time, write benchmarks/results/ and the tables of docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
 	@echo "make peers      gpu_bt beside vectorbt, bt, backtrader, cvxportfolio, ml4t-backtest, zipline; the tables of docs/peers.md"
 	@echo "make packages   sdist and wheel in bare environments of every Python here, and with the lowest versions; the network"
@@ -54,6 +55,11 @@ check: $(DEV) $(VENV)/.data $(VENV)/.cuda
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/gpu-bt verify
 	$(PYTEST) --exhaustive --require-tools
+
+# Warnings are errors, dead links among them. Every page is read anew: a docstring is no file that Sphinx would look at.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W -E --keep-going -b html docs out/site
+	@echo "out/site/index.html"
 
 # What a case found is kept in .hypothesis, and tried first the next time.
 fuzz: $(DEV) $(VENV)/.data
@@ -104,6 +110,9 @@ $(VENV)/.demo: pyproject.toml setup.py | $(VENV)/.made
 
 $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/.made
 	$(call STEP,installing gpu_bt and the tools of developers,$(INSTALL) ".[dev]" && touch $@ $(VENV)/.demo)
+
+$(VENV)/.docs: pyproject.toml setup.py | $(VENV)/.made
+	$(call STEP,installing gpu_bt and what makes the site,$(INSTALL) ".[docs]" && touch $@)
 
 # $(call COMPILE,levels,stamps): the libraries of "all" levels, or the one that runs "here"; tried again the next time
 # where there is no compiler.

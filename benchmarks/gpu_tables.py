@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file of benchmarks.gpu_check says: text for a terminal, tables for the README and docs/performance.md."""
+"""What a file of benchmarks.gpu_check says: text for a terminal, tables for docs/speed.md and docs/performance.md."""
 
 from __future__ import annotations
 

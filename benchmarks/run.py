@@ -3,7 +3,7 @@
 
 From the root of the repository. Results are verified first; a difference ends the run before anything is timed. Then
 each engine of this machine is timed on each shape, in a process of its own. `python -m benchmarks.tables` renders the
-README.
+docs/speed.md.
 """
 
 from __future__ import annotations

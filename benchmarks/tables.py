@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables from results: python -m benchmarks.tables [RESULT.json] [--gpu FILE] [--readme FILE] [--page FILE] [--check].
 
-Without a result the newest of benchmarks/results/ is taken, and with it every gpu-*.json there; the README gets the
+Without a result the newest of benchmarks/results/ is taken, and with it every gpu-*.json there; docs/speed.md gets the
 largest shape, docs/performance.md all of it. The text between the two markers is replaced; --check changes nothing and
 fails where it would. A file that was emulated, or in which a bit differs, is refused.
 """
@@ -33,7 +33,7 @@ _MANY = 256
 
 
 def render(found: dict[str, Any], devices: list[dict[str, Any]] | None = None) -> str:
-    """The README's markdown of one result: engines at the largest shape, peers, devices, then where it was measured."""
+    """One result for docs/speed.md: engines at the largest shape, peers, devices, then where it was measured."""
     devices = merged(devices or [])
     largest = max(row["bars"] * row["assets"] for row in found["cases"])
     parts = [_engines([row for row in found["cases"] if row["bars"] * row["assets"] == largest], devices)]
@@ -235,11 +235,11 @@ def _inputs(options: argparse.Namespace) -> tuple[str, dict[str, Any], list[dict
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Render into the README and the page, or into the one that is named; the exit status."""
+    """Render into both pages, or into the one that is named; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description="Render the tables.")
     parser.add_argument("result", nargs="?", type=Path, help="default: the newest in benchmarks/results/")
     parser.add_argument("--gpu", action="append", type=Path, help="default: benchmarks/results/gpu-*.json")
-    parser.add_argument("--readme", type=Path, help="default: README.md, unless --page is given")
+    parser.add_argument("--readme", type=Path, help="default: docs/speed.md, unless --page is given")
     parser.add_argument("--page", type=Path, help="default: docs/performance.md, unless --readme is given")
     parser.add_argument("--check", action="store_true", help="fail where a file differs, change nothing")
     options = parser.parse_args(arguments)
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as exc:
         parser.error(str(exc))
     if options.readme is None and options.page is None:
-        options.readme, options.page = _ROOT.parent / "README.md", _ROOT.parent / "docs" / "performance.md"
+        options.readme, options.page = _ROOT.parent / "docs" / "speed.md", _ROOT.parent / "docs" / "performance.md"
     status = 0
     for path, text in ((options.readme, render), (options.page, render_page)):
         if path is None:

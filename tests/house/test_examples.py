@@ -10,6 +10,7 @@ import gzip
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,24 @@ def test_strategies_write_their_files(tmp_path, name, says):
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
     assert pl.read_parquet(tmp_path / "out" / name / "fills.parquet").height > 100
+
+
+def test_the_pictures_of_the_pages_can_be_made(tmp_path, made_up_skfolio):
+    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import pictures as p"
+    code += "\nfor n in ('long', 'short'): p.score_grid.SMALL[n] = p.score_grid.SMALL[n][:2]"
+    code += "\np.score_grid.KEEP[:] = [1.0, 2.0]; p.main(Path('made'), n_bars=420, n_assets=60)"
+    done = run(["-c", code, str(ROOT / "docs")], tmp_path, [made_up_skfolio, ROOT])
+    assert done.returncode == 0, done.stderr
+    pages = "".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    shown = {Path(path) for path in re.findall(r"\((?:docs/)?pictures/(.+?)\)", pages)}
+    made = {path.relative_to(tmp_path / "made") for path in (tmp_path / "made").iterdir()}
+    assert (
+        shown
+        == made
+        == {path.relative_to(ROOT / "docs" / "pictures") for path in (ROOT / "docs" / "pictures").iterdir()}
+    )
+    assert all((tmp_path / "made" / path).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in made)
+    assert all((ROOT / "docs" / "pictures" / path).stat().st_size < 250_000 for path in made)
 
 
 @pytest.mark.filterwarnings("ignore:no decision was taken:gpu_bt.errors.BacktestWarning")  # in so few bars
