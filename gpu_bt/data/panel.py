@@ -25,6 +25,7 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.prepare import others
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import PanelError, shown, warn
+from gpu_bt.show.cards import panel_card
 
 __all__ = ["Panel", "asset_names", "warn_of_splits"]
 
@@ -166,6 +167,8 @@ class Panel:
         t, n = self.shape
         span = f"{self.label(0)} to {self.label(t - 1)}"
         return f"Panel({t} bars x {n} assets, {span}, {', '.join(self.fields)}, {self.prices} prices)"
+
+    _repr_html_ = panel_card
 
     def label(self, bar: int) -> str:
         """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""
