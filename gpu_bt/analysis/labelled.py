@@ -88,11 +88,11 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
         return f"{self.name} of {t:,} bars x {n:,} assets{span}\n{self.values}"
 
     def _repr_html_(self) -> str:
-        """The first and last bars of what is held most."""
+        """The first and last bars of what is largest in them."""
         t, n = self.values.shape
-        size = np.nan_to_num(np.abs(self.values)).max(axis=0, initial=0.0)
-        some = np.sort(np.argsort(-size, kind="stable")[:8])
         rows = [*range(min(t, 4)), *range(max(4, t - 4), t)]
+        size = np.nan_to_num(np.abs(self.values[rows])).max(axis=0, initial=0.0)
+        some = np.sort(np.argsort(-size, kind="stable")[:8])
         cells: list[tuple[str, ...]] = [
             (self.label(row), *(f"{x:,.6g}".replace("nan", "NaN") for x in self.values[row, some])) for row in rows
         ]

@@ -72,7 +72,10 @@ def standing(market: Market | None, p: Any, asking: Asking | Callable[[], Asking
     bar, limit, stop = asked.bar[at], asked.limit[at].copy(), asked.stop[at].copy()
     same_close = CHOICES["execution"][p["execution"]] == "same_close"
     since = bar + (not same_close)
-    for last, forced in ((_last_call(p, raw), bar <= _last_call(p, raw)), (_last_stop(raw, t_count), bar >= -1)):
+    for last, forced in (
+        (_last_call(p, raw), bar <= _last_call(p, raw)),
+        (_last_stop(raw, t_count, same_close), bar >= -1),
+    ):
         if last >= 0:
             bar, since = np.where(forced, last, bar), np.where(forced, last + 1, since)
             limit, stop = np.where(forced, np.nan, limit), np.where(forced, np.nan, stop)
@@ -93,9 +96,13 @@ def _last_call(p: Any, raw: RawResult) -> int:
     return int(np.flatnonzero(called)[-1]) if called.any() else -1
 
 
-def _last_stop(raw: RawResult, t_count: int) -> int:
-    """[S5d] The last bar, where a drawdown stop replaces every order at each bar; -1 without one."""
-    return -1 if raw.state["first_bar"][0][SCENARIO_STATUS.index("DRAWDOWN_STOP")] == NEVER else t_count - 1
+def _last_stop(raw: RawResult, t_count: int, same_close: bool) -> int:
+    """[S5d] The last bar, where a drawdown stop replaces every order at each bar; -1 without one. With same_close one
+    that the second mark of the last bar has set has replaced nothing yet: some order does not close its holding."""
+    first = int(raw.state["first_bar"][0][SCENARIO_STATUS.index("DRAWDOWN_STOP")])
+    orders, held = raw.orders[0], raw.holdings[0]
+    late = same_close and first == t_count - 1 and bool((orders != -held)[orders != 0].any())
+    return -1 if first == NEVER or late else t_count - 1
 
 
 def _now(market: Market, i: int, bar: int, limit: float, stop: float, buys: bool) -> tuple[float, float]:

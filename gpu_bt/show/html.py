@@ -66,7 +66,7 @@ def folded(name: str, part: str) -> str:
 
 
 def sparkline(values: Sequence[float], about: str, *, points: int = 160) -> str:
-    """A line of finite numbers, thinned to so many points, "" where there are fewer than two; what is NaN is left out.
+    """A line of finite numbers, thinned to so many points; NaN is left out, and what stands still is not drawn.
 
     about: what it shows, for those who cannot see it.
     """
@@ -76,7 +76,9 @@ def sparkline(values: Sequence[float], about: str, *, points: int = 160) -> str:
     if len(shown) < 2:
         return ""
     low, high = min(y for _, y in shown), max(y for _, y in shown)
-    across, up = 320 / (len(thinned) - 1), 44 / ((high - low) or 1.0)
+    if low == high:
+        return ""
+    across, up = 320 / (len(thinned) - 1), 44 / (high - low)
     line = " ".join(f"{i * across:.1f},{46 - (y - low) * up:.1f}" for i, y in shown)
     return (
         f'<div style="flex-basis: 100%"><svg role="img" aria-label="{_text(about)}" width="320" height="48"'

@@ -231,7 +231,7 @@ class SweepResult:
         best = self.shown("sharpe", 8)
         kinds = self.table[self.column("advice")].str.split(", ").explode().value_counts(sort=True)
         said = [f"{kind}: {count:,} scenarios" for kind, count in kinds.iter_rows() if kind]
-        title = f"{len(self):,} scenarios, {self.shape[0]:,} bars x {self.shape[1]:,} assets"
+        title = f"{len(self):,} scenarios, {self.shape[0]:,} bars x {self.shape[1]:,} assets; the best by sharpe"
         tables = table(lines[1:]), table(axes, ("axis", "values")), table(texts(best), best.columns, numbers=True)
         return card("SweepResult", title, *tables, told(said))
 
