@@ -139,6 +139,8 @@ def table_of(path: Path, *columns: str) -> pl.DataFrame:
         frame = pl.read_parquet(path, glob=False)
         if missing := [name for name in columns if name not in frame.columns]:
             raise ValueError(f"it has no column {missing[0]!r}")
+        if frame.is_empty() and path.name in ("equity.parquet", "assets.parquet"):
+            raise ValueError("it is empty")
         return frame
 
 

@@ -40,9 +40,10 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
         self.values, self.timestamps, self.assets, self.name = values, timestamps, tuple(assets), name
 
     def to_polars(self) -> pl.DataFrame:
-        """timestamp, and a column for each asset."""
+        """timestamp (timestamp_ where an asset has that name), and a column for each asset."""
         with_threads("a table of Result")
-        return pl.DataFrame({"timestamp": self.timestamps, **dict(zip(self.assets, self.values.T, strict=True))})
+        first = "timestamp_" if "timestamp" in self.assets else "timestamp"
+        return pl.DataFrame({first: self.timestamps, **dict(zip(self.assets, self.values.T, strict=True))})
 
     def to_pandas(self) -> pandas.DataFrame:
         """A DataFrame of (T, N): timestamps as its index, assets as its columns. Raises ResultError without pandas."""
