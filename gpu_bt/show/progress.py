@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -41,8 +42,9 @@ def _drawing(what: str) -> Iterator[Callable[[int, int], None]]:
 def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
     """show(what, done, total, note), which draws one line that is gone at the end; shown: False = nothing is drawn.
 
-    It goes to stderr, in a notebook to stdout, whose ground is not that of an error. Where neither a terminal nor a
-    notebook reads it, such as a log, a line is written every ten seconds at most.
+    It goes to stderr. In a notebook it is a text of its own that is replaced, and empty at the end, so that a saved
+    notebook shows no half-drawn bar; in what is neither a terminal nor a notebook, such as a log, one is written every
+    ten seconds at most.
     """
     if not shown:
         yield lambda *_, **__: None
@@ -53,16 +55,27 @@ def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
         monitor_interval = 0  # no thread beside the run, which may fork
         _lock = threading.RLock()  # nor a lock of processes, which draw nothing
 
-    notebook = "ipykernel" in sys.modules and not sys.stderr.isatty()
-    pace = 0.1 if notebook or sys.stderr.isatty() else 10.0
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            if screen is None:
+                super().display(msg, pos)
+            else:
+                screen.update({"text/plain": str(self) if msg is None else msg}, raw=True)
+
+    terminal, screen = sys.stderr.isatty(), None
+    if "ipykernel" in sys.modules and not terminal:
+        from IPython.display import DisplayHandle
+
+        screen = DisplayHandle()
+        screen.display({"text/plain": ""}, raw=True)
     drawn: list[Any] = []
 
     def show(what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
         if not drawn or (drawn[0].desc, drawn[0].total) != (what, total):
             close()
             drawn[:] = [Bar(
-                desc=what, initial=done, total=total, unit=note, leave=False, mininterval=pace,
-                dynamic_ncols=not notebook, ncols=88 if notebook else None, file=sys.stdout if notebook else sys.stderr,
+                desc=what, initial=done, total=total, unit=note, leave=False, miniters=1,
+                mininterval=0.1 if terminal or screen else 10.0, dynamic_ncols=screen is None,
+                ncols=88 if screen else None, file=io.StringIO() if screen else sys.stderr,
                 bar_format=_STAGE if total is None else _FORMAT,
             )]  # fmt: skip
         drawn[0].unit = note

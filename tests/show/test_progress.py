@@ -6,7 +6,6 @@ from __future__ import annotations
 import concurrent.futures as futures
 import io
 import multiprocessing
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +44,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def put(screen: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The stream in the place of stderr; pytest puts its own there before a test begins."""
-    monkeypatch.setattr("gpu_bt.show.progress.sys", SimpleNamespace(stderr=screen, stdout=sys.stdout, modules={}))
+    monkeypatch.setattr("gpu_bt.show.progress.sys", SimpleNamespace(stderr=screen, modules={}))
     return screen
 
 
