@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from gpu_bt.arguments import must_be, one_of, real
 from gpu_bt.errors import ConfigError, nearest, shown
+from gpu_bt.show.cards import config_card
 
 __all__ = [
     "CHOICES", "FIELDS", "OPTIONAL", "RANGES", "Config", "Execution", "Field", "Mark", "check_names", "fields_of",
@@ -221,6 +222,9 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Field -> value in the order of declaration; `Config.from_dict(c.to_dict()) == c`."""
         return {name: getattr(self, name) for name in FIELDS}
+
+    def _repr_html_(self) -> str:
+        return config_card(self, FIELDS)
 
     @property
     def tick(self) -> float:

@@ -26,6 +26,7 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.prepare import others
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import PanelError, shown, warn
+from gpu_bt.show.cards import panel_card
 from gpu_bt.typing import Array, BadPrices, Fields, Floats, Groups, Prices, Row, Time, Values
 
 __all__ = ["Panel", "asset_names", "warn_of_splits"]
@@ -200,6 +201,8 @@ class Panel(Fields[None]):
         t, n = self.shape
         span = f"{self.label(0)} to {self.label(t - 1)}"
         return f"Panel({t} bars x {n} assets, {span}, {', '.join(self.fields)}, {self.prices} prices)"
+
+    _repr_html_ = panel_card
 
     def label(self, bar: int) -> str:
         """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""

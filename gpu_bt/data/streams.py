@@ -31,6 +31,7 @@ from gpu_bt.data.tables import Table, check_adjust, check_options, find_column, 
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import PanelError, ResultError, WeightsError, quiet, warn
+from gpu_bt.show.cards import panel_card
 from gpu_bt.typing import Adjust, BadPrices, DType, Duplicates, Prices, TableLike, Time
 
 __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
@@ -119,6 +120,8 @@ class PanelStream:
     def __repr__(self) -> str:
         t, n = self.shape
         return f"PanelStream({t} bars x {n} assets, {self.bars} at once, {', '.join(self.fields)})"
+
+    _repr_html_ = panel_card
 
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""

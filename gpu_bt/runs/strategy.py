@@ -27,6 +27,7 @@ from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
 from gpu_bt.runs.orders import Orders
 from gpu_bt.runs.views import numbers
+from gpu_bt.show.cards import strategy_card
 from gpu_bt.typing import Assets, Floats, Numbers
 
 __all__ = ["Portfolio", "Strategy"]
@@ -54,6 +55,7 @@ class Strategy:
     exits: Exits | None = None  #: built-in stops of every position
     device: bool | None = None  #: where its arrays lie
     _desk: _Desk | None = None
+    _repr_html_ = strategy_card
 
     def initialize(self) -> None:
         """Called once, before the first bar."""
@@ -172,8 +174,7 @@ class _Desk:
     def __init__(self, panel: Panel, config: Config, view: Any) -> None:
         self.panel, self.config, self.view, self.xp = panel, config, view, view.xp
         self.unit = view.here(lots(panel.market, config.lot).unit)
-        self.n = panel.shape[1]
-        self.bar = 0
+        self.n, self.bar = panel.shape[1], 0
         self.book: Callable[[], Book] | None = None
         self._seen: Book | None = None
         self.cells: Any = None

@@ -40,6 +40,7 @@ from gpu_bt.law.layout import pack
 from gpu_bt.runs.holdings import opening
 from gpu_bt.runs.run import check_fields, checked, strategy_of
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.show.progress import telling
 from gpu_bt.sweeps.chunks import (
     Chunk,
     Done,
@@ -103,7 +104,7 @@ def sweep(
     holdings: Holdings | None = None,
     executor: futures.Executor | None = None,
     out: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     equity: bool | Literal["device"] = False,
     metrics: MetricsOf = "all",
     max_memory: int | None = None,
@@ -124,8 +125,8 @@ def sweep(
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
-    chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: called with
-    (scenarios done, of all).   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
+    chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: as in
+    `run`, of scenarios.   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
     "equity": of the equity rows alone, faster.   max_memory: bytes of one process's scenarios and the weights made for
     them; None = half of what is free, shared by processors with an executor.   chunk_size: 256.   dry_run: the Plan.
 
@@ -133,7 +134,7 @@ def sweep(
     function raises or gives; EngineUnavailable; ResultError: `out` is another sweep's, the disk refuses, a worker is
     lost, a scenario does not fit. Warns of `advice` and thin books.
     """
-    config = checked(panel, config, progress)
+    told, config = telling(progress, "scenarios"), checked(panel, config)
     metrics, equity = one_of("metrics", metrics, get_args(MetricsOf)), _rows(equity)
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
@@ -147,8 +148,8 @@ def sweep(
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
     if flag("dry_run", dry_run):
         return _plan(job, chunks, size, files)
-    with stoppable(), files.running() if files else nullcontext():
-        found = _run(job, chunks, files, executor, scratch, progress)
+    with stoppable(), told as tell, files.running() if files else nullcontext():
+        found = _run(job, chunks, files, executor, scratch, tell)
     for text in filter(None, (counted(found.table[found.column("advice")].to_list()), thin_said(job.thin))):
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
