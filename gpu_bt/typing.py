@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, SupportsFloat, TypeAlias, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, SupportsFloat, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adjust", "Align", "Array", "Assets", "BadPrices", "Book", "Bools", "DType", "Duplicates", "EngineName",
-    "Fields", "Floats", "Grid", "Groups", "Holdings", "Layout", "Metrics", "MetricsOf", "Missing", "Numbers",
+    "Fields", "Floats", "Grid", "Groups", "Holdings", "Layout", "Metric", "Metrics", "MetricsOf", "Missing", "Numbers",
     "Path", "Prices", "Record", "Row", "Scheme", "SupportsArray", "SupportsArrow", "SupportsDLPack",
     "SupportsPeriod", "TableLike", "TableT", "Time", "UnknownAssets", "Values",
 ]  # fmt: skip
@@ -34,6 +34,10 @@ Duplicates: TypeAlias = Literal["error", "first", "last"]
 Adjust: TypeAlias = Literal["scale", "adjusted", "raw"]
 Missing: TypeAlias = Literal["close", "hold"]
 Align: TypeAlias = Literal["exact", "next", "previous"]
+Metric: TypeAlias = Literal[
+    "final_equity", "total_return", "annual_return", "volatility", "sharpe", "sortino", "max_drawdown", "calmar",
+    "hit_rate", "turnover", "total_costs", "annual_costs", "total_financing", "bars_per_year",
+]  # fmt: skip
 FieldName: TypeAlias = Literal[
     "close", "open", "high", "low", "vwap", "volume", "half_spread", "volatility", "dividend", "split", "borrow_rate",
     "can_buy", "can_sell", "universe",
@@ -88,7 +92,7 @@ Numbers: TypeAlias = SupportsFloat | Row
 Assets: TypeAlias = str | int | Row
 Holdings: TypeAlias = "Row | pl.LazyFrame | SupportsArrow"
 #: A grid: {axis: values}, a list of {axis: value}, a table with a row per scenario.
-Grid: TypeAlias = "Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]] | pl.DataFrame"
+Grid: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame"
 #: "panel", labels by position or in a wide frame, or {asset: label}.
 Groups: TypeAlias = str | Array | Mapping[Any, Any]
 #: A date, a datetime, a text such as "2020-03", a number YYYYMMDD, a pandas Period.
@@ -139,23 +143,17 @@ class Fields(Generic[_Lacking]):
     is outside"""
 
 
-class Metrics(TypedDict):
+class Metrics(dict[str, Any]):
     """The metrics of one run (`gpu_bt.metrics.equity_metrics` has their formulas), bars a year, and its status."""
 
-    bars: int
-    final_equity: float
-    total_return: float
-    annual_return: float
-    volatility: float
-    sharpe: float
-    sortino: float
-    max_drawdown: float
-    longest_drawdown: int
-    calmar: float
-    hit_rate: float
-    turnover: float
-    total_costs: float
-    annual_costs: float
-    total_financing: float
-    bars_per_year: float
-    status: str
+    if TYPE_CHECKING:  # what editors complete, and of which type each is
+
+        @overload
+        def __getitem__(self, name: Metric, /) -> float: ...
+        @overload
+        def __getitem__(self, name: Literal["bars", "longest_drawdown"], /) -> int: ...
+        @overload
+        def __getitem__(self, name: Literal["status"], /) -> str: ...
+        @overload
+        def __getitem__(self, name: str, /) -> Any: ...
+        def __getitem__(self, name: str, /) -> Any: ...

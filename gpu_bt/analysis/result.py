@@ -35,6 +35,7 @@ from gpu_bt.engine.resident import Resident, first
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError, printable
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
+from gpu_bt.typing import Metrics, Time
 
 if TYPE_CHECKING:
     import pandas
@@ -241,24 +242,24 @@ class Result:
         return first
 
     @cached_property
-    def metrics(self) -> dict[str, float | int | str]:
+    def metrics(self) -> Metrics:
         """`gpu_bt.analysis.metrics.equity_metrics` of the run from `start` on as Python numbers, with bars_per_year and
         status."""
         return self._metrics(self._first)
 
-    def metrics_since(self, start: Any) -> dict[str, float | int | str]:
+    def metrics_since(self, start: Time) -> Metrics:
         """`metrics` of the bars from a date, datetime or text such as "2020-03" on, as `panel[start:]` has it.
 
         Raises PanelError for what is no time, and where no bar follows it.
         """
         return self._metrics(max(self._priced, start_bar(self._utc, self.time_zone, start) or 0))
 
-    def _metrics(self, first: int) -> dict[str, float | int | str]:
+    def _metrics(self, first: int) -> Metrics:
         rounding, priced = rounding_of(self.config.tick, len(self.assets)), self._priced
         money = self.raw.money[:, :1, priced:]
         found = equity_metrics(money, self.opening, self.bars_per_year, start=first - priced, rounding=rounding)
         numbers = {name: values[0].item() for name, values in found.items()}
-        return {**numbers, "bars_per_year": self.bars_per_year, "status": self.status}
+        return Metrics(numbers, bars_per_year=self.bars_per_year, status=self.status)
 
     def _before(self, first: int) -> float:
         """Equity before a bar."""

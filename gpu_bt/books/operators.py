@@ -204,7 +204,7 @@ def winsorise(
 
 
 def neutralise(
-    x: TableT, groups: Groups | None = None, exposures: Values | Mapping[Any, Values] | None = None,
+    x: TableT, groups: Groups | None = None, exposures: Values | Mapping[Any, Any] | None = None,
     weights: Values | None = None, universe: Values | Panel | None = None,
 ) -> TableT:  # fmt: skip
     """What a regression leaves of x: x - (a + sum_k b_k e_k), where a (of each group its own) and b (of a row) minimise

@@ -84,7 +84,7 @@ class Scores:
     """
 
     def __init__(
-        self, scores: Values | Mapping[Any, Values], *, long: float = 50, short: float = 0, keep: float = 1.0,
+        self, scores: Values | Mapping[Any, Any], *, long: float = 50, short: float = 0, keep: float = 1.0,
         scheme: Scheme = "equal", long_gross: float = 1.0, short_gross: float = 1.0, groups: Groups | None = None,
     ) -> None:  # fmt: skip
         given = locals()

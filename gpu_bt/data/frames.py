@@ -44,14 +44,13 @@ from gpu_bt.typing import (
     TableLike,
     Time,
     UnknownAssets,
-    Values,
 )
 
 __all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights", "warn_of_empty"]
 
 
 def read_panel(
-    source: TableLike | Mapping[Any, Values], *, timestamp: str = "timestamp", asset: str = "asset",
+    source: TableLike | Mapping[Any, Any], *, timestamp: str = "timestamp", asset: str = "asset",
     layout: Layout = "auto", fields: Collection[str] | Mapping[str, str] | None = None, prices: Prices = "adjusted",
     bad_prices: BadPrices = "error", duplicates: Duplicates = "error", dtype: DType = np.float64,
     time_zone: str | None = None, next_timestamp: Time | None = None, date_format: str | None = None,

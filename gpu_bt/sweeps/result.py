@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import polars as pl
@@ -187,6 +187,10 @@ class SweepResult:
                 raise ConfigError(f"no scenario has {axis}={shown(value)}: see table[{axis!r}]")
         return found
 
+    @overload
+    def plot(self, path: None = None, **options: Any) -> Figure: ...
+    @overload
+    def plot(self, path: str | os.PathLike[str], **options: Any) -> Path: ...
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path | Figure:
         """Heat map of two axes, fan of the equity rows, capacity curve; see `gpu_bt.sweeps.plots.plot`."""
         from gpu_bt.sweeps import plots as sweep_plots

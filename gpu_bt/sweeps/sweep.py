@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
@@ -56,7 +56,7 @@ from gpu_bt.sweeps.makers import maker_of
 from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
 from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
-from gpu_bt.typing import Book, EngineName, Grid, Holdings, MetricsOf, Path, Time, Values
+from gpu_bt.typing import EngineName, Grid, Holdings, MetricsOf, Path, Time, Values
 
 __all__ = ["Plan", "parameters_of", "sweep"]
 
@@ -94,9 +94,29 @@ class Plan:
         ))  # fmt: skip
 
 
+#: What a sweep's books are made of: as `run` takes them, several by name, a strategy's class, a function of axes.
+Books: TypeAlias = "Values | Mapping[Any, Any] | WeightsStream | Scores | type[Strategy] | Callable[..., Any]"
+
+
+@overload
+def sweep(
+    panel: Panel | PanelStream, weights: Books, config: Config | None = ..., grid: Grid | None = ..., *,
+    engine: EngineName = ..., holdings: Holdings | None = ..., executor: futures.Executor | None = ...,
+    out: Path | None = ..., progress: Progress | None = ..., equity: bool | Literal["device"] = ...,
+    metrics: MetricsOf = ..., max_memory: int | None = ..., chunk_size: int | None = ..., scratch: Path | None = ...,
+    dry_run: Literal[False] = ..., start: Time | None = ...,
+) -> SweepResult: ...  # fmt: skip
+@overload
+def sweep(
+    panel: Panel | PanelStream, weights: Books, config: Config | None = ..., grid: Grid | None = ..., *,
+    engine: EngineName = ..., holdings: Holdings | None = ..., executor: futures.Executor | None = ...,
+    out: Path | None = ..., progress: Progress | None = ..., equity: bool | Literal["device"] = ...,
+    metrics: MetricsOf = ..., max_memory: int | None = ..., chunk_size: int | None = ..., scratch: Path | None = ...,
+    dry_run: Literal[True], start: Time | None = ...,
+) -> Plan: ...  # fmt: skip
 def sweep(
     panel: Panel | PanelStream,
-    weights: Values | Book | WeightsStream | Scores | Mapping[Any, Values | Book] | type[Strategy] | Callable[..., Any],
+    weights: Books,
     config: Config | None = None,
     grid: Grid | None = None,
     *,
