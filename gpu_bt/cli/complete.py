@@ -65,4 +65,6 @@ def settings(incomplete: str) -> list[str]:
 
 def axes(incomplete: str) -> list[str]:
     """NAME= of fields of Config."""
-    return [f"{text.partition('=')[0]}=" for text in settings(incomplete)] if "=" not in incomplete else []
+    from gpu_bt.config import FIELDS
+
+    return among(f"{name}=" for name in FIELDS)("".join([*_CUT, incomplete]))

@@ -13,7 +13,7 @@ import gpu_bt as bt
 from gpu_bt.cli import commands as cli
 from gpu_bt.cli.samples import write_samples
 
-MINE = '''
+MINE = """
 import helper_of_mine
 import gpu_bt as bt
 import numpy as np
@@ -59,7 +59,7 @@ def peek(panel):
 
 def book(panel, n=2):
     return helper_of_mine.equal(np.zeros(panel.shape), n)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,10 @@ def test_scores_and_weights_of_a_function(given, tmp_path, here):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ("--strategy mine.py:Fails", "mine.py:24, in Fails.on_data_batch at bar 21 (2020-01-31): KeyError: 'what is not"),
+        (
+            "--strategy mine.py:Fails",
+            "mine.py:24, in Fails.on_data_batch at bar 21 (2020-01-31): KeyError: 'what is not",
+        ),
         ("--strategy mine.py:Wrong", "the panel has no asset 'NOPE'; see batch.assets: self.order_target_percent("),
         ("--strategy mine.py", "name what is meant, --strategy mine.py:NAME: one of Base, Few, Needs, Fails, Wrong"),
         ("--strategy mine.py:Fwe", "mine.py has no 'Fwe'; did you mean 'Few'?"),
