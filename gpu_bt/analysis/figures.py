@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from gpu_bt.analysis.picture import Picture
 
 __all__ = [
-    "MINUS", "Style", "area", "colours", "compact", "decimals", "head", "ink", "line", "name_axes", "new_figure", "percent",
-    "plain", "points", "room", "save_figure", "tidy", "title", "width_of",
+    "MINUS", "Style", "area", "colours", "compact", "decimals", "head", "ink", "line", "name_axes", "new_figure",
+    "percent", "plain", "points", "room", "save_figure", "tidy", "title", "width_of", "wrapped",
 ]  # fmt: skip
 
 #: What matplotlib.style.use takes; "dark" and "light" are its "dark_background" and "default".
-Style = str | Sequence[str]
+Style = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+_STYLES = {"dark": "dark_background", "light": "default"}
 MINUS = "\N{MINUS SIGN}"
 #: Lines of more points than this show the least and the most of each of half so many stretches.
 _POINTS = 6000
@@ -44,7 +45,7 @@ def new_figure(
 ) -> Iterator[Picture]:
     """An empty figure in inches, and a block in which matplotlib draws in a style.
 
-    figsize: (width, height) instead; None = the first two.   style: as `Result.plot` has it.
+    figsize: (width, height) instead, half of these or more; None = the first two.   style: as `Result.plot` has it.
     Raises ResultError where matplotlib is missing or does not start, ConfigError for a size or style that is none.
     """
     try:
@@ -57,26 +58,27 @@ def new_figure(
         raise ResultError("plot() needs matplotlib, which is missing: pip install matplotlib") from None
     except ValueError as error:  # a setting of its own, such as MPLBACKEND
         raise ResultError(f"matplotlib cannot start: {str(error).splitlines()[0]:.200}") from error
-    names = [style] if isinstance(style, str) else [] if style is None else style
+    names: Any = [style] if isinstance(style, (str, dict)) else [] if style is None else style
     try:
-        look = [{"dark": "dark_background", "light": "default"}.get(name, name) for name in names]
+        look = [_STYLES.get(name, name) if isinstance(name, str) else name for name in names]
         entered = matplotlib.style.context(look)
         entered.__enter__()
     except (OSError, TypeError, ValueError, AttributeError):
         known = ", ".join(["light", "dark", *matplotlib.style.available[:3]])
         raise ConfigError(f"style is {shown(style)}: it must be a style of matplotlib, such as {known}") from None
     try:
-        size = (width, height) if figsize is None else sizes("figsize", figsize, 3.0, 100.0)
+        size = (width, height) if figsize is None else _size(figsize, (width / 2, height * 0.55))
         yield Picture(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.05))
     finally:
         entered.__exit__(None, None, None)
 
 
-def sizes(name: str, value: Any, low: float, high: float) -> tuple[float, float]:
-    """Two numbers from low to high. Raises ConfigError for anything else."""
+def _size(value: Any, least: tuple[float, float]) -> tuple[float, float]:
+    """Two numbers of inches. Raises ConfigError for anything else, and what is too small for what is drawn."""
     found = [real(x) for x in value] if isinstance(value, (list, tuple, np.ndarray)) else []
-    if len(found) != 2 or not all(low <= x <= high for x in found):
-        raise ConfigError(f"{name} is {shown(value)}: it must be (width, height), each {low:g} to {high:g} inches")
+    if len(found) != 2 or not all(low <= x <= 200.0 for low, x in zip(least, found, strict=True)):
+        rule = f"(width, height) in inches, up to 200, and for this picture ({least[0]:.1f}, {least[1]:.1f}) or more"
+        raise ConfigError(f"figsize is {shown(value)}: it must be {rule}")
     return found[0], found[1]
 
 
@@ -210,16 +212,16 @@ def tidy(ax: Axes, grid: bool = True) -> None:
 
 def title(ax: Axes, text: str, pad: float | None = None) -> None:
     """The title of a drawing, in as many lines as it needs."""
-    ax.set_title(_wrapped([text], room(ax)[0] / 1.15), loc="left", fontsize="medium", fontweight="bold", pad=pad)
+    ax.set_title(wrapped([text], room(ax)[0] / 1.15), loc="left", fontsize="medium", fontweight="bold", pad=pad)
 
 
 def head(figure: Picture, *lines: Sequence[str]) -> None:
     """The title of a picture: each line of parts, which go on in the next where the figure is narrow."""
-    rows = [_wrapped(parts, figure.get_size_inches()[0] * 0.97) for parts in lines]
+    rows = [wrapped(parts, figure.get_size_inches()[0] * 0.97) for parts in lines]
     figure.suptitle("\n".join(rows), fontsize="medium", x=0.01, ha="left", linespacing=1.5)
 
 
-def _wrapped(parts: Sequence[str], inches: float) -> str:
+def wrapped(parts: Sequence[str], inches: float) -> str:
     """Parts side by side, in lines that fit, as matplotlib draws them as they are."""
     most = max(8, int(1.1 * inches / width_of("n", "medium")))  # words are narrower than numbers
     rows: list[str] = []

@@ -24,7 +24,6 @@ from gpu_bt.analysis.figures import (
     line,
     name_axes,
     percent,
-    plain,
     room,
     tidy,
     title,
@@ -95,14 +94,16 @@ def plot(
     columns = columns or (free.pop(0) if free else None)
     if rows is None:
         raise ConfigError("the sweep has no axis: there is nothing to draw")
+    shared: list[str] = []  # the title of several maps
     draws: list[tuple[float, Callable[[Figure, Any, float], None]]] = []
     if columns:
         if how is None and free and free[0] != "initial_cash" and sweep.table[free[0]].n_unique() <= _FACETS:
             each = [{free[0]: value} for value in sweep.held(where)[free[0]].unique(maintain_order=True)]
         else:
             each = [{}]
-        tables = [_Table(sweep, rows, columns, metric, how or "mean", {**where, **one}, best) for one in each]
-        across = min(3, len(tables))
+        tables = [_Table(sweep, rows, columns, metric, how or "mean", where, one, best) for one in each]
+        across = min(len(tables), max(1, int((figsize or (10,))[0] / 3)))
+        shared = [tables[0].title] * (len(tables) > 1)
         tall = min(8.5, max(3.0 if across == 1 else 2.2, 1.5 + 0.22 * len(tables[0].rows)))
         draws.append((tall * -(-len(tables) // across), partial(_maps, tables, across)))
     else:
@@ -117,7 +118,7 @@ def plot(
         for place, (_, draw) in enumerate(draws):
             draw(figure, grid[place, 0], 0.0)
         t, n = sweep.shape
-        head(figure, [f"{len(sweep):,} scenario{'s' * (len(sweep) != 1)} of {t:,} bars x {n:,} assets"])
+        head(figure, [f"{len(sweep):,} scenario{'s' * (len(sweep) != 1)} of {t:,} bars x {n:,} assets"], shared)
     return figures.save_figure(figure, path, dpi)
 
 
@@ -137,8 +138,9 @@ class _Table:
 
     def __init__(
         self, sweep: SweepResult, rows: str, columns: str, metric: str, how: str, where: Mapping[str, Any],
-        best: pl.DataFrame,
+        one: Mapping[str, Any], best: pl.DataFrame,
     ) -> None:  # fmt: skip
+        given, where = where, {**where, **one}
         table, held = sweep.pivot(rows, columns, metric, how=how, **where), sweep.held(where)
         self.rows, self.columns = table[rows].to_list(), held[columns].unique(maintain_order=True).to_list()
         self.values = table.drop(rows).to_numpy().astype(np.float64)
@@ -156,7 +158,8 @@ class _Table:
         self.best = max(sorted(cells), key=lambda cell: sign * self.values[cell], default=None)
         others = [a for a in sweep.axes if a not in (rows, columns, *where) and held[a].n_unique() > 1]
         over = f", {how} over {', '.join(others)}" if others else ""
-        self.title = f"{metric}{over}" + "".join(f", {name}={_value(v)}" for name, v in where.items())
+        self.title = f"{metric}{over}" + "".join(f", {name}={_value(v)}" for name, v in given.items())
+        self.own = "".join(f"{name}={_value(v)}" for name, v in one.items())
 
     @property
     def score(self) -> float:
@@ -181,13 +184,13 @@ def _maps(tables: list[_Table], across: int, figure: Figure, place: Any, _: floa
                      reverse=metric in results.LESS, taken=1.0 / across)  # fmt: skip
         if table is top and table.best is not None:
             mark(ax, *table.best, f"Best, {text(table.values[table.best])}")
-        title(ax, table.title)
+        title(ax, table.own or table.title)
         if k % across == 0:
-            ax.set_ylabel(_axis(table.names[0], table.rows))
+            ax.set_ylabel(_axis(table.names[0], table.rows, room(ax)[1]), fontsize="small")
         else:
             ax.tick_params(labelleft=False)
         if k >= len(tables) - across:
-            ax.set_xlabel(_axis(table.names[1], table.columns))
+            ax.set_xlabel(_axis(table.names[1], table.columns, room(ax)[0]), fontsize="small")
         tidy(ax, grid=False)
     if image is not None and limits[0] < limits[1]:
         from matplotlib.ticker import FuncFormatter, PercentFormatter
@@ -201,7 +204,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: Mapping[st
     """The metric for each value of an axis: of one scenario, or the median and the middle half of several."""
     table = sweep.held(held)
     names = table[axis].unique(maintain_order=True).to_list()
-    scale = scale_of(names)
+    scale = "log" if axis == "initial_cash" and len(names) > 1 and min(names) > 0 else scale_of(names)
     names = sorted(names) if is_number(names) else names
     cells = _cells(table, axis, sweep.column(metric), names)
     low, middle, high = np.array([_quantiles(cell, (0.25, 0.5, 0.75)) for cell in cells]).T
@@ -227,15 +230,14 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: Mapping[st
         _log_ticks(ax, x, names)
     elif scale == "names" or len(names) <= 12:
         ticks(ax, "x", texts_of(names), room(ax)[0], x)
-    ax.set_xlabel(_axis(axis, names))
+    ax.set_xlabel(_axis(axis, names, room(ax)[0]), fontsize="small")
     name = f"{metric} over {axis}" + (": capacity" if axis == "initial_cash" else "")
-    name_axes(
-        ax, name + "".join(f", {name}={_value(v)}" for name, v in held.items()), "%" if metric in _SHARES else compact
-    )
+    name += "".join(f", {other}={_value(v)}" for other, v in held.items())
+    name_axes(ax, name, "%" if metric in _SHARES else compact)
 
 
-def _axis(name: str, values: list[Any]) -> str:
-    return plain(name) + ", log scale" * (scale_of(values) == "log")
+def _axis(name: str, values: list[Any], inches: float) -> str:
+    return figures.wrapped([name + ", log scale" * (scale_of(values) == "log")], inches)
 
 
 def _cells(table: pl.DataFrame, axis: str, metric: str, names: list[Any]) -> list[np.ndarray]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that can be read: texts do not overlap and lie inside, no drawing is empty, whatever is drawn, at any size."""
+"""Pictures that can be read: texts do not overlap and lie inside, no drawing is empty, at any size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ pytest.importorskip("matplotlib")
 
 def texts_of(ax: object) -> list[object]:
     """Every text of a drawing that is seen."""
-    ticks = [*ax.get_xticklabels(), *ax.get_yticklabels()]
+    ticks = [tick.label1 for axis in (ax.xaxis, ax.yaxis) for tick in axis._update_ticks()]  # those within the limits
+    ticks += [tick.label2 for tick in ax.yaxis._update_ticks()]  # of a bar of colours
     legend = ax.get_legend().get_texts() if ax.get_legend() else []
     titles = [ax.title, ax._left_title, ax._right_title, ax.xaxis.label, ax.yaxis.label]
     return [text for text in (*ticks, *titles, *legend, *ax.texts) if text.get_text().strip() and text.get_visible()]
@@ -25,7 +26,7 @@ def texts_of(ax: object) -> list[object]:
 
 def faults(figure: object) -> list[str]:
     """What cannot be read in a picture."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     found, boxes, inside = [], [], figure.bbox.padded(1.0)
     texts = [figure._suptitle, *(text for ax in figure.axes for text in texts_of(ax))]
     for text in texts:
@@ -37,7 +38,7 @@ def faults(figure: object) -> list[str]:
     found += [f"overlap: {a[1]} | {b[1]}" for a, b in itertools.combinations(boxes, 2) if a[0].overlaps(b[0])]
     for ax in figure.axes:
         low, high = sorted(ax.get_ylim())
-        values = [np.asarray(line.get_ydata(), float) for line in ax.lines if len(line.get_ydata()) > 1]
+        values = [np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_transform() == ax.transData]
         values = [v[np.isfinite(v)] for v in values]
         if any(((v < low) | (v > high)).any() for v in values if len(v)):
             found.append(f"outside the limits: {ax.get_title(loc='left')}")
@@ -86,13 +87,20 @@ def ran(stamps: np.ndarray, zone: str | None, **how: object) -> bt.Result:
 
 
 @pytest.mark.parametrize("name", STAMPS)
-@pytest.mark.parametrize("size", [None, (5.0, 9.0), (16.0, 12.0)])
+@pytest.mark.parametrize("size", [None, (5.0, 10.0), (16.0, 12.0)])
 def test_runs_can_be_read(name: str, size: tuple[float, float] | None):
     stamps, zone = STAMPS[name]
     result = ran(stamps, zone)
     prices = np.linspace(50, 80, len(stamps))
     figure = result.plot(name="Momentum of five", benchmark=prices, monthly=True, figsize=size)
-    assert faults(figure) == [] and len(figure.axes) == 9
+    assert faults(figure) == [] and len(figure.axes) == (7 if name == "1 day" else 9)  # no costs
+
+
+def test_a_picture_too_small_for_what_it_shows_is_refused():
+    result = ran(*STAMPS["20 years"])
+    with pytest.raises(bt.ConfigError, match=r"figsize is \(5, 6\): .* for this picture \(5\.0, 8\.\d\) or more$"):
+        result.plot(monthly=True, figsize=(5, 6))
+    assert faults(result.plot(monthly=True, figsize=(5, 10))) == []
 
 
 def test_the_check_sees_what_cannot_be_read():
@@ -101,7 +109,7 @@ def test_the_check_sees_what_cannot_be_read():
     figure.axes[0].text(0.02, 1.03, "over the title", transform=figure.axes[0].transAxes)
     figure.axes[0].set_ylim(0, 1)
     figure.add_axes((0.5, 0.5, 0.2, 0.2)).axis("off")
-    figure.axes[0].text(3, 0.5, "far to the right", transform=figure.axes[0].transAxes)
+    figure.axes[0].text(3, 0.5, "far to the right", transform=figure.axes[0].transAxes).set_in_layout(False)
     assert {text.split(":")[0] for text in faults(figure)} == {"overlap", "outside the limits", "empty", "outside"}
 
 
@@ -207,7 +215,7 @@ def test_styles_are_kept_and_settings_respected(tmp_path: Path):
     before = dict(mpl.rcParams)
     dark = result.plot(style="dark")
     assert dict(mpl.rcParams) == before and dark.get_facecolor()[:3] == (0, 0, 0)
-    dark.canvas.draw()
+    dark.draw_without_rendering()
     label = dark.axes[0].get_yticklabels()[0]
     assert mpl.colors.to_rgb(label.get_color()) == (1, 1, 1)  # made while it is drawn
     with mpl.rc_context({"font.size": 6.0, "axes.facecolor": "#222222", "text.color": "#eeeeee"}):
@@ -215,10 +223,10 @@ def test_styles_are_kept_and_settings_respected(tmp_path: Path):
     assert own.axes[0].lines[-1].get_color() == "#eeeeee" and own._suptitle.get_fontsize() == 6.0
     for style in (["ggplot", "dark"], "seaborn-v0_8", {"font.size": 6}):
         assert result.plot(style=style).get_suptitle()
-    sizes = [result.plot(tmp_path / f"{dpi}.png", dpi=dpi, figsize=(6, 5)) for dpi in (None, 50)]
+    sizes = [result.plot(tmp_path / f"{dpi}.png", dpi=dpi, figsize=(6, 8)) for dpi in (None, 50)]
     from matplotlib.image import imread
 
-    assert [imread(path).shape[:2] for path in sizes] == [(750, 900), (250, 300)]
+    assert [imread(path).shape[:2] for path in sizes] == [(1200, 900), (400, 300)]
 
 
 def test_a_long_run_is_drawn_by_its_extremes():
