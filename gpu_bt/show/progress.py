@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 import threading
@@ -63,9 +64,7 @@ def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
 
     terminal, screen = sys.stderr.isatty(), None
     if "ipykernel" in sys.modules and not terminal:
-        from IPython.display import DisplayHandle
-
-        screen = DisplayHandle()
+        screen = importlib.import_module("IPython.display").DisplayHandle()
         screen.display({"text/plain": ""}, raw=True)
     drawn: list[Any] = []
 
