@@ -33,8 +33,8 @@ _STYLE = """<style>
 
 
 def _text(value: Any) -> str:
-    """Any text as HTML shows it, on one line."""
-    return escape(printable(str(value)))
+    """Any value as HTML shows it, on one line; a number to four digits."""
+    return escape(printable(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
 def card(title: str, about: str, *parts: str) -> str:
