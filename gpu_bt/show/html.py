@@ -39,7 +39,7 @@ def _text(value: Any) -> str:
 
 def card(title: str, about: str, *parts: str) -> str:
     """One object: its kind, a few words about it, and what `sparkline`, `table`, `told` and `folded` have made."""
-    head = f'<div class="gpu-bt-title">{_text(title)}<span>{_text(about)}</span></div>'
+    head = f'<div class="gpu-bt-title">{_text(title)} <span>{_text(about)}</span></div>'
     return f'{_STYLE}<div class="gpu-bt">{head}<div class="gpu-bt-side">{"".join(parts)}</div></div>'
 
 

@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " | ".join(cell for cell in self.cells if cell)
+        return " | ".join(cell.strip() for cell in self.cells if cell.strip())
 
 
 def evil_panel() -> bt.Panel:
