@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Cross-sectional portfolio simulator: target weights over a panel of prices, the same bits on every engine.",
     epilog="Sample files to begin with, and what to type next: gpu-bt demo --inputs DIR",
@@ -117,9 +117,12 @@ def _refused(error: BaseException) -> int:
 
 
 @app.callback(invoke_without_command=True)
-def _program(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    if version:
-        print(f"gpu-bt {__version__}")
+def _program(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version or context.invoked_subcommand is None:
+        print(f"gpu-bt {__version__}" if version else context.get_help())
         raise typer.Exit
 
 

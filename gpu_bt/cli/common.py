@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -170,15 +171,27 @@ def pairs(lines: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(part.strip() for part in line.split("  ", 1)) for line in lines]
 
 
-def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
-    """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere."""
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), least: int | None = None) -> None:
+    """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere.
+
+    least: a terminal that is too narrow may leave out columns from the right, but for so many of them.
+    """
     rows, head = [[printable(cell) for cell in row] for row in rows], [printable(name) for name in head]
-    if sys.stdout.isatty() and _drawn(rows, head):
-        return
     lines = [head, *rows] if head else rows
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    count = len(lines[0])
+    for n in range(count, (least or count) - 1, -1) if sys.stdout.isatty() else ():
+        if _drawn([row[:n] for row in rows], head[:n]):
+            return print(f"a wider terminal shows {', '.join(head[n:])}, too") if n < count else None
+    widths = [max(len(line[i]) for line in lines) for i in range(count)]
+    sides = [">" if head and _numbers(row[i] for row in rows) else "<" for i in range(count)]
     for line in lines:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _numbers(cells: Iterable[str]) -> bool:
+    """Whether a column is one of numbers."""
+    return all(re.fullmatch(r"[-+]?[\d,.]+(e[-+]?\d+)?|none|nan", cell) for cell in cells)
 
 
 def _drawn(rows: Sequence[Sequence[str]], head: Sequence[str]) -> bool:
@@ -197,7 +210,10 @@ def _drawn(rows: Sequence[Sequence[str]], head: Sequence[str]) -> bool:
             show_header=bool(head), box=box, border_style="dim", pad_edge=box is not None, collapse_padding=not box
         )
         for i, name in enumerate(names or rows[0]):
-            shown.add_column(name if head else "", style="" if head or i else "bold", overflow="fold")
+            cells = [row[i] for row in rows]
+            side, word = "right" if head and _numbers(cells) else "left", not any(" " in cell for cell in cells)
+            style = "" if head or i else "bold"
+            shown.add_column(name if head else "", style=style, overflow="fold", justify=side, no_wrap=word)  # type: ignore[arg-type]
         for row in rows:
             shown.add_row(*(Text(cell) for cell in row))
         if console.measure(shown, options=unbounded).minimum <= console.width:

@@ -185,7 +185,7 @@ def _report(result: SweepResult, folder: Path | None, metric: str, best: int, pl
         table(pairs(result.summary().splitlines()[:3]))
         print(f"\nbest by {metric}:", flush=True)
         rows = result.shown(metric, best)
-        table(texts(rows), rows.columns)
+        table(texts(rows), rows.columns, least=len(result.axes) + 2)
     if folder is None:
         return
     with replacing(folder) as stale:

@@ -33,7 +33,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
     write_samples(folder, force=False)
     (folder / "talks.py").write_text(
-        "import gpu_bt as bt\nclass Talks(bt.Strategy):\n    def on_data_batch(self, timestamp, batch):\n        print(1)\n"
+        "import gpu_bt as bt\nclass Talks(bt.Strategy):\n    def on_data_batch(self, *_):\n        print(1)\n"
     )
     return folder
 
