@@ -28,7 +28,7 @@ from gpu_bt import __version__
 from gpu_bt.arguments import path_of
 from gpu_bt.cli import code, common, complete, options, signals, words
 from gpu_bt.cli.common import draw, emit, pairs, progress, replacing, say, table, write
-from gpu_bt.cli.options import HOW, RESULTS, WHAT, expanded, option
+from gpu_bt.cli.options import Texts, expanded, how, kept, what
 from gpu_bt.cli.sweep import EXAMPLES, sweep
 from gpu_bt.errors import BacktestError, BacktestWarning, ConfigError
 
@@ -140,21 +140,15 @@ _RUN = """Examples:
 def run(
     reading: options.Reading,
     setup: options.Setup,
-    weights: Annotated[list[str] | None, options.file("Target weights; repeatable")] = None,
-    scores: Annotated[list[str] | None, options.file("or scores, of which the best are held")] = None,
-    strategy: Annotated[
-        str | None, options.file("or a strategy: class, instance, function", metavar="FILE.py:NAME")
-    ] = None,
-    param: Annotated[
-        list[str] | None, option(WHAT, "Of the strategy or the scores; repeatable", metavar="NAME=VALUE")
-    ] = None,
-    check_lookahead: Annotated[
-        bool, option(WHAT, "First see that it reads no later data", "--check-lookahead")
-    ] = False,
-    resume: Annotated[str | None, option(HOW, "Go on from a state of --checkpoint", metavar="FILE")] = None,
-    accept_jumps: Annotated[bool, option(HOW, "Though prices jumped since that", "--accept-jumps")] = False,
+    weights: Annotated[Texts, what("Target weights; repeatable", metavar="FILE")] = None,
+    scores: Annotated[Texts, what("or scores, of which the best are held", metavar="FILE")] = None,
+    strategy: Annotated[str | None, what("or a strategy: class, instance, function", metavar="FILE.py:NAME")] = None,
+    param: Annotated[Texts, what("Of the strategy or the scores; repeatable", metavar="NAME=VALUE")] = None,
+    check_lookahead: Annotated[bool, what("First see that it reads no later data", "--check-lookahead")] = False,
+    resume: Annotated[str | None, how("Go on from a state of --checkpoint", metavar="FILE")] = None,
+    accept_jumps: Annotated[bool, how("Though prices jumped since that", "--accept-jumps")] = False,
     out: options.Folder = None,
-    checkpoint: Annotated[str | None, option(RESULTS, "Save the state after the last bar", metavar="FILE")] = None,
+    checkpoint: Annotated[str | None, kept("Save the state after the last bar", metavar="FILE")] = None,
     csv: options.Csv = False,
     plot: options.Plot = True,
     json: options.Json = False,
@@ -166,6 +160,10 @@ def run(
     folder = words.folder(out, *["report.png"] * plot)
     if weights and parameters:
         raise ConfigError("--param is for --strategy or --scores, and weights have no parameters: leave it out")
+    if checkpoint is not None and strategy is not None:
+        raise ConfigError(
+            "--checkpoint is for --weights and --scores: a strategy's own state is not in it, leave it out"
+        )
     if check_lookahead and strategy is None:
         raise ConfigError("--check-lookahead looks at a --strategy: weights and scores are files, leave it out")
     with progress() as show:
@@ -195,11 +193,9 @@ app.command(cls=options.Command, epilog=EXAMPLES)(sweep)
 @app.command(cls=options.Command, epilog="Example: gpu-bt demo --inputs samples")
 def demo(
     context: typer.Context,
-    inputs: Annotated[
-        str | None, option(WHAT, "Run nothing: write sample files for other commands", metavar="FOLDER")
-    ] = None,
-    force: Annotated[bool, option(WHAT, "Replace sample files that are there", "--force")] = False,
-    large: Annotated[bool, option(WHAT, "5,000 assets over 2,520 bars, not 500 over 1,260", "--large")] = False,
+    inputs: Annotated[str | None, what("Run nothing: write sample files for other commands", metavar="FOLDER")] = None,
+    force: Annotated[bool, what("Replace sample files that are there", "--force")] = False,
+    large: Annotated[bool, what("5,000 assets over 2,520 bars, not 500 over 1,260", "--large")] = False,
     engine: options.Engine = "auto",
     out: options.Folder = "out/demo",
     csv: options.Csv = False,
@@ -234,8 +230,10 @@ def demo(
 
 @app.command(cls=options.Command, epilog="A file to start from: gpu-bt info --toml > config.toml")
 def info(
-    config: Annotated[bool, option(None, "The fields of Config: defaults, values, meaning", "--config")] = False,
-    toml: Annotated[bool, option(None, "The same as a file for --config of other commands", "--toml")] = False,
+    config: Annotated[
+        bool, options.option(None, "The fields of Config: defaults, values, meaning", "--config")
+    ] = False,
+    toml: Annotated[bool, options.option(None, "The same as a file for --config of other commands", "--toml")] = False,
     json: options.Json = False,
 ) -> None:
     """Versions, this machine, its engines; fields of Config."""

@@ -21,6 +21,7 @@ import gpu_bt as bt
 from gpu_bt.cli import commands as cli
 from gpu_bt.cli import common, complete
 from gpu_bt.cli.samples import write_samples
+from gpu_bt.config import FIELDS
 from gpu_bt.engine.registry import reasons
 
 PROGRAM = [sys.executable, "-m", "gpu_bt.cli"]
@@ -195,7 +196,7 @@ def test_a_template_is_the_default_config(capsys, tmp_path):
     assert bt.read_config(tmp_path / "c.toml") == bt.Config()
     lines = {line.split(" = ")[0]: line for line in text.splitlines()}
     assert set(bt.Config().to_dict()) < set(lines)
-    assert "of the price, adverse" in lines["slippage"] and "next_vwap" in lines["execution"]
+    assert FIELDS["slippage"].meaning in lines["slippage"] and "next_vwap" in lines["execution"]
 
 
 @pytest.mark.parametrize("command", ["", "run", "sweep", "demo", "info", "verify"])
