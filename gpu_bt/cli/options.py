@@ -54,7 +54,7 @@ Json = Annotated[bool, kept("JSON to stdout, all else to stderr", "--json", is_e
 class Reading:
     """How prices, weights and scores are read."""
 
-    prices: Annotated[list[str], what("Prices: long or wide; repeatable", metavar="FILE")]
+    prices: Annotated[list[str], what("Prices, required: long or wide; repeatable", metavar="FILE")]
     raw_prices: Annotated[bool, what("Unadjusted, with dividends and splits", "--raw-prices")] = False
     missing: Annotated[str, read("Assets that a book does not list", pick="close|hold")] = "close"
     align: Annotated[str, read("Weights at a time that is no bar", pick="exact|next|previous")] = "exact"
@@ -165,7 +165,7 @@ class Command(TyperCommand):
         for param in sorted(self.params, key=lambda p: p.rich_help_panel == READING):  # type: ignore[attr-defined]
             names, text = param.get_help_record(ctx) or ("", "")
             group = getattr(param, "rich_help_panel", None) or "Options"
-            groups.setdefault(group, []).append((names, re.sub(r"  \[\d+<=x.*\]$", "", text)))
+            groups.setdefault(group, []).append((names, re.sub(r" +\[(required|\d+<=x.*)\]$", "", text)))
         rest = groups.pop(READING, []) if "-h" in common.ARGUMENTS else []
         for group, records in groups.items():
             with formatter.section(group):
