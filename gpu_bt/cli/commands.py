@@ -197,7 +197,7 @@ def demo(
     force: Annotated[bool, what("Replace sample files that are there", "--force")] = False,
     large: Annotated[bool, what("5,000 assets over 2,520 bars, not 500 over 1,260", "--large")] = False,
     engine: options.Engine = "auto",
-    out: options.Folder = "out/demo",
+    out: Annotated[str, kept("Folder of the files, out/demo", metavar="FOLDER")] = "out/demo",
     csv: options.Csv = False,
     plot: options.Plot = True,
     json: options.Json = False,
@@ -213,7 +213,7 @@ def demo(
         write("writing", lambda: write_samples(place, force))
         print("\nnext:", *commands(place), sep="\n  ")
         return
-    folder = words.folder(out or "out/demo", *["report.png"] * plot)
+    folder = words.folder(out, *["report.png"] * plot)
     with progress() as show:
         show("making the universe")
         from gpu_bt.config import Config

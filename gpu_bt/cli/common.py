@@ -45,7 +45,8 @@ class Steady:
     dropped, and the first error kept."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream, self.error = stream, None  # type: Any, OSError | None
+        self.stream = stream
+        self.error: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -95,8 +96,9 @@ def finite(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
-    plain = value is None or isinstance(value, (bool, int, str))
-    return value if plain else value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def say(kind: str, text: Any) -> None:
