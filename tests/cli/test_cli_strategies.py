@@ -158,6 +158,7 @@ def test_scores_and_weights_of_a_function(given, tmp_path, here):
         ("--strategy grid.toml:Few", "it must be FILE.py:NAME"),
         ("--strategy mine.py:peek --check-lookahead", "it looks ahead"),
         ("--strategy mine.py:Few --resume s.npz", "resume goes on with weights alone"),
+        ("--strategy mine.py:Few --checkpoint s.npz", "--checkpoint is for --weights and --scores"),
         ("--scores scores.parquet --param lng=1", "--param lng: Scores has no such parameter: did you mean 'long'?"),
         ("--scores scores.parquet --param long=0", "long"),
         ("--weights weights.parquet --param long=1", "weights have no parameters: leave it out"),
@@ -200,6 +201,13 @@ def test_a_grid_over_the_parameters_of_a_file(workers: str, given, tmp_path, cap
     assert "4 of 1,042 bars x 20 assets, 0 run now" in capsys.readouterr().out
     assert cli.main(["sweep", *given, "--strategy", "mine.py:three", *axes]) == 2
     assert "pass its class" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_error_in_a_grid_names_the_line(workers: str, given, capsys):
+    assert cli.main(["sweep", *given, "--strategy", "mine.py:Fails", "--axis", "n=2,4", "--workers", workers]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: mine.py:24, in Fails.on_data_batch at bar 21 (2020-01-31): KeyError: 'what is not")
 
 
 def test_a_grid_over_the_arguments_of_a_function(given, tmp_path):
