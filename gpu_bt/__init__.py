@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt.analysis.factor import FactorStudy as FactorStudy
     from gpu_bt.analysis.factor import factor as factor
     from gpu_bt.analysis.result import Result as Result
+    from gpu_bt.analysis.result import read_result as read_result
     from gpu_bt.books.scores import Scores as Scores
     from gpu_bt.config import Config as Config
     from gpu_bt.data.frames import read_panel as read_panel
@@ -36,13 +37,14 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt.runs.strategy import Portfolio as Portfolio
     from gpu_bt.runs.strategy import Strategy as Strategy
     from gpu_bt.sweeps.result import SweepResult as SweepResult
+    from gpu_bt.sweeps.result import read_sweep as read_sweep
     from gpu_bt.sweeps.sweep import sweep as sweep
 
 #: Module -> its public names. Loaded on first use, so that `import gpu_bt` needs neither Polars nor CuPy nor a GPU.
 _PUBLIC = {
     "gpu_bt": "books",
     "gpu_bt.analysis.factor": "FactorStudy factor",
-    "gpu_bt.analysis.result": "Result",
+    "gpu_bt.analysis.result": "Result read_result",
     "gpu_bt.books.scores": "Scores",
     "gpu_bt.config": "Config",
     "gpu_bt.data.frames": "read_panel read_weights",
@@ -58,7 +60,7 @@ _PUBLIC = {
     "gpu_bt.runs.orders": "Orders",
     "gpu_bt.runs.run": "run",
     "gpu_bt.runs.strategy": "Portfolio Strategy",
-    "gpu_bt.sweeps.result": "SweepResult",
+    "gpu_bt.sweeps.result": "SweepResult read_sweep",
     "gpu_bt.sweeps.sweep": "sweep",
 }
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
@@ -67,7 +69,7 @@ __all__ = [
     "BacktestError", "BacktestWarning", "Batch", "Config", "ConfigError", "EngineUnavailable", "Exits", "FactorStudy",
     "Orders", "Panel", "PanelError", "PanelStream", "Portfolio", "Result", "ResultError", "Scores", "Strategy",
     "StrategyError", "SweepResult", "Weights", "WeightsError", "__version__", "books", "check_lookahead", "factor",
-    "read_config", "read_panel", "read_weights", "run", "scan_panel", "sweep",
+    "read_config", "read_panel", "read_result", "read_sweep", "read_weights", "run", "scan_panel", "sweep",
 ]  # fmt: skip
 
 

@@ -192,6 +192,8 @@ def draw_clock(rng: np.random.Generator, panel: OraclePanel) -> None:
         if chance(rng, 0.4):
             us = us[0] + np.arange(len(us)) * pick(rng, (5, 15, 60)) * 60_000_000
         us = us + (change - int(us[rng.integers(0, len(us))])) + int(rng.integers(-2, 3)) * 15 * 60_000_000
+    if (us // (31 * _DAY) == 0).all():  # January 1970, which the panel takes for a wrong unit
+        us = us + 31 * _DAY
     panel.microseconds = us.astype(np.int64)
     panel.next_microseconds = None if due is None else int(us[-1]) + due
 

@@ -10,11 +10,13 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from gpu_bt.analysis.spans import asks
+from gpu_bt.analysis.spans import asks, outside
+from gpu_bt.analysis.standing import Asking
 from gpu_bt.config import CHOICES, FIELDS, Config
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
@@ -110,14 +112,18 @@ class Watch:
     market in the memory in which these lie. closes: the universe forces exits.   began: the first bar that `asks`, -1
     before it."""
 
-    def __init__(self, assets: int, closes: bool) -> None:
+    def __init__(self, assets: int, closes: bool, last: bool = False) -> None:
         self.began, self.closes, self.forced = -1, closes, 0
         self.last: Any = np.zeros(assets, np.int64)
+        #: (3, N) the bar that last replaced each asset's order [S8], -1 = none did, and that order's limit and stop.
+        self.placed: Any = np.array([[-1.0], [np.nan], [np.nan]]).repeat(assets, 1)  # until there are cells
+        self._sized_last = last
         self.moves, self.decisions = False, 0
         self.sample: dict[int, Any] = {}
 
     def __call__(self, bar: int, cells: Any, market: Any) -> None:
         asked = ~np.isnan(cells[:2]).all(axis=0)
+        self._place(bar, cells, asked, market)
         if not asked.any():
             self.forced += self.closes and market.universe is not None and not market.universe[bar].all()
             return
@@ -130,6 +136,27 @@ class Watch:
         self.moves = self.moves or bool((np.abs(cells[:2]) > 0).any())
         if not self.decisions & (self.decisions - 1):  # the 1st, 2nd, 4th, 8th, ...
             self.sample[bar] = np.abs(cells[0])
+
+    def _place(self, bar: int, cells: Any, asked: Any, market: Any) -> None:
+        """Note which orders are replaced: all that are asked for, but for targets without a price."""
+        if type(self.placed) is not type(cells):
+            self.placed = np.full_like(cells[1:], np.nan)
+            self.placed[0] = -1
+        unpriced = asked & np.isnan(market.close[bar]) & (cells[0] != 0) & ~np.isfinite(cells[1])
+        if self._sized_last and unpriced.any():  # [S8] a mark will do, which is there from the first price on
+            known = [market.close, *([] if market.open is None else [market.open])]
+            unpriced &= reduce(np.logical_and, (np.isnan(prices[: bar + 1]).all(axis=0) for prices in known))
+        replaced = asked & ~unpriced & ~np.isinf(cells[1])
+        self.placed = np.where(replaced, cells[1:], self.placed)
+        self.placed[0] = np.where(replaced, bar, self.placed[0])
+        if self.closes and market.universe is not None:
+            forced = outside(market, bar)
+            self.placed[1:, forced], self.placed[0, forced] = np.nan, bar
+
+    def asking(self) -> Asking:
+        """What all decisions so far have placed last."""
+        bar, limit, stop = on_host(self.placed)
+        return Asking(bar.astype(np.int64), limit, stop)
 
     def asked(self) -> Asked:
         """What all decisions so far asked for."""

@@ -19,13 +19,14 @@ from gpu_bt.analysis.ranks import series_statistics
 from gpu_bt.analysis.sections import COVERAGE, LASTING, measure
 from gpu_bt.arguments import flag, must_be, one_of, several, whole
 from gpu_bt.books.scores import Scores
-from gpu_bt.config import Config
+from gpu_bt.config import Config, Execution
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.labels import as_row
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import price_of
 from gpu_bt.errors import ConfigError, PanelError
+from gpu_bt.typing import Groups, Values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +40,8 @@ _MOST = 1000
 
 
 def factor(
-    panel: Panel, scores: Any, *, horizons: int | Sequence[int] | None = None, quantiles: int = 5, groups: Any = None,
-    execution: Any = "next_open", demean: bool = False, delist_after: int = 20,
+    panel: Panel, scores: Values | Scores, *, horizons: int | Sequence[int] | None = None, quantiles: int = 5,
+    groups: Groups | None = None, execution: Execution = "next_open", demean: bool = False, delist_after: int = 20,
 ) -> FactorStudy:  # fmt: skip
     """What (T, N) scores say of the returns that follow them, bar by bar; docs/factor.md has the sources.
 

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result: labels back on the arrays of one scenario; tables, statistics, files.
+"""Result: labels back on the arrays of one scenario; tables, statistics, files; `read_result`.
 
 Letters: T bars, N assets.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -19,15 +17,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gpu_bt import __version__
+from gpu_bt.analysis import files
 from gpu_bt.analysis.calendars import bars_of_a_year
+from gpu_bt.analysis.labelled import Labelled, pandas_index, to_pandas
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
 from gpu_bt.analysis.spans import decided
-from gpu_bt.arguments import flag, one_of, path_of
+from gpu_bt.analysis.standing import Standing, orders_table
+from gpu_bt.analysis.summary import result_card, summary_rows
+from gpu_bt.arguments import one_of
 from gpu_bt.config import Config
-from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.forks import with_threads
-from gpu_bt.data.settings import config_text
 from gpu_bt.data.slices import start_bar
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import in_shares
@@ -36,12 +35,16 @@ from gpu_bt.engine.resident import Resident, first
 from gpu_bt.engine.spec import RawResult
 from gpu_bt.errors import ResultError, printable
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS
+from gpu_bt.typing import Metrics, Time
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["Result"]
+__all__ = ["Result", "read_result"]
+
+#: What `Result.to_pandas` gives.
+_TABLES = ("equity", "fills", "cuts", "positions", "weights", "final_positions", "orders_next")
 
 
 class Result:
@@ -57,7 +60,8 @@ class Result:
     holdings have a mark: none before it counts, and equity before it is `opening`.   held: (N,) these holdings, shares.
     start: number of the first bar that metrics count, None = that of the first decision with a target.   advice: what
     is legal but probably not meant, kind -> sentence.   decisions: bars at which something was asked for, by weights,
-    strategy or universe ([S6]).   wall_seconds: time the run took.
+    strategy or universe ([S6]).   wall_seconds: time the run took, NaN where it was read from files.   weigh: (lots,
+    equity, tick) -> (T, N) `weights`; None = there are no marks.   orders: RawResult -> Standing, or `orders_next`.
     """
 
     def __init__(
@@ -80,6 +84,8 @@ class Result:
         advice: Mapping[str, str] | None = None,
         decisions: int = 0,
         wall_seconds: float = 0.0,
+        weigh: Callable[..., np.ndarray] | None = None,
+        orders: Callable[[RawResult], Standing | pl.DataFrame] | None = None,
     ) -> None:
         self.raw = raw
         self.engine = raw.engine
@@ -91,6 +97,7 @@ class Result:
         self._replay = replay
         self._lots = lots
         self._save = save
+        self._weigh, self._orders = weigh, orders
         #: Equity before the first bar.
         self.opening = config.initial_cash if opening is None else opening
         self._earlier = dict(zip(earlier or {}, time_series(list((earlier or {}).values()), time_zone), strict=True))
@@ -154,10 +161,44 @@ class Result:
         return self._labelled("cuts", "shares")
 
     @cached_property
-    def positions(self) -> NDArray[np.float64]:
-        """(T, N) float64 shares after each bar's fills, signed; NaN after the end; made as `fills` is."""
-        first: NDArray[np.float64] = self._record("positions")[0]
-        return first
+    def positions(self) -> Labelled:
+        """(T, N) float64 shares after each bar's fills, signed; NaN after the end; made as `fills` is. It is indexed as
+        an array or by labels, `positions["2020-03", "A"]`, and has to_pandas() and to_polars() (`Labelled`)."""
+        return Labelled(self._record("positions")[0], self.timestamps, self.assets, "positions")
+
+    @cached_property
+    def weights(self) -> Labelled:
+        """(T, N) what is held, at marks: w = R(h*m)*(1/E), signed, of the h lots, the marks m and the equity E after
+        each bar ([S5], [S7]); with the cash, cash/E, they sum to 1. NaN after the end, and where E is not above 0. Made
+        as `fills` is. Raises ResultError where there are no marks: of a stream, or read without weights.parquet."""
+        if self._weigh is None:
+            way_out = "run over a panel in memory, and write() with positions=True"
+            raise ResultError(f"weights need the marks of the panel, which this result does not have: {way_out}")
+        found = self._weigh(self.positions.values / self._unit(), self.raw.money[0, 0], self.config.tick)
+        return Labelled(found, self.timestamps, self.assets, "weights")
+
+    @cached_property
+    def orders_next(self) -> pl.DataFrame:
+        """The orders that still work after the last bar, by asset, for the bar that follows; empty where none does.
+
+        asset; decided: the bar whose decision, margin call or stop placed it, null where that is not known, as of a
+        stream, or lies before the first bar; shares, signed, still to fill; filled: those that have filled of it, in
+        today's shares, null where decided is, or where no fills are at hand; kind: "market", "limit", "stop" or
+        "stop_limit"; limit, stop: prices per share, null = none. A market order fills as the config's `execution` says;
+        a stop that was triggered is none any more.
+        """
+        with_threads("Result.orders_next")
+        return orders_table(self, self._orders)
+
+    def to_pandas(self, name: str = "equity") -> pandas.DataFrame:
+        """One of its tables as pandas has it, without pyarrow: equity, fills, cuts, positions, weights, final_positions
+        or orders_next; the timestamps are the index, in their time zone, of the last two the assets. What is null is
+        NaN. Raises ConfigError for another name, ResultError where pandas is not installed, and what the table raises.
+        """
+        found = getattr(self, one_of("name", name, _TABLES))
+        if isinstance(found, Labelled):
+            return found.to_pandas()
+        return to_pandas(found, "timestamp" if "timestamp" in found.columns else "asset")
 
     @cached_property
     def final_positions(self) -> pl.DataFrame:
@@ -165,9 +206,20 @@ class Result:
         with_threads("Result.final_positions")
         return pl.DataFrame({"asset": self.assets, "shares": self._holdings()}).filter(pl.col("shares") != 0)
 
-    def _holdings(self) -> np.ndarray:
+    @cached_property
+    def _ends(self) -> pl.DataFrame:
+        """assets.parquet: each asset with its lot, NaN = the config's, its holding and order at the end, in lots."""
+        lots = np.broadcast_to(np.nan if self._lots is None else self._lots, len(self.assets))
+        ends = {"lot": lots, "holdings": self.raw.holdings[0], "orders": self.raw.orders[0]}
+        return pl.DataFrame({"asset": self.assets, **ends})
+
+    def _unit(self) -> np.ndarray:
+        """(N,) shares of a lot."""
         size = self.config.lot if self._lots is None or self.config.lot == 0 else self._lots
-        return in_shares(self.raw.holdings[0], np.where(size == 0, 1.0, size))
+        return np.where(size == 0, 1.0, np.broadcast_to(size, len(self.assets)))
+
+    def _holdings(self) -> np.ndarray:
+        return in_shares(self.raw.holdings[0], self._unit())
 
     def array(self, name: str) -> Any:
         """Float64 in the memory in which the engine worked: a NumPy array, or of "cuda" a Resident, which CuPy, PyTorch
@@ -190,24 +242,24 @@ class Result:
         return first
 
     @cached_property
-    def metrics(self) -> dict[str, float | int | str]:
+    def metrics(self) -> Metrics:
         """`gpu_bt.analysis.metrics.equity_metrics` of the run from `start` on as Python numbers, with bars_per_year and
         status."""
         return self._metrics(self._first)
 
-    def metrics_since(self, start: Any) -> dict[str, float | int | str]:
+    def metrics_since(self, start: Time) -> Metrics:
         """`metrics` of the bars from a date, datetime or text such as "2020-03" on, as `panel[start:]` has it.
 
         Raises PanelError for what is no time, and where no bar follows it.
         """
         return self._metrics(max(self._priced, start_bar(self._utc, self.time_zone, start) or 0))
 
-    def _metrics(self, first: int) -> dict[str, float | int | str]:
+    def _metrics(self, first: int) -> Metrics:
         rounding, priced = rounding_of(self.config.tick, len(self.assets)), self._priced
         money = self.raw.money[:, :1, priced:]
         found = equity_metrics(money, self.opening, self.bars_per_year, start=first - priced, rounding=rounding)
         numbers = {name: values[0].item() for name, values in found.items()}
-        return {**numbers, "bars_per_year": self.bars_per_year, "status": self.status}
+        return Metrics(numbers, bars_per_year=self.bars_per_year, status=self.status)
 
     def _before(self, first: int) -> float:
         """Equity before a bar."""
@@ -219,13 +271,9 @@ class Result:
 
         Raises ResultError where pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ResultError("returns() gives a pandas Series and pandas is missing: pip install pandas") from None
-        index = pandas.DatetimeIndex(self._utc[self._first :], name="timestamp")
-        if self.time_zone is not None:
-            index = index.tz_localize("UTC").tz_convert(self.time_zone)
+        index = pandas_index(self.timestamps[self._first :])
+        import pandas  # which is there
+
         values = returns(self.raw.money[0, 0, self._first :], self._before(self._first))
         return pandas.Series(values, index=index, name="returns").dropna()
 
@@ -243,15 +291,22 @@ class Result:
 
     def summary(self) -> str:
         """The run as an aligned table of plain text."""
-        return "\n".join(f"{name:<13}  {printable(text)}" for name, text in _summary_rows(self))
+        return "\n".join(f"{name:<13}  {printable(text)}" for name, text in summary_rows(self))
 
     __str__ = __repr__ = summary
+    _repr_html_ = result_card
 
-    def write(self, folder: str | os.PathLike[str], *, csv: bool = False, stale: Collection[str] = ()) -> list[Path]:
-        """Write equity.parquet, fills.parquet, config.toml and metrics.json into a folder, made where it is missing.
+    def write(
+        self, folder: str | os.PathLike[str], *, csv: bool = False, positions: bool | None = None,
+        stale: Collection[str] = (),
+    ) -> list[Path]:  # fmt: skip
+        """Write the tables into a folder, made where it is missing, for `read_result` and for other programs: equity,
+        fills, cuts, orders_next and assets (each with its lot, and its holding and order at the end, in lots) as
+        Parquet, config.toml and metrics.json.
 
-        csv: equity.csv and fills.csv as well.   stale: names of other files of an older result there, such as its
-        picture. In metrics.json a number that is not finite is null. config.toml has the tables [config], for
+        csv: equity.csv and fills.csv as well.   positions: positions.parquet and weights.parquet as well, a column for
+        each asset; None = where the run recorded them.   stale: names of other files of an older result there, such as
+        its picture. In metrics.json a number that is not finite is null. config.toml has the tables [config], for
         `read_config`, and [run], with what is no part of a Config, such as opening holdings. Gives the paths.
 
         The folder then holds this result alone: an older one, of a run or a sweep, is replaced, its tables, CSV and
@@ -262,27 +317,7 @@ class Result:
         Raises ConfigError for what is no path; ResultError: the fills cannot be made, the disk is full or refuses.
         """
         with_threads("Result.write()")
-        place, csv = path_of("folder", folder), flag("csv", csv)
-        run = {
-            "engine": self.engine,
-            "metrics_since": stamp(self.start),
-            "bars_per_year": self.bars_per_year,
-            "holdings": self._held,
-            "statuses": {name: stamp(bar) for name, bar in self.statuses.items()},
-            "notes": {name: str(value) for name, value in self.notes.items()},
-            "versions": {"gpu_bt": __version__, "numpy": np.__version__, "polars": pl.__version__},
-        }
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.metrics.items()}
-        jobs: dict[str, Job] = {}
-        for name, table in {"equity": self.equity, "fills": self.fills}.items():
-            jobs[f"{name}.parquet"] = to_file(table.write_parquet)
-            if csv:
-                jobs[f"{name}.csv"] = to_file(table.write_csv)
-        jobs["config.toml"] = config_text(self.config, run)
-        jobs["metrics.json"] = json.dumps(finite, indent=2, allow_nan=False) + "\n"
-        files = {place / name: job for name, job in jobs.items()}
-        write_together(files, stale)
-        return list(files)
+        return files.write(self, folder, csv, positions, stale)
 
     def checkpoint(self, path: str | os.PathLike[str]) -> Path:
         """Write the state after the last bar, for `run(panel_of_later_bars, weights, config, resume=path)`.
@@ -322,8 +357,7 @@ class Result:
 
     def _record(self, name: str, stay: bool = False) -> Any:
         """The raw fills, cuts or positions, from a replay where the run kept none; stay: where it made them."""
-        found: Any = getattr(self.raw, name)
-        if found is None:
+        if (found := getattr(self.raw, name)) is None:
             way_out = f'run again with record="{"positions" if name == "positions" else "fills"}"'
             if self._replay is None:
                 raise ResultError(f"{name} were not recorded and this result cannot be replayed: {way_out}")
@@ -354,45 +388,13 @@ def _differs(a: np.ndarray, b: np.ndarray) -> NDArray[np.bool_]:
     return ~same
 
 
-def _summary_rows(result: Result) -> list[tuple[str, str]]:
-    """What `Result.summary` prints: pairs of a name and a text."""
-    m = result.metrics
-    stamps = result.timestamps
-    table = result.equity
-    since = [f"{name} since {stamp(bar)}" for name, bar in reversed(result.statuses.items())]
-    alive = int(np.count_nonzero(~np.isnan(result.raw.money[0, 0])))
-    last = stamp(stamps[max(alive, 1) - 1])
-    rows = [
-        ("period", f"{stamp(stamps[0])} to {stamp(stamps[-1])}, {alive:,} of {len(stamps):,} bars"),
-        ("metrics", f"{stamp(result.start)} to {last}, {m['bars']:,} bars, {result._why}"),
-        ("bars per year", f"{result.bars_per_year:,.6g}, {result.bars_per_year_reason}"),
-        ("assets", f"{len(result.assets):,}"),
-        ("engine", f"{result.engine}, {result.wall_seconds:.3g} s"),
-        ("status", "; ".join(since) or "OK"),
-        ("final equity", f"{m['final_equity']:,.2f}{_last_row(result)} from {result._before(result._first):,.2f}"),
-        ("total return", f"{m['total_return']:.2%}"),
-        ("annual return", f"{m['annual_return']:.2%}, volatility {m['volatility']:.2%}"),
-        ("sharpe", f"{m['sharpe']:.2f}, sortino {m['sortino']:.2f}, calmar {m['calmar']:.2f}"),
-        ("max drawdown", f"{m['max_drawdown']:.2%}, longest {m['longest_drawdown']:,} bars"),
-    ]
-    if "turnover" in m:
-        total = dict(zip(MONEY, np.nansum(result.raw.money[:, 0], axis=1).tolist(), strict=True))
-        rows += [
-            ("turnover", f"{m['turnover']:.2f} times a year, one-way"),
-            ("costs", f"{m['total_costs']:,.2f}, {m['annual_costs']:.2%} a year"),
-            *((name, f"{total[name]:,.2f}") for name in MONEY[MONEY.index("commission") :]),
-        ]
-    if "fills" in table.columns:
-        count = {name: table[name].sum() for name in COUNTS}
-        cut = ", ".join(f"{name.upper()} {count[name]:,}" for name in COUNTS[2:] if count[name])
-        working = table["working"].drop_nulls().tail(1).sum()
-        rows += [("fills", f"{count['fills']:,}, {working:,} orders working at the end"), ("orders cut", cut or "none")]
-    rows += [("note", f"{name}: {value}") for name, value in result.notes.items() if value != 0]
-    return rows + [("advice", text) for text in result.advice.values()]
+def read_result(folder: str | os.PathLike[str]) -> Result:
+    """The Result that `Result.write` wrote into a folder, with the same tables, metrics, plot() and returns(): no panel
+    is needed. What was not written cannot be made from files: positions without positions.parquet, weights without
+    weights.parquet, a checkpoint. `engine` is that of the run, `wall_seconds` NaN.
 
-
-def _last_row(result: Result) -> str:
-    """Where the final equity is from, where the run has ended before its last bar."""
-    rows = np.flatnonzero(~np.isnan(result.raw.money[0, 0]))
-    ended = 0 < len(rows) < len(result.timestamps)
-    return f" in the last row, {stamp(result.timestamps[int(rows[-1])])}," if ended else ""
+    Raises ConfigError for what is no path; ResultError, one line: no folder, no result in it or a sweep's, an
+    unfinished write, a damaged file, files of several results, or of another version.
+    """
+    found: Result = files.read(folder, Result)
+    return found

@@ -16,7 +16,7 @@ Letters: T bars, N assets, G groups, k names of a side.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from gpu_bt.data.arrays import as_host
 from gpu_bt.data.panel import Panel
 from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import PanelError
+from gpu_bt.typing import Array, Groups, Scheme, TableT, Values
 
 __all__ = [
     "cap_groups", "inverse_volatility", "proportional", "quantiles", "rows_only", "scheduled", "top", "tranches",
@@ -35,9 +36,10 @@ __all__ = [
 
 
 def top(
-    scores: Any, long: float, short: float = 0, *, keep: float = 1.0, scheme: str = "equal", long_gross: float = 1.0,
-    short_gross: float = 1.0, groups: Any = None, universe: Any = None, rows: Any = None,
-) -> Any:  # fmt: skip
+    scores: TableT, long: float, short: float = 0, *, keep: float = 1.0, scheme: Scheme = "equal",
+    long_gross: float = 1.0, short_gross: float = 1.0, groups: Groups | None = None,
+    universe: Values | Panel | None = None, rows: Array | None = None,
+) -> TableT:  # fmt: skip
     """The best `long` names long and the last `short` ones short, as `Scores` forms them ([B1] to [B4] of
     semantics.md): with a panel as universe, the weights of `Scores(scores, ...).weights(panel)`.
 
@@ -52,13 +54,14 @@ def top(
     out = np.full(tables.shape, np.nan)
     for t, row in Ranked(ranking, book_of(found)).weights(_rows("top", rows, len(out))):
         out[t] = row
-    return _back(tables, out)
+    return _back(scores, tables, out)
 
 
 def quantiles(
-    scores: Any, q: int = 5, *, keep: float = 1.0, scheme: str = "equal", long_gross: float = 1.0,
-    short_gross: float = 1.0, groups: Any = None, universe: Any = None, rows: Any = None,
-) -> Any:  # fmt: skip
+    scores: TableT, q: int = 5, *, keep: float = 1.0, scheme: Scheme = "equal", long_gross: float = 1.0,
+    short_gross: float = 1.0, groups: Groups | None = None, universe: Values | Panel | None = None,
+    rows: Array | None = None,
+) -> TableT:  # fmt: skip
     """The best of q parts long and the last one short: `top` with long and short 1/q, q >= 2 a whole number."""
     part = 1 / whole("q", q, 2, 10**6)
     return top(
@@ -68,9 +71,9 @@ def quantiles(
 
 
 def proportional(
-    scores: Any, by: str = "score", *, gross: float = 1.0, long_only: bool = False, groups: Any = None,
-    universe: Any = None, rows: Any = None,
-) -> Any:  # fmt: skip
+    scores: TableT, by: Literal["score", "rank"] = "score", *, gross: float = 1.0, long_only: bool = False,
+    groups: Groups | None = None, universe: Values | Panel | None = None, rows: Array | None = None,
+) -> TableT:  # fmt: skip
     """W = (gross/g) * d/sum(|d|) with d = v - mean(v), over the ranked assets of a group: dollar neutral; g is the
     number of groups with a d other than 0 at this row.
 
@@ -99,10 +102,10 @@ def proportional(
         out[t] = 0.0
         out[t, names] = share * d / np.where(sums > 0, sums, 1.0)[of]
         out[t, (ranking.delisted_at >= 0) & (ranking.delisted_at <= t)] = np.nan
-    return _back(tables, out)
+    return _back(scores, tables, out)
 
 
-def inverse_volatility(weights: Any, volatility: Any) -> Any:
+def inverse_volatility(weights: TableT, volatility: Values) -> TableT:
     """The names of each side share its gross by 1/volatility: W = side * gross * (1/volatility)/sum(1/volatility).
 
     A name whose volatility is 0 or NaN gets 0 where others of its side have one; a side without any is left as it is.
@@ -120,10 +123,10 @@ def inverse_volatility(weights: Any, volatility: Any) -> Any:
             w = np.where(side & (total > 0), gross * share / total, w)
         return w
 
-    return _back(tables, host.by_rows(work, np.float64))
+    return _back(weights, tables, host.by_rows(work, np.float64))
 
 
-def cap_groups(weights: Any, groups: Any, cap: float, *, spread: bool = False) -> Any:
+def cap_groups(weights: TableT, groups: Groups, cap: float, *, spread: bool = False) -> TableT:
     """Weights of which no group has more than cap of the book's gross sum(|W|), NaN = 0; cap in (0, 1].
 
     A group above that is scaled down to it, and what is cut is cash. spread: instead the other groups are scaled up,
@@ -154,10 +157,10 @@ def cap_groups(weights: Any, groups: Any, cap: float, *, spread: bool = False) -
             scaled = np.where(fits.any(axis=1, keepdims=True), np.minimum(chosen * of, most), full)
         new = np.where((of > most).any(axis=1, keepdims=True), scaled, of)
     by = np.append(np.divide(new, of, out=np.ones_like(of), where=of > 0), np.ones((t_count, 1)), axis=1)
-    return _back(tables, w * np.take_along_axis(by, place, 1))
+    return _back(weights, tables, w * np.take_along_axis(by, place, 1))
 
 
-def tranches(weights: Any, n: int) -> Any:
+def tranches(weights: TableT, n: int) -> TableT:
     """At each row that is decided the mean of the last n books that were, this one among them: n overlapping tranches,
     each with 1/n of the money. Before there are n, the oldest are cash. A name that is NaN in an earlier book counts as
     0 there; rows and names that are NaN stay so."""
@@ -170,14 +173,14 @@ def tranches(weights: Any, n: int) -> Any:
         early = np.zeros((n_rows - 1, w.shape[1]))
         sums = rolling_sum(np.concatenate([early, given]), n_rows)[n_rows - 1 :]
         out[books] = np.where(np.isnan(w[books]), np.nan, sums / n)
-    return _back(tables, out)
+    return _back(weights, tables, out)
 
 
-def rows_only(weights: Any, rows: Any) -> Any:
+def rows_only(weights: TableT, rows: Array) -> TableT:
     """The weights at (T,) bool rows, NaN at all others."""
     tables = opened("rows_only", weights=weights)
     w = _floats(tables, "weights")
-    return _back(tables, np.where(_rows("rows_only", rows, len(w))[:, None], w, np.nan))
+    return _back(weights, tables, np.where(_rows("rows_only", rows, len(w))[:, None], w, np.nan))
 
 
 def _on_host(array: Any) -> np.ndarray:
@@ -189,9 +192,9 @@ def _floats(tables: Tables, name: str, rows: slice = slice(None), low: float = -
     return np.ascontiguousarray(_on_host(tables.cells(name, rows, low=low)[0]))
 
 
-def _back(tables: Tables, out: np.ndarray) -> Any:
+def _back(like: TableT, tables: Tables, out: np.ndarray) -> TableT:
     """A book as the table was that it was made of."""
-    return tables.given_back(tables.beside(out))
+    return tables.given_back(tables.beside(out), like)
 
 
 def _rows(function: str, rows: Any, bars: int) -> np.ndarray:

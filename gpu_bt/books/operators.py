@@ -26,6 +26,8 @@ import numpy as np
 
 from gpu_bt.arguments import flag, must_be, real
 from gpu_bt.books.tables import Tables, opened
+from gpu_bt.data.panel import Panel
+from gpu_bt.typing import Groups, TableT, Values
 
 __all__ = ["demean", "neutralise", "rank", "winsorise", "zscore"]
 
@@ -111,7 +113,7 @@ class _Rows:
         return xp.take(order.ravel(), again), xp.cumsum(self.count, axis=1) - self.count
 
 
-def _across(tables: Tables, groups: Any, universe: Any, work: Callable[..., Any]) -> Any:
+def _across(like: TableT, tables: Tables, groups: Any, universe: Any, work: Callable[..., Any]) -> TableT:
     """The result of work(rows, x, other tables...) for blocks of rows."""
     mask, codes, xp = tables.mask(universe), tables.codes(groups, universe), tables.xp
 
@@ -125,10 +127,10 @@ def _across(tables: Tables, groups: Any, universe: Any, work: Callable[..., Any]
         part = _Rows(xp, there if code is None else there & (code >= 0), code)
         return part.only(work(part, *(values for values, _ in found)), np.nan)
 
-    return tables.given_back(tables.by_rows(block))
+    return tables.given_back(tables.by_rows(block), like)
 
 
-def rank(x: Any, groups: Any = None, universe: Any = None, pct: bool = False) -> Any:
+def rank(x: TableT, groups: Groups | None = None, universe: Values | Panel | None = None, pct: bool = False) -> TableT:
     """Places by falling numbers ([B1]): 0 for the highest, n - 1 for the lowest; equal ones (0 and -0 are) in the order
     of the assets.
 
@@ -149,15 +151,15 @@ def rank(x: Any, groups: Any = None, universe: Any = None, pct: bool = False) ->
         n = part.spread(part.count)
         return ((n - out) - 0.5) / n
 
-    return _across(opened("rank", x=x), groups, universe, work)
+    return _across(x, opened("rank", x=x), groups, universe, work)
 
 
-def demean(x: Any, groups: Any = None, universe: Any = None) -> Any:
+def demean(x: TableT, groups: Groups | None = None, universe: Values | Panel | None = None) -> TableT:
     """x - mean. Equal numbers give 0."""
-    return _across(opened("demean", x=x), groups, universe, _Rows.centred)
+    return _across(x, opened("demean", x=x), groups, universe, _Rows.centred)
 
 
-def zscore(x: Any, groups: Any = None, universe: Any = None) -> Any:
+def zscore(x: TableT, groups: Groups | None = None, universe: Values | Panel | None = None) -> TableT:
     """(x - mean)/std, std = sqrt(sum((x - mean)^2)/n) (ddof 0). Equal numbers, and one alone, give 0."""
 
     def work(part: _Rows, values: Any) -> Any:
@@ -166,10 +168,13 @@ def zscore(x: Any, groups: Any = None, universe: Any = None) -> Any:
         off /= part.spread(part.xp.where(std > 0, std, 1.0))
         return off
 
-    return _across(opened("zscore", x=x), groups, universe, work)
+    return _across(x, opened("zscore", x=x), groups, universe, work)
 
 
-def winsorise(x: Any, limits: tuple[float, float] = (0.01, 0.99), groups: Any = None, universe: Any = None) -> Any:
+def winsorise(
+    x: TableT, limits: tuple[float, float] = (0.01, 0.99), groups: Groups | None = None,
+    universe: Values | Panel | None = None,
+) -> TableT:  # fmt: skip
     """x clipped to two of its quantiles: min(max(x, Q(low)), Q(high)).
 
     limits: 0 <= low < high <= 1. Q(p) lies at p*(n - 1) in the sorted numbers, between two of them on the line through
@@ -195,12 +200,13 @@ def winsorise(x: Any, limits: tuple[float, float] = (0.01, 0.99), groups: Any = 
             bounds.append(part.spread(a + (b - a) * (p * last - below)))
         return np.minimum(np.maximum(values, bounds[0]), bounds[1])
 
-    return _across(opened("winsorise", x=x), groups, universe, work)
+    return _across(x, opened("winsorise", x=x), groups, universe, work)
 
 
 def neutralise(
-    x: Any, groups: Any = None, exposures: Any = None, weights: Any = None, universe: Any = None
-) -> Any:  # fmt: skip
+    x: TableT, groups: Groups | None = None, exposures: Values | Mapping[Any, Any] | None = None,
+    weights: Values | None = None, universe: Values | Panel | None = None,
+) -> TableT:  # fmt: skip
     """What a regression leaves of x: x - (a + sum_k b_k e_k), where a (of each group its own) and b (of a row) minimise
     sum(w*(x - a - sum_k b_k e_k)^2).
 
@@ -237,4 +243,4 @@ def neutralise(
                 rest = [y - e * (own(e, y) / left) for y in rest]
         return rest[0] if w is None else part.xp.where(part.spread(part.total(w)) > 0, rest[0], np.nan)
 
-    return _across(opened("neutralise", x=x, **weighted, **several), groups, universe, work)
+    return _across(x, opened("neutralise", x=x, **weighted, **several), groups, universe, work)

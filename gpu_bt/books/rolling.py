@@ -30,6 +30,7 @@ import numpy as np
 
 from gpu_bt.arguments import flag, must_be, real, whole
 from gpu_bt.books.tables import Tables, opened
+from gpu_bt.typing import TableT, Values
 
 __all__ = [
     "decay", "delay", "delta", "rolling_corr", "rolling_max", "rolling_mean", "rolling_min", "rolling_rank",
@@ -150,7 +151,7 @@ def _ages(to: _State, a: _State, b: _State, na: Any, nb: Any) -> None:
         np.add(a[0], b[0], out=to[0])
 
 
-def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple[Any, Any]]) -> Any:
+def _through(like: TableT, tables: Tables, n: int, least: int, work: Callable[[_Window], tuple[Any, Any]]) -> TableT:
     """The result of work(window) = (numbers, how many each is of), NaN where these are fewer than `least`."""
     t_count, columns = tables.shape
     size = min(n, t_count)  # longer windows hold the same rows
@@ -171,7 +172,7 @@ def _through(tables: Tables, n: int, least: int, work: Callable[[_Window], tuple
 
     blocks = range(0, -(-t_count // size), many)
     tables.each(part, [(block, left) for block in blocks for left in range(0, columns, wide)])
-    return tables.given_back(out)
+    return tables.given_back(out, like)
 
 
 def _counts(function: str, n: Any, min_count: Any) -> tuple[int, int]:
@@ -180,16 +181,16 @@ def _counts(function: str, n: Any, min_count: Any) -> tuple[int, int]:
     return window, window if min_count is None else whole(f"{function}: min_count", min_count, 1, window)
 
 
-def delay(x: Any, n: int = 1) -> Any:
+def delay(x: TableT, n: int = 1) -> TableT:
     """x[t - n]; NaN in the first n rows. n >= 1. O(T N)."""
     n, tables = whole("delay: n", n), opened("delay", x=x)
-    return tables.given_back(tables.by_rows(lambda rows: _both(tables, rows, n)[1]))
+    return tables.given_back(tables.by_rows(lambda rows: _both(tables, rows, n)[1]), x)
 
 
-def delta(x: Any, n: int = 1) -> Any:
+def delta(x: TableT, n: int = 1) -> TableT:
     """x[t] - x[t - n]; NaN in the first n rows. n >= 1. O(T N)."""
     n, tables = whole("delta: n", n), opened("delta", x=x)
-    return tables.given_back(tables.by_rows(lambda rows: np.subtract(*_both(tables, rows, n))))
+    return tables.given_back(tables.by_rows(lambda rows: np.subtract(*_both(tables, rows, n))), x)
 
 
 def _both(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> tuple[Any, Any]:
@@ -202,7 +203,7 @@ def _both(tables: Tables, rows: slice, n: int, low: float = -math.inf) -> tuple[
     return now, before
 
 
-def decay(x: Any, n: int, min_count: int | None = None) -> Any:
+def decay(x: TableT, n: int, min_count: int | None = None) -> TableT:
     """Mean with weights that fall linearly: sum(w*x)/sum(w) over the numbers of the window, w = n for row t, n - 1 for
     the row before, and so on to 1. O(T N)."""
     n, least = _counts("decay", n, min_count)
@@ -216,16 +217,16 @@ def decay(x: Any, n: int, min_count: int | None = None) -> Any:
         found = window.fold(_ages, [window.values[0], window.values[0]], skip=1)[1]
         return found / weights, window.count()
 
-    return _through(opened("decay", x=x), n, least, work)
+    return _through(x, opened("decay", x=x), n, least, work)
 
 
-def rolling_sum(x: Any, n: int, min_count: int | None = None) -> Any:
+def rolling_sum(x: TableT, n: int, min_count: int | None = None) -> TableT:
     """The sum of the numbers of the window. O(T N)."""
     n, least = _counts("rolling_sum", n, min_count)
-    return _through(opened("rolling_sum", x=x), n, least, lambda w: (w.total(w.values[0]), w.count()))
+    return _through(x, opened("rolling_sum", x=x), n, least, lambda w: (w.total(w.values[0]), w.count()))
 
 
-def rolling_mean(x: Any, n: int, min_count: int | None = None) -> Any:
+def rolling_mean(x: TableT, n: int, min_count: int | None = None) -> TableT:
     """The mean of the numbers of the window, sum/count. O(T N)."""
     n, least = _counts("rolling_mean", n, min_count)
 
@@ -233,20 +234,20 @@ def rolling_mean(x: Any, n: int, min_count: int | None = None) -> Any:
         count = window.count()
         return window.total(window.values[0]) / count, count
 
-    return _through(opened("rolling_mean", x=x), n, least, work)
+    return _through(x, opened("rolling_mean", x=x), n, least, work)
 
 
-def rolling_max(x: Any, n: int, min_count: int | None = None) -> Any:
+def rolling_max(x: TableT, n: int, min_count: int | None = None) -> TableT:
     """The largest number of the window. O(T N)."""
     return _extreme("rolling_max", x, n, min_count, "maximum", -math.inf)
 
 
-def rolling_min(x: Any, n: int, min_count: int | None = None) -> Any:
+def rolling_min(x: TableT, n: int, min_count: int | None = None) -> TableT:
     """The least number of the window. O(T N)."""
     return _extreme("rolling_min", x, n, min_count, "minimum", math.inf)
 
 
-def _extreme(function: str, x: Any, n: Any, min_count: Any, name: str, none: float) -> Any:
+def _extreme(function: str, x: TableT, n: Any, min_count: Any, name: str, none: float) -> TableT:
     n, least = _counts(function, n, min_count)
     pick = getattr(np, name)
 
@@ -256,7 +257,7 @@ def _extreme(function: str, x: Any, n: Any, min_count: Any, name: str, none: flo
         found += 0.0  # of 0 and -0 either may be the larger one
         return found, window.count()
 
-    return _through(opened(function, x=x), n, least, work)
+    return _through(x, opened(function, x=x), n, least, work)
 
 
 def _folded(window: _Window, states: int) -> tuple[_State, Any]:
@@ -267,12 +268,12 @@ def _folded(window: _Window, states: int) -> tuple[_State, Any]:
     return found[len(window.values) : states], float(window.n) if counts is None else found[-1]
 
 
-def rolling_std(x: Any, n: int, min_count: int | None = None, ddof: int = 1) -> Any:
+def rolling_std(x: TableT, n: int, min_count: int | None = None, ddof: int = 1) -> TableT:
     """sqrt(sum((x - mean)^2)/(count - ddof)) of the numbers of the window; NaN where count <= ddof. Equal numbers give
     0 exactly. ddof >= 0. O(T N)."""
     n, least = _counts("rolling_std", n, min_count)
     ddof = whole("rolling_std: ddof", ddof, 0)
-    return _through(opened("rolling_std", x=x), n, max(least, ddof + 1), lambda w: _deviation(w, ddof))
+    return _through(x, opened("rolling_std", x=x), n, max(least, ddof + 1), lambda w: _deviation(w, ddof))
 
 
 def _deviation(window: _Window, ddof: int) -> tuple[Any, Any]:
@@ -282,7 +283,7 @@ def _deviation(window: _Window, ddof: int) -> tuple[Any, Any]:
     return window.xp.sqrt(squares), count
 
 
-def rolling_corr(x: Any, y: Any, n: int, min_count: int | None = None) -> Any:
+def rolling_corr(x: TableT, y: Values, n: int, min_count: int | None = None) -> TableT:
     """Pearson's correlation of the pairs of the window in which both are numbers, in [-1, 1]; NaN where x or y does not
     vary in them. O(T N)."""
     n, least = _counts("rolling_corr", n, min_count)
@@ -292,10 +293,10 @@ def rolling_corr(x: Any, y: Any, n: int, min_count: int | None = None) -> Any:
         xy /= xp.sqrt(xx) * xp.sqrt(yy)  # 0/0 is NaN
         return np.minimum(np.maximum(xy, -1.0), 1.0), count
 
-    return _through(opened("rolling_corr", x=x, y=y), n, least, work)
+    return _through(x, opened("rolling_corr", x=x, y=y), n, least, work)
 
 
-def rolling_rank(x: Any, n: int, min_count: int | None = None, pct: bool = False) -> Any:
+def rolling_rank(x: TableT, n: int, min_count: int | None = None, pct: bool = False) -> TableT:
     """The place of x[t] among the numbers of its window, 1 for the least, count for the largest, equal ones their mean:
     (numbers below) + (equal ones + 1)/2, as pandas' rolling(n).rank(). NaN where x[t] is.
 
@@ -317,10 +318,10 @@ def rolling_rank(x: Any, n: int, min_count: int | None = None, pct: bool = False
         found = xp.where(xp.isnan(last), np.nan, twice / 2.0).reshape(values[1:].shape)
         return found / count if pct else found, count
 
-    return _through(opened("rolling_rank", x=x), n, least, work)
+    return _through(x, opened("rolling_rank", x=x), n, least, work)
 
 
-def volatility(close: Any, n: int, bars_per_year: float | None = None, min_count: int | None = None) -> Any:
+def volatility(close: TableT, n: int, bars_per_year: float | None = None, min_count: int | None = None) -> TableT:
     """rolling_std of simple returns close[t]/close[t - 1] - 1, ddof 1, times sqrt(bars_per_year) where that is given.
 
     A return is NaN where either price is. Of a bar, or annual with bars_per_year (252 for daily bars). The first result
@@ -342,4 +343,4 @@ def volatility(close: Any, n: int, bars_per_year: float | None = None, min_count
         found, count = _deviation(window, 1)
         return found * math.sqrt(scale), count
 
-    return _through(tables, n, max(least, 2), work)
+    return _through(close, tables, n, max(least, 2), work)

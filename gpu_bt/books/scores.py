@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_bt.arguments import must_be, one_of, real
 from gpu_bt.books.tables import labelled, labels_of
@@ -24,6 +25,7 @@ from gpu_bt.data.weights import MAX_WEIGHT, Weights, check_fit
 from gpu_bt.engine.ranked import Ranked, Ranking, ranking_of
 from gpu_bt.errors import ConfigError, PanelError, WeightsError
 from gpu_bt.law.layout import BOOK, SCHEMES
+from gpu_bt.typing import Groups, Scheme, Values
 
 __all__ = [
     "RULES", "Scores", "book_of", "check_sides", "dense", "read_at", "scheduled", "thin_counts", "thin_said",
@@ -82,20 +84,20 @@ class Scores:
     """
 
     def __init__(
-        self, scores: Any, *, long: float = 50, short: float = 0, keep: float = 1.0, scheme: str = "equal",
-        long_gross: float = 1.0, short_gross: float = 1.0, groups: Any = None,
+        self, scores: Values | Mapping[Any, Any], *, long: float = 50, short: float = 0, keep: float = 1.0,
+        scheme: Scheme = "equal", long_gross: float = 1.0, short_gross: float = 1.0, groups: Groups | None = None,
     ) -> None:  # fmt: skip
         given = locals()
         self.parameters: dict[str, Any] = {name: check(name, given[name]) for name, check in RULES.items()}
         check_sides(self.parameters)
-        named = isinstance(scores, Mapping)
-        if odd := [name for name in scores if not isinstance(name, (str, int))] if named else []:
+        named: Mapping[Any, Any] | None = scores if isinstance(scores, Mapping) else None
+        if odd := [name for name in named or () if not isinstance(name, (str, int))]:
             must_be("a name of scores", odd[0], "a text", WeightsError)
-        if named and not scores:
+        if named is not None and not named:
             raise WeightsError("scores is empty: pass {name: scores} with at least one")
         #: Of several scores.
-        self.names: tuple[Any, ...] = tuple(scores) if named else ()
-        self._scores = {k: self._held(k, x) for k, x in (scores.items() if named else [("", scores)])}
+        self.names: tuple[Any, ...] = tuple(named or ())
+        self._scores = {k: self._held(k, x) for k, x in (named.items() if named else [("", scores)])}
         self._groups = groups if groups is None or is_labelled(groups) else frozen(labels_of("groups", groups))
         self._kept: weakref.WeakKeyDictionary[Panel, dict[Any, Ranking]] = weakref.WeakKeyDictionary()
 
@@ -194,7 +196,7 @@ class Scores:
             places.append(found[account, *key])
         return books, places
 
-    def weights(self, panel: Panel, config: Config | None = None) -> np.ndarray:
+    def weights(self, panel: Panel, config: Config | None = None) -> NDArray[np.float64]:
         """(T, N) float64 target weights of its own parameters: the book of each row that a scheduled bar of the config
         reads ([B5]), NaN elsewhere; None = of every row."""
         rows = scheduled(panel, Config() if config is None else config)

@@ -26,6 +26,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.engine.registry import tools
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import PanelError, label_of, shown
+from gpu_bt.typing import TableT
 
 __all__ = ["Tables", "codes_of", "labelled", "labels_of", "listed", "opened"]
 
@@ -132,9 +133,10 @@ class Tables:
         self.each(part, range(0, t_count, step))
         return out
 
-    def given_back(self, values: Any) -> Any:
-        """A result as what the first table was."""
-        return values if self.frame is None else self.frame.filled(values)
+    def given_back(self, values: Any, like: TableT) -> TableT:
+        """A result as what the first table was, which is `like`."""
+        found: TableT = values if self.frame is None else self.frame.filled(values)
+        return found
 
     def beside(self, array: np.ndarray) -> Any:
         """An array of the host's in the memory of the tables."""

@@ -34,14 +34,10 @@ def load(text: str) -> Any:
     path, _, name = (text, "", "") if text.endswith(".py") else text.rpartition(":")
     if not path.endswith(".py"):
         raise ConfigError(f"--strategy {text}: it must be FILE.py:NAME, such as --strategy my.py:TopMomentum")
-    file = file_of("--strategy", path).absolute()
-    module = sys.modules.get(f"__{file.stem}__")
-    if module is None or getattr(module, "__file__", None) != str(file):
-        module = _module(file, path)
+    module = _module(file_of("--strategy", path).absolute(), path)
     if name and not hasattr(module, name):
-        hint = nearest(
-            name, [known for known in vars(module) if not known.startswith("_")], "see the names in the file"
-        )
+        known = [name for name, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__]
+        hint = nearest(name, known, f"it has {', '.join(known) or 'no class and no function'}")
         raise ConfigError(f"--strategy {text}: {path} has no {name!r}; {hint}")
     classes = [x for x in vars(module).values() if isinstance(x, type) and issubclass(x, Strategy)]
     own = [kind.__name__ for kind in classes if kind.__module__ == module.__name__]
@@ -63,7 +59,7 @@ def _module(file: Path, path: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise StrategyError(f"{error.filename}:{error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+        raise StrategyError(f"{path}:{error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
     except OSError as error:
         if error.filename != str(file):
             raise

@@ -165,7 +165,6 @@ def run(
         raise ConfigError("--param is for --strategy or --scores, and weights have no parameters: leave it out")
     if check_lookahead and strategy is None:
         raise ConfigError("--check-lookahead looks at a --strategy: weights and scores are files, leave it out")
-    more = {"start": setup.start, "holdings": setup.held(), "resume": resume, "accept_jumps": accept_jumps}
     with progress() as show:
         show("reading prices")
         panel = reading.panel()
@@ -177,11 +176,12 @@ def run(
             from gpu_bt.runs.lookahead import check_lookahead as check
 
             show("looking for lookahead")
-            check(lambda seen: code.made(found, parameters, seen), panel, settings, engine=setup.engine)
+            by: Any = setup.engine
+            check(lambda seen: code.made(found, parameters, seen), panel, settings["config"], engine=by)
             say("checked", "no decision changes when the data after it do")
         if strategy is not None:
             book = code.made(found, parameters, panel)
-        result = _simulate(panel, book, settings, setup.engine, show, **more)
+        result = _simulate(panel, book, show, resume=resume, accept_jumps=accept_jumps, **settings)
     _report(result, folder, csv, plot)
     if checkpoint is not None:
         write("saving", lambda: [result.checkpoint(checkpoint)])
@@ -226,7 +226,7 @@ def demo(
         config = Config(
             initial_cash=1e8 if large else 1e7, commission_rate=2e-4, slippage=5e-4, participation=0.1, impact=0.02
         )
-        result = _simulate(panel, weights, config, engine, show)
+        result = _simulate(panel, weights, show, config=config, engine=engine)
     _report(result, folder, csv, plot)
 
 
@@ -297,7 +297,7 @@ def verify(json: options.Json = False) -> None:
     raise typer.Exit(1 if wrong else 0)
 
 
-def _simulate(panel: Any, weights: Any, config: Any, engine: str, show: Callable[..., None], **more: Any) -> Result:
+def _simulate(panel: Any, weights: Any, show: Callable[..., None], **how: Any) -> Result:
     """A run, with its progress on the terminal."""
     from gpu_bt.runs.run import run
 
@@ -309,7 +309,7 @@ def _simulate(panel: Any, weights: Any, config: Any, engine: str, show: Callable
         show("simulating", done, total, f"{done:,}/{total:,} bars  {rate / 1e6:,.1f} M asset-bars/s")
 
     show("simulating")
-    return run(panel, weights, config, engine=engine, record=("bars", "fills"), progress=bar, **more)
+    return run(panel, weights, record=("bars", "fills"), progress=bar, **how)
 
 
 def _report(result: Result, out: Path | None, csv: bool, plot: bool) -> None:

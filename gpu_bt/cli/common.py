@@ -141,27 +141,10 @@ def draw(picture: Path, plot: Callable[[Path], Any]) -> None:
 @contextmanager
 def progress() -> Iterator[Callable[..., None]]:
     """Gives show(what, done, total, note): one line on stderr that is gone at the end; nothing outside a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from gpu_bt.show.progress import bar
 
-    console = Console(stderr=True)
-    shown = console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty()
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
-        TextColumn("{task.fields[note]}", markup=False), TimeRemainingColumn(compact=True),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=not shown, transient=True, expand=True) as bar:
-
-        def show(what: str, done: int = 0, total: int | None = None, note: str = "") -> None:
-            task = bar.tasks[-1] if bar.tasks else None
-            if task is None or (task.description, task.total) != (what, total):
-                for old in bar.task_ids:
-                    bar.remove_task(old)
-                bar.add_task(what, total=total, completed=done, note=note)
-                bar.refresh()  # a stage is seen however short it is
-            else:
-                bar.update(task.id, completed=done, note=note)
-
+    terminal = sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    with bar(terminal) as show:
         yield show
 
 

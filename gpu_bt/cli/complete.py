@@ -8,21 +8,25 @@ from collections.abc import Callable, Iterable, MutableMapping
 
 __all__ = ["among", "axes", "engines", "metrics", "rejoin", "settings"]
 
-#: A word that the shell has cut at "=" is completed: it wants what follows alone.
+#: What the shell has cut off before the word that is completed: NAME=.
 _CUT: list[str] = []
 
 
 def rejoin(environment: MutableMapping[str, str] = os.environ) -> None:
-    """bash cuts NAME=VALUE into three words: make one of them again, up to the word that is completed."""
+    """bash cuts NAME=VALUE into three words: make one of them again, but for the one that is completed, which is the
+    value alone to bash."""
+    _CUT.clear()
     if "COMP_WORDS" not in environment:
         return
-    words, at = environment["COMP_WORDS"].split("\n"), int(environment["COMP_CWORD"])
-    words, _CUT[:] = words[: at + 1], []
+    words = environment["COMP_WORDS"].split("\n")[: int(environment["COMP_CWORD"]) + 1]
     while "=" in words[1:]:
         i = words.index("=", 1)
-        if i + 2 >= len(words):
-            _CUT[:] = [words[i - 1] + "="]
-        words[i - 1 : i + 2] = ["".join(words[i - 1 : i + 2])]
+        name, rest = words[i - 1] + "=", words[i + 1 : i + 2]
+        if i + 2 < len(words) or name.startswith("-"):
+            words[i - 1 : i + 2] = ["".join([name, *rest])]
+        else:
+            _CUT.append(name)
+            words[i - 1 :] = rest or [""]
     environment["COMP_WORDS"], environment["COMP_CWORD"] = "\n".join(words), str(len(words) - 1)
 
 
@@ -50,20 +54,17 @@ def settings(incomplete: str) -> list[str]:
     """NAME=VALUE of fields of Config: the names, then the choices, or the default of a number."""
     from gpu_bt.config import FIELDS
 
-    name, equals, _ = incomplete.partition("=")
-    if not equals:
-        names = [field for field in FIELDS if field.startswith(name)]
-        if len(names) > 1:
-            return [f"{field}=" for field in names]
-        name = names[0] if names else name
-    if name not in FIELDS:
-        return []
-    field = FIELDS[name]
-    values = field.choices or (str(field.default).lower(), *["none"] * field.optional)
-    found = among(f"{name}={value}" for value in dict.fromkeys(values))(incomplete)
-    return [text.removeprefix(_CUT[0]) for text in found] if _CUT else found
+    name, equals, _ = (whole := "".join([*_CUT, incomplete])).partition("=")
+    names = [name] if equals else [field for field in FIELDS if field.startswith(name)]
+    if len(names) > 1 or not names or names[0] not in FIELDS:
+        return [f"{field}=" for field in names if not equals]
+    field = FIELDS[names[0]]
+    values = dict.fromkeys(["", *(field.choices or (str(field.default).lower(), *["none"] * field.optional))])
+    return [text.removeprefix("".join(_CUT)) for text in among(f"{field.name}={x}" for x in values)(whole)]
 
 
 def axes(incomplete: str) -> list[str]:
     """NAME= of fields of Config."""
-    return [f"{text.partition('=')[0]}=" for text in settings(incomplete)] if "=" not in incomplete else []
+    from gpu_bt.config import FIELDS
+
+    return among(f"{name}=" for name in FIELDS)("".join([*_CUT, incomplete]))

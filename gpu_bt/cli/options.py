@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -20,7 +20,6 @@ from typer.core import TyperCommand
 from gpu_bt.cli import common, complete, words
 
 if TYPE_CHECKING:
-    from gpu_bt.config import Config
     from gpu_bt.data.panel import Panel
     from gpu_bt.data.weights import Weights
 
@@ -97,10 +96,10 @@ class Reading:
         """The panel of the files."""
         from gpu_bt.data.frames import read_panel
 
+        how: dict[str, Any] = {"bad_prices": self.bad_prices, "duplicates": self.duplicates, "layout": self.layout}
         return read_panel(
             _sources(self.prices), prices="raw" if self.raw_prices else "adjusted", fields=words.mapping(self.fields),
-            bad_prices=self.bad_prices, duplicates=self.duplicates, layout=self.layout, adjust=self.adjust,
-            next_timestamp=self.next_timestamp, **self._same,
+            adjust=cast(Any, self.adjust), next_timestamp=self.next_timestamp, **how, **self._same,
         )  # fmt: skip
 
     def books(self, paths: list[str], panel: Panel, scores: bool = False) -> Weights:
@@ -114,13 +113,11 @@ class Reading:
             sources, _, wide = open_named(_sources(paths), "asset", main="weight")
             if wide or find_column(sources[0], "asset"):
                 same["asset"] = "asset"
-        how = {"weight": self.weight_column, "missing": self.missing}
+        how: dict[str, Any] = {"weight": self.weight_column, "missing": self.missing}
         if scores:
             how = {"weight": {"weight": "score"}.get(self.weight_column, self.weight_column), "missing": "hold"}
-        found: Weights = read_weights(
-            _sources(paths), panel, **same, **how, align=self.align, unknown_assets=self.unknown_assets
-        )
-        return found
+        how |= {"align": self.align, "unknown_assets": self.unknown_assets}
+        return read_weights(_sources(paths), panel, **same, **how)
 
 
 def _sources(paths: list[str]) -> str | list[str]:
@@ -145,13 +142,11 @@ class Setup:
         list[str] | None, option(HOW, "Held at the start, or a FILE; repeatable", metavar="ASSET=SHARES")
     ] = None
 
-    def read(self) -> Config:
-        """The file's fields, then those of --set."""
-        return words.config(self.config, self.set_ or [])
-
-    def held(self) -> Any:
-        """{asset: shares}, the path of a table, or None."""
-        return words.holdings(self.holdings or [])
+    def read(self) -> dict[str, Any]:
+        """What `run` and `sweep` take, by name; the config is of the file's fields, then those of --set."""
+        held = words.holdings(self.holdings or [])
+        how = {"engine": self.engine, "start": self.start, "holdings": held}
+        return {"config": words.config(self.config, self.set_ or []), **how}
 
 
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -95,6 +96,7 @@ def _jobs() -> Mapping[str, Job]:
     """File -> what it will hold."""
     first, after = np.datetime64("2020-01-02"), np.datetime64("2023-12-30")  # whole months, up to their last session
     panel = synthetic_universe(int(np.busday_count(first, after)), len(_NAMES), seed=_SEED, start="2020-01-02")
+    assert panel.dividend is not None and panel.split is not None
     books = momentum_weights(panel, top=0.25, every=1)
     books[~schedule_of(panel, Config(rebalance="month"))] = np.nan
     with np.errstate(invalid="ignore"):
@@ -126,7 +128,7 @@ def _prices(panel: Panel) -> pl.DataFrame:
     table = _long(days, "close", panel.close)
     table = table.with_columns(pl.Series(name, getattr(panel, name).ravel()) for name in fields)
     off = [days[int(bar)] if bar >= 0 else None for bar in panel.delisted_at]
-    ends = {"delisted_at": off, "delisting_return": panel.delisting_return, "group": panel.group}
+    ends: dict[str, Any] = {"delisted_at": off, "delisting_return": panel.delisting_return, "group": panel.group}
     table = table.hstack([pl.Series(name, list(values) * len(days)) for name, values in ends.items()])
     quiet = (pl.col("dividend") == 0) & (pl.col("split") == 1) & pl.col("close").is_nan() & pl.col("open").is_nan()
     return table.filter(~quiet).fill_nan(None)

@@ -90,9 +90,8 @@ def sweep(
             book = made if isinstance(made, type) or not callable(made) else partial(made, panel)
         given: dict[str, Any] = {
             "panel": panel, "weights": code.scored(book, {}) if scores else book,
-            "config": settings, "grid": axes, "engine": setup.engine, "equity": equity, "chunk_size": chunk_size,
-            "max_memory": max_memory and max_memory << 20, "out": folder and folder / "chunks", "start": setup.start,
-            "holdings": setup.held(),
+            "grid": axes, "equity": equity, "chunk_size": chunk_size, "max_memory": max_memory and max_memory << 20,
+            "out": folder and folder / "chunks", **settings,
         }  # fmt: skip
         result = _run(given, workers, dry_run, metric, strategy, show)
     if not dry_run:

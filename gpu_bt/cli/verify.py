@@ -71,7 +71,7 @@ def verify(names: Sequence[str], advance: Callable[[], None] = lambda: None) -> 
         yield Check(scenario, int(reference.raw.column("fills").sum()), tuple(reference.statuses), differs)
 
 
-def _run(engine: str, seed: int, settings: dict[str, Any]) -> Result:
+def _run(engine: Any, seed: int, settings: dict[str, Any]) -> Result:
     """One scenario of SCENARIOS on one engine; the seed alone says what its panel and weights are."""
     settings = dict(settings)
     gross, dtype = settings.pop("gross", 1.0), settings.pop("dtype", np.float64)

@@ -41,7 +41,7 @@ def typed(text: str, options: Collection[str]) -> str:
 
     text = re.sub(r"Config\((\w+=[^()]*)\)", r"\1", text.replace("see help(Config)", "see gpu-bt info --config"))
     text = text.replace("prices='raw'", "--raw-prices").replace("fields={'close': 'its name'}", "--fields close=NAME")
-    value = r"""(?:(?P<quote>['"])(?P<text>[^'"]*)(?P=quote)|(?P<bare>[\w.+-]*\w)|(?=[\s,;)]))"""
+    value = r"""(?:(?P<quote>['"])(?P<text>[^'"]*)(?P=quote)|(?P<bare>[\w.+-]*\w)|(?=[\s,;)]|$))"""
     return re.sub(rf"(?<!--set )(?<!--axis )(?<!--param )(?<![\w'\"])(?P<name>[a-z_]+)={value}", option, text)
 
 

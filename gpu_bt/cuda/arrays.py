@@ -41,6 +41,7 @@ _Array = DeviceArray | Resident
 _KINDS = {name: kind for kind, name in enumerate(PANEL_KINDS)}
 _T = TypeVar("_T")
 _INF, _NAN = math.inf, math.nan
+_HERE: Any = sys.modules[__name__]  # the Tools of what is made here
 #: Threads of a block, at most.
 _THREADS = 128
 
@@ -107,7 +108,7 @@ def take(name: str, value: Any, error: type[Exception]) -> Resident:
     stream().wait_event(current.record())
     whole = array if array.flags.c_contiguous else _copied(array, array.dtype)
     stream().synchronize()
-    return Resident(whole.shape, whole.dtype, int(whole.data.ptr), here, whole, sys.modules[__name__])
+    return Resident(whole.shape, whole.dtype, int(whole.data.ptr), here, whole, _HERE)
 
 
 def _copied(array: Any, dtype: Any) -> Any:
@@ -120,7 +121,7 @@ def resident(array: DeviceArray) -> Resident:
     """An array of the engine's own, once what is queued has written it."""
     stream().synchronize()
     device = int(cupy().cuda.runtime.getDevice())
-    return Resident(array.shape, array.dtype, array.address, device, array, sys.modules[__name__])
+    return Resident(array.shape, array.dtype, array.address, device, array, _HERE)
 
 
 def placed(values: np.ndarray) -> Resident:
@@ -149,7 +150,7 @@ def cast(array: Resident, dtype: Any) -> Resident:
     """The array in another type."""
     made = _copied(exported(array), dtype)
     stream().synchronize()
-    return Resident(made.shape, made.dtype, int(made.data.ptr), array.device, made, sys.modules[__name__])
+    return Resident(made.shape, made.dtype, int(made.data.ptr), array.device, made, _HERE)
 
 
 def _parts(array: Resident, key: Any) -> list[np.ndarray]:

@@ -24,7 +24,10 @@ Job = str | Callable[[Path], Any]
 #: The file of a run's or a sweep's result that comes last and goes first: while it is there, all are, and of one.
 MARKS = ("metrics.json", "table.parquet")
 #: The names that a result has in its folder, pictures aside; files of an older one that the new one lacks are removed.
-FILES = (*MARKS, "equity.parquet", "fills.parquet", "config.toml", "equity.csv", "fills.csv")
+FILES = (
+    *MARKS, "equity.parquet", "fills.parquet", "cuts.parquet", "assets.parquet", "orders_next.parquet",
+    "positions.parquet", "weights.parquet", "bars.parquet", "config.toml", "equity.csv", "fills.csv",
+)  # fmt: skip
 #: Seconds to wait for another process that writes a result into the same folder.
 _PATIENCE = 60.0
 

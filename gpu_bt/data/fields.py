@@ -34,7 +34,7 @@ _MOST = float(np.finfo(np.float64).max)
 
 
 def _floats(name: str, array: Any) -> Any:
-    if array.dtype in (np.float64, np.float32) and array.dtype.isnative:
+    if array.dtype.type in (np.float64, np.float32) and array.dtype.isnative:
         return array
     if array.dtype.kind not in "iuf":
         raise PanelError(f"{name} has dtype {array.dtype}: it must hold numbers; convert it to float64")

@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any, NoReturn, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, get_args, overload, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -31,15 +31,30 @@ from gpu_bt.data.vendors import adjusted, field_of, is_fields, lost
 from gpu_bt.data.weights import Weights
 from gpu_bt.data.wide import columns_on_gpu, weights_on_gpu
 from gpu_bt.errors import BacktestWarning, PanelError, WeightsError, label_of, shown
+from gpu_bt.typing import (
+    Adjust,
+    Align,
+    BadPrices,
+    Book,
+    DType,
+    Duplicates,
+    Layout,
+    Missing,
+    Prices,
+    TableLike,
+    Time,
+    UnknownAssets,
+)
 
 __all__ = ["Reading", "Stream", "books_of", "read_panel", "read_weights", "warn_of_empty"]
 
 
 def read_panel(
-    source: Any, *, timestamp: str = "timestamp", asset: str = "asset", layout: str = "auto",
-    fields: Collection[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
-    duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
-    date_format: str | None = None, adjust: str | None = None,
+    source: TableLike | Mapping[Any, Any], *, timestamp: str = "timestamp", asset: str = "asset",
+    layout: Layout = "auto", fields: Collection[str] | Mapping[str, str] | None = None, prices: Prices = "adjusted",
+    bad_prices: BadPrices = "error", duplicates: Duplicates = "error", dtype: DType = np.float64,
+    time_zone: str | None = None, next_timestamp: Time | None = None, date_format: str | None = None,
+    adjust: Adjust | None = None,
 ) -> Panel:  # fmt: skip
     """A Panel from a path (Parquet, CSV, Arrow IPC, Excel), a folder, a glob, a list of paths; a Polars, pandas,
     PyArrow, cuDF or xarray table; {field: wide table}, placed by the labels of close; or {asset: its table}.
@@ -87,7 +102,7 @@ def _panel(
 ) -> Panel:
     """`read_panel`: how the table is read, and what Panel checks."""
     dtype = dtype_name(dtype)
-    check_options(duplicates=(duplicates, "error", "first", "last"))
+    check_options(duplicates=(duplicates, *get_args(Duplicates)))
     check_adjust(how["adjust"], checks["prices"])
     if isinstance(source, Mapping) and is_fields(map(label_of, source), "close"):
         given = _fields(source, how["adjust"], dtype, time_zone, how["date_format"], checks["prices"])
@@ -172,20 +187,20 @@ class Stream(Protocol[_Books]):
 
 @overload
 def read_weights(
-    source: Any, panel: Panel, *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
-    missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
-    date_format: str | None = ...,
+    source: TableLike | Book, panel: Panel, *, timestamp: str = ..., asset: str = ..., weight: str = ...,
+    layout: Layout = ..., missing: Missing = ..., align: Align = ..., unknown_assets: UnknownAssets = ...,
+    time_zone: str | None = ..., date_format: str | None = ...,
 ) -> Weights: ...  # fmt: skip
 @overload
 def read_weights(
-    source: Any, panel: Stream[_Books], *, timestamp: str = ..., asset: str = ..., weight: str = ..., layout: str = ...,
-    missing: str = ..., align: str = ..., unknown_assets: str = ..., time_zone: str | None = ...,
-    date_format: str | None = ...,
+    source: TableLike | Book, panel: Stream[_Books], *, timestamp: str = ..., asset: str = ..., weight: str = ...,
+    layout: Layout = ..., missing: Missing = ..., align: Align = ..., unknown_assets: UnknownAssets = ...,
+    time_zone: str | None = ..., date_format: str | None = ...,
 ) -> _Books: ...  # fmt: skip
 def read_weights(
-    source: Any, panel: Panel | Stream[_Books], *, timestamp: str = "timestamp", asset: str = "asset",
-    weight: str = "weight", layout: str = "auto", missing: str = "close", align: str = "exact",
-    unknown_assets: str = "error", time_zone: str | None = None, date_format: str | None = None,
+    source: TableLike | Book, panel: Panel | Stream[_Books], *, timestamp: str = "timestamp", asset: str = "asset",
+    weight: str = "weight", layout: Layout = "auto", missing: Missing = "close", align: Align = "exact",
+    unknown_assets: UnknownAssets = "error", time_zone: str | None = None, date_format: str | None = None,
 ) -> Weights | _Books:  # fmt: skip
     """Target weights on the bars and assets of a panel, from the same kinds of source as `read_panel`, or {asset:
     weight} for every bar. On a stream (`scan_panel`) they are read as it goes, from Parquet, Arrow IPC or a lazy table.
@@ -293,8 +308,8 @@ class Reading:
     def books(self, source: Any, panel: Panel, by_day: bool | None = None) -> Weights:
         """The source's books on a panel. by_day: they are dated by day; None = as their own timestamps say."""
         try:
-            check_options(missing=(self.missing, "close", "hold"), align=(self.align, "exact", "next", "previous"))
-            check_options(unknown_assets=(self.unknown_assets, "error", "ignore"))
+            check_options(missing=(self.missing, *get_args(Missing)), align=(self.align, *get_args(Align)))
+            check_options(unknown_assets=(self.unknown_assets, *get_args(UnknownAssets)))
             check_texts(WeightsError, weight=self.weight)
             if self.time_zone is not None:
                 zone_info(self.time_zone, WeightsError)

@@ -9,10 +9,11 @@ import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from unicodedata import normalize
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_bt.arguments import must_be, one_of, several, whole
 from gpu_bt.data.arrays import as_array, as_host, first_alone, frozen, replaced, together
@@ -25,11 +26,13 @@ from gpu_bt.data.stamps import timestamps_to_numpy
 from gpu_bt.engine.prepare import others
 from gpu_bt.engine.spec import Market
 from gpu_bt.errors import PanelError, shown, warn
+from gpu_bt.show.cards import panel_card
+from gpu_bt.typing import Array, BadPrices, Fields, Floats, Groups, Prices, Row, Time, Values
 
 __all__ = ["Panel", "asset_names", "warn_of_splits"]
 
 
-class Panel:
+class Panel(Fields[None]):
     """Prices and what goes with them, T bars by N assets, checked once and then immutable.
 
     Arrays are (T, N): NumPy, CuPy, or anything with DLPack; or wide tables of any library, or paths to such, placed by
@@ -40,15 +43,29 @@ class Panel:
     float64 or float32 (all other numbers are computed in float64), per share, in [1e-10, 1e12]; NaN = the asset does
     not trade at that bar.
 
-    close: required.   open, high, low, vwap: prices of the same bar; a vwap, high or low needs a close or an open.
-    volume: shares traded in the bar, NaN = 0.   half_spread: fraction of the price, NaN = 0.
-    volatility: of a bar's return, NaN = 0; multiplies `impact` where given.
-    dividend: cash per share at the ex-date, NaN = 0.   split: new shares per old, NaN = 1. Both need prices="raw".
-    borrow_rate: per year, NaN = 0.   can_buy, can_sell: bool.   universe: bool, False = may not be held (`outside`);
-    a table of members: a row counts until the next, what it does not name is outside.
-    delisted_at: (N,) bar of the delisting, -1 = none.   delisting_return: (N,) >= -1, NaN = 0.
-    lot: (N,) shares per lot, 0 = fractional.   group: (N,) labels, for example sectors.
+    Fields:
+    close: the last price of the bar; required
+    open: the first price of the bar, at which orders fill by default
+    high: the highest price of the bar; needs a close or an open beside it
+    low: the lowest price of the bar; needs a close or an open beside it
+    vwap: the volume-weighted average price of the bar; needs a close or an open beside it
+    volume: shares traded in the bar, NaN = 0
+    half_spread: fraction of the price, NaN = 0
+    volatility: of a bar's return, NaN = 0; multiplies `impact` where given
+    dividend: cash per share at the ex-date, NaN = 0; needs `prices="raw"`
+    split: new shares per old, NaN = 1; needs `prices="raw"`
+    borrow_rate: a year, of the value of shorts, NaN = 0
+    can_buy: bool, False = the asset may not be bought at this bar
+    can_sell: bool, False = the asset may not be sold at this bar
+    universe: bool, False = may not be held (`outside`); a table of members: a row counts until the next, what it does
+        not name is outside
+    delisted_at: (N,) bar of the delisting, -1 = none
+    delisting_return: (N,) what a holder earns on the last mark at the delisting, >= -1, NaN = 0
+    lot: (N,) shares per lot, 0 = fractional
+    group: (N,) labels, for example sectors; "", None and NaN = in none
+
     What is (N,) may also be {asset: value} or a Series with asset labels.
+
     timestamps: (T,) strictly increasing dates, datetimes, ISO texts, numbers YYYYMMDD or pandas Periods (their last
     day), naive or of one time zone.   time_zone: naive timestamps are its wall clock, aware ones are shown in it; None
     = naive, or their own. Dates, weeks, months and financing are those of this clock. A time that daylight saving skips
@@ -64,40 +81,56 @@ class Panel:
     (`gpu_bt.data.sanity`).
     """
 
+    delisted_at: NDArray[np.int64]
+    """(N,) bar of the delisting, -1 = none"""
+    delisting_return: Floats
+    """(N,) what a holder earns on the last mark at the delisting, >= -1, NaN = 0"""
+    lot: Floats | None
+    """(N,) shares per lot, 0 = fractional"""
+    group: NDArray[Any] | None
+    """(N,) labels, for example sectors; "", None and NaN = in none"""
+    timestamps: NDArray[np.datetime64]
+    time_zone: str | None
+    assets: tuple[str, ...]
+    prices: Prices
+    notes: dict[str, Any]
+    market: Market
+    next_timestamp: np.datetime64 | None
+
     def __init__(
         self,
-        close: Any,
+        close: Values,
         *,
-        timestamps: Any = None,
-        assets: Sequence[Any] | None = None,
-        open: Any = None,
-        high: Any = None,
-        low: Any = None,
-        vwap: Any = None,
-        volume: Any = None,
-        half_spread: Any = None,
-        volatility: Any = None,
-        dividend: Any = None,
-        split: Any = None,
-        borrow_rate: Any = None,
-        can_buy: Any = None,
-        can_sell: Any = None,
-        universe: Any = None,
-        delisted_at: Any = None,
-        delisting_return: Any = None,
-        lot: Any = None,
-        group: Any = None,
-        prices: str = "adjusted",
-        next_timestamp: Any = None,
-        bad_prices: str = "error",
+        timestamps: Array | None = None,
+        assets: Iterable[Any] | None = None,
+        open: Values | None = None,
+        high: Values | None = None,
+        low: Values | None = None,
+        vwap: Values | None = None,
+        volume: Values | None = None,
+        half_spread: Values | None = None,
+        volatility: Values | None = None,
+        dividend: Values | None = None,
+        split: Values | None = None,
+        borrow_rate: Values | None = None,
+        can_buy: Values | None = None,
+        can_sell: Values | None = None,
+        universe: Values | None = None,
+        delisted_at: Row | None = None,
+        delisting_return: Row | None = None,
+        lot: Row | None = None,
+        group: Groups | None = None,
+        prices: Prices = "adjusted",
+        next_timestamp: Time | None = None,
+        bad_prices: BadPrices = "error",
         time_zone: str | None = None,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in FIELDS}  # the arguments that are fields
-        prices = one_of("prices", prices, ("adjusted", "raw"), PanelError)
-        bad_prices = one_of("bad_prices", bad_prices, ("error", "nan"), PanelError)
+        prices = one_of("prices", prices, get_args(Prices), PanelError)
+        bad_prices = one_of("bad_prices", bad_prices, get_args(BadPrices), PanelError)
         _check_given(prices, given, notes)
-        self.notes: dict[str, Any] = dict(notes or {})
+        self.notes = dict(notes or {})
         if any(map(is_labelled, given.values())):
             from gpu_bt.data.placing import with_labels  # tables are loaded where there are some
 
@@ -117,7 +150,7 @@ class Panel:
         warn_of_labels(self.assets, self.microseconds, self.time_zone)
         warn_of_prices(fields, self.label, self.assets)
         warn_of_units(fields)
-        self.group: np.ndarray | None = fields.pop("group", None)
+        self.group = fields.pop("group", None)
         clock = frozen(wall_clock(self.microseconds, self.time_zone))
         self.market = Market(clock=clock, **fields, tie=_tie(self.assets))
         if "split" in fields:
@@ -152,12 +185,14 @@ class Panel:
         """Asset name -> column."""
         return {name: i for i, name in enumerate(self.assets)}
 
-    def __getattr__(self, name: str) -> Any:
-        if name in FIELDS:
-            return getattr(self.market, name)
-        raise AttributeError(f"Panel has no attribute {name!r}")
+    if not TYPE_CHECKING:  # where a name that is not listed stays unknown
 
-    def __getitem__(self, key: Any) -> Panel:
+        def __getattr__(self, name: str) -> Any:
+            if name in FIELDS:
+                return getattr(self.market, name)
+            raise AttributeError(f"Panel has no attribute {name!r}")
+
+    def __getitem__(self, key: Time | slice | tuple[Any, Any]) -> Panel:
         """The bars and assets that labels name: `panel["2019":"2021"]`, `panel["2019-03", "A"]`, `panel[:, names]`; see
         `gpu_bt.data.slices.cut`."""
         return cut(self, key)
@@ -166,6 +201,8 @@ class Panel:
         t, n = self.shape
         span = f"{self.label(0)} to {self.label(t - 1)}"
         return f"Panel({t} bars x {n} assets, {span}, {', '.join(self.fields)}, {self.prices} prices)"
+
+    _repr_html_ = panel_card
 
     def label(self, bar: int) -> str:
         """The timestamp of a bar as a person writes it, in the panel's zone; the date alone where it is midnight."""
@@ -220,7 +257,7 @@ class Panel:
             a, b = self.label(t), self.label(t + 1)
             what = "twice (bars are compared in whole microseconds)" if steps[t] == 0 else f"followed by {b}"
             raise PanelError(f"timestamps[{t}] is {a}, {what}: timestamps must increase strictly; sort and deduplicate")
-        self.next_timestamp: np.datetime64 | None = None
+        self.next_timestamp = None
         if next_timestamp is None:
             return
         following, zone = timestamps_to_numpy([next_timestamp], self.time_zone, PanelError, "next_timestamp")
@@ -272,7 +309,7 @@ def _check_given(prices: str, given: Mapping[str, Any], notes: Any) -> None:
             raise PanelError(f"{name} needs unadjusted prices: pass prices='raw', or leave {name} out")
 
 
-def asset_names(assets: Sequence[Any] | None) -> tuple[str, ...]:
+def asset_names(assets: Iterable[Any] | None) -> tuple[str, ...]:
     """The names as texts, checked."""
     listed = several(assets) and not isinstance(assets, (set, frozenset)) and getattr(assets, "ndim", 1) == 1
     if not isinstance(assets, Iterable) or not listed:

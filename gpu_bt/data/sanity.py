@@ -54,7 +54,7 @@ def warn_of_prices(fields: Mapping[str, Any], label: Callable[[int], str], asset
         bounds = (1 - _ROUNDING / 2, wider / _LEAP, wider / _JUMP, _DRIFT * 0.9)
         some = close.tools.columns_to_look_at(fields, *bounds, _middle(len(close)))
         names = {"close", "open", "high", "low", "split", "dividend"} & fields.keys()
-        fields, assets = {name: fields[name][:, some] for name in names}, [assets[i] for i in some]
+        fields, assets = {name: fields[name][:, some] for name in names}, [assets[int(i)] for i in some]
 
     adjusted = "are all prices adjusted alike? read_panel has adjust='scale' for an adjusted close beside others"
 

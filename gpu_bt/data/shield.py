@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 from gpu_bt.errors import BacktestError, PanelError
 
@@ -102,5 +102,6 @@ class _Quiet:
                 os.dup2(_Quiet.stderr, 2)
                 with open(_Quiet.held, "rb") as file:
                     file.seek(0)
-                    os.write(2, file.read().split(b"\nthread '")[0])
+                    with suppress(OSError):  # its reader is gone, or its disk full
+                        os.write(2, file.read().split(b"\nthread '")[0])
                 os.close(_Quiet.stderr)

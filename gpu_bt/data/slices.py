@@ -23,7 +23,7 @@ from gpu_bt.errors import PanelError, label_of, nearest, shown
 if TYPE_CHECKING:
     from gpu_bt.data.panel import Panel
 
-__all__ = ["cut", "first_bar", "start_bar"]
+__all__ = ["bars_of", "columns_of", "cut", "first_bar", "start_bar"]
 
 _TIMES = (
     "pass a date, a datetime, or a text such as '2019', '2019-03', '2019Q1', '2019-W09', '2019-03-04' or"
@@ -43,8 +43,8 @@ def cut(panel: Panel, key: Any) -> Panel:
     Raises PanelError for positions, what no bar or asset matches, and slices with a step.
     """
     times, assets = key if isinstance(key, tuple) and len(key) == 2 else (key, slice(None))
-    a, b = _bars(panel, times)
-    columns = _columns(panel, assets)
+    a, b = bars_of(panel, times)
+    columns = columns_of(panel, assets)
     market = panel.market
     changed: dict[str, Any] = {"clock": frozen(market.clock[a:b]), "cache": Cache()}
     for field in dataclasses.fields(market):
@@ -92,8 +92,8 @@ def start_bar(timestamps: np.ndarray, time_zone: str | None, label: Any) -> int 
     return first
 
 
-def _bars(panel: Panel, times: Any) -> tuple[int, int]:
-    """The first bar of a key, and the one after its last."""
+def bars_of(panel: Any, times: Any) -> tuple[int, int]:
+    """The first bar of a key, and the one after its last. panel: or what else has its labels."""
     ends = (times.start, times.stop) if isinstance(times, slice) else (times, times)
     if isinstance(times, slice) and times.step is not None:
         raise PanelError(f"panel[...] has the step {shown(times.step)}: bars are taken without a step")
@@ -105,7 +105,8 @@ def _bars(panel: Panel, times: Any) -> tuple[int, int]:
         b = int(np.searchsorted(_clock(panel.microseconds, panel.time_zone, instant, ends[1]), high))
     if a >= b:
         text = ":".join("" if end is None else shown(end) for end in (ends if isinstance(times, slice) else ends[:1]))
-        raise PanelError(f"panel[{text}] has no bar: the panel has {panel.label(0)} to {panel.label(-1)}")
+        what = getattr(panel, "name", "panel")  # as that of what is cut out of a result
+        raise PanelError(f"{what}[{text}] has no bar: the panel has {panel.label(0)} to {panel.label(-1)}")
     return a, b
 
 
@@ -161,8 +162,8 @@ def _of(moment: np.datetime64) -> int:
     return int(moment.astype("datetime64[us]").astype(np.int64))
 
 
-def _columns(panel: Panel, assets: Any) -> list[int] | None:
-    """The columns that a key names, None for all as they stand."""
+def columns_of(panel: Any, assets: Any) -> list[int] | None:
+    """The columns that a key names, None for all as they stand. panel: or what else has its labels."""
     if isinstance(assets, slice):
         if assets != slice(None):
             raise PanelError("panel[:, ...] is a slice of assets: pass a list of their names")

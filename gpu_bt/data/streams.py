@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -31,15 +31,18 @@ from gpu_bt.data.tables import Table, check_adjust, check_options, find_column, 
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import PanelError, ResultError, WeightsError, quiet, warn
+from gpu_bt.show.cards import panel_card
+from gpu_bt.typing import Adjust, BadPrices, DType, Duplicates, Prices, TableLike, Time
 
 __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
 
 
 def scan_panel(
-    source: Any, *, bars: int = 500, timestamp: str = "timestamp", asset: str = "asset",
-    fields: Collection[str] | Mapping[str, str] | None = None, prices: str = "adjusted", bad_prices: str = "error",
-    duplicates: str = "error", dtype: Any = np.float64, time_zone: str | None = None, next_timestamp: Any = None,
-    date_format: str | None = None, adjust: str | None = None,
+    source: TableLike, *, bars: int = 500, timestamp: str = "timestamp", asset: str = "asset",
+    fields: Collection[str] | Mapping[str, str] | None = None, prices: Prices = "adjusted",
+    bad_prices: BadPrices = "error", duplicates: Duplicates = "error", dtype: DType = np.float64,
+    time_zone: str | None = None, next_timestamp: Time | None = None, date_format: str | None = None,
+    adjust: Adjust | None = None,
 ) -> PanelStream:  # fmt: skip
     """A panel that need not fit into memory, for `run` and `sweep` over weights: the bits are those of `read_panel`.
 
@@ -53,12 +56,12 @@ def scan_panel(
     Raises PanelError as `read_panel` does, for CSV, and where `bars` is no whole number > 0.
     """
     bars = whole("bars", bars, error=PanelError)
-    check_options(duplicates=(duplicates, "error", "first", "last"))
-    checks = {"prices": prices, "bad_prices": bad_prices}
+    check_options(duplicates=(duplicates, *get_args(Duplicates)))
+    checks: dict[str, Any] = {"prices": prices, "bad_prices": bad_prices}
     check_adjust(adjust, prices)
     names, due = (timestamp, asset), moment(next_timestamp, date_format) or next_timestamp
-    kept, dtype = columns_of(fields), dtype_name(dtype)
-    return PanelStream(source, bars, names, kept, checks, duplicates, dtype, time_zone, due, date_format, adjust)
+    kept, kind = columns_of(fields), dtype_name(dtype)
+    return PanelStream(source, bars, names, kept, checks, duplicates, kind, time_zone, due, date_format, adjust)
 
 
 class PanelStream:
@@ -70,7 +73,7 @@ class PanelStream:
 
     def __init__(
         self, source: Any, bars: int, names: tuple[str, str], fields: dict[str, str] | None,
-        checks: Mapping[str, str], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
+        checks: Mapping[str, Any], duplicates: str, dtype: str, time_zone: str | None, next_timestamp: Any,
         date_format: str | None = None, adjust: str | None = None,
     ) -> None:  # fmt: skip
         self._source = source
@@ -117,6 +120,8 @@ class PanelStream:
     def __repr__(self) -> str:
         t, n = self.shape
         return f"PanelStream({t} bars x {n} assets, {self.bars} at once, {', '.join(self.fields)})"
+
+    _repr_html_ = panel_card
 
     def fingerprint(self) -> str:
         """A hash of the files' names, sizes and times of change, and of how they are read, for `sweep(out=)`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ from gpu_bt.data.stamps import SEVERAL, moment
 from gpu_bt.data.times import on_clock, zone_of
 from gpu_bt.data.vendors import ADJUSTED, NAMES, QUOTES, adjusted, is_fields, look_alikes, lost, plain
 from gpu_bt.errors import PanelError
+from gpu_bt.typing import Adjust, Layout, Prices
 
 __all__ = ["Table", "check_adjust", "check_options", "find_column", "joined", "open_named", "read_table"]
 
@@ -83,8 +84,7 @@ class Table:
         """The (T, N) fields, which leave the table one by one: a large one does not fit twice. names: those wanted,
         empty where they are not there; None = all that are."""
         self.frame = self.frame.drop("timestamp", "asset", *ASSET_FIELDS, strict=False)
-        here = self.frame.columns
-        out = {}
+        here, out = self.frame.columns, dict[str, np.ndarray]()
         for name in here if names is None else names:
             column = self.frame.drop_in_place(name) if name in here else pl.repeat(None, len(self.cell), eager=True)
             column = column.cast(pl.Float32 if dtype == "float32" and name not in MASKS else pl.Float64)
@@ -128,7 +128,7 @@ def read_table(
 ) -> Table:  # fmt: skip
     """All sources as one table: the `known` fields, or those that `fields` names; `main` must be there. assets: of a
     long table, None = those that it has. adjust: see `vendors.adjusted`."""
-    check_options(layout=(layout, "auto", "long", "wide"))
+    check_options(layout=(layout, *get_args(Layout)))
     check_texts(PanelError, timestamp=timestamp, asset=asset)
     opened, asset, wide = open_named(source, asset, layout, main)
     sources = [dataclasses.replace(s, date_format=date_format) for s in opened]
@@ -388,7 +388,7 @@ def _per_asset(table: Table, name: str, times: np.ndarray, zone: str | None) -> 
 
 def check_adjust(adjust: str | None, prices: str) -> None:
     """Raises PanelError for an adjusted close that is read as an unadjusted price."""
-    check_options(adjust=(adjust, None, "scale", "adjusted", "raw"), prices=(prices, "adjusted", "raw"))
+    check_options(adjust=(adjust, None, *get_args(Adjust)), prices=(prices, *get_args(Prices)))
     if adjust in ("scale", "adjusted") and prices == "raw":
         raise PanelError(f"adjust={adjust!r} makes adjusted prices: leave prices='raw' out, or pass adjust='raw'")
 

@@ -113,7 +113,7 @@ def check_weights(
     low = 0.0 if account == "cash" else -MAX_WEIGHT
     at = first_outside(array, low, MAX_WEIGHT)
     if at is not None and account == "cash" and -DUST <= array[at] < 0:
-        array, dust = replaced(array, -DUST, -np.finfo(array.dtype).smallest_subnormal, 0.0)
+        array, dust = replaced(array, -DUST, -float(np.finfo(array.dtype).smallest_subnormal), 0.0)
         if notes is not None:
             notes["negative_weights_taken_for_0"] = dust
         at = first_outside(array, low, MAX_WEIGHT)

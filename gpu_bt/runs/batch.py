@@ -7,9 +7,10 @@ Letters: T bars, N assets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_bt.arguments import flag, real, several, whole
 from gpu_bt.data.fields import MASKS, PRICES, RATES
@@ -17,6 +18,7 @@ from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.errors import StrategyError, label_of, nearest, shown
 from gpu_bt.runs.views import factor_since, numbers
+from gpu_bt.typing import Bools, FieldName, Fields, Row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +37,7 @@ class _NoField(StrategyError, AttributeError):
     """A field that a batch does not have, for `getattr` and `hasattr`, too."""
 
 
-class Batch:
+class Batch(Fields[Never]):
     """The cross-section at `bar`: everything up to and including it, nothing after it.
 
     close, open, high, low, vwap, volume, half_spread, volatility, dividend, split, borrow_rate, can_buy, can_sell,
@@ -50,22 +52,24 @@ class Batch:
     def __init__(self, panel: Panel, bar: int, view: Any) -> None:
         self._panel, self._view, self.bar, self.assets, self.xp = panel, view, bar, panel.assets, view.xp
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in FIELDS:
-            raise _NoField(f"a batch has no {shown(name)}; it has {', '.join(FIELDS)}")
-        return _field(self._view.market, name)[self.bar]
+    if not TYPE_CHECKING:  # where a name that is not listed stays unknown
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in FIELDS:
+                raise _NoField(f"a batch has no {shown(name)}; it has {', '.join(FIELDS)}")
+            return _field(self._view.market, name)[self.bar]
 
     @property
-    def present(self) -> Any:
+    def present(self) -> Bools:
         """(N,) bool: the asset has a close at this bar, so that a target for it can be sized."""
         return ~np.isnan(self.close)
 
     @property
-    def group(self) -> np.ndarray | None:
+    def group(self) -> NDArray[Any] | None:
         """(N,) labels of the assets, such as sectors; None where the panel has none."""
         return self._panel.group
 
-    def history(self, field: str, n: int, *, adjusted: bool = False) -> Any:
+    def history(self, field: FieldName, n: int, *, adjusted: bool = False) -> NDArray[Any]:
         """(n, N) of the last n bars of a field, this bar last: a read-only view. Rows before the panel begins are NaN
         (False in masks), in a copy: what is computed from them is NaN, too.
 
@@ -85,23 +89,24 @@ class Batch:
             rows = np.concatenate((none if rows.dtype == bool else np.full_like(none, np.nan), rows))
         return rows
 
-    def top(self, score: Any, n: int, *, universe: bool = True) -> Any:
+    def top(self, score: Row, n: int, *, universe: bool = True) -> NDArray[np.intp]:
         """Indices of the n highest of (N,) scores, {asset: score} or a Series, the highest first; NaN never wins, ties
         go to the first asset. Fewer than n where fewer assets have a score.
 
         universe: leave out what is outside the panel's universe at this bar, or delisted by it; False = of all."""
-        score, most = self._score(score), real(n)
+        scores, most = self._score(score), real(n)
         if most != most:
             raise StrategyError(f"n is {shown(n)} at {self.label}: it must be a number of assets")
-        may = score == score
+        may = scores == scores
         if flag("universe", universe, StrategyError):
             market, until = self._view.market, self._panel.market.delisted_at
             if (gone := (until >= 0) & (until <= self.bar)).any():
                 may &= self._view.here(~gone)
             may = may if market.universe is None else may & market.universe[self.bar]
-        return self._view.best(score, may, most)
+        best: NDArray[np.intp] = self._view.best(scores, may, most)
+        return best
 
-    def bottom(self, score: Any, n: int, *, universe: bool = True) -> Any:
+    def bottom(self, score: Row, n: int, *, universe: bool = True) -> NDArray[np.intp]:
         """Indices of the n lowest scores, the lowest first; else as `top`."""
         return self.top(-self._score(score), n, universe=universe)
 
@@ -114,17 +119,18 @@ class Batch:
             raise StrategyError(f"a score at {self.label} has shape {found.shape}: it must be (N,), one per asset")
         return found
 
-    def index(self, names: str | Sequence[str]) -> Any:
+    def index(self, names: str | Sequence[str]) -> NDArray[np.int64]:
         """(k,) indices of assets by name. Raises StrategyError for one that the panel lacks."""
         found = [column_of(self._panel, self.bar, "index", x) for x in _listed(names)]
-        return self._view.here(np.array(found, np.int64))
+        there: NDArray[np.int64] = self._view.here(np.array(found, np.int64))
+        return there
 
     def frame(self) -> pl.DataFrame:
         """The slice as a Polars DataFrame: asset, group where there is one, then each field of the panel."""
         import polars as pl
 
         with_threads("Batch.frame()")
-        fields = {name: self._panel.__getattr__(name) for name in FIELDS}
+        fields = {name: getattr(self._panel, name) for name in FIELDS}
         labels = {} if self.group is None else {"group": self.group}
         rows = {name: field[self.bar] for name, field in fields.items() if field is not None}
         return pl.DataFrame({"asset": self.assets, **labels, **rows})
@@ -142,9 +148,9 @@ def _listed(names: str | Sequence[str]) -> Sequence[str]:
     return names if several(names) else [label_of(names)]
 
 
-def _field(market: Any, name: str) -> Any:
+def _field(market: Any, name: str) -> NDArray[Any]:
     known = isinstance(name, str) and name in FIELDS
-    values = getattr(market, name) if known else None
+    values: NDArray[Any] | None = getattr(market, name) if known else None
     if values is None:
         hint = f"pass {name}= to the Panel" if known else f"a field is one of {', '.join(FIELDS)}"
         raise _NoField(f"the panel has no {shown(name)}: {hint}")

@@ -29,13 +29,14 @@ from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.run import callback_spec, check_fields, checked, schedule_of
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.typing import EngineName
 
 __all__ = ["check_lookahead"]
 
 
 def check_lookahead(
     strategy: Strategy | type[Strategy] | Callable[[Panel], Strategy], panel: Panel, config: Config | None = None, *,
-    cuts: int = 8, seed: int = 0, engine: str = "auto",
+    cuts: int = 8, seed: int = 0, engine: EngineName = "auto",
 ) -> None:  # fmt: skip
     """Run the strategy, then again with everything after some bars changed: its decisions up to them must be the same.
 
@@ -162,7 +163,7 @@ class _Future:
         """What stands for an array on a GPU, there, too; of PyTorch, or else of CuPy."""
         host, there = as_host("an array beside the panel", value, StrategyError), tools()
         new = self.of(host)
-        if new is host or (there is None and not hasattr(value, "new_tensor")):
+        if new is host or not (there or hasattr(value, "new_tensor")):
             return value
         if hasattr(value, "new_tensor"):
             return value.new_tensor(new)

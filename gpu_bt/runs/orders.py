@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from gpu_bt.typing import Assets, Floats
+
 __all__ = ["Orders"]
 
 
@@ -26,22 +28,22 @@ class Orders:
     __slots__ = ("_index", "_inverse", "_marks", "_standing", "limit", "shares", "stop", "weights")
 
     def __init__(
-        self, weights: np.ndarray, shares: np.ndarray, limit: np.ndarray, stop: np.ndarray, *, standing: np.ndarray,
+        self, weights: Floats, shares: Floats, limit: Floats, stop: Floats, *, standing: np.ndarray,
         held: np.ndarray, marks: np.ndarray, equity: float, index: Callable[[str, Any], np.ndarray],
     ) -> None:  # fmt: skip
         self.weights, self.shares, self.limit, self.stop = weights, shares, limit, stop
         self._standing, self._marks, self._inverse, self._index = (held, standing), marks, 1 / equity, index
 
     @property
-    def after(self) -> np.ndarray:
+    def after(self) -> Floats:
         """(N,) the weights that would be held if all of this filled at the close (at the mark where there is none):
         W of a target, ((h + x)*m)/E of a direct order, ((h + o)*m)/E where the working order o stays."""
         held, standing = self._standing
         order = np.where(np.isfinite(self.shares), self.shares, standing)
-        now: np.ndarray = np.where(held + order != 0, (held + order) * self._marks, 0.0) * self._inverse
+        now: Floats = np.where(held + order != 0, (held + order) * self._marks, 0.0) * self._inverse
         return np.where(np.isnan(self.weights), now, self.weights)
 
-    def drop(self, assets: Any) -> None:
+    def drop(self, assets: Assets) -> None:
         """Ask for nothing at these, a name, an index, a list of either or an (N,) bool mask. What works there goes on
         working. Raises StrategyError for what the panel lacks."""
         where = self._index("orders.drop", assets)

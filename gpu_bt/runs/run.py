@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from gpu_bt.analysis.advice import Asked, Watch, asked_by, findings, sentences
 from gpu_bt.analysis.result import Result
 from gpu_bt.analysis.spans import began
-from gpu_bt.arguments import called_with, must_be, several
+from gpu_bt.analysis.standing import asking_of, held_weights, standing
+from gpu_bt.arguments import must_be, several
 from gpu_bt.books.scores import Scores
 from gpu_bt.config import RANGES, Config
 from gpu_bt.data.clock import schedule_of
@@ -36,23 +36,23 @@ from gpu_bt.runs.ranges import through
 from gpu_bt.runs.settled import Settled
 from gpu_bt.runs.strategy import Strategy
 from gpu_bt.runs.views import on_device
+from gpu_bt.show.progress import telling
+from gpu_bt.typing import Book, EngineName, Holdings, Path, Record, Time, Values
 
 __all__ = ["callback_spec", "check_fields", "checked", "run", "schedule_of", "strategy_of"]
-
-_RECORDS = ("bars", "fills", "positions")
 
 
 def run(
     panel: Panel | PanelStream,
-    weights: Any,
+    weights: Values | Book | WeightsStream | Scores | Strategy,
     config: Config | None = None,
     *,
-    engine: str = "auto",
-    record: str | Iterable[str] = "bars",
-    holdings: Any = None,
-    progress: Progress | None = None,
-    resume: str | os.PathLike[str] | None = None,
-    start: Any = None,
+    engine: EngineName = "auto",
+    record: Record | Iterable[Record] = "bars",
+    holdings: Holdings | None = None,
+    progress: Progress | bool | None = None,
+    resume: Path | None = None,
+    start: Time | None = None,
     accept_jumps: bool = False,
 ) -> Result:
     """Simulate target weights, or a strategy, over a panel, bar by bar, as docs/semantics.md says.
@@ -68,7 +68,7 @@ def run(
     columns asset and shares such as `Result.final_positions` or the path of one, or (N,) shares; default none. Negative
     ones need a margin account; where an asset trades in lots, whole shares or whole lots. Tick, peak and metrics begin
     with cash and holdings at the first bar at which all of them have a price, and no bar before it decides.
-    progress: called with (bars done, bars).
+    progress: True for a bar, in a terminal or a notebook; or called with (bars done, bars).
     A panel of `scan_panel` is read window by window, with the same bits; its weights are an array (np.memmap, too), or
     what `read_weights` takes or gave; `holdings` have a price in its first window. It has no strategies, positions,
     resume=; bars are refused when read.
@@ -82,22 +82,22 @@ def run(
     named engine; StrategyError, and whatever a strategy raises, with a note that names its bar.
     Warns (BacktestWarning) of what is legal but probably not meant: see `Result.advice`.
     """
-    config, kept, strategy = checked(panel, config, progress), _records(record), strategy_of(weights, panel)
+    told, config = telling(progress, "bars"), checked(panel, config)
+    kept, strategy = _records(record), strategy_of(weights, panel)
     _check_resume(resume, strategy, holdings, accept_jumps)
     check_fields(panel, config)
     held = None if holdings is None else opening(panel, holdings, [config])
     first = start_bar(panel.timestamps, panel.time_zone, start)
     weights = weights if strategy is not None else books_of(weights, panel)
-    if isinstance(panel, PanelStream):
-        result = _run_stream(panel, weights, config, resolve(engine), kept, progress, resume, held, first)
-    elif isinstance(strategy, type):
-        raise ConfigError(f"a strategy is an instance: pass {strategy.__name__}(...), not the class")
-    elif strategy is not None:
-        kept = {"fills", "positions"} if kept == {"bars"} else kept
-        result = _run_strategy(panel, strategy, config, resolve(engine), kept, progress, held, first)
-    else:
-        saved = None if resume is None else load(resume, panel.on_host(), config, accept_jumps)
-        result = _run_weights(panel, weights, config, resolve(engine), kept, progress, saved or held, first)
+    with told as tell:
+        if isinstance(panel, PanelStream):
+            result = _run_stream(panel, weights, config, resolve(engine), kept, tell, resume, held, first)
+        elif strategy is not None:
+            kept = {"fills", "positions"} if kept == {"bars"} else kept
+            result = _run_strategy(panel, strategy, config, resolve(engine), kept, tell, held, first)
+        else:
+            saved = None if resume is None else load(resume, panel.on_host(), config, accept_jumps)
+            result = _run_weights(panel, weights, config, resolve(engine), kept, tell, saved or held, first)
     for text in result.advice.values():
         warn(text, stacklevel=2)
     return result
@@ -142,18 +142,16 @@ def _run_weights(
     result = _result(
         raw, panel, config, notes, clock, functools.partial(_again, engine.name, spec), begun, asked,
         settled=settled, start=first,
-        market=spec.market, holds=None if saved else holds, earlier=saved.earlier if saved else None,
+        market=spec.market, asking=functools.partial(asking_of, spec), holds=None if saved else holds,
+        earlier=saved.earlier if saved else None,
         save=functools.partial(save, panel, spec.market, config, values, saved, float(spec.params["tick"][0])),
     )  # fmt: skip
     result.advice |= told
     return result
 
 
-def checked(panel: object, config: object, progress: object = None) -> Config:
-    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config, and for a
-    progress that cannot be called with (done, of all)."""
-    if progress is not None:
-        called_with("progress", progress, 1, 1)
+def checked(panel: object, config: object) -> Config:
+    """The config, or the default one. Raises PanelError and ConfigError for what is neither panel nor config."""
     if not isinstance(panel, (Panel, PanelStream)):
         raise PanelError(f"panel is a {type(panel).__name__}: pass a gpu_bt.Panel, or read one with read_panel")
     config = Config() if config is None else config
@@ -211,13 +209,15 @@ def _first(call: Any, *given: Any) -> Any:
 
 
 def _run_strategy(
-    panel: Panel, strategy: Strategy, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
+    panel: Panel, strategy: Strategy | type, config: Config, engine: Engine, kept: set[str], progress: Progress | None,
     held: Opening | None, first: int | None,
 ) -> Result:  # fmt: skip
     """`run` of a strategy, in an engine's callback session."""
+    if isinstance(strategy, type):
+        raise ConfigError(f"a strategy is an instance: pass {strategy.__name__}(...), not the class")
     own = held.config(config) if held else config
     bars, name = _bars(panel, own, held), type(strategy).__name__
-    watch = Watch(panel.shape[1], own.outside == "close")
+    watch = Watch(panel.shape[1], own.outside == "close", own.sizing == "last")
     spec = callback_spec(panel, own, bars, fills="fills" in kept, positions="positions" in kept, held=held)
     spec = dataclasses.replace(spec, stay=on_device(strategy, panel))
     clock = time.perf_counter()
@@ -227,7 +227,7 @@ def _run_strategy(
     settled.see(panel, spec, raw, None)
     return _result(
         raw, panel, config, notes, clock, None, held, watch.asked(), settled=settled, start=first, market=spec.market,
-        strategy=name,
+        asking=watch.asking(), strategy=name,
     )  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def callback_spec(
 def _result(
     raw: RawResult, panel: Panel | PanelStream, config: Config, notes: dict[str, Any], clock: float, replay: Any,
     begun: Saved | Opening | None, asked: Asked, *, settled: Settled, market: Market | None = None, strategy: str = "",
-    holds: Callable[[float], bool] | None = None, **carried: Any,
+    holds: Callable[[float], bool] | None = None, asking: Any = None, **carried: Any,
 ) -> Result:  # fmt: skip
     """The Result with its advice. holds: whether the run again on a coarser grid of money would reach its end."""
     seconds = time.perf_counter() - clock
@@ -263,7 +263,8 @@ def _result(
         raw, timestamps=panel.timestamps, time_zone=panel.time_zone, assets=panel.assets, config=own,
         replay=replay, notes=notes, lots=panel.lot, wall_seconds=seconds, opening=capital,
         first=begun.first if begun else 0, held=getattr(begun, "shares", None), decisions=asked.decisions,
-        advice=advice, **carried,
+        advice=advice, orders=functools.partial(standing, market, pack([own])[0], asking),
+        weigh=None if market is None else functools.partial(held_weights, market, own.lot), **carried,
     )  # fmt: skip
 
 
@@ -293,11 +294,11 @@ def _again(engine: str, spec: RunSpec, fills: bool, positions: bool, stay: bool 
     return simulate(resolve(engine), dataclasses.replace(spec, fills=fills, positions=positions, stay=stay))
 
 
-def _records(record: str | Iterable[str]) -> set[str]:
+def _records(record: Record | Iterable[Record]) -> set[str]:
     """What is to be kept, checked."""
     names: list[Any] = list(record) if several(record) else [record]
-    if wrong := [name for name in names if not isinstance(name, str) or name not in _RECORDS]:
-        must_be("record", wrong[0], f"one or more of {', '.join(map(repr, _RECORDS))}")
+    if wrong := [name for name in names if not isinstance(name, str) or name not in get_args(Record)]:
+        must_be("record", wrong[0], f"one or more of {', '.join(map(repr, get_args(Record)))}")
     return set(names)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,12 +27,11 @@ from gpu_bt.runs.batch import Batch, column_of
 from gpu_bt.runs.exits import Exits
 from gpu_bt.runs.orders import Orders
 from gpu_bt.runs.views import numbers
+from gpu_bt.show.cards import strategy_card
+from gpu_bt.typing import Assets, Floats, Numbers
 
 __all__ = ["Portfolio", "Strategy"]
 
-#: One asset, several (names, indices, an (N,) bool mask), or a full row where the amount is left out.
-Assets = Any
-Amount = float | Sequence[float] | np.ndarray | Mapping[str, float]
 _MAX_AMOUNT = 1e15
 _WEIGHTS, _LOTS, _LIMIT, _STOP = range(4)
 
@@ -56,6 +55,7 @@ class Strategy:
     exits: Exits | None = None  #: built-in stops of every position
     device: bool | None = None  #: where its arrays lie
     _desk: _Desk | None = None
+    _repr_html_ = strategy_card
 
     def initialize(self) -> None:
         """Called once, before the first bar."""
@@ -81,22 +81,24 @@ class Strategy:
         """What is held now."""
         return Portfolio(self._open_desk("portfolio"))
 
-    def order_target_percent(self, assets: Assets, weight: Amount | None = None) -> None:
+    def order_target_percent(self, assets: Assets, weight: Numbers | None = None) -> None:
         """Hold this fraction of equity: [S7] and [S8] of docs/semantics.md, as a weights row does. |weight| <= 1000;
         0 closes. With one argument: a full (N,) row of weights, NaN = no target."""
         self._open_desk("order_target_percent").targets("order_target_percent", assets, weight)
 
-    def order_target_value(self, assets: Assets, value: Amount | None = None) -> None:
+    def order_target_value(self, assets: Assets, value: Numbers | None = None) -> None:
         """Hold this much money's worth at P, the close (see `sizing`): x = value/P - h lots, rounded as [S8] rounds; 0
         closes; without P nothing but NO_PRICE. Of [S7] its increase meets the name cap and the gross cap; turnover cap,
         band, `cash_buffer` and `min_trade_value` do not apply."""
         self._open_desk("order_target_value").target_value(assets, value)
 
-    def order_target_shares(self, assets: Assets, shares: Amount | None = None) -> None:
+    def order_target_shares(self, assets: Assets, shares: Numbers | None = None) -> None:
         """Hold this many shares: x = shares/lot - h lots, else as `order_target_value`."""
         self._open_desk("order_target_shares").target_shares(assets, shares)
 
-    def order(self, assets: Assets, shares: Amount, *, limit: Amount | None = None, stop: Amount | None = None) -> None:
+    def order(
+        self, assets: Assets, shares: Numbers, *, limit: Numbers | None = None, stop: Numbers | None = None
+    ) -> None:
         """Buy (> 0) or sell (< 0) shares: x = shares/lot lots, rounded as [S8] rounds; 0 = no order.
 
         limit, stop: prices per share ([S4l]; NaN or None = none), worked off on the open, high and low of the bars that
@@ -105,7 +107,7 @@ class Strategy:
         """
         self._open_desk("order").order(assets, shares, limit, stop)
 
-    def cancel(self, assets: Assets = None) -> None:
+    def cancel(self, assets: Assets | None = None) -> None:
         """Take back the working orders of these assets, and what this bar has asked for them so far; None = of all."""
         self._open_desk("cancel").cancel(assets)
 
@@ -138,29 +140,29 @@ class Portfolio:
         return self._book.cash
 
     @property
-    def shares(self) -> Any:
+    def shares(self) -> Floats:
         """(N,) shares held, signed."""
         return _read_only(in_shares(self._book.lots, self._desk.unit))
 
     @property
-    def orders(self) -> Any:
+    def orders(self) -> Floats:
         """(N,) shares of the working orders, signed: what earlier bars left unfilled."""
         return _read_only(in_shares(self._book.orders, self._desk.unit))
 
     @property
-    def values(self) -> Any:
+    def values(self) -> Floats:
         """(N,) R(h*m): money each holding adds to equity, signed; cash + values.sum() == equity."""
         held, tick = self._book.lots, self._desk.config.tick
         worth = np.where(held != 0, held * self._desk.view.marks(self._desk.bar), 0.0)
         return _read_only(np.rint(worth / tick) * tick)
 
     @property
-    def weights(self) -> Any:
+    def weights(self) -> Floats:
         """(N,) values*(1/equity)."""
         return _read_only(self.values * (1 / self.equity))
 
 
-def _read_only(array: Any) -> Any:
+def _read_only(array: Floats) -> Floats:
     if isinstance(array, np.ndarray):  # CuPy has no such flag, and these are copies
         array.flags.writeable = False
     return array
@@ -172,8 +174,7 @@ class _Desk:
     def __init__(self, panel: Panel, config: Config, view: Any) -> None:
         self.panel, self.config, self.view, self.xp = panel, config, view, view.xp
         self.unit = view.here(lots(panel.market, config.lot).unit)
-        self.n = panel.shape[1]
-        self.bar = 0
+        self.n, self.bar = panel.shape[1], 0
         self.book: Callable[[], Book] | None = None
         self._seen: Book | None = None
         self.cells: Any = None
@@ -330,7 +331,7 @@ class _Desk:
         works = self.now().orders != 0
         return works if self.cells is None else works | (self.cells[:2] == self.cells[:2]).any(axis=0)
 
-    def cancel(self, assets: Assets) -> None:
+    def cancel(self, assets: Assets | None) -> None:
         self.put(_LOTS, self.ordered() if assets is None else self.index("cancel", assets), 0.0)
 
     def close_others(self, assets: Assets) -> None:

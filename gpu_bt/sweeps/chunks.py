@@ -83,7 +83,7 @@ class Inputs:
     schedules: np.ndarray
     columns: str = "all"
     equity: bool | str = False
-    engine: str = "auto"
+    engine: Any = "auto"
     strategy: type[Strategy] | None = None
     maker: Maker | None = None
     begun: Opening | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SweepResult: a row per scenario with its parameters, status and metrics; the best, a pivot, a picture, files.
+"""SweepResult: a row per scenario with its parameters, status and metrics; the best, a pivot, a picture; `read_sweep`.
 
 Letters: T bars, K scenarios.
 """
@@ -7,21 +7,19 @@ Letters: T bars, K scenarios.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import polars as pl
-import tomli_w
 
-from gpu_bt import __version__
 from gpu_bt.analysis.advice import IDLE
+from gpu_bt.analysis.labelled import to_pandas
 from gpu_bt.analysis.metrics import equity_metrics
 from gpu_bt.analysis.spans import returns_since
-from gpu_bt.arguments import flag, one_of, path_of, whole
+from gpu_bt.arguments import flag, one_of, whole
 from gpu_bt.config import Config
-from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.forks import with_threads
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.streams import PanelStream
@@ -30,13 +28,16 @@ from gpu_bt.engine.registry import stacked
 from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import ConfigError, ResultError, printable, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
+from gpu_bt.show.html import card, table, told
+from gpu_bt.sweeps import folders
 from gpu_bt.sweeps.chunks import Done, joined
 from gpu_bt.sweeps.grid import Scenarios
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
-__all__ = ["METRICS", "SweepResult", "check_axes", "check_metric", "texts"]
+__all__ = ["METRICS", "SweepResult", "check_axes", "check_metric", "read_sweep", "texts"]
 
 #: What a table has where all of the money is recorded.
 METRICS = tuple(equity_metrics(np.ones((len(MONEY), 1, 2)), 1.0, 1.0))
@@ -186,6 +187,10 @@ class SweepResult:
                 raise ConfigError(f"no scenario has {axis}={shown(value)}: see table[{axis!r}]")
         return found
 
+    @overload
+    def plot(self, path: None = None, **options: Any) -> Figure: ...
+    @overload
+    def plot(self, path: str | os.PathLike[str], **options: Any) -> Path: ...
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path | Figure:
         """Heat map of two axes, fan of the equity rows, capacity curve; see `gpu_bt.sweeps.plots.plot`."""
         from gpu_bt.sweeps import plots as sweep_plots
@@ -194,23 +199,14 @@ class SweepResult:
         return sweep_plots.plot(self, path, **options)
 
     def write(self, folder: str | os.PathLike[str], *, stale: Collection[str] = ()) -> list[Path]:
-        """Write table.parquet, config.toml and, where the rows were kept, equity.parquet (timestamp, and a column per
-        scenario by its number) into a folder, as `Result.write` does; table.parquet goes first and comes last.
+        """Write table.parquet, bars.parquet (the timestamps), config.toml and, where the rows were kept, equity.parquet
+        (timestamp, and a column per scenario by its number) into a folder, as `Result.write` does, for `read_sweep` and
+        other programs; table.parquet goes first and comes last.
 
         stale: names of other files of an older result there. Gives the paths. Raises as `Result.write` does.
         """
         with_threads("SweepResult.write()")
-        place = path_of("folder", folder)
-        config = {name: "none" if value is None else value for name, value in self.config.to_dict().items()}
-        run = {"engine": self.engine, "scenarios": len(self), "axes": list(self.axes), "version": __version__}
-        text = tomli_w.dumps({"config": config, "run": run})
-        jobs: dict[str, Job] = {"config.toml": text}
-        if self._equity is not None:
-            rows = pl.DataFrame({"timestamp": self.timestamps, **{str(k): row for k, row in enumerate(self.equity)}})
-            jobs["equity.parquet"] = to_file(rows.write_parquet)
-        jobs["table.parquet"] = to_file(self.table.write_parquet)
-        write_together({place / name: job for name, job in jobs.items()}, stale)
-        return [place / name for name in sorted(jobs, key=["table.parquet", *jobs].index)]
+        return folders.write(self, folder, stale)
 
     def summary(self) -> str:
         """The sweep in a few lines, and the five best scenarios by their Sharpe ratio."""
@@ -218,14 +214,35 @@ class SweepResult:
         t, n = self.shape
         counts = self.table[self.column("status")].value_counts(sort=True)
         rate = t * n * self.run / max(self.wall_seconds, 1e-9) / 1e6
+        took = f"{self.wall_seconds:.3g} s, {rate:,.1f} M asset-bars/s" if rate == rate else "read from files"
         lines = [
             f"scenarios   {len(self):,} of {t:,} bars x {n:,} assets, {self.run:,} run now",
-            f"engine      {self.engine}, {self.wall_seconds:.3g} s, {rate:,.1f} M asset-bars/s",
+            f"engine      {self.engine}, {took}",
             f"status      {', '.join(f'{name} {count:,}' for name, count in counts.iter_rows())}",
         ]
         return "\n".join([*lines, "best by sharpe:", _text(self.shown("sharpe", 5))])
 
     __str__ = __repr__ = summary
+
+    def _repr_html_(self) -> str:
+        """What the summary says, the axes, the best scenarios, and how many have which advice."""
+        with_threads("a table of SweepResult")
+        lines = [line.split(None, 1) for line in self.summary().splitlines()[:3]]
+        axes = []
+        for name in self.axes:
+            values = self.table[name].unique(maintain_order=True)
+            axes.append((name, f"{len(values):,}: {', '.join(_cells(values.head(8)))}{', ...' * (len(values) > 8)}"))
+        best = self.shown("sharpe", 8)
+        kinds = self.table[self.column("advice")].str.split(", ").explode().value_counts(sort=True)
+        said = [f"{kind}: {count:,} scenarios" for kind, count in kinds.iter_rows() if kind]
+        title = f"{len(self):,} scenarios, {self.shape[0]:,} bars x {self.shape[1]:,} assets; the best by sharpe"
+        tables = table(lines[1:]), table(axes, ("axis", "values")), table(texts(best), best.columns, numbers=True)
+        return card("SweepResult", title, *tables, told(said))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table as pandas has it, without pyarrow: a row per scenario, by its number. Raises ResultError where
+        pandas is not installed."""
+        return to_pandas(self.table, self.column("scenario"))
 
     def shown(self, metric: str = "sharpe", n: int = 5) -> pl.DataFrame:
         """The n best in as many columns as fit a line: number, axes, and a few metrics to four digits."""
@@ -263,7 +280,19 @@ def _text(table: pl.DataFrame) -> str:
 
 def texts(table: pl.DataFrame) -> list[list[str]]:
     """The cells of a table as printable texts: numbers to six digits, "none" for None."""
-    return [
-        [f"{v:.6g}" if isinstance(v, float) else "none" if v is None else printable(str(v)) for v in row]
-        for row in table.iter_rows()
-    ]
+    return [_cells(row) for row in table.iter_rows()]
+
+
+def _cells(values: Iterable[Any]) -> list[str]:
+    return [f"{v:.6g}" if isinstance(v, float) else "none" if v is None else printable(str(v)) for v in values]
+
+
+def read_sweep(folder: str | os.PathLike[str]) -> SweepResult:
+    """The SweepResult that `SweepResult.write` wrote into a folder, with the same table, best(), pivot() and plot(),
+    and with its equity rows where they were kept. `wall_seconds` is NaN and `run` 0: nothing ran now.
+
+    The chunks in a folder of `sweep(out=)` are no result: the same sweep, called again, goes on from them. Raises as
+    `read_result` does.
+    """
+    found: SweepResult = folders.read(folder, lambda: SweepResult.__new__(SweepResult))
+    return found

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from gpu_bt.law.layout import pack
 from gpu_bt.runs.holdings import opening
 from gpu_bt.runs.run import check_fields, checked, strategy_of
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.show.progress import telling
 from gpu_bt.sweeps.chunks import (
     Chunk,
     Done,
@@ -55,6 +56,7 @@ from gpu_bt.sweeps.makers import maker_of
 from gpu_bt.sweeps.result import SweepResult
 from gpu_bt.sweeps.stops import stoppable
 from gpu_bt.sweeps.workers import check_executor, check_forks, ended, lost, shared
+from gpu_bt.typing import EngineName, Grid, Holdings, MetricsOf, Path, Time, Values
 
 __all__ = ["Plan", "parameters_of", "sweep"]
 
@@ -92,24 +94,44 @@ class Plan:
         ))  # fmt: skip
 
 
+#: What a sweep's books are made of: as `run` takes them, several by name, a strategy's class, a function of axes.
+Books: TypeAlias = "Values | Mapping[Any, Any] | WeightsStream | Scores | type[Strategy] | Callable[..., Any]"
+
+
+@overload
+def sweep(
+    panel: Panel | PanelStream, weights: Books, config: Config | None = ..., grid: Grid | None = ..., *,
+    engine: EngineName = ..., holdings: Holdings | None = ..., executor: futures.Executor | None = ...,
+    out: Path | None = ..., progress: Progress | None = ..., equity: bool | Literal["device"] = ...,
+    metrics: MetricsOf = ..., max_memory: int | None = ..., chunk_size: int | None = ..., scratch: Path | None = ...,
+    dry_run: Literal[False] = ..., start: Time | None = ...,
+) -> SweepResult: ...  # fmt: skip
+@overload
+def sweep(
+    panel: Panel | PanelStream, weights: Books, config: Config | None = ..., grid: Grid | None = ..., *,
+    engine: EngineName = ..., holdings: Holdings | None = ..., executor: futures.Executor | None = ...,
+    out: Path | None = ..., progress: Progress | None = ..., equity: bool | Literal["device"] = ...,
+    metrics: MetricsOf = ..., max_memory: int | None = ..., chunk_size: int | None = ..., scratch: Path | None = ...,
+    dry_run: Literal[True], start: Time | None = ...,
+) -> Plan: ...  # fmt: skip
 def sweep(
     panel: Panel | PanelStream,
-    weights: Any,
+    weights: Books,
     config: Config | None = None,
-    grid: Any = None,
+    grid: Grid | None = None,
     *,
-    engine: str = "auto",
-    holdings: Any = None,
+    engine: EngineName = "auto",
+    holdings: Holdings | None = None,
     executor: futures.Executor | None = None,
-    out: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-    equity: bool | str = False,
-    metrics: str = "all",
+    out: Path | None = None,
+    progress: Progress | bool | None = None,
+    equity: bool | Literal["device"] = False,
+    metrics: MetricsOf = "all",
     max_memory: int | None = None,
     chunk_size: int | None = None,
-    scratch: str | os.PathLike[str] | None = None,
+    scratch: Path | None = None,
     dry_run: bool = False,
-    start: Any = None,
+    start: Time | None = None,
 ) -> SweepResult | Plan:
     """Run a grid of scenarios over one panel; each has the bits that `run` gives it, however the work is cut.
 
@@ -123,8 +145,8 @@ def sweep(
     engine, holdings, start: as in `run`; every worker picks its engine for itself.   executor: any of
     concurrent.futures; None = this process. Panel and weights travel once per worker: through files in `scratch` (a
     folder that all share; default the temporary one); to Dask's by its own scatter.   out: a folder in which finished
-    chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: called with
-    (scenarios done, of all).   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
+    chunks are kept; the same sweep (`data.fingerprints` says what counts) goes on from there.   progress: as in
+    `run`, of scenarios.   equity: keep the (K, T) equity rows; "device": on the GPU.   metrics: "all", or
     "equity": of the equity rows alone, faster.   max_memory: bytes of one process's scenarios and the weights made for
     them; None = half of what is free, shared by processors with an executor.   chunk_size: 256.   dry_run: the Plan.
 
@@ -132,8 +154,8 @@ def sweep(
     function raises or gives; EngineUnavailable; ResultError: `out` is another sweep's, the disk refuses, a worker is
     lost, a scenario does not fit. Warns of `advice` and thin books.
     """
-    config = checked(panel, config, progress)
-    metrics, equity = one_of("metrics", metrics, ("all", "equity")), _rows(equity)
+    told, config = telling(progress, "scenarios"), checked(panel, config)
+    metrics, equity = one_of("metrics", metrics, get_args(MetricsOf)), _rows(equity)
     check_executor(executor, scratch)
     resolve(engine)  # refuse before anything runs
     room, first = _whole("max_memory", max_memory), start_bar(panel.timestamps, panel.time_zone, start)
@@ -146,8 +168,8 @@ def sweep(
     chunks = [job.chunk(a, min(len(job), a + size)) for a in range(0, len(job), size)]
     if flag("dry_run", dry_run):
         return _plan(job, chunks, size, files)
-    with stoppable(), files.running() if files else nullcontext():
-        found = _run(job, chunks, files, executor, scratch, progress)
+    with stoppable(), told as tell, files.running() if files else nullcontext():
+        found = _run(job, chunks, files, executor, scratch, tell)
     for text in filter(None, (counted(found.table[found.column("advice")].to_list()), thin_said(job.thin))):
         warnings.warn(text, BacktestWarning, stacklevel=2)
     return found
@@ -188,14 +210,14 @@ class _Job:
         self, panel: Panel | PanelStream, weights: Any, config: Config, grid: Any, every: Callable[..., Inputs],
         holdings: Any,
     ) -> None:  # fmt: skip
-        self.config, self.panel = config, panel
+        self.config, self.panel, given = config, panel, weights if isinstance(weights, Mapping) else {}
         strategy, maker = strategy_of(weights, panel), maker_of(weights)
         if isinstance(strategy, Strategy):
             raise ConfigError("weights is a strategy made already: pass its class, one is made for each scenario")
-        named = isinstance(weights, Mapping) and not (weights and is_book(weights))
+        named = given is weights and not (given and is_book(given))
         scores = weights if isinstance(weights, Scores) else None
         made = strategy is not None or maker is not None or scores is not None
-        books: dict[str, Any] = {} if made else dict(weights) if named else {"": weights}
+        books: dict[str, Any] = {} if made else dict(given) if named else {"": weights}
         if odd := [name for name in books if not isinstance(name, (str, int))]:
             must_be("a name of weights", odd[0], "a text", WeightsError)
         if not books and not made:
@@ -301,9 +323,9 @@ def _checked_weights(
     return arrays, place
 
 
-def _rows(equity: Any) -> bool | str:
+def _rows(equity: Any) -> Any:
     if isinstance(equity, str):
-        return str(one_of("equity", equity, (True, False, "device")))  # type: ignore[arg-type]
+        return one_of("equity", equity, (True, False, "device"))  # type: ignore[arg-type]
     return flag("equity", equity)
 
 

@@ -46,6 +46,8 @@ def test_a_file_is_tried_in_the_nearest_folder(tmp_path: Path, monkeypatch: pyte
             "name it with --weight-column, or pass --layout wide where",
         ),
         ("leave fields= out", "leave --fields out"),
+        ("or begin without resume=", "or begin without --resume"),
+        ("such as --axis band=0,0.01 or --param band=1", "such as --axis band=0,0.01 or --param band=1"),
         ("such as --set commission_rate=5e-4", "such as --set commission_rate=5e-4"),
         ("pass close=", "pass close="),
         ("asset 'align=x' is not", "asset 'align=x' is not"),

@@ -26,7 +26,8 @@ import gpu_bt as bt
 from gpu_bt.data import disk, forks
 
 KIND = "results on a disk"
-NAMES = ["config.toml", "equity.parquet", "fills.parquet", "metrics.json"]
+TABLES = ["assets", "cuts", "equity", "fills", "orders_next"]
+NAMES = sorted(["config.toml", *(f"{name}.parquet" for name in TABLES), "metrics.json"])
 
 
 def panel() -> bt.Panel:
@@ -68,8 +69,10 @@ def steps(out: Path, prepare: Callable[[], Any], check: Callable[[], Any]) -> in
     """Write a result in a process that kills itself at its n-th call that changes the disk, for each n until it ends by
     itself; the number of calls. Polars does not live through a fork, so that its part is played."""
     new = result(2e6)
-    content = {id(table): io.BytesIO() for table in (new.equity, new.fills)}
-    new.equity.write_parquet(content[id(new.equity)]), new.fills.write_parquet(content[id(new.fills)])
+    tables = [new._ends, *(getattr(new, name) for name in TABLES[1:])]
+    content = {id(table): io.BytesIO() for table in tables}
+    for table in tables:
+        table.write_parquet(content[id(table)])
     for n in range(1, 400):
         prepare()
         child = os.fork()
@@ -106,6 +109,7 @@ def killed(tmp_path: Path) -> Iterator[Path]:
     """A folder to work in; the results are made before the process forks."""
     for cash in (1e6, 2e6):
         assert result(cash).fills.height and result(cash).equity.height and result(cash).metrics
+        assert result(cash).cuts.width and result(cash).orders_next.width
     yield tmp_path
 
 
@@ -171,7 +175,7 @@ def test_a_sweeps_table_goes(tmp_path: Path):
     result().write(tmp_path)
     survived(sorted(os.listdir(tmp_path)), NAMES)
     grid.write(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["config.toml", "table.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["bars.parquet", "config.toml", "table.parquet"]
 
 
 @fault(KIND, "a user's own files with a result's names in a folder without one", "survived")

@@ -167,9 +167,9 @@ def code_lines(path: Path) -> int:
         text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m.group().count("\n"), text, flags=re.S)
         return sum(bool(re.sub(r"//.*", "", line).strip()) for line in text.splitlines())
     docs: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            docs |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    for node in ast.walk(ast.parse(text)):  # a text alone documents a module, a class, a function, or the field before
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            docs |= set(range(node.lineno, (node.end_lineno or 0) + 1))
     silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     lines = {n for t in tokens if t.type not in silent for n in range(t.start[0], t.end[0] + 1)}

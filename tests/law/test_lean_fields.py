@@ -43,7 +43,7 @@ def test_everything_about_a_field_follows_from_its_declaration():
     field = FIELD["max_cost"]
     assert (field.default, field.low, field.high, field.unit) == (None, 0.0, 1.0, "fraction")
     assert field.optional and not field.whole and not field.choices and not field.marks
-    assert str(field) == "max_cost = None (fraction): of equity that a bar may cost; None = off"
+    assert str(field) == "max_cost (fraction): of equity that a bar may cost; None = off; in [0, 1], default None"
     assert FIELD["max_names"].whole and FIELD["max_names"].check(3.0) == 3
     assert FIELD["settlement"].choices == ("now", "later")
     assert list(FIELD) == [f.name for f in dataclasses.fields(Dearer)] and list(FIELDS) == list(Config().to_dict())

@@ -316,7 +316,7 @@ def test_an_axis_keeps_its_name_and_what_was_found_has_another(tmp_path: Path):
 
 def test_write(whole: bt.SweepResult, tmp_path: Path):
     paths = whole.write(tmp_path / "s")
-    assert {p.name for p in paths} == {"table.parquet", "config.toml", "equity.parquet"}
+    assert {p.name for p in paths} == {"table.parquet", "bars.parquet", "config.toml", "equity.parquet"}
     assert pl.read_parquet(tmp_path / "s" / "table.parquet").equals(whole.table, null_equal=True)
     rows = pl.read_parquet(tmp_path / "s" / "equity.parquet")
     assert_bits("equity", rows.drop("timestamp").to_numpy().T, whole.equity)

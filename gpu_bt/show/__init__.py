@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person sees while and after something runs: progress bars, and HTML in a notebook."""
