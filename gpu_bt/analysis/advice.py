@@ -41,6 +41,8 @@ _FEW_LOTS = 20
 _GROSS, _MARGIN = 3.0, 20.0
 #: Decisions looked at for the medians.
 _SAMPLE = 8
+#: Decisions of which it is noted at once what they have replaced.
+_RECENT = 32
 #: An amount of fewer ticks is rounded by more than half a percent; a coarser tick than this loses cents.
 _FEW_TICKS, _CENT = 100.0, 0.01
 #: What of a scenario's parameters is an amount of money that the ledger rounds.
@@ -115,15 +117,19 @@ class Watch:
     def __init__(self, assets: int, closes: bool, last: bool = False) -> None:
         self.began, self.closes, self.forced = -1, closes, 0
         self.last: Any = np.zeros(assets, np.int64)
-        #: (3, N) the bar that last replaced each asset's order [S8], -1 = none did, and that order's limit and stop.
-        self.placed: Any = np.array([[-1.0], [np.nan], [np.nan]]).repeat(assets, 1)  # until there are cells
+        #: (3, N) the bar that last replaced each asset's order [S8], -1 = none did, that order's limit and stop; and bars
+        #: of which that is not noted yet.
+        self._placed: Any = np.array([[-1.0], [np.nan], [np.nan]]).repeat(assets, 1)
+        self._recent: list[tuple[int, Any, Any]] = []
         self._sized_last = last
         self.moves, self.decisions = False, 0
         self.sample: dict[int, Any] = {}
 
     def __call__(self, bar: int, cells: Any, market: Any) -> None:
         asked = ~np.isnan(cells[:2]).all(axis=0)
-        self._place(bar, cells, asked, market)
+        self._recent.append((bar, cells, market))
+        if len(self._recent) == _RECENT:
+            self._settle()
         if not asked.any():
             self.forced += self.closes and market.universe is not None and not market.universe[bar].all()
             return
@@ -137,26 +143,34 @@ class Watch:
         if not self.decisions & (self.decisions - 1):  # the 1st, 2nd, 4th, 8th, ...
             self.sample[bar] = np.abs(cells[0])
 
-    def _place(self, bar: int, cells: Any, asked: Any, market: Any) -> None:
-        """Note which orders are replaced: all that are asked for, but for targets without a price."""
-        if type(self.placed) is not type(cells):
-            self.placed = np.full_like(cells[1:], np.nan)
-            self.placed[0] = -1
-        unpriced = asked & np.isnan(market.close[bar]) & (cells[0] != 0) & ~np.isfinite(cells[1])
-        if self._sized_last and unpriced.any():  # [S8] a mark will do, which is there from the first price on
-            known = [market.close, *([] if market.open is None else [market.open])]
-            unpriced &= reduce(np.logical_and, (np.isnan(prices[: bar + 1]).all(axis=0) for prices in known))
-        replaced = asked & ~unpriced & ~np.isinf(cells[1])
-        self.placed = np.where(replaced, cells[1:], self.placed)
-        self.placed[0] = np.where(replaced, bar, self.placed[0])
-        if self.closes and market.universe is not None:
-            forced = outside(market, bar)
-            self.placed[1:, forced], self.placed[0, forced] = np.nan, bar
-
     def asking(self) -> Asking:
         """What all decisions so far have placed last."""
-        bar, limit, stop = on_host(self.placed)
+        self._settle()
+        bar, limit, stop = on_host(self._placed)
         return Asking(bar.astype(np.int64), limit, stop)
+
+    def _settle(self) -> None:
+        """Note of the recent bars, the last first, which orders they have replaced: of what was asked for all but
+        targets without a price, and of what the universe closes."""
+        if not self._recent:
+            return
+        first = self._recent[0][1]
+        if type(first) is not type(self._placed):  # it begins in host memory
+            self._placed = np.full_like(first[1:], np.nan)
+            self._placed[0] = -1
+        placed, open_ = self._placed, np.ones_like(first[0], bool)  # those whose last order is still looked for
+        for bar, cells, market in reversed(self._recent):
+            unpriced = np.isnan(market.close[bar]) & (cells[0] != 0) & ~np.isnan(cells[0])
+            if self._sized_last and unpriced.any():  # [S8] a mark will do, which is there from the first price on
+                known = [market.close, *([] if market.open is None else [market.open])]
+                unpriced &= reduce(np.logical_and, (np.isnan(prices[: bar + 1]).all(axis=0) for prices in known))
+            forced = outside(market, bar) & self.closes
+            replaced = open_ & (forced | np.isfinite(cells[1]) | (~np.isnan(cells[0]) & ~unpriced))
+            placed[:, replaced] = np.where(forced, np.nan, cells[1:])[:, replaced]
+            placed[0, replaced] = bar
+            if not (open_ := open_ & ~replaced).any():
+                break
+        self._recent.clear()
 
     def asked(self) -> Asked:
         """What all decisions so far asked for."""

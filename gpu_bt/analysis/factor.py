@@ -6,15 +6,14 @@ Letters: T bars, N assets, H horizons, Q quantiles, G groups.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
 
+from gpu_bt.analysis import factor_plots
 from gpu_bt.analysis.ranks import series_statistics
 from gpu_bt.analysis.sections import COVERAGE, LASTING, measure
 from gpu_bt.arguments import flag, must_be, one_of, several, whole
@@ -27,9 +26,6 @@ from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import price_of
 from gpu_bt.errors import ConfigError, PanelError
 from gpu_bt.typing import Groups, Values
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["FactorStudy", "factor"]
 
@@ -190,16 +186,7 @@ class FactorStudy:
         when = f"{stamp(self.timestamps[0])} to {stamp(self.timestamps[-1])}"
         return f"{when}, {t:,} bars x {n:,} assets, {self.quantiles} quantiles{groups}, {self.execution}"
 
-    @overload
-    def plot(self, path: None = None) -> Figure: ...
-    @overload
-    def plot(self, path: str | os.PathLike[str]) -> Path: ...
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
-        """Information coefficient, spread, quantiles and decay as one picture; see `gpu_bt.analysis.factor_plots`."""
-        from gpu_bt.analysis import factor_plots
-
-        with_threads("FactorStudy.plot()")
-        return factor_plots.plot(self, path)
+    plot = factor_plots.plot
 
     def series(self, name: str) -> np.ndarray:
         """(T, H) float64 of "ic", "spread", "top_turnover", "bottom_turnover" or "autocorrelation"."""

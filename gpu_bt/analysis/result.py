@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gpu_bt.analysis import files
+from gpu_bt.analysis import files, plots
 from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.labelled import Labelled, pandas_index, to_pandas
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
@@ -39,7 +39,6 @@ from gpu_bt.typing import Metrics, Time
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["Result", "read_result"]
 
@@ -330,16 +329,7 @@ class Result:
             raise ResultError("this result has no state to save: only runs over weights and a panel in memory have one")
         return self._save(path, self.raw)
 
-    @overload
-    def plot(self, path: None = None) -> Figure: ...
-    @overload
-    def plot(self, path: str | os.PathLike[str]) -> Path: ...
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
-        """Equity, drawdown, exposure, turnover and costs as one picture; see `gpu_bt.analysis.plots.plot`."""
-        from gpu_bt.analysis import plots
-
-        with_threads("Result.plot()")
-        return plots.plot(self, path)
+    plot = plots.plot
 
     def _labelled(self, name: str, *columns: str) -> pl.DataFrame:
         """A FILL array as a table: bar, asset and status by name."""

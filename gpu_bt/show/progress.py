@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 import threading
@@ -55,17 +56,15 @@ def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
         monitor_interval = 0  # no thread beside the run, which may fork
         _lock = threading.RLock()  # nor a lock of processes, which draw nothing
 
-        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
             if screen is None:
-                super().display(msg, pos)
-            else:
-                screen.update({"text/plain": str(self) if msg is None else msg}, raw=True)
+                return bool(super().display(msg, pos))
+            screen.update({"text/plain": str(self) if msg is None else msg}, raw=True)
+            return True
 
     terminal, screen = sys.stderr.isatty(), None
     if "ipykernel" in sys.modules and not terminal:
-        from IPython.display import DisplayHandle
-
-        screen = DisplayHandle()
+        screen = importlib.import_module("IPython.display").DisplayHandle()
         screen.display({"text/plain": ""}, raw=True)
     drawn: list[Any] = []
 
@@ -84,6 +83,7 @@ def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
     def close() -> None:
         for old in drawn:
             old.close()
+            old.fp.flush()  # the last return to the line's begin, before others write
         drawn.clear()
 
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -29,15 +29,14 @@ from gpu_bt.engine.resident import Resident
 from gpu_bt.errors import ConfigError, ResultError, printable, shown
 from gpu_bt.law.layout import MONEY, NEVER, SCENARIO_STATUS
 from gpu_bt.show.html import card, table, told
-from gpu_bt.sweeps import folders
+from gpu_bt.sweeps import folders, plots
 from gpu_bt.sweeps.chunks import Done, joined
 from gpu_bt.sweeps.grid import Scenarios
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
 
-__all__ = ["METRICS", "SweepResult", "check_axes", "check_metric", "read_sweep", "texts"]
+__all__ = ["LESS", "METRICS", "SweepResult", "check_axes", "check_metric", "read_sweep", "texts"]
 
 #: What a table has where all of the money is recorded.
 METRICS = tuple(equity_metrics(np.ones((len(MONEY), 1, 2)), 1.0, 1.0))
@@ -46,7 +45,7 @@ _TOLD = ("decisions", "unread", "fills", "advice")
 #: Statuses of scenarios that did not reach the last bar.
 _ENDED = ("BANKRUPT", "LEDGER_OVERFLOW")
 #: Metrics of which less is better; of all others more is.
-_LESS = frozenset("volatility longest_drawdown turnover total_costs annual_costs".split())
+LESS = frozenset("volatility longest_drawdown turnover total_costs annual_costs".split())
 
 
 class SweepResult:
@@ -152,7 +151,7 @@ class SweepResult:
         if not flag("every", every):
             status, advice = (pl.col(self.column(name)) for name in ("status", "advice"))
             rows = rows.filter(~status.is_in(_ENDED), ~advice.str.contains_any(list(IDLE)))
-        best = rows.sort(column, descending=metric not in _LESS, maintain_order=True)
+        best = rows.sort(column, descending=metric not in LESS, maintain_order=True)
         return best.head(min(whole("n", n, 0), best.height))
 
     def pivot(
@@ -187,16 +186,7 @@ class SweepResult:
                 raise ConfigError(f"no scenario has {axis}={shown(value)}: see table[{axis!r}]")
         return found
 
-    @overload
-    def plot(self, path: None = None, **options: Any) -> Figure: ...
-    @overload
-    def plot(self, path: str | os.PathLike[str], **options: Any) -> Path: ...
-    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Path | Figure:
-        """Heat map of two axes, fan of the equity rows, capacity curve; see `gpu_bt.sweeps.plots.plot`."""
-        from gpu_bt.sweeps import plots as sweep_plots
-
-        with_threads("SweepResult.plot()")
-        return sweep_plots.plot(self, path, **options)
+    plot = plots.plot
 
     def write(self, folder: str | os.PathLike[str], *, stale: Collection[str] = ()) -> list[Path]:
         """Write table.parquet, bars.parquet (the timestamps), config.toml and, where the rows were kept, equity.parquet

@@ -76,7 +76,7 @@ def test_it_writes_the_table_of_the_library_and_prints_the_best(given, folder, t
     best = want.best("sharpe", 3)
     assert [line.split()[0] for line in lines[place + 2 : place + 5]] == [str(k) for k in best["scenario"]]
     assert lines[place + 5 :] == [
-        f"wrote {tmp_path / 'o' / name}" for name in ("table.parquet", "config.toml", "sweep.png")
+        f"wrote {tmp_path / 'o' / name}" for name in ("table.parquet", "config.toml", "bars.parquet", "sweep.png")
     ]
     assert "8 of 60 bars x 5 assets, 8 run now" in out
 

@@ -70,7 +70,7 @@ def test_a_bar_counts_to_the_end_and_is_gone(what: str, terminal: Terminal, tmp_
         unit = "300 bars"
     text = terminal.getvalue()
     assert f"/{unit}" in text and terminal.line() == "" and capsys.readouterr().out == ""
-    assert text.count("\n") == 0  # one line, drawn over and over
+    assert text.count("\n") == 0 and text.endswith("\r")  # one line, drawn over and over
 
 
 def test_every_count_is_told_with_workers_and_when_resumed(tmp_path: Path):

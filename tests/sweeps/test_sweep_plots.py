@@ -20,24 +20,25 @@ def whole() -> bt.SweepResult:
 
 
 def titles(figure) -> list[str]:
-    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+    return [title.replace("\n", " ") for ax in figure.axes if (title := ax.get_title(loc="left"))]
 
 
 def test_map_fan_and_capacity(whole: bt.SweepResult):
     figure = whole.plot(rows="commission_rate", columns="rebalance_every", metric="turnover", weights="one")
-    held = "turnover, mean over initial_cash, account, execution, weights=one"
-    assert titles(figure) == [held, "Equity over initial cash", "turnover over initial_cash: capacity"]
-    shown = np.asarray(figure.axes[0].images[0].get_array())
-    wanted = (
-        whole.pivot("commission_rate", "rebalance_every", "turnover", weights="one").drop("commission_rate").to_numpy()
-    )
-    assert np.array_equal(shown, wanted)
-    fan, capacity = figure.axes[1], figure.axes[2]
+    capacity = "turnover over initial_cash: capacity, weights=one"
+    assert titles(figure) == ["account=cash", "account=margin", "Equity over initial cash", capacity]
+    assert figure.get_suptitle().split("\n")[1] == "turnover, mean over initial_cash, execution, weights=one"
+    for ax, account in zip(figure.axes, ("cash", "margin"), strict=False):
+        shown = np.asarray(ax.images[0].get_array())
+        wanted = whole.pivot("commission_rate", "rebalance_every", "turnover", weights="one", account=account)
+        assert np.array_equal(shown, wanted.drop("commission_rate").to_numpy())
+    fan, capacity = figure.axes[3], figure.axes[4]  # behind the bar of colours
     cash = whole.table["initial_cash"].to_numpy()[:, None]
     assert np.allclose(fan.lines[0].get_ydata(), np.median(whole.equity / cash, axis=0), rtol=1e-12)
     best = whole.best("turnover")["scenario"][0]
     assert np.allclose(fan.lines[1].get_ydata(), (whole.equity / cash)[best], rtol=1e-12)
-    medians = [whole.table.filter(whole.table["initial_cash"] == c)["turnover"].median() for c in (1e4, 3e6)]
+    one = whole.table.filter(whole.table["weights"] == "one")
+    medians = [one.filter(one["initial_cash"] == c)["turnover"].median() for c in (1e4, 3e6)]
     assert np.allclose(capacity.lines[0].get_ydata(), medians, rtol=1e-12) and capacity.get_xscale() == "log"
 
 
@@ -45,7 +46,8 @@ def test_capacity_is_drawn_wherever_initial_cash_stands():
     grid = {"initial_cash": [1e4, 3e6], "slippage": [0.0, 1e-3], "commission_rate": [0.0, 1e-3]}
     found = sweep_small(grid=grid, weights=np.full(universe().shape, 1 / 12))
     assert titles(found.plot()) == ["sharpe, mean over initial_cash", "sharpe over initial_cash: capacity"]
-    assert titles(found.plot(rows="initial_cash")) == ["sharpe, mean over commission_rate"]
+    assert titles(found.plot(rows="initial_cash", how="max")) == ["sharpe, max over commission_rate"]
+    assert titles(found.plot(rows="initial_cash")) == ["commission_rate=0", "commission_rate=0.001"]
 
 
 def test_one_axis_is_a_line_and_files_are_written(tmp_path: Path):
@@ -72,5 +74,6 @@ def test_what_cannot_be_drawn_is_refused(whole: bt.SweepResult):
         whole.plot(rows="band")
     with pytest.raises(bt.ConfigError, match="'gain' is no metric"):
         whole.plot(metric="gain")
-    with pytest.raises(bt.ConfigError, match="no axis that varies"):
-        sweep_small(grid={"weights": ["one"]}).plot()
+    for name, value in {"figsize": (1, 2), "dpi": 3, "style": "no such", "how": "x"}.items():
+        with pytest.raises(bt.ConfigError, match=f"^{name} is "):
+            whole.plot(**{name: value})
