@@ -48,7 +48,7 @@ demo: $(VENV)/.demo $(VENV)/.native-here $(VENV)/.data
 test: $(DEV) $(VENV)/.data $(VENV)/.cuda
 	$(PYTEST)
 
-check: $(DEV) $(VENV)/.data $(VENV)/.cuda
+check: $(DEV) $(VENV)/.data $(VENV)/.cuda docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

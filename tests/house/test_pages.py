@@ -14,6 +14,7 @@ import dataclasses
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 import warnings
@@ -165,6 +166,23 @@ def test_the_page_of_the_reference_lists_what_is_public():
     for module in ("books", "metrics", "statistics", "synthetic"):
         names |= {f"{module}.{name}" for name in __import__(f"gpu_bt.{module}", fromlist=["x"]).__all__}
     assert names - set(listed) == set() and len(set(listed)) == len(listed)
+
+
+def test_docstrings_become_definitions():
+    """What docs/conf.py makes of plain text: names that are defined, code, and nothing that means anything else."""
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    lines = [
+        "Money * bars_ of docs/semantics.md.",
+        "",
+        "cash, debt: as `Config` has it.   rate: of",
+        "a year. odd: `x`.",
+    ]
+    conf["plain"](None, "function", "f", lambda cash, debt, rate, odd: None, None, lines)
+    text = "\n".join(lines)
+    assert text.startswith(
+        "Money \\* bars\\_ of :doc:`/semantics`.\n\n``cash``, ``debt``\n    as :py:obj:`Config <gpu_bt.Config>`"
+    )
+    assert "\n``rate``\n    of a year.\n\n``odd``\n    ``x``.\n" in text
 
 
 def anchors(page: Path) -> set[str]:
