@@ -103,10 +103,10 @@ def made(found: Any, parameters: Mapping[str, Any], panel: Any) -> Any:
             f"--strategy names {shown(found)}: it must be a class of gpu_bt.Strategy, an instance of one, or a function"
             " of the panel that makes one, or weights"
         )
-    takes = _arguments(found)
-    _check_names(found.__name__, parameters, set(takes) - {"panel"})
+    what, takes = getattr(found, "__name__", type(found).__name__), _arguments(found)
+    _check_names(what, parameters, set(takes) - {"panel"})
     first = [panel] if takes else []
-    _check_call(found.__name__, found, parameters, *first)
+    _check_call(what, found, parameters, *first)
     return found(*first, **parameters)
 
 

@@ -28,7 +28,7 @@ from gpu_bt import __version__
 from gpu_bt.arguments import path_of
 from gpu_bt.cli import code, common, complete, options, signals, words
 from gpu_bt.cli.common import draw, emit, pairs, progress, replacing, say, table, write
-from gpu_bt.cli.options import HOW, RESULTS, WHAT, expanded, option
+from gpu_bt.cli.options import Texts, expanded, how, kept, what
 from gpu_bt.cli.sweep import EXAMPLES, sweep
 from gpu_bt.errors import BacktestError, BacktestWarning, ConfigError
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    pretty_exceptions_enable=False, no_args_is_help=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Cross-sectional portfolio simulator: target weights over a panel of prices, the same bits on every engine.",
     epilog="Sample files to begin with, and what to type next: gpu-bt demo --inputs DIR",
@@ -117,9 +117,12 @@ def _refused(error: BaseException) -> int:
 
 
 @app.callback(invoke_without_command=True)
-def _program(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    if version:
-        print(f"gpu-bt {__version__}")
+def _program(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version or context.invoked_subcommand is None:
+        print(f"gpu-bt {__version__}" if version else context.get_help())
         raise typer.Exit
 
 
@@ -137,21 +140,15 @@ _RUN = """Examples:
 def run(
     reading: options.Reading,
     setup: options.Setup,
-    weights: Annotated[list[str] | None, options.file("Target weights; repeatable")] = None,
-    scores: Annotated[list[str] | None, options.file("or scores, of which the best are held")] = None,
-    strategy: Annotated[
-        str | None, options.file("or a strategy: class, instance, function", metavar="FILE.py:NAME")
-    ] = None,
-    param: Annotated[
-        list[str] | None, option(WHAT, "Of the strategy or the scores; repeatable", metavar="NAME=VALUE")
-    ] = None,
-    check_lookahead: Annotated[
-        bool, option(WHAT, "First see that it reads no later data", "--check-lookahead")
-    ] = False,
-    resume: Annotated[str | None, option(HOW, "Go on from a state of --checkpoint", metavar="FILE")] = None,
-    accept_jumps: Annotated[bool, option(HOW, "Though prices jumped since that", "--accept-jumps")] = False,
+    weights: Annotated[Texts, what("Target weights; repeatable", metavar="FILE")] = None,
+    scores: Annotated[Texts, what("or scores, of which the best are held", metavar="FILE")] = None,
+    strategy: Annotated[str | None, what("or a strategy: class, instance, function", metavar="FILE.py:NAME")] = None,
+    param: Annotated[Texts, what("Of the strategy or the scores; repeatable", metavar="NAME=VALUE")] = None,
+    check_lookahead: Annotated[bool, what("First see that it reads no later data", "--check-lookahead")] = False,
+    resume: Annotated[str | None, how("Go on from a state of --checkpoint", metavar="FILE")] = None,
+    accept_jumps: Annotated[bool, how("Though prices jumped since that", "--accept-jumps")] = False,
     out: options.Folder = None,
-    checkpoint: Annotated[str | None, option(RESULTS, "Save the state after the last bar", metavar="FILE")] = None,
+    checkpoint: Annotated[str | None, kept("Save the state after the last bar", metavar="FILE")] = None,
     csv: options.Csv = False,
     plot: options.Plot = True,
     json: options.Json = False,
@@ -163,6 +160,10 @@ def run(
     folder = words.folder(out, *["report.png"] * plot)
     if weights and parameters:
         raise ConfigError("--param is for --strategy or --scores, and weights have no parameters: leave it out")
+    if checkpoint is not None and strategy is not None:
+        raise ConfigError(
+            "--checkpoint is for --weights and --scores: a strategy's own state is not in it, leave it out"
+        )
     if check_lookahead and strategy is None:
         raise ConfigError("--check-lookahead looks at a --strategy: weights and scores are files, leave it out")
     with progress() as show:
@@ -193,13 +194,11 @@ app.command(cls=options.Command, epilog=EXAMPLES)(sweep)
 @app.command(cls=options.Command, epilog="Example: gpu-bt demo --inputs samples")
 def demo(
     context: typer.Context,
-    inputs: Annotated[
-        str | None, option(WHAT, "Run nothing: write sample files for other commands", metavar="FOLDER")
-    ] = None,
-    force: Annotated[bool, option(WHAT, "Replace sample files that are there", "--force")] = False,
-    large: Annotated[bool, option(WHAT, "5,000 assets over 2,520 bars, not 500 over 1,260", "--large")] = False,
+    inputs: Annotated[str | None, what("Run nothing: write sample files for other commands", metavar="FOLDER")] = None,
+    force: Annotated[bool, what("Replace sample files that are there", "--force")] = False,
+    large: Annotated[bool, what("5,000 assets over 2,520 bars, not 500 over 1,260", "--large")] = False,
     engine: options.Engine = "auto",
-    out: options.Folder = "out/demo",
+    out: Annotated[str, kept("Folder of the files, out/demo", metavar="FOLDER")] = "out/demo",
     csv: options.Csv = False,
     plot: options.Plot = True,
     json: options.Json = False,
@@ -215,7 +214,7 @@ def demo(
         write("writing", lambda: write_samples(place, force))
         print("\nnext:", *commands(place), sep="\n  ")
         return
-    folder = words.folder(out or "out/demo", *["report.png"] * plot)
+    folder = words.folder(out, *["report.png"] * plot)
     with progress() as show:
         show("making the universe")
         from gpu_bt.config import Config
@@ -232,8 +231,10 @@ def demo(
 
 @app.command(cls=options.Command, epilog="A file to start from: gpu-bt info --toml > config.toml")
 def info(
-    config: Annotated[bool, option(None, "The fields of Config: defaults, values, meaning", "--config")] = False,
-    toml: Annotated[bool, option(None, "The same as a file for --config of other commands", "--toml")] = False,
+    config: Annotated[
+        bool, options.option(None, "The fields of Config: defaults, values, meaning", "--config")
+    ] = False,
+    toml: Annotated[bool, options.option(None, "The same as a file for --config of other commands", "--toml")] = False,
     json: options.Json = False,
 ) -> None:
     """Versions, this machine, its engines; fields of Config."""

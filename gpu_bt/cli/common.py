@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -44,7 +45,8 @@ class Steady:
     dropped, and the first error kept."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream, self.error = stream, None  # type: Any, OSError | None
+        self.stream = stream
+        self.error: OSError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -94,8 +96,9 @@ def finite(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
-    plain = value is None or isinstance(value, (bool, int, str))
-    return value if plain else value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def say(kind: str, text: Any) -> None:
@@ -153,15 +156,27 @@ def pairs(lines: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(part.strip() for part in line.split("  ", 1)) for line in lines]
 
 
-def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
-    """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere."""
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = (), least: int | None = None) -> None:
+    """Rows of texts: a Rich table in a terminal that is wide enough, aligned plain text, never wrapped, elsewhere.
+
+    least: a terminal that is too narrow may leave out columns from the right, but for so many of them.
+    """
     rows, head = [[printable(cell) for cell in row] for row in rows], [printable(name) for name in head]
-    if sys.stdout.isatty() and _drawn(rows, head):
-        return
     lines = [head, *rows] if head else rows
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    count = len(lines[0])
+    for n in range(count, (least or count) - 1, -1) if sys.stdout.isatty() else ():
+        if _drawn([row[:n] for row in rows], head[:n]):
+            return print(f"a wider terminal shows {', '.join(head[n:])}, too") if n < count else None
+    widths = [max(len(line[i]) for line in lines) for i in range(count)]
+    sides = [">" if head and _numbers(row[i] for row in rows) else "<" for i in range(count)]
     for line in lines:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _numbers(cells: Iterable[str]) -> bool:
+    """Whether a column is one of numbers."""
+    return all(re.fullmatch(r"[-+]?[\d,.]+(e[-+]?\d+)?|none|nan", cell) for cell in cells)
 
 
 def _drawn(rows: Sequence[Sequence[str]], head: Sequence[str]) -> bool:
@@ -180,7 +195,10 @@ def _drawn(rows: Sequence[Sequence[str]], head: Sequence[str]) -> bool:
             show_header=bool(head), box=box, border_style="dim", pad_edge=box is not None, collapse_padding=not box
         )
         for i, name in enumerate(names or rows[0]):
-            shown.add_column(name if head else "", style="" if head or i else "bold", overflow="fold")
+            cells = [row[i] for row in rows]
+            side, word = "right" if head and _numbers(cells) else "left", not any(" " in cell for cell in cells)
+            style = "" if head or i else "bold"
+            shown.add_column(name if head else "", style=style, overflow="fold", justify=side, no_wrap=word)  # type: ignore[arg-type]
         for row in rows:
             shown.add_row(*(Text(cell) for cell in row))
         if console.measure(shown, options=unbounded).minimum <= console.width:

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
@@ -24,16 +24,11 @@ if TYPE_CHECKING:
     from gpu_bt.data.weights import Weights
 
 __all__ = [
-    "HOW", "READING", "RESULTS", "WHAT", "Command", "Csv", "Engine", "Folder", "Json", "Plot", "Reading", "Setup",
-    "expanded", "file", "option",
+    "Command", "Csv", "Engine", "Folder", "Json", "Plot", "Reading", "Setup", "Texts", "expanded", "how", "kept",
+    "option", "read", "what",
 ]  # fmt: skip
 
-WHAT, HOW, RESULTS, READING = (
-    "What to run",
-    "Assumptions",
-    "Results",
-    "How files are read; of choices the first is meant",
-)
+READING = "How files are read; of several choices the first is the default"
 
 
 def option(group: str | None, text: str, *names: str, pick: str | None = None, **more: Any) -> Any:
@@ -43,48 +38,38 @@ def option(group: str | None, text: str, *names: str, pick: str | None = None, *
     return typer.Option(*names, help=text, rich_help_panel=group, show_default=False, **more)
 
 
-def file(text: str, **more: Any) -> Any:
-    """An option of a file of what to run."""
-    return option(WHAT, text, **{"metavar": "FILE", **more})
+#: Options of each group.
+what, how, kept, read = (partial(option, group) for group in ("What to run", "Assumptions", "Results", READING))
+Texts = list[str] | None
+_VALUE = "NAME=VALUE"
 
-
-Engine = Annotated[
-    str, option(HOW, "auto, cpu, or an engine (see info)", metavar="NAME", autocompletion=complete.engines)
-]
-Folder = Annotated[str | None, option(RESULTS, "Write files there; without it nothing is written", metavar="FOLDER")]
-Plot = Annotated[bool, option(RESULTS, "Draw a picture beside the files", "--plot/--no-plot")]
-Csv = Annotated[bool, option(RESULTS, "Write the tables as CSV as well", "--csv")]
-Json = Annotated[
-    bool, option(RESULTS, "JSON to stdout, all else to stderr", "--json", is_eager=True, callback=common.machine)
-]
+Engine = Annotated[str, how("auto, cpu, or an engine (see info)", metavar="NAME", autocompletion=complete.engines)]
+Folder = Annotated[str | None, kept("Write files there; without it nothing is written", metavar="FOLDER")]
+Plot = Annotated[bool, kept("Draw a picture beside the files", "--plot/--no-plot")]
+Csv = Annotated[bool, kept("Write the tables as CSV as well", "--csv")]
+Json = Annotated[bool, kept("JSON to stdout, all else to stderr", "--json", is_eager=True, callback=common.machine)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How prices, weights and scores are read."""
 
-    prices: Annotated[list[str], file("Prices: long or wide; repeatable")]
-    raw_prices: Annotated[bool, option(WHAT, "They are unadjusted, with dividends and splits", "--raw-prices")] = False
-    missing: Annotated[str, option(READING, "Assets that a book does not list", pick="close|hold")] = "close"
-    align: Annotated[str, option(READING, "Weights at a time that is no bar", pick="exact|next|previous")] = "exact"
-    unknown_assets: Annotated[str, option(READING, "Weights of assets without prices", pick="error|ignore")] = "error"
-    bad_prices: Annotated[str, option(READING, "Prices that are 0 or negative", pick="error|nan")] = "error"
-    duplicates: Annotated[str, option(READING, "Rows that are there twice", pick="error|first|last")] = "error"
-    adjust: Annotated[str | None, option(READING, "Of an adjusted close beside another", pick="scale|adjusted|raw")] = (
-        None
-    )
-    layout: Annotated[str, option(READING, "Of the prices", pick="auto|long|wide")] = "auto"
-    fields: Annotated[
-        list[str] | None, option(READING, "Read this field, and no others; repeatable", metavar="FIELD=COLUMN")
-    ] = None
-    time_zone: Annotated[str | None, option(READING, "Whose clock timestamps show: Europe/Paris", metavar="ZONE")] = (
-        None
-    )
-    date_format: Annotated[str | None, option(READING, "How texts write times: %d.%m.%Y", metavar="FORMAT")] = None
-    next_timestamp: Annotated[str | None, option(READING, "The bar that follows the last one", metavar="TIME")] = None
-    timestamp_column: Annotated[str, option(READING, "Its name in all files", metavar="NAME")] = "timestamp"
-    asset_column: Annotated[str, option(READING, "Its name in all files", metavar="NAME")] = "asset"
-    weight_column: Annotated[str, option(READING, "Its name in weights (or scores)", metavar="NAME")] = "weight"
+    prices: Annotated[list[str], what("Prices, required: long or wide; repeatable", metavar="FILE")]
+    raw_prices: Annotated[bool, what("Unadjusted, with dividends and splits", "--raw-prices")] = False
+    missing: Annotated[str, read("Assets that a book does not list", pick="close|hold")] = "close"
+    align: Annotated[str, read("Weights at a time that is no bar", pick="exact|next|previous")] = "exact"
+    unknown_assets: Annotated[str, read("Weights of assets without prices", pick="error|ignore")] = "error"
+    bad_prices: Annotated[str, read("Prices that are 0 or negative", pick="error|nan")] = "error"
+    duplicates: Annotated[str, read("Rows that are there twice", pick="error|first|last")] = "error"
+    adjust: Annotated[str | None, read("Of an adjusted close beside another", pick="scale|adjusted|raw")] = None
+    layout: Annotated[str, read("Of the prices", pick="auto|long|wide")] = "auto"
+    fields: Annotated[Texts, read("Read this field, and no others; repeatable", metavar="FIELD=COLUMN")] = None
+    time_zone: Annotated[str | None, read("Whose clock timestamps show: Europe/Paris", metavar="ZONE")] = None
+    date_format: Annotated[str | None, read("How texts write times: %d.%m.%Y", metavar="FORMAT")] = None
+    next_timestamp: Annotated[str | None, read("The bar after the last one, where it is known", metavar="TIME")] = None
+    timestamp_column: Annotated[str, read("Its name in all files", metavar="NAME")] = "timestamp"
+    asset_column: Annotated[str, read("Its name in all files", metavar="NAME")] = "asset"
+    weight_column: Annotated[str, read("Its name in weights (or scores)", metavar="NAME")] = "weight"
 
     @property
     def _same(self) -> dict[str, Any]:
@@ -128,25 +113,19 @@ def _sources(paths: list[str]) -> str | list[str]:
 class Setup:
     """What a run, or each scenario of a sweep, assumes."""
 
-    config: Annotated[Path | None, option(HOW, "TOML file with fields of Config", metavar="FILE")] = None
+    config: Annotated[Path | None, how("TOML file with fields of Config", metavar="FILE")] = None
     set_: Annotated[
-        list[str] | None,
-        option(
-            HOW, "One field (info --config lists them); repeatable", "--set",
-            metavar="NAME=VALUE", autocompletion=complete.settings,
-        ),
-    ] = None  # fmt: skip
-    engine: Engine = "auto"
-    start: Annotated[str | None, option(HOW, "First bar that metrics count: 2020-03", metavar="TIME")] = None
-    holdings: Annotated[
-        list[str] | None, option(HOW, "Held at the start, or a FILE; repeatable", metavar="ASSET=SHARES")
+        Texts,
+        how("A field of it, see info --config; repeatable", "--set", metavar=_VALUE, autocompletion=complete.settings),
     ] = None
+    engine: Engine = "auto"
+    start: Annotated[str | None, how("First bar that metrics count: 2020-03", metavar="TIME")] = None
+    holdings: Annotated[Texts, how("Held at the start, or a FILE; repeatable", metavar="ASSET=SHARES")] = None
 
     def read(self) -> dict[str, Any]:
         """What `run` and `sweep` take, by name; the config is of the file's fields, then those of --set."""
-        held = words.holdings(self.holdings or [])
-        how = {"engine": self.engine, "start": self.start, "holdings": held}
-        return {"config": words.config(self.config, self.set_ or []), **how}
+        config, held = words.config(self.config, self.set_ or []), words.holdings(self.holdings or [])
+        return {"config": config, "engine": self.engine, "start": self.start, "holdings": held}
 
 
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -184,7 +163,7 @@ class Command(TyperCommand):
         for param in sorted(self.params, key=lambda p: p.rich_help_panel == READING):  # type: ignore[attr-defined]
             names, text = param.get_help_record(ctx) or ("", "")
             group = getattr(param, "rich_help_panel", None) or "Options"
-            groups.setdefault(group, []).append((names, re.sub(r"  \[\d+<=x.*\]$", "", text)))
+            groups.setdefault(group, []).append((names, re.sub(r" +\[(required|\d+<=x.*)\]$", "", text)))
         rest = groups.pop(READING, []) if "-h" in common.ARGUMENTS else []
         for group, records in groups.items():
             with formatter.section(group):

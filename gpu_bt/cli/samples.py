@@ -87,8 +87,11 @@ def commands(folder: Path) -> list[str]:
     return [
         *([f"cd {shlex.quote(str(folder))}"] if str(folder) != "." else []),
         f"{run} --weights weights.parquet --config config.toml --out out/",
+        f"{run} --strategy strategy.py:TopMomentum --param lookback=120 --config config.toml",
+        f"{run} --weights weights.parquet --config config.toml --json",
         f"{sweep} --weights weights.parquet --config config.toml --grid grid.toml --out grid/",
         f"{sweep} --scores scores.parquet --config config.toml --axis long=3,5,8 --axis keep=1,1.5,2",
+        f"{sweep} --strategy strategy.py:TopMomentum --config config.toml --axis lookback=20,60,120 --axis hold=3,5,8",
     ]
 
 

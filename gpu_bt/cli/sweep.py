@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gpu_bt.cli import code, common, complete, options, words
 from gpu_bt.cli.common import draw, emit, pairs, progress, replacing, table, write
-from gpu_bt.cli.options import HOW, RESULTS, WHAT, expanded, option
+from gpu_bt.cli.options import Texts, expanded, how, kept, what
 from gpu_bt.sweeps.stops import end_with_parent
 
 if TYPE_CHECKING:
@@ -42,34 +42,28 @@ EXAMPLES = """Examples:
 def sweep(
     reading: options.Reading,
     setup: options.Setup,
-    weights: Annotated[list[str] | None, options.file("Target weights; again for another book", metavar=_NAMED)] = None,
-    scores: Annotated[
-        list[str] | None, options.file("or scores; long, keep, ... are axes then", metavar=_NAMED)
-    ] = None,
+    weights: Annotated[Texts, what("Target weights; again for another book", metavar=_NAMED)] = None,
+    scores: Annotated[Texts, what("or scores; long, keep, ... are axes then", metavar=_NAMED)] = None,
     strategy: Annotated[
-        str | None, options.file("or a class of strategies, or make(panel, ...)", metavar="FILE.py:NAME")
+        str | None, what("or a class of strategies, or make(panel, ...)", metavar="FILE.py:NAME")
     ] = None,
-    grid: Annotated[Path | None, options.file("TOML: axis = [values], or [[scenarios]] tables")] = None,
+    grid: Annotated[Path | None, what("TOML: axis = [values], or [[scenarios]] tables", metavar="FILE")] = None,
     axis: Annotated[
-        list[str] | None,
-        option(WHAT, "An axis of the grid; repeatable", metavar="NAME=VALUE,...", autocompletion=complete.axes),
+        Texts,
+        what("An axis of the grid; repeatable", metavar="NAME=VALUE,...", autocompletion=complete.axes),
     ] = None,
-    workers: Annotated[int, option(HOW, "Processes, 1", min=1, max=1024, metavar="N")] = 1,
-    max_memory: Annotated[
-        int | None, option(HOW, "Memory for scenarios, per process", min=1, max=2**40, metavar="MIB")
-    ] = None,
+    workers: Annotated[int, how("Processes, 1", min=1, max=1024, metavar="N")] = 1,
+    max_memory: Annotated[int | None, how("Memory for scenarios, per process", min=1, max=2**40, metavar="MIB")] = None,
     chunk_size: Annotated[
-        int | None, option(HOW, "Scenarios that are saved together, 256", min=1, max=10**7, metavar="N")
+        int | None, how("Scenarios that are saved together, 256", min=1, max=10**7, metavar="N")
     ] = None,
-    dry_run: Annotated[bool, option(HOW, "Print the plan: chunks, memory. Run nothing", "--dry-run")] = False,
-    out: Annotated[
-        str | None, option(RESULTS, "Write files there, and go on from there after a stop", metavar="FOLDER")
-    ] = None,
+    dry_run: Annotated[bool, how("Print the plan: chunks, memory. Run nothing", "--dry-run")] = False,
+    out: Annotated[str | None, kept("Write files there, and go on from there after a stop", metavar="FOLDER")] = None,
     metric: Annotated[
-        str, option(RESULTS, "What the best are best by, sharpe", metavar="NAME", autocompletion=complete.metrics)
+        str, kept("What the best are best by, sharpe", metavar="NAME", autocompletion=complete.metrics)
     ] = "sharpe",
-    best: Annotated[int, option(RESULTS, "How many of the best to show, 10", min=1, max=10**7, metavar="N")] = 10,
-    equity: Annotated[bool, option(RESULTS, "Keep every scenario's equity rows", "--equity")] = False,
+    best: Annotated[int, kept("How many of the best to show, 10", min=1, max=10**7, metavar="N")] = 10,
+    equity: Annotated[bool, kept("Keep every scenario's equity rows", "--equity")] = False,
     plot: options.Plot = True,
     json: options.Json = False,
 ) -> None:
@@ -185,7 +179,7 @@ def _report(result: SweepResult, folder: Path | None, metric: str, best: int, pl
         table(pairs(result.summary().splitlines()[:3]))
         print(f"\nbest by {metric}:", flush=True)
         rows = result.shown(metric, best)
-        table(texts(rows), rows.columns)
+        table(texts(rows), rows.columns, least=len(result.axes) + 2)
     if folder is None:
         return
     with replacing(folder) as stale:

@@ -104,6 +104,10 @@ def holdings(texts: list[str]) -> Any:
     return {name: _scalar(text) for name, text in _assigned("holdings", texts, "AAPL=100, or a FILE")} or None
 
 
+#: A bound that nobody meets.
+_MANY = 2.0**31 - 1
+
+
 def alone(**given: Any) -> None:
     """Refuse options of which not exactly one is there."""
     if sum(value is not None and value != [] for value in given.values()) != 1:
@@ -111,12 +115,14 @@ def alone(**given: Any) -> None:
 
 
 def fields() -> list[tuple[str, str, str, str]]:
-    """A row for each field of Config: name, default, what it may be, unit and meaning."""
-    return [(
-        name, str(field.default).lower(),
-        (", ".join(field.choices) or f"{field.low:g} to {field.high:g}") + ", none" * field.optional,
-        f"{field.unit}: {field.meaning}".removeprefix(": "),
-    ) for name, field in FIELDS.items()]  # fmt: skip
+    """A row for each field of Config: name, default, what it may be with its unit, meaning."""
+    rows = []
+    for name, field in FIELDS.items():
+        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
+        numbers = f"{field.low:g} to {field.high:g}" if field.high < _MANY else f"{field.low:g} or more"
+        may = [*(field.choices or [field.unit, numbers]), *["none"] * field.optional]
+        rows.append((name, default, ", ".join(may), field.meaning.replace("None =", "none =")))
+    return rows
 
 
 def template() -> str:

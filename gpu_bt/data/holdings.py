@@ -66,13 +66,14 @@ def _rows(table: Any) -> list[tuple[Any, ...]]:
 
     try:
         if isinstance(table, (str, os.PathLike)):
-            source = open_sources(os.fspath(table), "shares")[0]
+            source, indexed = open_sources(os.fspath(table), "shares")[0], False
         else:
             frame = to_polars(table, "shares")
             source = Source("holdings", "a table", lambda _: frame.lazy(), is_file=False)
+            indexed = hasattr(table, "iloc") and frame.width > len(table.columns)
         found = {name: find_column(source, name) for name in ("asset", "shares")}
-        if found["asset"] is None and hasattr(table, "iloc") and len(source.names) > len(table.columns):
-            found["asset"] = source.names[0]  # its index
+        if found["asset"] is None and indexed:
+            found["asset"] = source.names[0]
         columns = {name: column for name, column in found.items() if column is not None}
         for name in [name for name in found if name not in columns]:
             shown = ", ".join(repr(column) for column in source.names if not column.startswith("__index_level"))

@@ -20,7 +20,7 @@ from waits import HANGS
 import gpu_bt as bt
 from gpu_bt.cli import commands as cli
 from gpu_bt.cli import words
-from gpu_bt.config import OPTIONAL
+from gpu_bt.config import FIELDS, OPTIONAL
 from gpu_bt.data.settings import read_config
 from gpu_bt.data.synthetic import random_weights, synthetic_universe
 from gpu_bt.engine.registry import reasons
@@ -357,13 +357,18 @@ def test_info_lists_engines_and_fields(capsys: pytest.CaptureFixture[str]):
     assert [row[0] for row in rows] == list(bt.Config().to_dict())
     assert words.config(None, [f"{name}={default}" for name, default, _, _ in rows]) == bt.Config()
     assert all(row[2].endswith(", none") == (row[0] in OPTIONAL) for row in rows)
+    values = {row[0]: row[2] for row in rows}
+    assert values["slippage"] == "fraction, 0 to 1" and values["delist_after"] == "dates, 0 or more"
     meanings = {row[0]: row[3] for row in rows}
-    assert meanings["slippage"] == "fraction: of the price, adverse" and meanings["account"] == "cash is long only"
+    assert meanings["slippage"] == FIELDS["slippage"].meaning and len(meanings["account"]) > 10
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr() == (f"gpu-bt {bt.__version__}\n", "")
+    assert cli.main(["--help"]) == 0
+    whole = capsys.readouterr()
+    assert cli.main([]) == 0 and capsys.readouterr() == whole and "Commands:" in whole.out
     assert cli.main(["run", "--help"]) == 0
     out = capsys.readouterr().out
     assert "--prices" in out and "--unknown-assets" in out

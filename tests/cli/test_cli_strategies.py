@@ -158,6 +158,7 @@ def test_scores_and_weights_of_a_function(given, tmp_path, here):
         ("--strategy grid.toml:Few", "it must be FILE.py:NAME"),
         ("--strategy mine.py:peek --check-lookahead", "it looks ahead"),
         ("--strategy mine.py:Few --resume s.npz", "resume goes on with weights alone"),
+        ("--strategy mine.py:Few --checkpoint s.npz", "--checkpoint is for --weights and --scores"),
         ("--scores scores.parquet --param lng=1", "--param lng: Scores has no such parameter: did you mean 'long'?"),
         ("--scores scores.parquet --param long=0", "long"),
         ("--weights weights.parquet --param long=1", "weights have no parameters: leave it out"),

@@ -21,6 +21,7 @@ import gpu_bt as bt
 from gpu_bt.cli import commands as cli
 from gpu_bt.cli import common, complete
 from gpu_bt.cli.samples import write_samples
+from gpu_bt.config import FIELDS
 from gpu_bt.engine.registry import reasons
 
 PROGRAM = [sys.executable, "-m", "gpu_bt.cli"]
@@ -33,7 +34,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
     write_samples(folder, force=False)
     (folder / "talks.py").write_text(
-        "import gpu_bt as bt\nclass Talks(bt.Strategy):\n    def on_data_batch(self, timestamp, batch):\n        print(1)\n"
+        "import gpu_bt as bt\nclass Talks(bt.Strategy):\n    def on_data_batch(self, *_):\n        print(1)\n"
     )
     return folder
 
@@ -195,7 +196,7 @@ def test_a_template_is_the_default_config(capsys, tmp_path):
     assert bt.read_config(tmp_path / "c.toml") == bt.Config()
     lines = {line.split(" = ")[0]: line for line in text.splitlines()}
     assert set(bt.Config().to_dict()) < set(lines)
-    assert "of the price, adverse" in lines["slippage"] and "next_vwap" in lines["execution"]
+    assert FIELDS["slippage"].meaning in lines["slippage"] and "next_vwap" in lines["execution"]
 
 
 @pytest.mark.parametrize("command", ["", "run", "sweep", "demo", "info", "verify"])
@@ -249,5 +250,5 @@ def test_other_shells_complete_the_whole_word(monkeypatch: pytest.MonkeyPatch):
 
 def test_completion_is_light():
     code = "import sys; from gpu_bt.cli import complete; complete.settings('ex'); complete.axes('ba');"
-    code += "print(sorted({'numpy', 'polars', 'matplotlib', 'rich'} & set(sys.modules)))"
+    code += "print(sorted({'numpy', 'polars', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -56,3 +56,18 @@ def test_what_holds_none_is_refused(given: Any, rule: str) -> None:
     with pytest.raises(bt.WeightsError) as error:
         bt.run(PANEL, np.full(PANEL.shape, np.nan), CONFIG, holdings=given)
     assert rule in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_path_of_a_table(tmp_path):
+    table, want = pl.DataFrame({"Symbol": ["BB", "AA"], "Shares": [5, 3]}), {"AA": 3.0, "BB": 5.0}
+    for name, write in {"held.csv": pl.DataFrame.write_csv, "held.parquet": pl.DataFrame.write_parquet}.items():
+        write(table, tmp_path / name)
+        for path in (tmp_path / name, str(tmp_path / name)):
+            found = bt.run(PANEL, np.full((3, 2), np.nan), CONFIG, holdings=path).final_positions
+            assert dict(found.iter_rows()) == want
+    for text, rule in {"asset,weight\nAA,1\n": "no shares among its columns", "asset,shares\nAA,x\n": "'x'"}.items():
+        (tmp_path / "odd.csv").write_text(text)
+        with pytest.raises(bt.WeightsError, match=rf"odd.csv.*{rule}"):
+            bt.run(PANEL, np.full((3, 2), np.nan), CONFIG, holdings=tmp_path / "odd.csv")
+    with pytest.raises(bt.WeightsError, match="does not exist"):
+        bt.run(PANEL, np.full((3, 2), np.nan), CONFIG, holdings="none.csv")
