@@ -109,7 +109,7 @@ def lowest() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["plot"], *extras["dask"], *extras["excel"], *extras["dev"]]
-    tools = ("ruff", "mypy", "pyright", "pandas-stubs", "gpu-bt", "tzdata")
+    tools = ("ruff", "mypy", "pyright", "pandas-stubs", "gpu-bt", "tzdata", "nbclient", "nbformat", "jedi")
     return [w.replace(">=", "==") for w in wanted if not w.startswith(tools)]
 
 
