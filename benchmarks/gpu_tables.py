@@ -37,9 +37,10 @@ def measured(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The stages of each device as one; ValueError where they are of different sources, and so of different kernels."""
+    """The stages of each device as one, of which `smoke` is the first; ValueError where they are of different sources,
+    and so of different kernels."""
     found: dict[str, dict[str, Any]] = {}
-    for one in map(measured, files):
+    for one in sorted(map(measured, files), key=lambda one: one["stage"] != "smoke"):
         name = one["device"]["name"]
         if name not in found:
             found[name] = one | {section: list(one.get(section, [])) for section in SECTIONS}

@@ -20,7 +20,7 @@ from benchmarks import gpu_check, gpu_tables, operators, tables, verify
 from benchmarks.cases import Case, cases, config, fits, panel_of, widths
 from benchmarks.measure import measure, time_runs
 from gpu_bt.data.synthetic import synthetic_universe
-from gpu_bt.engine.registry import reasons, resolve
+from gpu_bt.engine.registry import WORTH_A_KERNEL, WORTH_BLOCKS, reasons, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,7 +132,8 @@ def device() -> dict:
     case |= {"note": "", "kernel_seconds": 0.004, "seconds": 0.006, "cold_seconds": 2.5, "rate": 777e6}
     case |= {"difference": None}
     return {
-        "kind": "gpu-check", "emulated": False, "equal": True, "date": "2020-01-03", "machine": {"cpu": "A CPU"},
+        "kind": "gpu-check", "stage": "smoke", "emulated": False, "equal": True, "date": "2020-01-03",
+        "machine": {"cpu": "A CPU"},
         "device": {"name": "A Card", "driver": "1.2", "runtime_cuda": "13.0", "cupy": "14.0", "emulated": False},
         "compile": [{"full": full, "shared": True, "seconds": 2.0 + full} for full in (False, True)],
         "bits": [{"scenarios": 800, "difference": None}],
@@ -210,6 +211,8 @@ def test_the_stages_of_a_device_are_one():
     assert rates == {(1, ""): 999e6, (21, ""): 777e6, (1, "own float32 weights"): 1e6}
     assert len(found[0]["compile"]) == 2 and len(found[0]["bits"]) == 2 and found[0]["date"] == "2020-01-04"
     assert smoke == device()
+    measure["stage"] = "measure"
+    assert gpu_tables.merged([measure, smoke])[0]["cases"] == gpu_tables.merged([smoke, measure])[0]["cases"]
     with pytest.raises(ValueError, match="on one A Card were made of different sources"):
         gpu_tables.merged([smoke, measure | {"sources": "xyz"}])
 
@@ -266,3 +269,19 @@ def test_the_page_and_the_readme_are_written_apart(tmp_path):
 def test_committed_results_are_measurements():
     """No emulated file lies among the results, and the page's tables are those of the newest."""
     assert tables.main(["--page", str(ROOT / "docs" / "performance.md"), "--check"]) == 0
+
+
+def test_auto_takes_a_gpu_where_a_first_run_of_dense_books_is_shorter_on_it():
+    """By the committed results: its first run beside the native engine's one core, shared by all of that machine."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("gpu-*.json"))
+    (found,) = gpu_tables.merged([json.loads(path.read_text()) for path in files])
+    work = {"bars": 2520, "assets": 5000, "density": 1.0, "every": 1, "note": ""}
+    same = [row for row in found["cases"] + found["cpu"] if work.items() <= row.items()]
+    first = {row["scenarios"]: row["cold_seconds"] for row in same if "cold_seconds" in row}
+    alone = next(row["seconds"] for row in same if row.get("engine") == "native" and row["threads"] == 1)
+
+    def gain(scenarios: float) -> float:
+        device = first[1] + (first[1000] - first[1]) * (scenarios - 1) / 999
+        return scenarios * alone / found["machine"]["cores"] - device
+
+    assert alone < first[1] and gain(WORTH_BLOCKS) < 0 < gain(WORTH_A_KERNEL / (2520 * 5000))

@@ -4,7 +4,8 @@
 A page is typed from the top: one namespace, one folder. A block ```text after one that runs is its output: prints,
 warnings and the error that ends it, each as `Class: message`; a line `...` stands for any lines, times in seconds for
 any others. A warning or an error that the page does not show fails. In front of a block, `<!-- file: NAME -->` writes
-it into the folder, `<!-- not run: REASON -->` leaves it alone.
+it into the folder, `<!-- not run: REASON -->` leaves it alone. What stands as ```console is typed by
+tests/cli/test_terminal_page.py.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_of_a_page_runs(page: Path):
     text = page.read_text("utf-8")
-    assert {block.language for block in blocks(text)} <= {"python", "sh", "text", "toml"}
+    assert {block.language for block in blocks(text)} <= {"python", "sh", "text", "toml", "console"}
     assert run_page(text, str(page)) == sum(
         block.language in ("python", "sh") and block.said is None for block in blocks(text)
     )
