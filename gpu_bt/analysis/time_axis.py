@@ -6,7 +6,7 @@ Letters: T bars, x where a bar stands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class TimeAxis:
 
     def __init__(self, stamps: pl.Series, zone: str | None) -> None:
         self.zone = zone
-        self.wall = stamps.dt.replace_time_zone(None).cast(_micro(stamps)).to_numpy()
+        self.wall = stamps.dt.replace_time_zone(None).to_numpy()
         time = stamps.to_physical().to_numpy() if zone else self.wall.astype(np.int64)
         step = np.diff(time)
         usual = float(np.median(step)) if len(step) else 0.0
@@ -98,10 +98,6 @@ class TimeAxis:
     @property
     def _timed(self) -> bool:
         return bool((self.wall.astype(np.int64) % DAY).any())
-
-
-def _micro(stamps: pl.Series) -> Any:
-    return type(stamps.dtype)("us")
 
 
 def _period(wall: np.ndarray, kind: str, n: int) -> np.ndarray:
