@@ -227,7 +227,7 @@ def head(figure: Picture, *lines: Sequence[str]) -> None:
 
 def wrapped(parts: Sequence[str], inches: float) -> str:
     """Parts side by side, in lines that fit, as matplotlib draws them as they are."""
-    most = max(8, int(1.1 * inches / width_of("n", "medium")))  # words are narrower than numbers
+    most = max(8, int(1.2 * inches / width_of("n", "medium")))  # words are narrower than numbers
     rows: list[str] = []
     for part in parts:
         more = textwrap.wrap(printable(part), most, break_on_hyphens=False)

@@ -237,7 +237,7 @@ def _turnover(ax: Axes, run: _Run) -> None:
            color=colours()[0])  # fmt: skip
     if not traded.any():
         ax.set_ylim(0, 0.01)
-    name_axes(ax, f"Turnover per {f'{step} bars' if step > 1 else 'bar'}, one-way, of equity", "%")
+    name_axes(ax, f"Turnover per {f'{step:,} bars' if step > 1 else 'bar'}, one-way, of equity", "%")
 
 
 def _costs(ax: Axes, run: _Run) -> None:

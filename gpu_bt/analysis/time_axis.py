@@ -51,7 +51,7 @@ class TimeAxis:
         self.sessions = bool(closed > _CLOSED)
         self.by_bar = self.sessions or len(time) <= FEW
         self.x: np.ndarray = np.arange(len(time), dtype=np.float64) if self.by_bar else time / DAY
-        half = 0.5 if self.by_bar else 0.0
+        half = 0.5 if self.by_bar else 0.5 * usual / DAY if len(time) <= 120 else 0.0  # of a column of turnover
         self.limits = (self.x[0] - half, self.x[-1] + half)
 
     def label(self, ax: Axes, wide: float) -> None:
