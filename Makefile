@@ -23,13 +23,14 @@ DEV := $(VENV)/.installed $(VENV)/.native
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check docs fuzz bench gpu-check peers packages clean
+.PHONY: help demo test check docs notebook fuzz bench gpu-check peers packages clean
 
 help:
 	@echo "make demo       two runs, on real prices and on 5,000 made-up stocks: summaries, Parquet and PNG under out/"
 	@echo "make test       tests in minutes: some of the drawn scenarios, a witness of each long proof"
 	@echo "make check      lint, types, engines against each other, all tests and proofs, none left out for want of a tool"
 	@echo "make docs       the site of docs/, with the reference of the API, in out/site/"
+	@echo "make notebook   runs examples/analysis.ipynb and keeps its outputs in the file"
 	@echo "make fuzz       drawn scenarios, tables, settings, grids, orders and state files, FUZZ_EXAMPLES=2000 of each"
 	@echo "make bench      verify, time, write benchmarks/results/ and the tables of docs/"
 	@echo "make gpu-check  the CUDA engine against the others, on a machine with a GPU"
@@ -48,7 +49,7 @@ demo: $(VENV)/.demo $(VENV)/.native-here $(VENV)/.data
 test: $(DEV) $(VENV)/.data $(VENV)/.cuda
 	$(PYTEST)
 
-check: $(DEV) $(VENV)/.data $(VENV)/.cuda
+check: $(DEV) $(VENV)/.data $(VENV)/.cuda docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -60,6 +61,9 @@ check: $(DEV) $(VENV)/.data $(VENV)/.cuda
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W -E --keep-going -b html docs out/site
 	@echo "out/site/index.html"
+
+notebook: $(DEV)
+	$(BIN)/python tests/house/notebook.py
 
 # What a case found is kept in .hypothesis, and tried first the next time.
 fuzz: $(DEV) $(VENV)/.data

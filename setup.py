@@ -24,10 +24,12 @@ class BuildNative(build_ext):
     def run(self) -> None:
         """Compile, or say why not."""
         sys.path.insert(0, str(ROOT))
+        which = os.environ.get("GPU_BT_LEVELS") or ("here" if self.inplace else "all")
+        if which not in ("all", "here", "none"):
+            sys.exit(f"GPU_BT_LEVELS is {which!r}: say 'all', 'here' or 'none'")
         try:
             from cpu_fallback.native_build import build
 
-            which = os.environ.get("GPU_BT_LEVELS") or ("here" if self.inplace else "all")
             folder = (ROOT if self.inplace else Path(self.build_lib)) / "cpu_fallback"
             reason = None if which == "none" else build(folder, which)
         except Exception as exc:  # such as a build without NumPy

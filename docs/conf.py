@@ -14,12 +14,14 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import gpu_bt  # noqa: E402
+
+gpu_bt.Config.__annotations__.update(get_type_hints(gpu_bt.Config))  # types alone, without what else is declared
 
 project, author, release = "gpu_bt", "gpu_bt", gpu_bt.__version__
 copyright = "the authors of gpu_bt, Apache-2.0"
@@ -79,7 +81,9 @@ def _tree(caption: str, pages: list[str]) -> str:
 def _kind(name: str) -> str:
     """The autodoc directive of a public name."""
     module, _, last = name.rpartition(".")
-    thing = getattr(importlib.import_module(module), last)
+    thing = getattr(importlib.import_module(module), last, None) or importlib.import_module(name)
+    if inspect.ismodule(thing):
+        return "automodule"
     if not isinstance(thing, type):
         return "autofunction"
     return "autoexception" if issubclass(thing, BaseException) else "autoclass"
@@ -91,7 +95,8 @@ def write_api(app: Any) -> None:
     for title, text in sections("api.md").items():
         lines = [title, "=" * len(title), ""]
         for name in _LISTED.findall(text):
-            lines += [f".. {_kind(name)}:: {name}", ""]
+            kind = _kind(name)
+            lines += [f".. {kind}:: {name}", *["    :undoc-members:"] * (kind == "automodule"), ""]
         path, new = HERE / "api" / f"{_slug(title)}.rst", "\n".join(lines)
         if not path.exists() or path.read_text("utf-8") != new:
             path.write_text(new, "utf-8")
@@ -151,19 +156,29 @@ def _paragraph(lines: list[str], hidden: set[str]) -> list[str]:
     return out
 
 
+def _parameters(thing: Any) -> set[str]:
+    try:
+        return set(inspect.signature(thing).parameters)
+    except ValueError:  # of a class that a built-in one makes, such as an error
+        return set()
+
+
 def plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Docstrings of this package, in place."""
     text, out, hidden = "\n".join(lines), list[str](), set[str]()
-    if name.endswith(".Config"):
-        text = text.partition("Fields, with their defaults")[0]
+    if what in ("attribute", "data"):
+        lines[:] = [_escaped(text), ""]
+        return
+    if dataclasses.is_dataclass(thing):  # whose fields say it themselves
+        text = re.sub(r"^Fields:\n(?:.+\n)+", "", text, flags=re.MULTILINE)
     if callable(thing) and what in ("class", "function", "method"):
-        names = set(inspect.signature(thing).parameters)
+        names = _parameters(thing)
         text = re.sub(rf"\. (?=(?:{'|'.join(names) or '-'}): )", ".   ", text)  # "... told. accept_jumps: True where"
         if what == "class" and thing.__name__ in _MADE and not dataclasses.is_dataclass(thing):
             hidden = names - set(re.findall(r"self\.(\w+)", inspect.getsource(thing.__init__)))
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         out += [*"\n".join(_paragraph(paragraph.splitlines(), hidden)).splitlines(), ""]
-    lines[:] = [*out, *_fields()] if name.endswith(".Config") else out
+    lines[:] = out
 
 
 def signature(
@@ -171,19 +186,6 @@ def signature(
 ) -> tuple[str, str] | None:
     """No constructor where only the package makes a thing."""
     return ("", "") if what == "class" and name.rpartition(".")[2] in _MADE else None
-
-
-def _fields() -> list[str]:
-    """The fields of Config as a table."""
-    from gpu_bt.config import FIELDS
-
-    out = [".. list-table::", "    :header-rows: 1", "    :widths: 24 16 60", ""]
-    out += ["    * - field", "      - default", "      - meaning"]
-    for field in FIELDS.values():
-        of = ", ".join(f"``{choice!r}``" for choice in field.choices) or field.unit
-        text = f"{_escaped(field.meaning)} ({of})" if of else _escaped(field.meaning)
-        out += [f"    * - ``{field.name}``", f"      - ``{field.default!r}``", f"      - {text}"]
-    return [*out, ""]
 
 
 def setup(app: Any) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from gpu_bt.data.frames import read_panel
 from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import dated_by_day, on_clock, time_series
-from gpu_bt.errors import ConfigError, label_of
+from gpu_bt.errors import ConfigError, label_of, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["benchmark_of"]
 
 
-def benchmark_of(source: Any, stamps: pl.Series, zone: str | None) -> tuple[str, np.ndarray]:
+def benchmark_of(
+    source: Any, stamps: pl.Series, zone: str | None, assets: Sequence[str] = ()
+) -> tuple[str, np.ndarray]:
     """(its name, (T,) prices: of each bar the last one that is not after it, NaN before the first).
 
     source: T numbers, one per bar; else prices with labels of one asset: a Panel, a pandas Series, or what `read_panel`
     takes. Labels that are all midnight mean the whole day, so that a close of a day is that of its bars.
-    Raises PanelError for what is no prices, ConfigError for several assets and for numbers that are not T.
+    Raises PanelError for what is no prices, ConfigError for several assets, for numbers that are not T, and for the
+    name of one of the run's `assets`, whose prices a result does not have.
     """
     if isinstance(source, Panel):
         panel = source
@@ -37,6 +41,8 @@ def benchmark_of(source: Any, stamps: pl.Series, zone: str | None) -> tuple[str,
         name = getattr(source, "name", None) or "Benchmark"
         labels = stamps.dt.replace_time_zone(None).to_numpy()
         return name, _carried(Panel(prices[:, None], timestamps=labels, assets=[name]))
+    elif isinstance(source, str) and source in assets:
+        raise ConfigError(f"benchmark is {shown(source)}, an asset: pass its prices, panel[:, [{shown(source)}]]")
     else:
         panel = read_panel(source)
     if len(panel.assets) != 1:

@@ -179,9 +179,9 @@ def width_of(text: str, size: str = "small") -> float:
 
 
 def room(ax: Axes) -> tuple[float, float]:
-    """(width, height) of a drawing in inches, about, before the layout is made."""
+    """(width, height with all that stands around) of a drawing in inches, about, before the layout is made."""
     box, (width, height) = ax.get_position(), ax.figure.get_size_inches()  # type: ignore[union-attr]
-    return (width - 1.0) * box.width / 0.775, height * box.height
+    return (width - 1.0) * box.width / 0.775, height * box.height / 0.77
 
 
 def tidy(ax: Axes, grid: bool = True) -> None:
@@ -198,21 +198,25 @@ def tidy(ax: Axes, grid: bool = True) -> None:
         return
     wide, needs = room(ax)[0], [width_of(label) + 0.5 for label in labels]
     beside = wide - width_of(max(ax.get_title(loc="left").split("\n"), key=len), "medium") * 1.15
-    columns = len(labels) if sum(needs) <= beside else max(1, min(len(labels), int(wide / max(needs))))
-    rows = 0 if sum(needs) <= beside else -(-len(labels) // columns)
+    rows = 0 if sum(needs) <= beside else next(n for n in range(1, 99) if n == len(needs) or _rows(needs, n) <= wide)
     if rows:
         ax.set_title(ax.get_title(loc="left"), loc="left", fontsize="medium", fontweight="bold",
                      pad=rcParams["axes.titlepad"] + rows * points("small") * 1.55)  # fmt: skip
     ax.legend(
-        loc="lower left" if rows else "lower right", bbox_to_anchor=(0.0 if rows else 1.0, 1.0), ncols=columns,
-        borderaxespad=0.1, borderpad=0.1, frameon=False, fontsize="small", handlelength=1.6, columnspacing=1.4,
-        labelspacing=0.35,
+        loc="lower left" if rows else "lower right", bbox_to_anchor=(0.0 if rows else 1.0, 1.0), borderaxespad=0.1,
+        ncols=-(-len(labels) // max(rows, 1)), borderpad=0.1, frameon=False, fontsize="small", handlelength=1.6,
+        columnspacing=1.4, labelspacing=0.35,
     )  # fmt: skip
 
 
 def title(ax: Axes, text: str, pad: float | None = None) -> None:
     """The title of a drawing, in as many lines as it needs."""
     ax.set_title(wrapped([text], room(ax)[0] / 1.15), loc="left", fontsize="medium", fontweight="bold", pad=pad)
+
+
+def _rows(needs: list[float], rows: int) -> float:
+    """The width of a legend of so many rows, which is filled column by column."""
+    return sum(max(needs[i : i + rows]) for i in range(0, len(needs), rows))
 
 
 def head(figure: Picture, *lines: Sequence[str]) -> None:
@@ -223,7 +227,7 @@ def head(figure: Picture, *lines: Sequence[str]) -> None:
 
 def wrapped(parts: Sequence[str], inches: float) -> str:
     """Parts side by side, in lines that fit, as matplotlib draws them as they are."""
-    most = max(8, int(1.1 * inches / width_of("n", "medium")))  # words are narrower than numbers
+    most = max(8, int(1.2 * inches / width_of("n", "medium")))  # words are narrower than numbers
     rows: list[str] = []
     for part in parts:
         more = textwrap.wrap(printable(part), most, break_on_hyphens=False)

@@ -25,12 +25,13 @@ _LETTERS = 24
 
 def heat(
     ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], text: Callable[[float], str],
-    limits: tuple[float, float], *, reverse: bool = False, missing: bool = True, taken: float = 0.0,
+    limits: tuple[float, float], *, reverse: bool = False, missing: bool = True,
+    taken: tuple[float, float] = (0.0, 0.95),
 ) -> AxesImage:  # fmt: skip
     """(R, C) values as colours between limits, and as texts where they fit. What is no finite number is hatched.
 
     limits: with 0 between them colours part there, else they go from dark to light.   reverse: less is
-    better, so lighter.   missing: say so.   taken: inches of the width that something else takes.
+    better, so lighter.   missing: say so.   taken: inches of width and height that something else takes.
     """
     from matplotlib import colormaps
     from matplotlib.colors import Normalize, TwoSlopeNorm
@@ -46,7 +47,7 @@ def heat(
         ax.add_patch(Rectangle((-0.5, -0.5), len(columns), len(rows), zorder=-1, **hatched))  # type: ignore[arg-type]
         label = f"No number: {np.count_nonzero(~there):,} of {there.size:,}"
         ax.add_patch(Rectangle((0, 0), 0, 0, label=label, **hatched))  # type: ignore[arg-type]
-    wide, high = room(ax)[0] - taken, room(ax)[1]
+    wide, high = (max(0.3, x - y) for x, y in zip(room(ax), taken, strict=True))
     ticks(ax, "y", rows, high)
     ticks(ax, "x", columns, wide)
     shown = [text(x) for x in values[there].tolist()]
@@ -90,9 +91,9 @@ def ticks(ax: Axes, side: str, texts: Sequence[str], inches: float, x: Any = Non
     step = max(1, int(np.ceil(count * needs / max(inches, 0.1))))
     at = np.arange(0, count, step)
     places = at if x is None else np.asarray(x)[at]
-    (ax.set_xticks if side == "x" else ax.set_yticks)(
-        places, [texts[i] for i in at.tolist()], **({"rotation": 90} if turned else {})
-    )
+    (ax.set_xticks if side == "x" else ax.set_yticks)(places, [texts[i] for i in at.tolist()])
+    if turned:
+        ax.tick_params(axis="x", labelrotation=90)
 
 
 def is_number(values: Sequence[Any]) -> bool:

@@ -47,7 +47,7 @@ class Picture(Figure):
     def _ipython_display_(self) -> None:
         """Shown by itself, it is not shown again at the end of the cell. IPython then goes on to the picture."""
         if self.canvas.manager is not None and "inline" in matplotlib.get_backend():
-            sys.modules["matplotlib.pyplot"].close(self)  # type: ignore[attr-defined]
+            sys.modules["matplotlib.pyplot"].close(self)
         raise NotImplementedError
 
     def hand_over(self) -> None:
@@ -65,7 +65,7 @@ class Picture(Figure):
         if hasattr(shell, "kernel"):
             from IPython.display import display
 
-            display(self)
+            display(self)  # type: ignore[no-untyped-call]
             return
         from matplotlib import pyplot
 

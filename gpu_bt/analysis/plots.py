@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -28,37 +28,17 @@ from gpu_bt.data.times import stamp
 from gpu_bt.errors import ConfigError
 
 if TYPE_CHECKING:
-    import polars as pl
     from matplotlib.axes import Axes
 
     from gpu_bt.analysis.picture import Picture
+    from gpu_bt.analysis.result import Result
 
-__all__ = ["PANELS", "Drawable", "plot"]
+__all__ = ["PANELS", "plot"]
 
 _STATUS = {"MARGIN_CALL": 1, "DRAWDOWN_STOP": 4, "BANKRUPT": 3, "LEDGER_OVERFLOW": 2}
 _COSTS = ("commission", "slippage", "financing")
 #: The most columns of turnover that stay readable.
 _COLUMNS = 120
-
-
-class Drawable(Protocol):
-    """What is drawn: a `Result`, or one that was read back."""
-
-    timestamps: pl.Series
-    time_zone: str | None
-    assets: tuple[str, ...]
-    opening: float
-
-    @property
-    def equity(self) -> pl.DataFrame: ...
-    @property
-    def start(self) -> datetime: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def statuses(self) -> Mapping[str, datetime]: ...
-    @property
-    def metrics(self) -> Mapping[str, Any]: ...
 
 
 @dataclass
@@ -81,18 +61,18 @@ _Size = tuple[float, float] | None
 
 @overload
 def plot(
-    result: Drawable, path: None = None, *, name: str | None = None, benchmark: Any = None, monthly: bool = False,
+    result: Result, path: None = None, *, name: str | None = None, benchmark: Any = None, monthly: bool = False,
     log: bool | None = None, panels: Collection[str] | None = None, figsize: _Size = None, dpi: float | None = None,
     style: figures.Style | None = None,
 ) -> Picture: ...  # fmt: skip
 @overload
 def plot(
-    result: Drawable, path: str | os.PathLike[str], *, name: str | None = None, benchmark: Any = None,
+    result: Result, path: str | os.PathLike[str], *, name: str | None = None, benchmark: Any = None,
     monthly: bool = False, log: bool | None = None, panels: Collection[str] | None = None, figsize: _Size = None,
     dpi: float | None = None, style: figures.Style | None = None,
 ) -> Path: ...  # fmt: skip
 def plot(
-    result: Drawable, path: str | os.PathLike[str] | None = None, *, name: str | None = None, benchmark: Any = None,
+    result: Result, path: str | os.PathLike[str] | None = None, *, name: str | None = None, benchmark: Any = None,
     monthly: bool = False, log: bool | None = None, panels: Collection[str] | None = None, figsize: _Size = None,
     dpi: float | None = None, style: figures.Style | None = None,
 ) -> Path | Picture:  # fmt: skip
@@ -150,15 +130,16 @@ def plot(
     return figures.save_figure(figure, path, dpi)
 
 
-def _read(result: Drawable, benchmark: Any, log: bool | None) -> _Run:
+def _read(result: Result, benchmark: Any, log: bool | None) -> _Run:
     """The columns of a result."""
     table = {column: result.equity[column].to_numpy() for column in result.equity.columns[1:]}
-    equity, m = table["equity"], result.metrics
+    m: dict[str, Any] = result.metrics
+    equity = table["equity"]
     axis, start = TimeAxis(result.timestamps, result.time_zone), int((result.timestamps < result.start).sum())
     before = m["final_equity"] / (1 + m["total_return"]) if m["total_return"] > -1 else result.opening
     other = None
     if benchmark is not None:
-        label, prices = benchmark_of(benchmark, result.timestamps, result.time_zone)
+        label, prices = benchmark_of(benchmark, result.timestamps, result.time_zone, result.assets)
         both = np.flatnonzero(~np.isnan(prices) & ~np.isnan(equity) & (np.arange(len(equity)) >= start))
         if not len(both):
             raise ConfigError(f"benchmark {label!r} has no price from {stamp(result.start)} on: pass prices of then")
@@ -256,7 +237,7 @@ def _turnover(ax: Axes, run: _Run) -> None:
            color=colours()[0])  # fmt: skip
     if not traded.any():
         ax.set_ylim(0, 0.01)
-    name_axes(ax, f"Turnover per {f'{step} bars' if step > 1 else 'bar'}, one-way, of equity", "%")
+    name_axes(ax, f"Turnover per {f'{step:,} bars' if step > 1 else 'bar'}, one-way, of equity", "%")
 
 
 def _costs(ax: Axes, run: _Run) -> None:
@@ -310,7 +291,7 @@ def _months(run: _Run) -> tuple[list[int], np.ndarray]:
 def _monthly(ax: Axes, years: list[int], table: np.ndarray) -> None:
     most = max(np.nanmax(np.abs(table[:, :12]), initial=0.0), 1e-9)
     rows, columns = [str(year) for year in years], [*"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec Year".split()]
-    heat(ax, table, rows, columns, percent(np.array([0.0, 0.05])), (-most, most), missing=False)
+    heat(ax, table, rows, columns, percent(np.array([0.0, 0.05])), (-most, most), missing=False, taken=(0.0, 0.45))
     ax.axvline(11.5, color=ink(), linewidth=1.0)
     title(ax, "Return of each month")
     tidy(ax, grid=False)
@@ -320,7 +301,7 @@ def _zero(ax: Axes) -> None:
     ax.axhline(0.0, color=ink(), alpha=0.6, linewidth=0.8, linestyle=":")
 
 
-def _frame(ax: Axes, result: Drawable, run: _Run, first: bool) -> None:
+def _frame(ax: Axes, result: Result, run: _Run, first: bool) -> None:
     """Statuses, the ground before the start and after the end, grid and legend; only the first names them."""
     x, axis = run.axis.x, run.axis
     for name, since in result.statuses.items():
@@ -339,7 +320,7 @@ def _frame(ax: Axes, result: Drawable, run: _Run, first: bool) -> None:
     tidy(ax)
 
 
-def _title(result: Drawable, name: str | None) -> list[list[str]]:
+def _title(result: Result, name: str | None) -> list[list[str]]:
     """The name, the period, and the numbers of the run."""
     stamps, m, n = result.timestamps, result.metrics, len(result.assets)
     lines = [[name]] if name else []

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gpu_bt.analysis import files, plots
+from gpu_bt.analysis import files, handover, plots
 from gpu_bt.analysis.calendars import bars_of_a_year
 from gpu_bt.analysis.labelled import Labelled, pandas_index, to_pandas
 from gpu_bt.analysis.metrics import equity_metrics, returns, rounding_of
@@ -293,7 +293,7 @@ class Result:
         return "\n".join(f"{name:<13}  {printable(text)}" for name, text in summary_rows(self))
 
     __str__ = __repr__ = summary
-    _repr_html_ = result_card
+    _repr_html_, pyfolio = result_card, handover.pyfolio
 
     def write(
         self, folder: str | os.PathLike[str], *, csv: bool = False, positions: bool | None = None,

@@ -6,7 +6,7 @@ Letters: T bars, x where a bar stands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class TimeAxis:
 
     def __init__(self, stamps: pl.Series, zone: str | None) -> None:
         self.zone = zone
-        self.wall = stamps.dt.replace_time_zone(None).cast(_micro(stamps)).to_numpy()
+        self.wall = stamps.dt.replace_time_zone(None).to_numpy()
         time = stamps.to_physical().to_numpy() if zone else self.wall.astype(np.int64)
         step = np.diff(time)
         usual = float(np.median(step)) if len(step) else 0.0
@@ -51,7 +51,7 @@ class TimeAxis:
         self.sessions = bool(closed > _CLOSED)
         self.by_bar = self.sessions or len(time) <= FEW
         self.x: np.ndarray = np.arange(len(time), dtype=np.float64) if self.by_bar else time / DAY
-        half = 0.5 if self.by_bar else 0.0
+        half = 0.5 if self.by_bar else 0.5 * usual / DAY if len(time) <= 120 else 0.0  # of a column of turnover
         self.limits = (self.x[0] - half, self.x[-1] + half)
 
     def label(self, ax: Axes, wide: float) -> None:
@@ -98,10 +98,6 @@ class TimeAxis:
     @property
     def _timed(self) -> bool:
         return bool((self.wall.astype(np.int64) % DAY).any())
-
-
-def _micro(stamps: pl.Series) -> Any:
-    return type(stamps.dtype)("us")
 
 
 def _period(wall: np.ndarray, kind: str, n: int) -> np.ndarray:

@@ -95,7 +95,7 @@ def plot(
     if rows is None:
         raise ConfigError("the sweep has no axis: there is nothing to draw")
     shared: list[str] = []  # the title of several maps
-    draws: list[tuple[float, Callable[[Figure, Any, float], None]]] = []
+    draws: list[tuple[float, Callable[[Figure, Any], None]]] = []
     if columns:
         if how is None and free and free[0] != "initial_cash" and sweep.table[free[0]].n_unique() <= _FACETS:
             each = [{free[0]: value} for value in sweep.held(where)[free[0]].unique(maintain_order=True)]
@@ -104,28 +104,28 @@ def plot(
         tables = [_Table(sweep, rows, columns, metric, how or "mean", where, one, best) for one in each]
         across = min(len(tables), max(1, int((figsize or (10,))[0] / 3)))
         shared = [tables[0].title] * (len(tables) > 1)
-        tall = min(8.5, max(3.0 if across == 1 else 2.2, 1.5 + 0.22 * len(tables[0].rows)))
+        tall = min(8.5, max(3.0 if across == 1 else 2.6, 1.6 + 0.22 * len(tables[0].rows)))
         draws.append((tall * -(-len(tables) // across), partial(_maps, tables, across)))
     else:
-        draws.append((3.8, _panel(partial(_line, sweep=sweep, metric=metric, axis=rows, held=where))))
+        draws.append((3.5, _panel(partial(_line, sweep=sweep, metric=metric, axis=rows, held=where))))
     if sweep.has_equity:
-        draws.append((3.8, _panel(partial(_fan, sweep=sweep, metric=metric, best=best))))
+        draws.append((3.5, _panel(partial(_fan, sweep=sweep, metric=metric, best=best))))
     if "initial_cash" in varying and rows != "initial_cash" and "initial_cash" not in where:
-        draws.append((3.8, _panel(partial(_line, sweep=sweep, metric=metric, axis="initial_cash", held=where))))
+        draws.append((3.5, _panel(partial(_line, sweep=sweep, metric=metric, axis="initial_cash", held=where))))
     heights = [height for height, _ in draws]
     with figures.new_figure(10, 0.4 + sum(heights), figsize, style) as figure:
         grid = figure.add_gridspec(len(draws), 1, height_ratios=heights)
         for place, (_, draw) in enumerate(draws):
-            draw(figure, grid[place, 0], 0.0)
+            draw(figure, grid[place, 0])
         t, n = sweep.shape
         head(figure, [f"{len(sweep):,} scenario{'s' * (len(sweep) != 1)} of {t:,} bars x {n:,} assets"], shared)
     return figures.save_figure(figure, path, dpi)
 
 
-def _panel(draw: Callable[..., None]) -> Callable[[Figure, Any, float], None]:
+def _panel(draw: Callable[..., None]) -> Callable[[Figure, Any], None]:
     """A drawing of one Axes."""
 
-    def drawn(figure: Figure, place: Any, _: float) -> None:
+    def drawn(figure: Figure, place: Any) -> None:
         ax = figure.add_subplot(place)
         draw(ax)
         tidy(ax)
@@ -158,8 +158,7 @@ class _Table:
         self.best = max(sorted(cells), key=lambda cell: sign * self.values[cell], default=None)
         others = [a for a in sweep.axes if a not in (rows, columns, *where) and held[a].n_unique() > 1]
         over = f", {how} over {', '.join(others)}" if others else ""
-        self.title = f"{metric}{over}" + "".join(f", {name}={_value(v)}" for name, v in given.items())
-        self.own = "".join(f"{name}={_value(v)}" for name, v in one.items())
+        self.title, self.own = f"{metric}{over}{_held(given)}", _held(one)[2:]
 
     @property
     def score(self) -> float:
@@ -169,7 +168,7 @@ class _Table:
         return float(self.values[self.best]) * (-1 if self.metric in results.LESS else 1)
 
 
-def _maps(tables: list[_Table], across: int, figure: Figure, place: Any, _: float) -> None:
+def _maps(tables: list[_Table], across: int, figure: Figure, place: Any) -> None:
     """Heat maps in the same colours, the best cell of all of them marked."""
     metric, down = tables[0].metric, -(-len(tables) // across)
     every = np.concatenate([table.values.ravel() for table in tables])
@@ -181,12 +180,12 @@ def _maps(tables: list[_Table], across: int, figure: Figure, place: Any, _: floa
         ax = figure.add_subplot(grid[k // across, k % across])
         drawn.append(ax)
         image = heat(ax, table.values, texts_of(table.rows), texts_of(table.columns), text, limits,
-                     reverse=metric in results.LESS, taken=1.0 / across)  # fmt: skip
+                     reverse=metric in results.LESS, taken=(1.0 / across, 0.95))  # fmt: skip
         if table is top and table.best is not None:
             mark(ax, *table.best, f"Best, {text(table.values[table.best])}")
         title(ax, table.own or table.title)
         if k % across == 0:
-            ax.set_ylabel(_axis(table.names[0], table.rows, room(ax)[1]), fontsize="small")
+            ax.set_ylabel(_axis(table.names[0], table.rows, room(ax)[1] - 0.8), fontsize="small")
         else:
             ax.tick_params(labelleft=False)
         if k >= len(tables) - across:
@@ -232,8 +231,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: Mapping[st
         ticks(ax, "x", texts_of(names), room(ax)[0], x)
     ax.set_xlabel(_axis(axis, names, room(ax)[0]), fontsize="small")
     name = f"{metric} over {axis}" + (": capacity" if axis == "initial_cash" else "")
-    name += "".join(f", {other}={_value(v)}" for other, v in held.items())
-    name_axes(ax, name, "%" if metric in _SHARES else compact)
+    name_axes(ax, name + _held(held), "%" if metric in _SHARES else compact)
 
 
 def _axis(name: str, values: list[Any], inches: float) -> str:
@@ -269,8 +267,8 @@ def _fan(ax: Axes, sweep: SweepResult, metric: str, best: pl.DataFrame) -> None:
         line(ax, axis.x, bands[2], colours()[0], "Median", linewidth=1.5)
     number = int(best[sweep.column("scenario")][0]) if len(best) else 0
     if len(best) or len(value) == 1:
-        label = f"Scenario {number}, best by {metric}" if len(value) > 1 else None
-        line(ax, axis.x, value[number], ink() if len(value) > 1 else colours()[0], label, linewidth=0.9)
+        name = f"Scenario {number}, best by {metric}" if len(value) > 1 else None
+        line(ax, axis.x, value[number], ink() if name else colours()[0], name, linewidth=0.9)
     ax.axhline(1.0, color=ink(), alpha=0.6, linewidth=0.8, linestyle=":")
     axis.label(ax, room(ax)[0])
     name_axes(ax, "Equity over initial cash", compact)
@@ -299,5 +297,7 @@ def _quantiles(values: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     return np.quantile(values, levels) if len(values) else np.full(len(levels), np.nan)
 
 
-def _value(value: Any) -> str:
-    return texts_of([value])[0] if is_number([value]) else str(value) if isinstance(value, str) else shown(value)
+def _held(where: Mapping[str, Any]) -> str:
+    """What other axes are held at."""
+    texts = {name: texts_of([v])[0] if is_number([v]) else v for name, v in where.items()}
+    return "".join(f", {name}={v if isinstance(v, str) else shown(v)}" for name, v in texts.items())

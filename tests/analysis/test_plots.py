@@ -243,6 +243,7 @@ def test_a_benchmark_goes_by_labels_and_begins_where_the_run_does():
         (two, "has 2 assets: pass one"),
         (prices[:3], "3 numbers and the run 4 bars"),
         (late, "no price"),
+        ("A", "'A', an asset: pass its"),
     ):
         with pytest.raises(bt.ConfigError, match=text) as error:
             make(raw).plot(benchmark=wrong)

@@ -4,7 +4,8 @@
 A page is typed from the top: one namespace, one folder. A block ```text after one that runs is its output: prints,
 warnings and the error that ends it, each as `Class: message`; a line `...` stands for any lines, times in seconds for
 any others. A warning or an error that the page does not show fails. In front of a block, `<!-- file: NAME -->` writes
-it into the folder, `<!-- not run: REASON -->` leaves it alone.
+it into the folder, `<!-- not run: REASON -->` leaves it alone. What stands as ```console is typed by
+tests/cli/test_terminal_page.py.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import dataclasses
 import io
 import os
 import re
+import runpy
 import subprocess
 import sys
 import warnings
@@ -128,7 +130,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_of_a_page_runs(page: Path):
     text = page.read_text("utf-8")
-    assert {block.language for block in blocks(text)} <= {"python", "sh", "text", "toml"}
+    assert {block.language for block in blocks(text)} <= {"python", "sh", "text", "toml", "console"}
     assert run_page(text, str(page)) == sum(
         block.language in ("python", "sh") and block.said is None for block in blocks(text)
     )
@@ -164,7 +166,24 @@ def test_the_page_of_the_reference_lists_what_is_public():
     names = set(bt.__all__) - {"__version__", "books"}
     for module in ("books", "metrics", "statistics", "synthetic"):
         names |= {f"{module}.{name}" for name in __import__(f"gpu_bt.{module}", fromlist=["x"]).__all__}
-    assert sorted(listed) == sorted(names)
+    assert names - set(listed) == set() and len(set(listed)) == len(listed)
+
+
+def test_docstrings_become_definitions():
+    """What docs/conf.py makes of plain text: names that are defined, code, and nothing that means anything else."""
+    conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    lines = [
+        "Money * bars_ of docs/semantics.md.",
+        "",
+        "cash, debt: as `Config` has it.   rate: of",
+        "a year. odd: `x`.",
+    ]
+    conf["plain"](None, "function", "f", lambda cash, debt, rate, odd: None, None, lines)
+    text = "\n".join(lines)
+    assert text.startswith(
+        "Money \\* bars\\_ of :doc:`/semantics`.\n\n``cash``, ``debt``\n    as :py:obj:`Config <gpu_bt.Config>`"
+    )
+    assert "\n``rate``\n    of a year.\n\n``odd``\n    ``x``.\n" in text
 
 
 def anchors(page: Path) -> set[str]:

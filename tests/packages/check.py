@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -85,7 +86,9 @@ def look_into(wheel: Path, sdist: Path) -> None:
         strange = [n for n in names if n.startswith("tests") or "__pycache__" in n or n.endswith((".pyc", ".npz"))]
         assert not strange, f"the {what} has {strange}"
     assert {"README.md", "LICENSE", "pyproject.toml", "setup.py"} <= source
-    assert "cpu_fallback/_native_0.so" in inside and not any(n.endswith(".so") for n in source)
+    levels = 3 if platform.machine() == "x86_64" else 1
+    assert {f"cpu_fallback/_native_{level}.so" for level in range(levels)} <= inside
+    assert not any(n.endswith(".so") for n in source)
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 
@@ -109,7 +112,7 @@ def lowest() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["plot"], *extras["dask"], *extras["excel"], *extras["dev"]]
-    tools = ("ruff", "mypy", "pyright", "pandas-stubs", "gpu-bt", "tzdata")
+    tools = ("ruff", "mypy", "pyright", "pandas-stubs", "gpu-bt", "tzdata", "nbclient", "nbformat", "jedi")
     return [w.replace(">=", "==") for w in wanted if not w.startswith(tools)]
 
 
@@ -122,6 +125,10 @@ def steps(work: Path, pythons: list[str], with_lowest: bool) -> Iterator[str]:
     [wheel], [sdist] = (work / "dist").glob("*.whl"), (work / "dist").glob("*.tar.gz")
     look_into(wheel, sdist)
     yield f"{wheel.name} and {sdist.name} hold every file of the packages"
+    made = environment(pythons[0], work / "editable", "--editable", clone)
+    [library] = (clone / "cpu_fallback").glob("_native_*")
+    run(made, "-m", "gpu_bt.cli", "verify", cwd=work)
+    yield f"{pythons[0]}, editable: {library.name} alone, for this processor"
     for python in pythons:
         if shutil.which(python) is None:
             say(f"left out: {python} is not on this machine")
