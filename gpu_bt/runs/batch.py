@@ -50,10 +50,7 @@ class Batch(Fields[Never]):
     __slots__ = ("_panel", "_view", "assets", "bar", "xp")
 
     def __init__(self, panel: Panel, bar: int, view: Any) -> None:
-        self._panel, self._view = panel, view
-        self.bar: int = bar
-        self.assets: tuple[str, ...] = panel.assets
-        self.xp: Any = view.xp
+        self._panel, self._view, self.bar, self.assets, self.xp = panel, view, bar, panel.assets, view.xp
 
     if not TYPE_CHECKING:  # where a name that is not listed stays unknown
 

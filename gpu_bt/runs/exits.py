@@ -36,9 +36,7 @@ class Exits:
     def __init__(
         self, *, stop_loss: float | None = None, take_profit: float | None = None, trailing_stop: float | None = None
     ) -> None:
-        self.stop_loss: float | None = stop_loss
-        self.take_profit: float | None = take_profit
-        self.trailing_stop: float | None = trailing_stop
+        self.stop_loss, self.take_profit, self.trailing_stop = stop_loss, take_profit, trailing_stop
         for name, value in vars(self).items():
             if value is not None and not real(value) > 0:
                 must_be(name, value, "a fraction > 0, or None")

@@ -31,10 +31,7 @@ class Orders:
         self, weights: Floats, shares: Floats, limit: Floats, stop: Floats, *, standing: np.ndarray,
         held: np.ndarray, marks: np.ndarray, equity: float, index: Callable[[str, Any], np.ndarray],
     ) -> None:  # fmt: skip
-        self.weights: Floats = weights
-        self.shares: Floats = shares
-        self.limit: Floats = limit
-        self.stop: Floats = stop
+        self.weights, self.shares, self.limit, self.stop = weights, shares, limit, stop
         self._standing, self._marks, self._inverse, self._index = (held, standing), marks, 1 / equity, index
 
     @property
