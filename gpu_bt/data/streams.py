@@ -32,7 +32,7 @@ from gpu_bt.data.tables import Table, check_adjust, check_options, find_column, 
 from gpu_bt.data.times import dated_by_day, on_bars, time_series
 from gpu_bt.data.weights import Weights, check_fit, check_weights
 from gpu_bt.errors import PanelError, ResultError, WeightsError, quiet, warn
-from gpu_bt.typing import Adjust, BadPrices, DType, Duplicates, Floats, Prices, TableLike, Time
+from gpu_bt.typing import Adjust, BadPrices, DType, Duplicates, Prices, TableLike, Time
 
 __all__ = ["PanelStream", "WeightsStream", "scan_panel"]
 
@@ -104,7 +104,7 @@ class PanelStream:
         self.assets: tuple[str, ...] = last.assets
         self.fields: tuple[str, ...] = last.fields
         self.next_timestamp: np.datetime64 | None = last.next_timestamp
-        self.lot: Floats | None = last.lot
+        self.lot = last.lot
         self.notes: dict[str, Any] = table.notes
         self._judged = 0  # bars whose splits were looked at
 
