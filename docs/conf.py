@@ -38,7 +38,7 @@ html_show_sphinx = html_copy_source = False
 html_static_path, html_css_files = ["static"], ["pages.css"]
 templates_path: list[str] = []
 pygments_style, pygments_dark_style = "tango", "monokai"
-copybutton_exclude = ".linenos, .gp, .go"
+copybutton_exclude, copybutton_prompt_text = ".linenos, .gp, .go", "$ "
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
