@@ -39,7 +39,6 @@ from typing import Any
 from benchmarks.gpu_steps import MARK, ROOT
 from benchmarks.gpu_tables import KIND, SECTIONS, report
 from benchmarks.machine import machine, versions
-from cpu_fallback.native_build import build_id
 from gpu_bt.cuda.module import NVRTC_OPTIONS, source
 
 __all__ = ["STAGES", "main"]
@@ -178,7 +177,7 @@ def sources() -> str:
     """A digest of what makes the kernel and its launches."""
     names = ("device.py", "engine.py", "lanes.py", "plain.py")
     text = "".join((ROOT / "gpu_bt" / "cuda" / name).read_text("utf-8") for name in names)
-    return hashlib.sha256(repr((build_id(), source(), NVRTC_OPTIONS, text)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((source(), NVRTC_OPTIONS, text)).encode()).hexdigest()[:32]
 
 
 def _equal(found: dict[str, Any]) -> bool | None:

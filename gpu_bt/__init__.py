@@ -5,7 +5,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # typing's own, which would take a moment to import: the program must not be interrupted there
+# typing's own would take a moment to import, in which the program must not be interrupted. jedi would believe False
+# and see nothing of what follows.
+TYPE_CHECKING = bool()  # noqa: UP018
 if TYPE_CHECKING:  # what editors and type checkers see
     from gpu_bt import books as books
     from gpu_bt.analysis.factor import FactorStudy as FactorStudy

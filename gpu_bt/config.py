@@ -41,70 +41,73 @@ class _In:
 # Short names for the declarations below: marks, the largest sums and counts, and one type for each kind of number.
 _LEAN, _OUTSIDE, _BIG, _MOST = Mark.LEAN, Mark.OUTSIDE, 1e15, 2**31 - 1
 Execution = Literal["next_open", "next_close", "next_vwap", "same_close"]
-_Rounding = Literal["toward_zero", "nearest", "position"]
-_Period = Literal["bar", "day", "week", "month", "quarter", "year"]
-_Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-_Money = Annotated[float, _In(0.0, _BIG, "money")]
-_Grid = Annotated[float | None, _In(2.0**-80, 2.0**60, "money")]
-_Fraction = Annotated[float, _In(0.0, 1.0, "fraction")]
-_Signed = Annotated[float, _In(-1.0, 1.0, "fraction")]
-_Cap = Annotated[float | None, _In(0.0, 1.0, "fraction")]
-_Multiple = Annotated[float | None, _In(0.0, 1e3, "of equity")]
-_Sum = Annotated[float | None, _In(0.0, 1e6, "of equity")]
-_Rate = Annotated[float, _In(-1.0, 1.0, "a year")]
-_Fee = Annotated[float, _In(0.0, 1.0, "a year")]
-_Bars = Annotated[int, _In(0, _MOST, "bars")]
-_Dates = Annotated[int, _In(0, _MOST, "dates")]
+Rounding = Literal["toward_zero", "nearest", "position"]
+Period = Literal["bar", "day", "week", "month", "quarter", "year"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+Money = Annotated[float, _In(0.0, _BIG, "money")]
+Tick = Annotated[float | None, _In(2.0**-80, 2.0**60, "money")]
+Fraction = Annotated[float, _In(0.0, 1.0, "fraction")]
+Signed = Annotated[float, _In(-1.0, 1.0, "fraction")]
+Cap = Annotated[float | None, _In(0.0, 1.0, "fraction")]
+Multiple = Annotated[float | None, _In(0.0, 1e3, "of equity")]
+Sum = Annotated[float | None, _In(0.0, 1e6, "of equity")]
+Rate = Annotated[float, _In(-1.0, 1.0, "a year")]
+Fee = Annotated[float, _In(0.0, 1.0, "a year")]
+Bars = Annotated[int, _In(0, _MOST, "bars")]
+Dates = Annotated[int, _In(0, _MOST, "dates")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The assumptions of a run. Rates, slippage, bands and weights are fractions: 5e-4 is 5 basis points.
 
-    Fields:
-    initial_cash (money): at the start; in [0.01, 1e+15], default 1000000.0
-    execution: when an order decided at close t fills; 'next_open', 'next_close', 'next_vwap', 'same_close', default
-        'next_open'
-    lot (shares): that trade together; 0 = fractional shares; in [0, 1e+09], default 1.0
-    rounding: of orders, or of the position they lead to, to whole lots; 'toward_zero', 'nearest', 'position', default
-        'toward_zero'
-    account: cash is long only; 'cash', 'margin', default 'cash'
-    max_leverage (of equity): gross that an increase may reach, on margin; None = no test; in [0, 1000], default 2.0
-    maintenance_margin (fraction): equity / gross below which margin is called; None = never; in [0, 1], default 0.25
-    commission_rate (fraction): of the executed value; in [0, 1], default 0.0
-    sell_tax (fraction): of the executed value, sells only; in [0, 1], default 0.0
-    commission_per_share (money): per share; in [0, 1e+15], default 0.0
-    fixed_commission (money): per fill, beside the rate and what a share costs; in [0, 1e+15], default 0.0
-    min_commission (money): per fill; in [0, 1e+15], default 0.0
-    max_commission_rate (fraction): of the fill's notional, caps the commission; None = off; in [0, 1], default None
-    slippage (fraction): of the price, adverse; in [0, 1], default 0.0
-    impact (fraction): adverse, times [volatility *] sqrt(shares/volume); in [0, 1e+06], default 0.0
-    participation (fraction): of the bar's volume that a fill may take; None = off; in [0, 1], default None
-    unfilled: what did not fill keeps working, or not; 'keep', 'cancel', default 'keep'
-    cash_rate (a year): interest (actual/360) on cash >= 0; in [-1, 1], default 0.0
-    debit_rate (a year): interest (actual/360) on cash < 0; in [-1, 1], default 0.0
-    borrow_rate (a year): (actual/365) on the value of shorts; a panel's replaces it; in [0, 1], default 0.0
-    cash_buffer (fraction): of equity that targets leave uninvested; in [-1, 1], default 0.0025
-    rebalance: which bars decide: all, or one of each of these; 'bar', 'day', 'week', 'month', 'quarter', 'year',
-        default 'bar'
-    rebalance_on: bar of each day, week, ... decides; 'last', 'first', default 'last'
-    week_starts: the day that begins a week of rebalance; 'monday', 'tuesday', 'wednesday', 'thursday', 'friday',
-        'saturday', 'sunday', default 'monday'
-    rebalance_every (bars): of these from a decision to the next; in [1, 2.14748e+09], default 1
-    rebalance_offset (bars): of these before the first decision; in [0, 2.14748e+09], default 0
-    sizing: the price of a target: this close, or the last mark; 'close', 'last', default 'close'
-    outside: the panel's universe: sold, or not enlarged; 'close', 'hold', default 'close'
-    signal_lag (bars): between a weights row and its use; in [0, 2.14748e+09], default 0
-    band (fraction): of equity: no trade where |target - weight| <= band; in [0, 1], default 0.0
-    min_trade_value (money): below which no order is made; in [0, 1e+15], default 0.0
-    max_weight (of equity): limit on the target of a name; None = off; in [0, 1000], default None
-    max_gross (of equity): limit on the sum of |targets|; None = off; in [0, 1e+06], default None
-    max_turnover (of equity): limit on one-way turnover, per decision; None = off; in [0, 1e+06], default None
-    max_drawdown (fraction): fall from the peak at which all is sold for good; None = off; in [0, 1], default None
-    delist_after (dates): without a price that settle a holding; 0 = never; in [0, 2.14748e+09], default 20
-    money_tick (money): the ledger's grid, a power of two; None = by cash and holdings; in [8.27181e-25, 1.15292e+18],
-        default None
-    bars_per_year (bars): None = inferred; in [0.001, 1e+09], default None
+    Attributes:
+        initial_cash (money): at the start; in [0.01, 1e+15], default 1000000.0
+        execution: when an order decided at close t fills; 'next_open', 'next_close', 'next_vwap', 'same_close',
+            default 'next_open'
+        lot (shares): that trade together; 0 = fractional shares; in [0, 1e+09], default 1.0
+        rounding: of orders, or of the position they lead to, to whole lots; 'toward_zero', 'nearest', 'position',
+            default 'toward_zero'
+        account: cash is long only; 'cash', 'margin', default 'cash'
+        max_leverage (of equity): gross that an increase may reach, on margin; None = no test; in [0, 1000], default
+            2.0
+        maintenance_margin (fraction): equity / gross below which margin is called; None = never; in [0, 1], default
+            0.25
+        commission_rate (fraction): of the executed value; in [0, 1], default 0.0
+        sell_tax (fraction): of the executed value, sells only; in [0, 1], default 0.0
+        commission_per_share (money): per share; in [0, 1e+15], default 0.0
+        fixed_commission (money): per fill, beside the rate and what a share costs; in [0, 1e+15], default 0.0
+        min_commission (money): per fill; in [0, 1e+15], default 0.0
+        max_commission_rate (fraction): of the fill's notional, caps the commission; None = off; in [0, 1], default
+            None
+        slippage (fraction): of the price, adverse; in [0, 1], default 0.0
+        impact (fraction): adverse, times [volatility *] sqrt(shares/volume); in [0, 1e+06], default 0.0
+        participation (fraction): of the bar's volume that a fill may take; None = off; in [0, 1], default None
+        unfilled: what did not fill keeps working, or not; 'keep', 'cancel', default 'keep'
+        cash_rate (a year): interest (actual/360) on cash >= 0; in [-1, 1], default 0.0
+        debit_rate (a year): interest (actual/360) on cash < 0; in [-1, 1], default 0.0
+        borrow_rate (a year): (actual/365) on the value of shorts; a panel's replaces it; in [0, 1], default 0.0
+        cash_buffer (fraction): of equity that targets leave uninvested; in [-1, 1], default 0.0025
+        rebalance: which bars decide: all, or one of each of these; 'bar', 'day', 'week', 'month', 'quarter', 'year',
+            default 'bar'
+        rebalance_on: bar of each day, week, ... decides; 'last', 'first', default 'last'
+        week_starts: the day that begins a week of rebalance; 'monday', 'tuesday', 'wednesday', 'thursday', 'friday',
+            'saturday', 'sunday', default 'monday'
+        rebalance_every (bars): of these from a decision to the next; in [1, 2.14748e+09], default 1
+        rebalance_offset (bars): of these before the first decision; in [0, 2.14748e+09], default 0
+        sizing: the price of a target: this close, or the last mark; 'close', 'last', default 'close'
+        outside: the panel's universe: sold, or not enlarged; 'close', 'hold', default 'close'
+        signal_lag (bars): between a weights row and its use; in [0, 2.14748e+09], default 0
+        band (fraction): of equity: no trade where |target - weight| <= band; in [0, 1], default 0.0
+        min_trade_value (money): below which no order is made; in [0, 1e+15], default 0.0
+        max_weight (of equity): limit on the target of a name; None = off; in [0, 1000], default None
+        max_gross (of equity): limit on the sum of |targets|; None = off; in [0, 1e+06], default None
+        max_turnover (of equity): limit on one-way turnover, per decision; None = off; in [0, 1e+06], default None
+        max_drawdown (fraction): fall from the peak at which all is sold for good; None = off; in [0, 1], default None
+        delist_after (dates): without a price that settle a holding; 0 = never; in [0, 2.14748e+09], default 20
+        money_tick (money): the ledger's grid, a power of two; None = by cash and holdings; in [8.27181e-25,
+            1.15292e+18], default None
+        bars_per_year (bars): None = inferred; in [0.001, 1e+09], default None
 
     Raises ConfigError for a value outside its range (`gpu_bt.config.FIELDS`), an unknown choice or name.
     """
@@ -116,77 +119,77 @@ class Config:
     'next_open'"""
     lot: Annotated[float, _In(0.0, 1e9, "shares"), "that trade together; 0 = fractional shares", _LEAN] = 1.0
     """shares: that trade together; 0 = fractional shares; in [0, 1e+09], default 1.0"""
-    rounding: Annotated[_Rounding, "of orders, or of the position they lead to, to whole lots", _LEAN] = "toward_zero"
+    rounding: Annotated[Rounding, "of orders, or of the position they lead to, to whole lots", _LEAN] = "toward_zero"
     """of orders, or of the position they lead to, to whole lots; 'toward_zero', 'nearest', 'position', default
     'toward_zero'"""
     account: Annotated[Literal["cash", "margin"], "cash is long only"] = "cash"
     """cash is long only; 'cash', 'margin', default 'cash'"""
-    max_leverage: Annotated[_Multiple, "gross that an increase may reach, on margin; None = no test", _LEAN] = 2.0
+    max_leverage: Annotated[Multiple, "gross that an increase may reach, on margin; None = no test", _LEAN] = 2.0
     """of equity: gross that an increase may reach, on margin; None = no test; in [0, 1000], default 2.0"""
-    maintenance_margin: Annotated[_Cap, "equity / gross below which margin is called; None = never", _LEAN] = 0.25
+    maintenance_margin: Annotated[Cap, "equity / gross below which margin is called; None = never", _LEAN] = 0.25
     """fraction: equity / gross below which margin is called; None = never; in [0, 1], default 0.25"""
-    commission_rate: Annotated[_Fraction, "of the executed value", _LEAN] = 0.0
+    commission_rate: Annotated[Fraction, "of the executed value", _LEAN] = 0.0
     """fraction: of the executed value; in [0, 1], default 0.0"""
-    sell_tax: Annotated[_Fraction, "of the executed value, sells only", _LEAN] = 0.0
+    sell_tax: Annotated[Fraction, "of the executed value, sells only", _LEAN] = 0.0
     """fraction: of the executed value, sells only; in [0, 1], default 0.0"""
-    commission_per_share: Annotated[_Money, "per share", _LEAN] = 0.0
+    commission_per_share: Annotated[Money, "per share", _LEAN] = 0.0
     """money: per share; in [0, 1e+15], default 0.0"""
-    fixed_commission: Annotated[_Money, "per fill, beside the rate and what a share costs", _LEAN] = 0.0
+    fixed_commission: Annotated[Money, "per fill, beside the rate and what a share costs", _LEAN] = 0.0
     """money: per fill, beside the rate and what a share costs; in [0, 1e+15], default 0.0"""
-    min_commission: Annotated[_Money, "per fill", _LEAN] = 0.0
+    min_commission: Annotated[Money, "per fill", _LEAN] = 0.0
     """money: per fill; in [0, 1e+15], default 0.0"""
-    max_commission_rate: Annotated[_Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
+    max_commission_rate: Annotated[Cap, "of the fill's notional, caps the commission; None = off", _LEAN] = None
     """fraction: of the fill's notional, caps the commission; None = off; in [0, 1], default None"""
-    slippage: Annotated[_Fraction, "of the price, adverse", _LEAN] = 0.0
+    slippage: Annotated[Fraction, "of the price, adverse", _LEAN] = 0.0
     """fraction: of the price, adverse; in [0, 1], default 0.0"""
     # Almgren et al. 2005
     impact: Annotated[float, _In(0.0, 1e6, "fraction"), "adverse, times [volatility *] sqrt(shares/volume)"] = 0.0
     """fraction: adverse, times [volatility *] sqrt(shares/volume); in [0, 1e+06], default 0.0"""
-    participation: Annotated[_Cap, "of the bar's volume that a fill may take; None = off"] = None
+    participation: Annotated[Cap, "of the bar's volume that a fill may take; None = off"] = None
     """fraction: of the bar's volume that a fill may take; None = off; in [0, 1], default None"""
     unfilled: Annotated[Literal["keep", "cancel"], "what did not fill keeps working, or not", _LEAN] = "keep"
     """what did not fill keeps working, or not; 'keep', 'cancel', default 'keep'"""
-    cash_rate: Annotated[_Rate, "interest (actual/360) on cash >= 0", _LEAN] = 0.0
+    cash_rate: Annotated[Rate, "interest (actual/360) on cash >= 0", _LEAN] = 0.0
     """a year: interest (actual/360) on cash >= 0; in [-1, 1], default 0.0"""
-    debit_rate: Annotated[_Rate, "interest (actual/360) on cash < 0", _LEAN] = 0.0
+    debit_rate: Annotated[Rate, "interest (actual/360) on cash < 0", _LEAN] = 0.0
     """a year: interest (actual/360) on cash < 0; in [-1, 1], default 0.0"""
-    borrow_rate: Annotated[_Fee, "(actual/365) on the value of shorts; a panel's replaces it", _LEAN] = 0.0
+    borrow_rate: Annotated[Fee, "(actual/365) on the value of shorts; a panel's replaces it", _LEAN] = 0.0
     """a year: (actual/365) on the value of shorts; a panel's replaces it; in [0, 1], default 0.0"""
-    cash_buffer: Annotated[_Signed, "of equity that targets leave uninvested", _LEAN] = 0.0025
+    cash_buffer: Annotated[Signed, "of equity that targets leave uninvested", _LEAN] = 0.0025
     """fraction: of equity that targets leave uninvested; in [-1, 1], default 0.0025"""
-    rebalance: Annotated[_Period, "which bars decide: all, or one of each of these", _OUTSIDE] = "bar"
+    rebalance: Annotated[Period, "which bars decide: all, or one of each of these", _OUTSIDE] = "bar"
     """which bars decide: all, or one of each of these; 'bar', 'day', 'week', 'month', 'quarter', 'year', default
     'bar'"""
     rebalance_on: Annotated[Literal["last", "first"], "bar of each day, week, ... decides", _OUTSIDE] = "last"
     """bar of each day, week, ... decides; 'last', 'first', default 'last'"""
-    week_starts: Annotated[_Weekday, "the day that begins a week of rebalance", _OUTSIDE] = "monday"
+    week_starts: Annotated[Weekday, "the day that begins a week of rebalance", _OUTSIDE] = "monday"
     """the day that begins a week of rebalance; 'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday',
     'sunday', default 'monday'"""
     rebalance_every: Annotated[int, _In(1, _MOST, "bars"), "of these from a decision to the next", _OUTSIDE] = 1
     """bars: of these from a decision to the next; in [1, 2.14748e+09], default 1"""
-    rebalance_offset: Annotated[_Bars, "of these before the first decision", _OUTSIDE] = 0
+    rebalance_offset: Annotated[Bars, "of these before the first decision", _OUTSIDE] = 0
     """bars: of these before the first decision; in [0, 2.14748e+09], default 0"""
     sizing: Annotated[Literal["close", "last"], "the price of a target: this close, or the last mark", _LEAN] = "close"
     """the price of a target: this close, or the last mark; 'close', 'last', default 'close'"""
     outside: Annotated[Literal["close", "hold"], "the panel's universe: sold, or not enlarged", _LEAN] = "close"
     """the panel's universe: sold, or not enlarged; 'close', 'hold', default 'close'"""
-    signal_lag: Annotated[_Bars, "between a weights row and its use", _LEAN] = 0
+    signal_lag: Annotated[Bars, "between a weights row and its use", _LEAN] = 0
     """bars: between a weights row and its use; in [0, 2.14748e+09], default 0"""
-    band: Annotated[_Fraction, "of equity: no trade where |target - weight| <= band"] = 0.0
+    band: Annotated[Fraction, "of equity: no trade where |target - weight| <= band"] = 0.0
     """fraction: of equity: no trade where |target - weight| <= band; in [0, 1], default 0.0"""
-    min_trade_value: Annotated[_Money, "below which no order is made"] = 0.0
+    min_trade_value: Annotated[Money, "below which no order is made"] = 0.0
     """money: below which no order is made; in [0, 1e+15], default 0.0"""
-    max_weight: Annotated[_Multiple, "limit on the target of a name; None = off"] = None
+    max_weight: Annotated[Multiple, "limit on the target of a name; None = off"] = None
     """of equity: limit on the target of a name; None = off; in [0, 1000], default None"""
-    max_gross: Annotated[_Sum, "limit on the sum of |targets|; None = off"] = None
+    max_gross: Annotated[Sum, "limit on the sum of |targets|; None = off"] = None
     """of equity: limit on the sum of |targets|; None = off; in [0, 1e+06], default None"""
-    max_turnover: Annotated[_Sum, "limit on one-way turnover, per decision; None = off"] = None
+    max_turnover: Annotated[Sum, "limit on one-way turnover, per decision; None = off"] = None
     """of equity: limit on one-way turnover, per decision; None = off; in [0, 1e+06], default None"""
-    max_drawdown: Annotated[_Cap, "fall from the peak at which all is sold for good; None = off", _LEAN] = None
+    max_drawdown: Annotated[Cap, "fall from the peak at which all is sold for good; None = off", _LEAN] = None
     """fraction: fall from the peak at which all is sold for good; None = off; in [0, 1], default None"""
-    delist_after: Annotated[_Dates, "without a price that settle a holding; 0 = never", _LEAN] = 20
+    delist_after: Annotated[Dates, "without a price that settle a holding; 0 = never", _LEAN] = 20
     """dates: without a price that settle a holding; 0 = never; in [0, 2.14748e+09], default 20"""
-    money_tick: Annotated[_Grid, "the ledger's grid, a power of two; None = by cash and holdings", _OUTSIDE] = None
+    money_tick: Annotated[Tick, "the ledger's grid, a power of two; None = by cash and holdings", _OUTSIDE] = None
     """money: the ledger's grid, a power of two; None = by cash and holdings; in [8.27181e-25, 1.15292e+18], default
     None"""
     bars_per_year: Annotated[float | None, _In(1e-3, 1e9, "bars"), "None = inferred", _OUTSIDE] = None

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "Adjust", "Align", "Array", "Assets", "BadPrices", "Book", "Bools", "DType", "Duplicates", "EngineName",
-    "Fields", "Floats", "Grid", "Groups", "Holdings", "Layout", "Metric", "Metrics", "MetricsOf", "Missing", "Numbers",
-    "Path", "Prices", "Record", "Row", "Scheme", "SupportsArray", "SupportsArrow", "SupportsDLPack",
-    "SupportsPeriod", "TableLike", "TableT", "Time", "UnknownAssets", "Values",
+    "Adjust", "Align", "Array", "Assets", "BadPrices", "Book", "Bools", "CountMetric", "DType", "Duplicates",
+    "EngineName", "Fields", "Floats", "Grid", "Groups", "Holdings", "Layout", "Metric", "Metrics", "MetricsOf",
+    "Missing", "Numbers", "Path", "Prices", "Record", "Row", "Scheme", "SupportsArray", "SupportsArrow",
+    "SupportsDLPack", "SupportsPeriod", "TableLike", "TableT", "Time", "UnknownAssets", "Values",
 ]  # fmt: skip
 
 # ---- choices: what is not among them is refused with their list
@@ -36,8 +36,9 @@ Missing: TypeAlias = Literal["close", "hold"]
 Align: TypeAlias = Literal["exact", "next", "previous"]
 Metric: TypeAlias = Literal[
     "final_equity", "total_return", "annual_return", "volatility", "sharpe", "sortino", "max_drawdown", "calmar",
-    "hit_rate", "turnover", "total_costs", "annual_costs", "total_financing", "bars_per_year",
+    "hit_rate", "turnover", "total_costs", "annual_costs", "total_financing",
 ]  # fmt: skip
+CountMetric: TypeAlias = Literal["bars", "longest_drawdown"]
 FieldName: TypeAlias = Literal[
     "close", "open", "high", "low", "vwap", "volume", "half_spread", "volatility", "dividend", "split", "borrow_rate",
     "can_buy", "can_sell", "universe",
@@ -103,10 +104,10 @@ TableT = TypeVar("TableT", bound=SupportsArray)
 #: NumPy's; where the panel lies on a GPU a `gpu_bt.engine.resident.Resident`, in a strategy that wants it there CuPy's.
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Bools: TypeAlias = NDArray[np.bool_]
-_Lacking = TypeVar("_Lacking")
+OrNone = TypeVar("OrNone")
 
 
-class Fields(Generic[_Lacking]):
+class Fields(Generic[OrNone]):
     """The (T, N) fields of a panel, None where it lacks one, or the (N,) of a bar of it. Each is read by its name; this
     is the list for editors, from which `tests/editor/docs.py` writes the docstring of Panel."""
 
@@ -114,33 +115,36 @@ class Fields(Generic[_Lacking]):
 
     close: Floats
     """the last price of the bar; required"""
-    open: Floats | _Lacking
+    open: Floats | OrNone
     """the first price of the bar, at which orders fill by default"""
-    high: Floats | _Lacking
+    high: Floats | OrNone
     """the highest price of the bar; needs a close or an open beside it"""
-    low: Floats | _Lacking
+    low: Floats | OrNone
     """the lowest price of the bar; needs a close or an open beside it"""
-    vwap: Floats | _Lacking
+    vwap: Floats | OrNone
     """the volume-weighted average price of the bar; needs a close or an open beside it"""
-    volume: Floats | _Lacking
+    volume: Floats | OrNone
     """shares traded in the bar, NaN = 0"""
-    half_spread: Floats | _Lacking
+    half_spread: Floats | OrNone
     """fraction of the price, NaN = 0"""
-    volatility: Floats | _Lacking
+    volatility: Floats | OrNone
     """of a bar's return, NaN = 0; multiplies `impact` where given"""
-    dividend: Floats | _Lacking
+    dividend: Floats | OrNone
     """cash per share at the ex-date, NaN = 0; needs `prices="raw"`"""
-    split: Floats | _Lacking
+    split: Floats | OrNone
     """new shares per old, NaN = 1; needs `prices="raw"`"""
-    borrow_rate: Floats | _Lacking
+    borrow_rate: Floats | OrNone
     """a year, of the value of shorts, NaN = 0"""
-    can_buy: Bools | _Lacking
+    can_buy: Bools | OrNone
     """bool, False = the asset may not be bought at this bar"""
-    can_sell: Bools | _Lacking
+    can_sell: Bools | OrNone
     """bool, False = the asset may not be sold at this bar"""
-    universe: Bools | _Lacking
+    universe: Bools | OrNone
     """bool, False = may not be held (`outside`); a table of members: a row counts until the next, what it does not name
     is outside"""
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *Fields.__annotations__]  # for completion where there is an object
 
 
 class Metrics(dict[str, Any]):
@@ -149,9 +153,9 @@ class Metrics(dict[str, Any]):
     if TYPE_CHECKING:  # what editors complete, and of which type each is
 
         @overload
-        def __getitem__(self, name: Metric, /) -> float: ...
+        def __getitem__(self, name: Metric | Literal["bars_per_year"], /) -> float: ...
         @overload
-        def __getitem__(self, name: Literal["bars", "longest_drawdown"], /) -> int: ...
+        def __getitem__(self, name: CountMetric, /) -> int: ...
         @overload
         def __getitem__(self, name: Literal["status"], /) -> str: ...
         @overload

@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -117,10 +116,9 @@ class Watch:
     def __init__(self, assets: int, closes: bool, last: bool = False) -> None:
         self.began, self.closes, self.forced = -1, closes, 0
         self.last: Any = np.zeros(assets, np.int64)
-        #: (3, N) the bar that last replaced each asset's order [S8], -1 = none did, that order's limit and stop; and bars
-        #: of which that is not noted yet.
-        self._placed: Any = np.array([[-1.0], [np.nan], [np.nan]]).repeat(assets, 1)
-        self._recent: list[tuple[int, Any, Any]] = []
+        #: (3, N) the bar that last replaced each asset's order [S8], -1 = none did, that order's limit and stop.
+        self._placed = np.array([[-1.0], [np.nan], [np.nan]]).repeat(assets, 1)
+        self._recent: list[tuple[int, Any, Any]] = []  # of which that is not noted yet
         self._sized_last = last
         self.moves, self.decisions = False, 0
         self.sample: dict[int, Any] = {}
@@ -146,29 +144,24 @@ class Watch:
     def asking(self) -> Asking:
         """What all decisions so far have placed last."""
         self._settle()
-        bar, limit, stop = on_host(self._placed)
+        bar, limit, stop = self._placed
         return Asking(bar.astype(np.int64), limit, stop)
 
     def _settle(self) -> None:
         """Note of the recent bars, the last first, which orders they have replaced: of what was asked for all but
-        targets without a price, and of what the universe closes."""
-        if not self._recent:
-            return
-        first = self._recent[0][1]
-        if type(first) is not type(self._placed):  # it begins in host memory
-            self._placed = np.full_like(first[1:], np.nan)
-            self._placed[0] = -1
-        placed, open_ = self._placed, np.ones_like(first[0], bool)  # those whose last order is still looked for
+        targets without a price, and of what the universe closes. In host memory, where there is room."""
+        sought = np.ones(self._placed.shape[1], bool)  # whose last order is still looked for
         for bar, cells, market in reversed(self._recent):
-            unpriced = np.isnan(market.close[bar]) & (cells[0] != 0) & ~np.isnan(cells[0])
+            weights, lots, *prices = on_host(cells)
+            unpriced = np.isnan(on_host(market.close[bar])) & (weights != 0) & ~np.isnan(weights)
             if self._sized_last and unpriced.any():  # [S8] a mark will do, which is there from the first price on
-                known = [market.close, *([] if market.open is None else [market.open])]
-                unpriced &= reduce(np.logical_and, (np.isnan(prices[: bar + 1]).all(axis=0) for prices in known))
-            forced = outside(market, bar) & self.closes
-            replaced = open_ & (forced | np.isfinite(cells[1]) | (~np.isnan(cells[0]) & ~unpriced))
-            placed[:, replaced] = np.where(forced, np.nan, cells[1:])[:, replaced]
-            placed[0, replaced] = bar
-            if not (open_ := open_ & ~replaced).any():
+                known = [x[: bar + 1, unpriced] for x in (market.close, market.open) if x is not None]
+                unpriced[unpriced] = np.all([np.isnan(on_host(x)).all(axis=0) for x in known], axis=0)
+            forced = self.closes & on_host(outside(market, bar))
+            replaced = sought & (forced | np.isfinite(lots) | (~np.isnan(weights) & ~unpriced))
+            self._placed[0, replaced] = bar
+            self._placed[1:, replaced] = np.where(forced, np.nan, prices)[:, replaced]
+            if not (sought := sought & ~replaced).any():
                 break
         self._recent.clear()
 

@@ -25,6 +25,7 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import stamp, time_series
 from gpu_bt.engine.prepare import price_of
 from gpu_bt.errors import ConfigError, PanelError
+from gpu_bt.show.html import card, table
 from gpu_bt.typing import Groups, Values
 
 __all__ = ["FactorStudy", "factor"]
@@ -178,6 +179,15 @@ class FactorStudy:
     def __repr__(self) -> str:
         found = [f"{h}: {ic:.4f} (t {t:.2f})" for h, ic, t in self.decay.head(6).rows()]
         return f"FactorStudy({self.head}; mean IC by horizon {', '.join(found)}{', ...' * (len(self.horizons) > 6)})"
+
+    def _repr_html_(self) -> str:
+        """The means by horizon, and the returns of the quantiles."""
+        rows = self.summary().select("horizon", pl.col("^(ic|spread)_(mean|t_newey_west)$"), *LASTING)
+        quantiles = self.by_quantile
+        return card(
+            "FactorStudy", self.head, table(rows.iter_rows(), rows.columns, numbers=True),
+            table(quantiles.head(60).iter_rows(), quantiles.columns, numbers=True),
+        )  # fmt: skip
 
     @property
     def head(self) -> str:

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import linecache
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -141,11 +142,13 @@ def _check_call(what: str, function: Callable[..., Any], named: Mapping[str, Any
 def blamed(error: BaseException) -> str | None:
     """An error that a user's file has raised, or has been told, in one line: where, what, and the line itself. None
     where the file had no part in it."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        name = os.path.abspath(frame.filename)
+    places = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+    told = re.findall(r'File "([^"]+)", line (\d+)', str(error.__cause__))  # by a worker
+    for file, number in reversed(places + [(file, int(number)) for file, number in told]):
+        name = os.path.abspath(file)
         if name.startswith(tuple(_FOLDERS)) and not name.startswith(_OURS) and "site-packages" not in name:
             what = str(error) if isinstance(error, BacktestError) else f"{type(error).__name__}: {error}"
-            where = [f"{os.path.relpath(name)}:{frame.lineno}", *getattr(error, "__notes__", [])[:1]]
-            line = linecache.getline(frame.filename, frame.lineno or 0).strip()
+            where = [f"{os.path.relpath(name)}:{number}", *getattr(error, "__notes__", [])[:1]]
+            line = linecache.getline(file, number).strip()
             return f"{', '.join(where)}: {what.rstrip(': ')}" + f": {line}" * bool(line)
     return None

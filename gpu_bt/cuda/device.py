@@ -172,8 +172,7 @@ class DeviceArray:
     """An array in device memory: only its bytes are there, dtype and shape stay here. C-contiguous by construction."""
 
     def __init__(self, shape: Any, dtype: Any, values: np.ndarray | None = None, byte: int | None = None) -> None:
-        self.dtype = np.dtype(dtype)
-        self.shape: tuple[int, ...] = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.dtype, self.shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else tuple(shape)
         self.size = int(np.prod(self.shape))
         self.before = 0  # bytes of what precedes it and is not here
         size = max(1, self.size * self.dtype.itemsize)

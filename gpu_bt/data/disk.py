@@ -23,11 +23,9 @@ __all__ = ["FILES", "MARKS", "Job", "check_writable", "to_file", "write_beside",
 Job = str | Callable[[Path], Any]
 #: The file of a run's or a sweep's result that comes last and goes first: while it is there, all are, and of one.
 MARKS = ("metrics.json", "table.parquet")
+_TABLES = "equity fills cuts assets orders_next positions weights bars"
 #: The names that a result has in its folder, pictures aside; files of an older one that the new one lacks are removed.
-FILES = (
-    *MARKS, "equity.parquet", "fills.parquet", "cuts.parquet", "assets.parquet", "orders_next.parquet",
-    "positions.parquet", "weights.parquet", "bars.parquet", "config.toml", "equity.csv", "fills.csv",
-)  # fmt: skip
+FILES = (*MARKS, *(f"{name}.parquet" for name in _TABLES.split()), "config.toml", "equity.csv", "fills.csv")
 #: Seconds to wait for another process that writes a result into the same folder.
 _PATIENCE = 60.0
 

@@ -187,15 +187,15 @@ class Stream(Protocol[_Books]):
 
 @overload
 def read_weights(
-    source: TableLike | Book, panel: Panel, *, timestamp: str = ..., asset: str = ..., weight: str = ...,
-    layout: Layout = ..., missing: Missing = ..., align: Align = ..., unknown_assets: UnknownAssets = ...,
-    time_zone: str | None = ..., date_format: str | None = ...,
+    source: TableLike | Book, panel: Panel, *, timestamp: str = "timestamp", asset: str = "asset",
+    weight: str = "weight", layout: Layout = "auto", missing: Missing = "close", align: Align = "exact",
+    unknown_assets: UnknownAssets = "error", time_zone: str | None = None, date_format: str | None = None,
 ) -> Weights: ...  # fmt: skip
 @overload
 def read_weights(
-    source: TableLike | Book, panel: Stream[_Books], *, timestamp: str = ..., asset: str = ..., weight: str = ...,
-    layout: Layout = ..., missing: Missing = ..., align: Align = ..., unknown_assets: UnknownAssets = ...,
-    time_zone: str | None = ..., date_format: str | None = ...,
+    source: TableLike | Book, panel: Stream[_Books], *, timestamp: str = "timestamp", asset: str = "asset",
+    weight: str = "weight", layout: Layout = "auto", missing: Missing = "close", align: Align = "exact",
+    unknown_assets: UnknownAssets = "error", time_zone: str | None = None, date_format: str | None = None,
 ) -> _Books: ...  # fmt: skip
 def read_weights(
     source: TableLike | Book, panel: Panel | Stream[_Books], *, timestamp: str = "timestamp", asset: str = "asset",

@@ -43,26 +43,26 @@ class Panel(Fields[None]):
     float64 or float32 (all other numbers are computed in float64), per share, in [1e-10, 1e12]; NaN = the asset does
     not trade at that bar.
 
-    Fields:
-    close: the last price of the bar; required
-    open: the first price of the bar, at which orders fill by default
-    high: the highest price of the bar; needs a close or an open beside it
-    low: the lowest price of the bar; needs a close or an open beside it
-    vwap: the volume-weighted average price of the bar; needs a close or an open beside it
-    volume: shares traded in the bar, NaN = 0
-    half_spread: fraction of the price, NaN = 0
-    volatility: of a bar's return, NaN = 0; multiplies `impact` where given
-    dividend: cash per share at the ex-date, NaN = 0; needs `prices="raw"`
-    split: new shares per old, NaN = 1; needs `prices="raw"`
-    borrow_rate: a year, of the value of shorts, NaN = 0
-    can_buy: bool, False = the asset may not be bought at this bar
-    can_sell: bool, False = the asset may not be sold at this bar
-    universe: bool, False = may not be held (`outside`); a table of members: a row counts until the next, what it does
-        not name is outside
-    delisted_at: (N,) bar of the delisting, -1 = none
-    delisting_return: (N,) what a holder earns on the last mark at the delisting, >= -1, NaN = 0
-    lot: (N,) shares per lot, 0 = fractional
-    group: (N,) labels, for example sectors; "", None and NaN = in none
+    Attributes:
+        close: the last price of the bar; required
+        open: the first price of the bar, at which orders fill by default
+        high: the highest price of the bar; needs a close or an open beside it
+        low: the lowest price of the bar; needs a close or an open beside it
+        vwap: the volume-weighted average price of the bar; needs a close or an open beside it
+        volume: shares traded in the bar, NaN = 0
+        half_spread: fraction of the price, NaN = 0
+        volatility: of a bar's return, NaN = 0; multiplies `impact` where given
+        dividend: cash per share at the ex-date, NaN = 0; needs `prices="raw"`
+        split: new shares per old, NaN = 1; needs `prices="raw"`
+        borrow_rate: a year, of the value of shorts, NaN = 0
+        can_buy: bool, False = the asset may not be bought at this bar
+        can_sell: bool, False = the asset may not be sold at this bar
+        universe: bool, False = may not be held (`outside`); a table of members: a row counts until the next, what it
+            does not name is outside
+        delisted_at: (N,) bar of the delisting, -1 = none
+        delisting_return: (N,) what a holder earns on the last mark at the delisting, >= -1, NaN = 0
+        lot: (N,) shares per lot, 0 = fractional
+        group: (N,) labels, for example sectors; "", None and NaN = in none
 
     What is (N,) may also be {asset: value} or a Series with asset labels.
 

@@ -44,7 +44,7 @@ class Cache(dict[Any, Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lock = threading.RLock()
+        self.lock: Any = threading.RLock()
 
     def __reduce__(self) -> tuple[type[Cache], tuple[()]]:
         return Cache, ()  # locks cannot be pickled, and what is kept can be made again

@@ -169,7 +169,7 @@ LAUNCH, _LAUNCH_C = _members(
     ("const double *", "weights lots limit stop"),
 )  # fmt: skip
 #: A lane's rows and scratch, each `stride` numbers long (the smallest multiple of 8 above N); the doubles come first.
-BUFFERS = {
+BUFFERS: dict[str, tuple[str, ...]] = {
     "double": (
         *_FETCHED, "unit", "whole", "fill", "left", "cutting", "status", "limit", "stop", "triggered", "path",
         "quote", "taker", "reach", "old", "held", "away", "target", "cut", "extra", "rank", "zero", "one", "full",

@@ -33,13 +33,13 @@ _STYLE = """<style>
 
 
 def _text(value: Any) -> str:
-    """Any text as HTML shows it, on one line."""
-    return escape(printable(str(value)))
+    """Any value as HTML shows it, on one line; a number to four digits."""
+    return escape(printable(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
 def card(title: str, about: str, *parts: str) -> str:
     """One object: its kind, a few words about it, and what `sparkline`, `table`, `told` and `folded` have made."""
-    head = f'<div class="gpu-bt-title">{_text(title)}<span>{_text(about)}</span></div>'
+    head = f'<div class="gpu-bt-title">{_text(title)} <span>{_text(about)}</span></div>'
     return f'{_STYLE}<div class="gpu-bt">{head}<div class="gpu-bt-side">{"".join(parts)}</div></div>'
 
 

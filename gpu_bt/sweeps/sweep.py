@@ -100,19 +100,19 @@ Books: TypeAlias = "Values | Mapping[Any, Any] | WeightsStream | Scores | type[S
 
 @overload
 def sweep(
-    panel: Panel | PanelStream, weights: Books, config: Config | None = ..., grid: Grid | None = ..., *,
-    engine: EngineName = ..., holdings: Holdings | None = ..., executor: futures.Executor | None = ...,
-    out: Path | None = ..., progress: Progress | None = ..., equity: bool | Literal["device"] = ...,
-    metrics: MetricsOf = ..., max_memory: int | None = ..., chunk_size: int | None = ..., scratch: Path | None = ...,
-    dry_run: Literal[False] = ..., start: Time | None = ...,
+    panel: Panel | PanelStream, weights: Books, config: Config | None = None, grid: Grid | None = None, *,
+    engine: EngineName = "auto", holdings: Holdings | None = None, executor: futures.Executor | None = None,
+    out: Path | None = None, progress: Progress | None = None, equity: bool | Literal["device"] = False,
+    metrics: MetricsOf = "all", max_memory: int | None = None, chunk_size: int | None = None,
+    scratch: Path | None = None, dry_run: Literal[False] = False, start: Time | None = None,
 ) -> SweepResult: ...  # fmt: skip
 @overload
 def sweep(
-    panel: Panel | PanelStream, weights: Books, config: Config | None = ..., grid: Grid | None = ..., *,
-    engine: EngineName = ..., holdings: Holdings | None = ..., executor: futures.Executor | None = ...,
-    out: Path | None = ..., progress: Progress | None = ..., equity: bool | Literal["device"] = ...,
-    metrics: MetricsOf = ..., max_memory: int | None = ..., chunk_size: int | None = ..., scratch: Path | None = ...,
-    dry_run: Literal[True], start: Time | None = ...,
+    panel: Panel | PanelStream, weights: Books, config: Config | None = None, grid: Grid | None = None, *,
+    engine: EngineName = "auto", holdings: Holdings | None = None, executor: futures.Executor | None = None,
+    out: Path | None = None, progress: Progress | None = None, equity: bool | Literal["device"] = False,
+    metrics: MetricsOf = "all", max_memory: int | None = None, chunk_size: int | None = None,
+    scratch: Path | None = None, dry_run: Literal[True], start: Time | None = None,
 ) -> Plan: ...  # fmt: skip
 def sweep(
     panel: Panel | PanelStream,

@@ -112,6 +112,7 @@ def test_numpy_takes_it_as_the_array():
         0
     ).tolist()
     assert np.asarray(x) is x.values  # not copied
+    assert pd.DataFrame(x).equals(pd.DataFrame(VALUES)) and list(pd.Series(x[-1])) == VALUES[-1].tolist()
     copied = np.array(x)
     copied[0, 0] = 9
     assert x[0, 0] == 0

@@ -203,6 +203,13 @@ def test_a_grid_over_the_parameters_of_a_file(workers: str, given, tmp_path, cap
     assert "pass its class" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_error_in_a_grid_names_the_line(workers: str, given, capsys):
+    assert cli.main(["sweep", *given, "--strategy", "mine.py:Fails", "--axis", "n=2,4", "--workers", workers]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: mine.py:24, in Fails.on_data_batch at bar 21 (2020-01-31): KeyError: 'what is not")
+
+
 def test_a_grid_over_the_arguments_of_a_function(given, tmp_path):
     axes = ["--axis", "n=2,4", "--out", str(tmp_path), "--no-plot", "--metric", "turnover"]
     assert cli.main(["sweep", *given, "--strategy", "mine.py:book", *axes]) == 0

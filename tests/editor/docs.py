@@ -16,7 +16,7 @@ from gpu_bt.config import FIELDS
 
 ROOT = Path(__file__).parents[2] / "gpu_bt"
 #: What begins and ends the lines that are written into a docstring.
-HEAD, END = "    Fields:\n", "\n\n"
+HEAD, END = "    Attributes:\n", "\n\n"
 
 
 def declared(path: str, cls: str) -> dict[str, tuple[int, ast.Expr | None]]:
@@ -37,7 +37,7 @@ def said(path: str, cls: str) -> dict[str, str]:
     return {name: " ".join(str(text).split()) for name, text in texts.items()}
 
 
-def wrapped(text: str, first: str = "    ", hanging: str = "        ") -> str:
+def wrapped(text: str, first: str = "        ", hanging: str = "            ") -> str:
     return textwrap.fill(text, 119, initial_indent=first, subsequent_indent=hanging, break_on_hyphens=False)
 
 
@@ -55,7 +55,7 @@ def of_config() -> str:
             del lines[text.lineno - 1 : text.end_lineno]
         unit, rest = FIELDS[name].unit, str(FIELDS[name]).split(": ", 1)[1]
         about = f"{unit}: {rest}" if unit else rest
-        lines.insert(last, wrapped(f'"""{about}"""', hanging="    ") + "\n")
+        lines.insert(last, wrapped(f'"""{about}"""', "    ", "    ") + "\n")
     return with_lines("".join(lines), "Config", [str(field) for field in FIELDS.values()])
 
 

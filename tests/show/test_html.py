@@ -61,7 +61,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " | ".join(cell for cell in self.cells if cell)
+        return " | ".join(cell.strip() for cell in self.cells if cell.strip())
 
 
 def evil_panel() -> bt.Panel:
@@ -79,13 +79,16 @@ def objects(tmp_path: Path) -> dict[str, Any]:
     long = {"timestamp": np.repeat(PANEL.timestamps, 12), "asset": list(PANEL.assets) * 300}
     pl.DataFrame({**long, "close": PANEL.close.ravel()}).write_parquet(tmp_path / "p.parquet")
     return {
+        "FactorStudy": bt.factor(PANEL, PANEL.close, horizons=[1, 5], quantiles=3),
         "Panel": evil, "PanelStream": bt.scan_panel(tmp_path / "p.parquet"), "Config": config, "Momentum": Momentum(),
         "Result": run, "SweepResult": grid, "positions": run.positions, "weights": run.weights,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["Panel", "PanelStream", "Config", "Momentum", "Result", "SweepResult", "positions",
-                                  "weights"])  # fmt: skip
+KINDS = ["FactorStudy", "Panel", "PanelStream", "Config", "Momentum", "Result", "SweepResult", "positions", "weights"]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_what_is_shown_is_whole_escaped_and_alone(name: str, tmp_path: Path):
     shown = objects(tmp_path)[name]._repr_html_()
     page = Page(shown)
