@@ -38,7 +38,7 @@ html_show_sphinx = html_copy_source = False
 html_static_path, html_css_files = ["static"], ["pages.css"]
 templates_path: list[str] = []
 pygments_style, pygments_dark_style = "tango", "monokai"
-copybutton_exclude = ".linenos, .gp, .go"
+copybutton_exclude, copybutton_prompt_text = ".linenos, .gp, .go", "$ "
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
@@ -129,7 +129,7 @@ def _escaped(text: str) -> str:
     """Plain text in which `code` is code, pages are links, and nothing else means anything."""
     parts = re.split(r"`([^`\n]+)`", text.replace("\\", "\\\\"))
     parts[::2] = [re.sub(r"([*|_])", r"\\\1", part) for part in parts[::2]]
-    parts[::2] = [re.sub(r"\b(?:docs/)?(\w+)\.md\b", _page, part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"\b(?:docs/)?([\w-]+)\.md\b", _page, part) for part in parts[::2]]
     parts[1::2] = [_code(part) for part in parts[1::2]]
     return "".join(parts)
 
@@ -181,9 +181,7 @@ def plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[
     lines[:] = out
 
 
-def signature(
-    app: Any, what: str, name: str, thing: Any, options: Any, shown: str, gives: str
-) -> tuple[str, str] | None:
+def signature(app: Any, what: str, name: str, *_: Any) -> tuple[str, str] | None:
     """No constructor where only the package makes a thing."""
     return ("", "") if what == "class" and name.rpartition(".")[2] in _MADE else None
 

@@ -52,7 +52,8 @@ def tutorial(out: Path, scratch: Path) -> None:
 
 def gallery(out: Path, scratch: Path, **size: int) -> None:
     """A picture of each example."""
-    save(real_momentum.main(scratch / "a").plot(), out / "real_momentum.png")
+    few = ["equity", "drawdown", "turnover", "costs"]  # it is the first that is seen
+    save(real_momentum.main(scratch / "a").plot(panels=few), out / "real_momentum.png")
     save(factor_study.main(scratch / "b", **size).plot(), out / "factor_study.png")
     grid = score_grid.main(scratch / "c", few=2)
     save(grid.plot(rows="long", columns="short", how="median"), out / "score_grid.png")
