@@ -18,7 +18,7 @@ import numpy as np
 
 from gpu_bt.analysis import figures
 from gpu_bt.analysis.benchmarks import benchmark_of
-from gpu_bt.analysis.figures import area, colours, compact, head, ink, line, name_axes, percent, room, tidy, title
+from gpu_bt.analysis.figures import area, colours, head, ink, line, name_axes, percent, room, tidy, title
 from gpu_bt.analysis.heat import heat
 from gpu_bt.analysis.metrics import drawdown
 from gpu_bt.analysis.time_axis import TimeAxis
@@ -181,7 +181,7 @@ def _equity(ax: Axes, run: _Run) -> None:
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
         else:
             ax.yaxis.set_major_locator(_even(low, high))
-    name_axes(ax, "Equity, log scale" if log else "Equity", compact)
+    name_axes(ax, "Equity, log scale" if log else "Equity")
 
 
 def _even(low: float, high: float) -> Any:
@@ -247,7 +247,7 @@ def _costs(ax: Axes, run: _Run) -> None:
 
 def _money(ax: Axes, run: _Run) -> None:
     _stacked(ax, run, np.ones(len(run.base)), 1.0)
-    name_axes(ax, "Costs, in money, summed", compact)
+    name_axes(ax, "Costs, in money, summed")
 
 
 def _stacked(ax: Axes, run: _Run, base: np.ndarray, top: float) -> None:

@@ -194,7 +194,7 @@ def _maps(tables: list[_Table], across: int, figure: Figure, place: Any) -> None
     if image is not None and limits[0] < limits[1]:
         from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-        form = PercentFormatter(1.0) if metric in _SHARES else FuncFormatter(lambda x, _: compact(x))
+        form = PercentFormatter(1.0) if metric in _SHARES else FuncFormatter(figures.tick_text)
         bar = figure.colorbar(image, ax=drawn, format=form, pad=0.02, aspect=30)
         bar.ax.tick_params(labelsize="small")
 
@@ -231,7 +231,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: Mapping[st
         ticks(ax, "x", texts_of(names), room(ax)[0], x)
     ax.set_xlabel(_axis(axis, names, room(ax)[0]), fontsize="small")
     name = f"{metric} over {axis}" + (": capacity" if axis == "initial_cash" else "")
-    name_axes(ax, name + _held(held), "%" if metric in _SHARES else compact)
+    name_axes(ax, name + _held(held), "%" if metric in _SHARES else "")
 
 
 def _axis(name: str, values: list[Any], inches: float) -> str:
@@ -252,7 +252,7 @@ def _log_ticks(ax: Axes, x: np.ndarray, names: list[Any]) -> None:
         ticks(ax, "x", texts_of(names), room(ax)[0], x)
     else:
         ax.xaxis.set_major_locator(LogLocator(subs=(1,) if x[-1] > 30 * x[0] else (1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value, 3)))
+        ax.xaxis.set_major_formatter(FuncFormatter(figures.tick_text))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -271,7 +271,7 @@ def _fan(ax: Axes, sweep: SweepResult, metric: str, best: pl.DataFrame) -> None:
         line(ax, axis.x, value[number], ink() if name else colours()[0], name, linewidth=0.9)
     ax.axhline(1.0, color=ink(), alpha=0.6, linewidth=0.8, linestyle=":")
     axis.label(ax, room(ax)[0])
-    name_axes(ax, "Equity over initial cash", compact)
+    name_axes(ax, "Equity over initial cash")
 
 
 def _text(metric: str, values: np.ndarray) -> Callable[[float], str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import warnings
 from pathlib import Path
 
@@ -226,6 +227,12 @@ def test_styles_are_kept_and_settings_respected(tmp_path: Path):
     from matplotlib.image import imread
 
     assert [imread(path).shape[:2] for path in sizes] == [(1200, 900), (400, 300)]
+
+
+def test_a_picture_can_be_sent_to_another_process():
+    found = pickle.loads(pickle.dumps(swept(**GRIDS["five axes"]).plot(style="dark")))
+    assert faults(found) == []
+    assert faults(pickle.loads(pickle.dumps(ran(*STAMPS["60 days"]).plot(monthly=True)))) == []
 
 
 def test_a_long_run_is_drawn_by_its_extremes():
