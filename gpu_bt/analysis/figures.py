@@ -224,7 +224,7 @@ def _rows(needs: list[float], rows: int) -> float:
 
 def head(figure: Picture, *lines: Sequence[str]) -> None:
     """The title of a picture: each line of parts, which go on in the next where the figure is narrow."""
-    rows = [wrapped(parts, figure.get_size_inches()[0] * 0.97) for parts in lines]
+    rows = [wrapped(parts, figure.get_size_inches()[0] * 0.97) for parts in lines if parts]
     figure.suptitle("\n".join(rows), fontsize="medium", x=0.01, ha="left", linespacing=1.5)
 
 

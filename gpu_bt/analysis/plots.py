@@ -260,9 +260,12 @@ def _stacked(ax: Axes, run: _Run, base: np.ndarray, top: float) -> None:
     paid = {name: values for name, values in sums.items() if np.nan_to_num(values).any()}
     above, below = np.zeros(len(x)), np.zeros(len(x))  # where the next area begins: what was earned hangs from 0
     for name, values in paid.items():
-        start = np.where(values < 0, below, above)
-        area(ax, x, start, start + values, shades[name], alpha=0.5, label=name)
-        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+        label: str | None = name
+        for start, part in ((above, np.maximum(values, 0)), (below, np.minimum(values, 0))):
+            if np.nan_to_num(part).any():
+                area(ax, x, start.copy(), start + part, shades[name], alpha=0.5, label=label)
+                label = None
+            start += part
     line(ax, x, sum(sums.values(), np.zeros(len(x))), ink(), "Total" if len(paid) != 1 else None)
     if not paid:
         ax.set_ylim(0, top)

@@ -18,7 +18,6 @@ from gpu_bt.analysis import figures
 from gpu_bt.analysis.figures import (
     area,
     colours,
-    compact,
     head,
     ink,
     line,
@@ -102,7 +101,7 @@ def plot(
         else:
             each = [{}]
         tables = [_Table(sweep, rows, columns, metric, how or "mean", where, one, best) for one in each]
-        across = min(len(tables), max(1, int((figsize or (10,))[0] / 3)))
+        across = -(-len(tables) // -(-len(tables) // max(1, int((figsize or (10,))[0] / 3))))  # rows of equal length
         shared = [tables[0].title] * (len(tables) > 1)
         tall = min(8.5, max(3.0 if across == 1 else 2.6, 1.6 + 0.22 * len(tables[0].rows)))
         draws.append((tall * -(-len(tables) // across), partial(_maps, tables, across)))
@@ -279,10 +278,11 @@ def _text(metric: str, values: np.ndarray) -> Callable[[float], str]:
     if metric in _SHARES:
         return percent(values)
     finite = np.abs(values[np.isfinite(values)])
-    if len(finite) and (finite.max() >= 1000 or (finite == np.round(finite)).all()):
-        return lambda x: compact(x, 3 if abs(x) >= 1e6 else 6 if x == round(x) else 4)
-    digits = figures.decimals(values, 2)
-    return lambda x: f"{x:z.{digits}f}".replace("-", figures.MINUS)
+    most = finite.max(initial=0.0)
+    size, letter = next(((s, c) for s, c in ((1e9, "B"), (1e6, "M")) if most >= s), (1.0, ""))
+    whole = most / size >= 1000 or (finite == np.round(finite)).all()
+    digits = 0 if whole and size == 1 else figures.decimals(values / size, 2)
+    return lambda x: f"{x / size:z,.{digits}f}{letter}".replace("-", figures.MINUS)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

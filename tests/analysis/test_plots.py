@@ -149,6 +149,11 @@ def test_equal_costs_are_both_seen():
     ax = panel(make(raw).plot(), "Costs, in money")
     box = ax.collections[2].get_paths()[0].get_extents()
     assert (box.y0, box.y1) == (-4.0, 0.0) and ax.get_ylim()[0] < -4
+    raw.money[MONEY.index("financing"), 0] = [0.0, -2.0, 0.0, 5.0]  # paid, then earned: it stands above, then hangs
+    ax = panel(make(raw).plot(), "Costs, in money")
+    ends = [area.get_paths()[0].get_extents() for area in ax.collections[2:]]
+    assert [(box.y0, box.y1) for box in ends] == [(4.0, 16.0), (-3.0, 0.0)]
+    assert labels(ax) == ["Commission", "Slippage", "Financing", "Total"]
 
 
 def test_plot_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -184,6 +184,7 @@ def test_cells_show_their_numbers_their_best_and_what_is_none():
     assert (frame.get_x() + 0.5, frame.get_y() + 0.5) == (column, row)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.5", "1"]
     assert any(patch.get_hatch() for patch in ax.patches)
+    assert found.plot().get_suptitle() == "18 scenarios of 130 bars x 5 assets"
     many = swept(**GRIDS["50 x 50"]).plot().axes[0]
     assert not many.texts and many.get_ylabel() == "commission_rate, log scale" and many.get_xlabel() == "slippage"
 
