@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -81,7 +81,7 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
         if _label(columns) and columns != slice(None):
             found = columns_of(self, columns)
             columns = found[0] if isinstance(columns, str) and not isinstance(rows, slice) and found else found
-        values = self.values[rows, columns] if np.ndim(rows) == 0 else self.values[rows][:, columns]
+        values = self.values[rows, columns] if np.ndim(cast(Any, rows)) == 0 else self.values[rows][:, columns]
         if not isinstance(rows, slice) or not isinstance(columns, (slice, list)):
             return values
         return Labelled(values, self.timestamps[rows], np.array(self.assets, object)[columns].tolist(), self.name)

@@ -265,7 +265,7 @@ class _Desk:
         """(where, values) without NaN: each asset's amount, checked."""
         if amount is None:
             where: Any = slice(None)
-            values = numbers(self.view, self.panel, self.bar, what, assets)
+            values: Any = numbers(self.view, self.panel, self.bar, what, assets)
             if values is None or values.shape != (self.n,):
                 self.fail(what, f"without an amount it takes an (N,) row of numbers, N = {self.n}")
         else:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 from gpu_bt.arguments import called_with, must_be
 
@@ -30,7 +30,7 @@ def telling(progress: Any, what: str) -> AbstractContextManager[Callable[[int, i
     if not callable(progress):
         must_be("progress", progress, "a plain function of your own that takes (done, of all), or True for a bar")
     called_with("progress", progress, 1, 1)
-    return nullcontext(progress)
+    return nullcontext(cast(Callable[[int, int], None], progress))
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
         monitor_interval = 0  # no thread beside the run, which may fork
         _lock = threading.RLock()  # nor a lock of processes, which draw nothing
 
-        def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        def display(self, msg: str | None = None, pos: int | None = None) -> Any:
             if screen is None:
                 return bool(super().display(msg, pos))
             screen.update({"text/plain": str(self) if msg is None else msg}, raw=True)
