@@ -31,7 +31,7 @@ class Picture(Figure):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._look = {name: value for name, value in matplotlib.rcParams.copy().items() if name.startswith(_LATE)}
+        self._look: Any = {name: value for name, value in matplotlib.rcParams.copy().items() if name.startswith(_LATE)}
 
     def draw(self, renderer: Any) -> None:
         """Draw as the settings were when the figure was made."""
@@ -63,9 +63,7 @@ class Picture(Figure):
         """
         shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
         if hasattr(shell, "kernel"):
-            from IPython.display import display
-
-            display(self)  # type: ignore[no-untyped-call]
+            sys.modules["IPython.display"].display(self)
             return
         from matplotlib import pyplot
 

@@ -67,12 +67,12 @@ class TimeAxis:
         """The bars that begin a period of the finest unit that has few enough of them."""
         if len(self.x) <= FEW:
             return np.arange(len(self.x)), "bar"
+        at, kind = np.arange(0), "bar"
         for kind, n in _UNITS:
-            period = _period(self.wall, kind, n)
-            at = np.flatnonzero(np.diff(period)) + 1
+            at = np.flatnonzero(np.diff(_period(self.wall, kind, n))) + 1
             if len(at) <= most:
                 break
-        return (at if len(at) > 1 else np.unique([0, *at, len(self.x) - 1])), kind if len(at) > 1 else "bar"
+        return (at if len(at) > 1 else np.unique([0, *at.tolist(), len(self.x) - 1])), kind if len(at) > 1 else "bar"
 
     def _texts(self, at: np.ndarray, kind: str, wide: float) -> list[str]:
         """Two lines each: what changes, and below it, where that is new, what it is part of. No text where the one
