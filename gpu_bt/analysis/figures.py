@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MINUS", "Style", "area", "colours", "compact", "decimals", "head", "ink", "line", "name_axes", "new_figure",
-    "percent", "plain", "points", "room", "save_figure", "tidy", "title", "width_of", "wrapped",
+    "percent", "plain", "points", "room", "save_figure", "tick_text", "tidy", "title", "width_of", "wrapped",
 ]  # fmt: skip
 
 #: What matplotlib.style.use takes; "dark" and "light" are its "dark_background" and "default".
@@ -155,15 +155,18 @@ def area(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str
     ax.fill_between(x[at], low[at], high[at], color=colour, linewidth=0, **how)
 
 
-def name_axes(ax: Axes, text: str, numbers: str | Callable[[float], str]) -> None:
-    """Title and format of the values: "%", a text with {x}, or what makes a text of a number."""
+def name_axes(ax: Axes, text: str, numbers: str = "") -> None:
+    """Title and format of the values: "%", a text with {x}, or "" = `compact`."""
     from matplotlib.ticker import FuncFormatter, PercentFormatter, StrMethodFormatter
 
     title(ax, text)
-    form: Any = PercentFormatter(1.0) if numbers == "%" else None
-    if callable(numbers):
-        form = FuncFormatter(lambda x, _: numbers(x))
-    ax.yaxis.set_major_formatter(form or StrMethodFormatter(str(numbers)))
+    other = StrMethodFormatter(numbers) if numbers else FuncFormatter(tick_text)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0) if numbers == "%" else other)
+
+
+def tick_text(x: float, place: object = None) -> str:
+    """`compact` as a formatter of ticks calls it; a lambda could not be pickled with its figure."""
+    return compact(x)
 
 
 def points(size: str) -> float:
@@ -221,7 +224,7 @@ def _rows(needs: list[float], rows: int) -> float:
 
 def head(figure: Picture, *lines: Sequence[str]) -> None:
     """The title of a picture: each line of parts, which go on in the next where the figure is narrow."""
-    rows = [wrapped(parts, figure.get_size_inches()[0] * 0.97) for parts in lines]
+    rows = [wrapped(parts, figure.get_size_inches()[0] * 0.97) for parts in lines if parts]
     figure.suptitle("\n".join(rows), fontsize="medium", x=0.01, ha="left", linespacing=1.5)
 
 

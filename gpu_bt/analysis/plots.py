@@ -18,7 +18,7 @@ import numpy as np
 
 from gpu_bt.analysis import figures
 from gpu_bt.analysis.benchmarks import benchmark_of
-from gpu_bt.analysis.figures import area, colours, compact, head, ink, line, name_axes, percent, room, tidy, title
+from gpu_bt.analysis.figures import area, colours, head, ink, line, name_axes, percent, room, tidy, title
 from gpu_bt.analysis.heat import heat
 from gpu_bt.analysis.metrics import drawdown
 from gpu_bt.analysis.time_axis import TimeAxis
@@ -181,7 +181,7 @@ def _equity(ax: Axes, run: _Run) -> None:
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
         else:
             ax.yaxis.set_major_locator(_even(low, high))
-    name_axes(ax, "Equity, log scale" if log else "Equity", compact)
+    name_axes(ax, "Equity, log scale" if log else "Equity")
 
 
 def _even(low: float, high: float) -> Any:
@@ -247,7 +247,7 @@ def _costs(ax: Axes, run: _Run) -> None:
 
 def _money(ax: Axes, run: _Run) -> None:
     _stacked(ax, run, np.ones(len(run.base)), 1.0)
-    name_axes(ax, "Costs, in money, summed", compact)
+    name_axes(ax, "Costs, in money, summed")
 
 
 def _stacked(ax: Axes, run: _Run, base: np.ndarray, top: float) -> None:
@@ -260,9 +260,12 @@ def _stacked(ax: Axes, run: _Run, base: np.ndarray, top: float) -> None:
     paid = {name: values for name, values in sums.items() if np.nan_to_num(values).any()}
     above, below = np.zeros(len(x)), np.zeros(len(x))  # where the next area begins: what was earned hangs from 0
     for name, values in paid.items():
-        start = np.where(values < 0, below, above)
-        area(ax, x, start, start + values, shades[name], alpha=0.5, label=name)
-        above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+        label: str | None = name
+        for start, part in ((above, np.maximum(values, 0)), (below, np.minimum(values, 0))):
+            if np.nan_to_num(part).any():
+                area(ax, x, start.copy(), start + part, shades[name], alpha=0.5, label=label)
+                label = None
+            start += part
     line(ax, x, sum(sums.values(), np.zeros(len(x))), ink(), "Total" if len(paid) != 1 else None)
     if not paid:
         ax.set_ylim(0, top)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,19 @@ def config(path: Path | None, settings: list[str]) -> Config:
     return Config.from_dict(values)
 
 
-def grid(path: Path | None, axes: list[str]) -> Any:
+def grid(path: Path | None, axes: Sequence[str] = ()) -> Any:
     """The grid of a TOML file: axis = [values], alone or in a table [grid]; or an array of tables [[scenarios]]. Then
     the axes NAME=VALUE,VALUE of --axis, each in the place of the file's."""
     if path is None and not axes:
         raise ConfigError("a sweep has a grid: pass --axis band=0,0.01 or --grid FILE")
     values = {} if path is None else read_toml(path, "such as band = [0, 0.01]")
-    values = values["grid"] if isinstance(values.get("grid"), dict) else values
-    if "scenarios" in values and not axes:
-        return values["scenarios"]
-    if "scenarios" in values:
+    if "scenarios" in values and axes:
         raise ConfigError(f"--axis makes combinations, and {path} lists scenarios one by one: leave one of them out")
+    if "scenarios" in values:
+        return values["scenarios"]
     listed = _assigned("axis", axes, "band=0,0.01")
-    return values | {name: [_scalar(value.strip()) for value in text.split(",")] for name, text in listed}
+    combined = values["grid"] if isinstance(values.get("grid"), dict) else values
+    return combined | {name: [_scalar(value.strip()) for value in text.split(",")] for name, text in listed}
 
 
 def values(texts: list[str]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def template() -> str:
     )
 
 
-def _assigned(option: str, texts: list[str], example: str) -> list[tuple[str, str]]:
+def _assigned(option: str, texts: Sequence[str], example: str) -> list[tuple[str, str]]:
     """NAME=VALUE -> (name, value), of an option that may be repeated."""
     for text in texts:
         if not text.partition("=")[0].strip() or "=" not in text:

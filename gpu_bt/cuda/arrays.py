@@ -80,9 +80,13 @@ def _sent(values: Any, dtype: Any = np.int64) -> DeviceArray:
     return DeviceArray(values.shape, dtype, values)
 
 
+def _shape(array: _Array) -> tuple[int, ...]:
+    return tuple(array.shape)
+
+
 def _columns(array: _Array) -> int:
     """Blocks of a kernel that has a thread for each asset."""
-    return -(-array.shape[1] // _THREADS)
+    return -(-_shape(array)[1] // _THREADS)
 
 
 # --- taken, and given ---
@@ -208,7 +212,7 @@ def spread(array: Resident, times: np.ndarray, bars: np.ndarray) -> Resident:
     rows, out = np.full(len(bars), -1), DeviceArray((len(bars), array.shape[1]), array.dtype)
     rows[np.searchsorted(bars, times)] = np.arange(len(times))
     places = _sent(rows), _sent(np.arange(array.shape[1]))
-    _run("bt_pick", len(bars), a=array, N=array.shape[1], count=array.shape[1], bytes=array.dtype.itemsize,
+    _run("bt_pick", len(bars), a=array, N=_shape(array)[1], count=array.shape[1], bytes=array.dtype.itemsize,
          rows=places[0], columns=places[1], out=out)  # fmt: skip
     return resident(out)
 
@@ -224,7 +228,7 @@ def looked(
     """(T, 4) int32 in host memory, of each row: cells that are NaN; that lie in the closed range `skip`; others that
     are bad; and N less the first of these. Bad is what lies outside [low, high]; with `beside`, two panels or None,
     what is a number where none of these is."""
-    (t, n), out = array.shape, DeviceArray((array.shape[0], 4), np.int32, byte=0)
+    (t, n), out = _shape(array), DeviceArray((array.shape[0], 4), np.int32, byte=0)
     b, c = beside or (None, None)
     _run("bt_look", t, a=array, b=b, c=c, N=n, alone=beside is not None, low=low, high=high, skip_low=skip[0],
          skip_high=skip[1], out=out)  # fmt: skip
@@ -262,7 +266,7 @@ def cells(array: _Array, value: float) -> np.ndarray:
     out = DeviceArray(int(counts.sum()), np.int64)
     if out.size:
         starts = _sent(np.cumsum(counts) - counts)
-        _run("bt_list", len(counts), a=array, N=array.shape[1], low=value, high=value, next=starts, out=out)
+        _run("bt_list", len(counts), a=array, N=_shape(array)[1], low=value, high=value, next=starts, out=out)
     return np.sort(out.read())
 
 
@@ -289,23 +293,23 @@ def replaced(array: Resident, low: float, high: float, value: float) -> tuple[Re
     if not count:
         return array, 0
     out = DeviceArray(array.shape, array.dtype)
-    _run("bt_replace", array.shape[0], a=array, N=array.shape[1], skip_low=low, skip_high=high, value=value, out=out)
+    _run("bt_replace", array.shape[0], a=array, N=_shape(array)[1], skip_low=low, skip_high=high, value=value, out=out)
     return resident(out), count
 
 
 def scaled(array: _Array, unit: np.ndarray, start: int, stop: int) -> DeviceArray:
     """Rows [start, stop) as float64, each asset times its (N,) unit."""
-    out = DeviceArray((stop - start, array.shape[1]), np.float64)
-    _run("bt_scale", stop - start, a=array, N=array.shape[1], unit=_sent(unit, np.float64), out=out, **{"from": start})
+    out = DeviceArray((stop - start, _shape(array)[1]), np.float64)
+    _run("bt_scale", stop - start, a=array, N=_shape(array)[1], unit=_sent(unit, np.float64), out=out, **{"from": start})
     return out
 
 
 def marked(close: _Array, open: _Array | None, split: _Array | None, unit: np.ndarray, before: np.ndarray, start: int,
            stop: int) -> DeviceArray:  # fmt: skip
     """[S5] Rows [start, stop) of the marks per lot. before: (N,) those carried into the first bar."""
-    out = DeviceArray((stop - start, close.shape[1]), np.float64)
+    out = DeviceArray((stop - start, _shape(close)[1]), np.float64)
     units, befores = _sent(unit, np.float64), _sent(before, np.float64)
-    _run("bt_marks", _columns(close), a=close, b=open, d=split, T=stop, N=close.shape[1], unit=units, before=befores,
+    _run("bt_marks", _columns(close), a=close, b=open, d=split, T=stop, N=_shape(close)[1], unit=units, before=befores,
          out=out, **{"from": start})  # fmt: skip
     return out
 
@@ -317,7 +321,7 @@ def silent(close: _Array, open: _Array | None, new: np.ndarray, before: np.ndarr
     dates, run, room = _sent(new), _sent(before), 1 << 10
     while True:
         out, found = DeviceArray(room, np.int64), DeviceArray(1, np.int64, byte=0)
-        _run("bt_silent", _columns(close), a=close, b=open, T=close.shape[0], N=close.shape[1], rows=dates, before=run,
+        _run("bt_silent", _columns(close), a=close, b=open, T=close.shape[0], N=_shape(close)[1], rows=dates, before=run,
              count=count, room=room, next=found, out=out)  # fmt: skip
         many = int(found.read()[0])
         if many <= room:

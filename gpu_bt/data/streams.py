@@ -17,6 +17,7 @@ from typing import Any, get_args
 import numpy as np
 import polars as pl
 import polars.selectors as cs
+from numpy.typing import NDArray
 
 from gpu_bt.arguments import check_texts, columns_of, dtype_name, whole
 from gpu_bt.data.arrays import as_host
@@ -93,17 +94,17 @@ class PanelStream:
         self._warn(table)
         table.drop_actions(checks["prices"])
         self._times = table.times
-        self.time_zone = table.zone(time_zone)
-        self.microseconds = table.clock(self.time_zone, self.time_zone)
-        self.timestamps = self.microseconds.view("datetime64[us]")
+        self.time_zone: str | None = table.zone(time_zone)
+        self.microseconds: NDArray[np.int64] = table.clock(self.time_zone, self.time_zone)
+        self.timestamps: NDArray[np.datetime64] = self.microseconds.view("datetime64[us]")
         self._per_asset = table.per_asset(self.microseconds, self.time_zone)
         known = [name for name in FIELDS if name in table.frame.columns and name not in ASSET_FIELDS]
         empty = {name: np.full((1, len(table.assets)), True if name in MASKS else np.nan) for name in known}
         warn_of_labels(table.assets, self.microseconds, self.time_zone)
         last = self._panel(empty, table, len(self.timestamps) - 1, next_timestamp)  # refuses what needs no bar
-        self.assets = last.assets
-        self.fields = last.fields
-        self.next_timestamp = last.next_timestamp
+        self.assets: tuple[str, ...] = last.assets
+        self.fields: tuple[str, ...] = last.fields
+        self.next_timestamp: np.datetime64 | None = last.next_timestamp
         self.lot = last.lot
         self.notes: dict[str, Any] = table.notes
         self._judged = 0  # bars whose splits were looked at
@@ -233,7 +234,7 @@ class WeightsStream:
         self._how = Reading(**options)
         self.account = "margin"
         self._empty: int | None = None if options else 0  # cells, counted where nobody has said what they mean
-        self.shape = panel.shape
+        self.shape: tuple[int, ...] = panel.shape
         self._table = isinstance(source, (str, os.PathLike, list, tuple, pl.LazyFrame)) or hasattr(source, "columns")
         read_for = panel if self._table else source
         self.assets, self.timestamps = (getattr(read_for, name, None) for name in ("assets", "timestamps"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -24,11 +25,13 @@ from gpu_bt.data.panel import Panel
 from gpu_bt.data.times import time_series
 from gpu_bt.engine.registry import resolve, tools
 from gpu_bt.engine.resident import Resident, on_host
+from gpu_bt.engine.spec import Engine, Progress
 from gpu_bt.errors import PanelError, StrategyError, quiet
 from gpu_bt.runs.batch import FIELDS
 from gpu_bt.runs.drive import drive
 from gpu_bt.runs.run import callback_spec, check_fields, checked, schedule_of
 from gpu_bt.runs.strategy import Strategy
+from gpu_bt.show.progress import telling
 from gpu_bt.typing import EngineName
 
 __all__ = ["check_lookahead"]
@@ -36,7 +39,7 @@ __all__ = ["check_lookahead"]
 
 def check_lookahead(
     strategy: Strategy | type[Strategy] | Callable[[Panel], Strategy], panel: Panel, config: Config | None = None, *,
-    cuts: int = 8, seed: int = 0, engine: EngineName = "auto",
+    cuts: int = 8, seed: int = 0, engine: EngineName = "auto", progress: Progress | bool | None = None,
 ) -> None:  # fmt: skip
     """Run the strategy, then again with everything after some bars changed: its decisions up to them must be the same.
 
@@ -46,14 +49,24 @@ def check_lookahead(
     the strategy, variables that its methods or the factory close over, or globals that they name (put back afterwards);
     what hides elsewhere (in tables, files, other modules) is not found.
     cuts: how many bars after which the future is changed, spread over those with a decision.   seed: of the changes.
+    progress: True for a bar, or called with (runs done, of all).
 
     Raises StrategyError naming the first bar whose decision changed and its assets, or saying that two equal runs of
     the strategy differ, so that nothing can be checked.
     """
-    config, cuts, seed = checked(panel, config), whole("cuts", cuts), whole("seed", seed, 0, math.inf)
+    told, config = telling(progress, "runs"), checked(panel, config)
+    cuts, rng = whole("cuts", cuts), np.random.default_rng(whole("seed", seed, 0, math.inf))
     _check_factory(strategy, panel)
     check_fields(panel, config)
-    chosen_engine, bars, rng = resolve(engine), schedule_of(panel, config), np.random.default_rng(seed)
+    with told as tell:
+        _check(strategy, panel, config, cuts, rng, resolve(engine), tell or (lambda *_: None))
+
+
+def _check(
+    strategy: Any, panel: Panel, config: Config, cuts: int, rng: np.random.Generator, engine: Engine, tell: Progress
+) -> None:
+    """`check_lookahead` of what was checked."""
+    bars, runs = schedule_of(panel, config), itertools.count(1)
 
     def fresh(seen: Panel) -> Strategy:
         if isinstance(strategy, Strategy):
@@ -66,8 +79,9 @@ def check_lookahead(
     def decisions(mine: Strategy, seen: Panel, until: int | None = None) -> dict[int, np.ndarray]:
         """Bar -> (4, N) weights, lots, limits and stops decided there."""
         out: dict[int, np.ndarray] = {}
-        session = chosen_engine.open(callback_spec(seen, config, bars))
+        session = engine.open(callback_spec(seen, config, bars))
         drive(mine, seen, config, session, bars, until=until, log=lambda t, x, _: out.update({t: on_host(x)}))
+        tell(next(runs), 2 + cuts)
         return out
 
     first = fresh(panel)
@@ -76,8 +90,9 @@ def check_lookahead(
         rule = "differs between two equal runs: seed its random numbers and set its state in initialize"
         raise StrategyError(f"{found[1]} {rule}")
     decided = [t for t, cells in full.items() if not np.isnan(cells).all()] or list(full)
-    differences = []
-    for cut in sorted({decided[i] for i in np.linspace(0, len(decided) - 1, cuts).astype(int)} if decided else ()):
+    differences, after = [], {decided[i] for i in np.linspace(0, len(decided) - 1, cuts).astype(int)} if decided else ()
+    cuts = len(after)
+    for cut in sorted(after):
         future = _Future(panel, cut, rng)
         with ExitStack() as put_back:
             for old, put in _variables([strategy, *_methods(type(first))]):

@@ -18,7 +18,6 @@ from gpu_bt.analysis import figures
 from gpu_bt.analysis.figures import (
     area,
     colours,
-    compact,
     head,
     ink,
     line,
@@ -102,7 +101,7 @@ def plot(
         else:
             each = [{}]
         tables = [_Table(sweep, rows, columns, metric, how or "mean", where, one, best) for one in each]
-        across = min(len(tables), max(1, int((figsize or (10,))[0] / 3)))
+        across = -(-len(tables) // -(-len(tables) // max(1, int((figsize or (10,))[0] / 3))))  # rows of equal length
         shared = [tables[0].title] * (len(tables) > 1)
         tall = min(8.5, max(3.0 if across == 1 else 2.6, 1.6 + 0.22 * len(tables[0].rows)))
         draws.append((tall * -(-len(tables) // across), partial(_maps, tables, across)))
@@ -194,7 +193,7 @@ def _maps(tables: list[_Table], across: int, figure: Figure, place: Any) -> None
     if image is not None and limits[0] < limits[1]:
         from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-        form = PercentFormatter(1.0) if metric in _SHARES else FuncFormatter(lambda x, _: compact(x))
+        form = PercentFormatter(1.0) if metric in _SHARES else FuncFormatter(figures.tick_text)
         bar = figure.colorbar(image, ax=drawn, format=form, pad=0.02, aspect=30)
         bar.ax.tick_params(labelsize="small")
 
@@ -231,7 +230,7 @@ def _line(ax: Axes, sweep: SweepResult, metric: str, axis: str, held: Mapping[st
         ticks(ax, "x", texts_of(names), room(ax)[0], x)
     ax.set_xlabel(_axis(axis, names, room(ax)[0]), fontsize="small")
     name = f"{metric} over {axis}" + (": capacity" if axis == "initial_cash" else "")
-    name_axes(ax, name + _held(held), "%" if metric in _SHARES else compact)
+    name_axes(ax, name + _held(held), "%" if metric in _SHARES else "")
 
 
 def _axis(name: str, values: list[Any], inches: float) -> str:
@@ -252,7 +251,7 @@ def _log_ticks(ax: Axes, x: np.ndarray, names: list[Any]) -> None:
         ticks(ax, "x", texts_of(names), room(ax)[0], x)
     else:
         ax.xaxis.set_major_locator(LogLocator(subs=(1,) if x[-1] > 30 * x[0] else (1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value, 3)))
+        ax.xaxis.set_major_formatter(FuncFormatter(figures.tick_text))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -271,7 +270,7 @@ def _fan(ax: Axes, sweep: SweepResult, metric: str, best: pl.DataFrame) -> None:
         line(ax, axis.x, value[number], ink() if name else colours()[0], name, linewidth=0.9)
     ax.axhline(1.0, color=ink(), alpha=0.6, linewidth=0.8, linestyle=":")
     axis.label(ax, room(ax)[0])
-    name_axes(ax, "Equity over initial cash", compact)
+    name_axes(ax, "Equity over initial cash")
 
 
 def _text(metric: str, values: np.ndarray) -> Callable[[float], str]:
@@ -279,10 +278,11 @@ def _text(metric: str, values: np.ndarray) -> Callable[[float], str]:
     if metric in _SHARES:
         return percent(values)
     finite = np.abs(values[np.isfinite(values)])
-    if len(finite) and (finite.max() >= 1000 or (finite == np.round(finite)).all()):
-        return lambda x: compact(x, 3 if abs(x) >= 1e6 else 6 if x == round(x) else 4)
-    digits = figures.decimals(values, 2)
-    return lambda x: f"{x:z.{digits}f}".replace("-", figures.MINUS)
+    most = finite.max(initial=0.0)
+    size, letter = next(((s, c) for s, c in ((1e9, "B"), (1e6, "M")) if most >= s), (1.0, ""))
+    whole = most / size >= 1000 or (finite == np.round(finite)).all()
+    digits = 0 if whole and size == 1 else figures.decimals(values / size, 2)
+    return lambda x: f"{x / size:z,.{digits}f}{letter}".replace("-", figures.MINUS)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -78,7 +78,14 @@ def test_the_parts_are_the_books_by_day(zone, hour):
     assert set(trades.index.normalize()) <= set(positions.index)
 
 
-@pytest.mark.parametrize("sheet", ["create_position_tear_sheet", "create_txn_tear_sheet", "create_full_tear_sheet"])
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        "create_position_tear_sheet",
+        "create_txn_tear_sheet",
+        pytest.param("create_full_tear_sheet", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_tear_sheets_are_drawn(sheet, monkeypatch, capsys):
     from matplotlib import pyplot
 

@@ -101,10 +101,12 @@ def test_plot_statuses():
 def test_the_ground_is_grey_after_the_end_alone(began: int, end: int):
     """Bars before the first one that metrics count are no end."""
     raw = dataclasses.replace(make_raw(end=end), began=np.array([min(began, end - 1)]))
-    grounds = make(raw).plot().axes[0].patches
-    after = [patch.get_x() for patch in grounds if patch.get_label() != "Before the start"]
-    before = [patch.get_x() + patch.get_width() for patch in grounds if patch.get_label() == "Before the start"]
-    assert after == ([2.0] if end == 3 else []) and before == ([float(min(began, end - 1))] if began else [])
+    ax = make(raw).plot().axes[0]
+    edges = [(patch.get_label(), *ax.transData.inverted().transform(patch.get_extents())[:, 0]) for patch in ax.patches]
+    after = [left for name, left, _ in edges if name != "Before the start"]
+    before = [right for name, _, right in edges if name == "Before the start"]
+    assert after == pytest.approx([2.0] if end == 3 else [])
+    assert before == pytest.approx([float(min(began, end - 1))] if began else [])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ""])
@@ -147,6 +149,11 @@ def test_equal_costs_are_both_seen():
     ax = panel(make(raw).plot(), "Costs, in money")
     box = ax.collections[2].get_paths()[0].get_extents()
     assert (box.y0, box.y1) == (-4.0, 0.0) and ax.get_ylim()[0] < -4
+    raw.money[MONEY.index("financing"), 0] = [0.0, -2.0, 0.0, 5.0]  # paid, then earned: it stands above, then hangs
+    ax = panel(make(raw).plot(), "Costs, in money")
+    ends = [area.get_paths()[0].get_extents() for area in ax.collections[2:]]
+    assert [(box.y0, box.y1) for box in ends] == [(4.0, 16.0), (-3.0, 0.0)]
+    assert labels(ax) == ["Commission", "Slippage", "Financing", "Total"]
 
 
 def test_plot_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import warnings
 from pathlib import Path
 
@@ -183,6 +184,7 @@ def test_cells_show_their_numbers_their_best_and_what_is_none():
     assert (frame.get_x() + 0.5, frame.get_y() + 0.5) == (column, row)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.5", "1"]
     assert any(patch.get_hatch() for patch in ax.patches)
+    assert found.plot().get_suptitle() == "18 scenarios of 130 bars x 5 assets"
     many = swept(**GRIDS["50 x 50"]).plot().axes[0]
     assert not many.texts and many.get_ylabel() == "commission_rate, log scale" and many.get_xlabel() == "slippage"
 
@@ -226,6 +228,12 @@ def test_styles_are_kept_and_settings_respected(tmp_path: Path):
     from matplotlib.image import imread
 
     assert [imread(path).shape[:2] for path in sizes] == [(1200, 900), (400, 300)]
+
+
+def test_a_picture_can_be_sent_to_another_process():
+    found = pickle.loads(pickle.dumps(swept(**GRIDS["five axes"]).plot(style="dark")))
+    assert faults(found) == []
+    assert faults(pickle.loads(pickle.dumps(ran(*STAMPS["60 days"]).plot(monthly=True)))) == []
 
 
 def test_a_long_run_is_drawn_by_its_extremes():

@@ -165,6 +165,28 @@ def test_scenarios_one_by_one_and_a_table_grid(given, tmp_path, capsys):
     assert capsys.readouterr().out.count("2 of 60 bars x 5 assets, 2 run now") == 2
 
 
+def test_axes_that_are_typed(given, tmp_path, capsys):
+    """Each in the place of the file's of that name; beside it; without a file."""
+    axes = ["--axis", "band=0.02", "--axis", "rounding=nearest,position", "--no-plot", "--out", str(tmp_path)]
+    assert cli.main([*given, *axes]) == 0
+    table = pl.read_parquet(tmp_path / "table.parquet")
+    assert table.columns[1:5] == ["band", "max_weight", "rebalance_every", "rounding"]
+    assert set(table["band"]) == {0.02} and len(table) == 8 and set(table["rounding"]) == {"nearest", "position"}
+    assert cli.main([*given[:-2], "--axis", "max_weight=none,0.2"]) == 0
+    assert "2 of 60 bars x 5 assets" in capsys.readouterr().out
+    (tmp_path / "g.toml").write_text("[[scenarios]]\nband = 0\n")
+    for wrong, text in {
+        (): "a sweep has a grid: pass --axis band=0,0.01 or --grid FILE",
+        ("--axis", "band"): "--axis band: it must be NAME=VALUE, such as --axis band=0,0.01",
+        ("--axis", "bnad=1"): "did you mean 'band'?",
+        ("--axis", "band=0,0"): "grid axis 'band' has 0.0 twice",
+        ("--axis", "band=0", "--grid", str(tmp_path / "g.toml")): "lists scenarios one by one: leave one of them out",
+    }.items():
+        assert cli.main([*given[:-2], *wrong]) == 2
+        err = capsys.readouterr().err
+        assert text in err and err.count("\n") == 1, err
+
+
 def test_another_sweep_in_the_folder_is_refused_in_words_that_can_be_typed(given, tmp_path, capsys):
     assert cli.main([*given, "--out", str(tmp_path), "--no-plot"]) == 0
     capsys.readouterr()

@@ -86,6 +86,16 @@ def test_every_count_is_told_with_workers_and_when_resumed(tmp_path: Path):
     assert seen == [(12, 12)]  # it was all there
 
 
+def test_the_runs_of_a_check_are_counted(terminal: Terminal):
+    seen: list[tuple[int, int]] = []
+    bt.check_lookahead(Held, PANEL, cuts=3, progress=lambda *x: seen.append(x))
+    assert seen == [(k, 5) for k in range(1, 6)]
+    bt.check_lookahead(Held, PANEL, cuts=3, progress=True)
+    assert "/5 runs" in terminal.getvalue() and terminal.line() == ""
+    with pytest.raises(bt.ConfigError, match="progress is 'yes'"):
+        bt.check_lookahead(Held, PANEL, progress="yes")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_the_line_is_gone_after_an_error(error: type[BaseException], terminal: Terminal):
     class Stops(bt.Strategy):
