@@ -118,17 +118,17 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/.made
 $(VENV)/.docs: pyproject.toml setup.py | $(VENV)/.made
 	$(call STEP,installing gpu_bt and what makes the site,$(INSTALL) ".[docs]" && touch $@)
 
-# $(call COMPILE,levels,stamps): the libraries of "all" levels, or the one that runs "here"; tried again the next time
-# where there is no compiler.
-COMPILE = $(BIN)/python -c 'import sys; from pathlib import Path; from cpu_fallback.native_build import build; \
-	reason = build(Path("cpu_fallback"), "$(1)"); \
+# $(call COMPILE,here,stamps): the library that runs here, or (False) those of all levels; tried again the next time where
+# there is no compiler.
+COMPILE = $(BIN)/python -c 'from pathlib import Path; from cpu_fallback.native_build import build; \
+	reason = build(Path("cpu_fallback"), here=$(1)); \
 	reason and print(f"none: {reason}; runs go on in NumPy, many times slower", end=" ... ")' && { test -e cpu_fallback/_native_reason.txt || touch $(2); }
 
 $(VENV)/.native-here: $(NATIVE) | $(VENV)/.demo
-	$(call STEP,compiling the native engine for this processor,rm -f $(VENV)/.native && $(call COMPILE,here,$@))
+	$(call STEP,compiling the native engine for this processor,rm -f $(VENV)/.native && $(call COMPILE,True,$@))
 
 $(VENV)/.native: $(NATIVE) | $(VENV)/.installed
-	$(call STEP,compiling the native engine for every processor,$(call COMPILE,all,$@ $(VENV)/.native-here))
+	$(call STEP,compiling the native engine for every processor,$(call COMPILE,False,$@ $(VENV)/.native-here))
 
 # NVIDIA's compiler for kernels, the oldest that is supported and the newest, and its disassembler, for tests that read what
 # they make of the CUDA engine; where there are none for this system, those tests say so.

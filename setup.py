@@ -31,7 +31,7 @@ class BuildNative(build_ext):
             from cpu_fallback.native_build import build
 
             folder = (ROOT if self.inplace else Path(self.build_lib)) / "cpu_fallback"
-            reason = None if which == "none" else build(folder, which)
+            reason = None if which == "none" else build(folder, which == "here")
         except Exception as exc:  # such as a build without NumPy
             reason = f"{type(exc).__name__}: {exc}"
         if reason is not None:

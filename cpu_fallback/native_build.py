@@ -104,15 +104,13 @@ def _level() -> int:
             return 0
 
 
-def build(folder: Path, which: str = "all") -> str | None:
+def build(folder: Path, here: bool = False) -> str | None:
     """Put the libraries, or the reason why there are none, into `folder`; returns the reason. Each file is there whole
     or as it was, also where two build at once or one is interrupted.
 
-    which: "all" levels, for any machine, or "here", the highest that this processor has and the compiler knows, in half
-    the time; the bits are the same. Raises ValueError for another word.
+    here: of all levels the highest alone that this processor has and the compiler knows, in half the time; the bits
+    are the same.
     """
-    if which not in ("all", "here"):
-        raise ValueError(f"the levels to build are {which!r}: say 'all' or 'here'")
     folder.mkdir(parents=True, exist_ok=True)
 
     def failure(level: int) -> str | None:
@@ -124,10 +122,10 @@ def build(folder: Path, which: str = "all") -> str | None:
 
     levels = range(len(LEVELS) if platform.machine() in ("x86_64", "AMD64") else 1)
     said: dict[int, str | None] = {}
-    if which == "all":
+    if not here:
         with ThreadPoolExecutor() as pool:  # each thread waits for a compiler
             said = dict(zip(levels, pool.map(failure, levels), strict=True))
-    for level in reversed(levels[: _level() + 1] if which == "here" else ()):
+    for level in reversed(levels[: _level() + 1] if here else ()):
         said[level] = failure(level)
         if said[level] is None:
             break

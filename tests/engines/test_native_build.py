@@ -150,7 +150,7 @@ def test_here_builds_the_best_level_alone_that_the_compiler_knows(folder, monkey
     wrapper.chmod(0o755)
     monkeypatch.setenv("CXX", str(wrapper))
     (folder / library_name(0)).write_text("the library of an earlier installation")
-    assert build(folder, "here") is None
+    assert build(folder, here=True) is None
     [made] = folder.glob("_native_*")
     level = native.load(folder).bt_level()
     expected = {"march": level, "x86-64-v3": min(level, 1), "none": 0}[known]
@@ -166,11 +166,6 @@ def test_a_library_for_a_newer_processor_alone_is_a_reason(folder, monkeypatch):
     shutil.copy(INSTALLED / library_name(0), folder / library_name(len(LEVELS)))
     expected = "its library was built for a newer processor; install gpu-bt again on this machine"
     assert NativeEngine(folder=folder).missing() == expected
-
-
-def test_levels_are_all_or_here(folder):
-    with pytest.raises(ValueError, match=r"the levels to build are 'best': say 'all' or 'here'"):
-        build(folder, "best")
 
 
 @needs_native
