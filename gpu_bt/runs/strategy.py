@@ -96,9 +96,8 @@ class Strategy:
         """Hold this many shares: x = shares/lot - h lots, else as `order_target_value`."""
         self._open_desk("order_target_shares").target_shares(assets, shares)
 
-    def order(
-        self, assets: Assets, shares: Numbers, *, limit: Numbers | None = None, stop: Numbers | None = None
-    ) -> None:
+    def order(self, assets: Assets, shares: Numbers, *,
+              limit: Numbers | None = None, stop: Numbers | None = None) -> None:  # fmt: skip
         """Buy (> 0) or sell (< 0) shares: x = shares/lot lots, rounded as [S8] rounds; 0 = no order.
 
         limit, stop: prices per share ([S4l]; NaN or None = none), worked off on the open, high and low of the bars that

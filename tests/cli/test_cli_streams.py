@@ -65,7 +65,8 @@ def test_a_run_as_json(there, tmp_path, capsys):
 
 
 def ordered(folder: Path) -> list[Path]:
-    return [folder / name for name in ("equity.parquet", "fills.parquet", "config.toml", "metrics.json")]
+    tables = ("equity", "fills", "cuts", "assets", "orders_next")
+    return [folder / name for name in (*(f"{name}.parquet" for name in tables), "config.toml", "metrics.json")]
 
 
 def test_what_is_not_finite_is_null(there, capsys):
