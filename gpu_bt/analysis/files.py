@@ -31,6 +31,8 @@ from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENA
 
 __all__ = ["FORMAT", "read", "reading", "run_of", "table_of", "the_folder", "versions", "write"]
 
+#: Columns of orders_next.parquet.
+ORDERS = ("asset", "decided", "shares", "filled", "kind", "limit", "stop")
 #: What [run] calls the layout of the folder; another number is another layout.
 FORMAT = 1
 _AGAIN = "write the result again, or run again"
@@ -119,7 +121,8 @@ def reading(path: Path) -> Iterator[None]:
     except ResultError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:120] if str(error) else "it is damaged"
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else "it is damaged"
+        reason = reason.removeprefix(f"{path} cannot be read: ") + " is missing" * isinstance(error, KeyError)
         raise ResultError(f"{path} cannot be read ({shown(reason)}): {_AGAIN}") from error
 
 
@@ -139,6 +142,9 @@ def table_of(path: Path, *columns: str) -> pl.DataFrame:
         frame = pl.read_parquet(path, glob=False)
         if missing := [name for name in columns if name not in frame.columns]:
             raise ValueError(f"it has no column {missing[0]!r}")
+        times = frame["timestamp"] if "timestamp" in columns else pl.Series(dtype=pl.Datetime)
+        if not isinstance(times.dtype, pl.Datetime) or times.has_nulls() or not times.is_sorted():
+            raise ValueError("it has no rising times")
         if frame.is_empty() and path.name in ("equity.parquet", "assets.parquet"):
             raise ValueError("it is empty")
         return frame
@@ -153,9 +159,9 @@ def read(folder: Any, made: Callable[..., Any]) -> Any:
         config = read_config(place / "config.toml")
     frames = {
         "equity": table_of(place / "equity.parquet", "timestamp", *MONEY, *COUNTS),
-        "fills": table_of(place / "fills.parquet"), "cuts": table_of(place / "cuts.parquet"),
+        **{name: table_of(place / f"{name}.parquet", "timestamp", "asset", "status") for name in ("fills", "cuts")},
         "assets": table_of(place / "assets.parquet", "asset", "lot", "holdings", "orders"),
-        "orders_next": table_of(place / "orders_next.parquet", "asset", "shares", "kind"),
+        "orders_next": table_of(place / "orders_next.parquet", *ORDERS),
     }  # fmt: skip
     wide = {name: table_of(path) for name in ("positions", "weights") if (path := place / f"{name}.parquet").is_file()}
     with reading(place / "equity.parquet"):
@@ -169,8 +175,8 @@ def read(folder: Any, made: Callable[..., Any]) -> Any:
     for name, frame in wide.items():
         with reading(place / f"{name}.parquet"):
             arrays[name] = frame.select(frame.columns[1:]).to_numpy().astype(np.float64, order="C")
-            if arrays[name].shape != (len(utc), len(assets)):
-                raise ValueError(f"it is {arrays[name].shape} and not {(len(utc), len(assets))}")
+            if frame.columns[1:] != assets or not frame.to_series(0).equals(frames["equity"]["timestamp"]):
+                raise ValueError("it has other bars or assets than equity.parquet and assets.parquet")
     raw.positions = arrays["positions"][None] if "positions" in arrays else None
     with reading(place / "config.toml"):
         since, first = run["since"], int(utc[0].astype(np.int64))

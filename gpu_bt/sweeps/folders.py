@@ -60,13 +60,14 @@ def read(folder: Any, made: Callable[[], Any]) -> Any:
     with reading(place / "table.parquet"):
         began = sweep.table[sweep.column("start")].to_physical().to_numpy()
         sweep._first = np.searchsorted(sweep.timestamps.to_physical().to_numpy(), began)
-        for name in sweep._metrics:
+        for name in ("scenario", "status", "advice", *sweep._metrics):
             sweep.table[sweep.column(name)]
     sweep._equity = sweep._fetched = None
     if (path := place / "equity.parquet").is_file():
         frame = table_of(path, "timestamp")
         with reading(path):
-            sweep._equity = frame.select(str(k) for k in range(len(sweep))).to_numpy().T.copy()
-            if sweep._equity.shape[1] != len(sweep.timestamps):
+            rows = frame.select(pl.col(str(k)).cast(pl.Float64) for k in range(len(sweep)))
+            sweep._equity = rows.to_numpy().T.copy()
+            if not frame["timestamp"].equals(sweep.timestamps):
                 raise ValueError("it has other bars than bars.parquet")
     return sweep
