@@ -29,7 +29,7 @@ from gpu_bt.engine.spec import FILL, RawResult
 from gpu_bt.errors import ResultError, shown
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS, STATE
 
-__all__ = ["FORMAT", "read", "reading", "run_of", "table_of", "the_folder", "versions", "write"]
+__all__ = ["FORMAT", "read", "reading", "run_of", "table_of", "versions", "whole", "write"]
 
 #: Columns of orders_next.parquet.
 ORDERS = ("asset", "decided", "shares", "filled", "kind", "limit", "stop")
@@ -96,17 +96,35 @@ def _plain(value: Any) -> Any:
 # ---- and back
 
 
-def the_folder(folder: Any, mark: str, other: str) -> Path:
-    """The folder of a result that is whole. mark: the file that comes last; other: who reads the other kind's.
+def whole(folder: Any, mark: str, other: str, reader: Callable[[Path], Any]) -> Any:
+    """What a reader makes of the files of a folder, all of one result. mark: the file that comes last and goes first;
+    other: who reads the other kind's.
 
-    Raises ConfigError for what is no path, ResultError for what is no such folder.
+    Raises ConfigError for what is no path, ResultError for what is no such folder, and where another process has
+    written into it meanwhile.
     """
+    place = _folder(folder, mark, other)
+    before, found = _stamp(place / mark), reader(place)
+    if _stamp(place / mark) != before:
+        raise ResultError(f"{place} was written anew while it was read: read it again")
+    return found
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Other numbers for a file that has taken its place, None where it is gone."""
+    try:
+        return path.stat().st_ino, path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _folder(folder: Any, mark: str, other: str) -> Path:
     place = path_of("folder", folder)
     if not place.is_dir():
         raise ResultError(f"{place} is no folder: pass the one that write() has filled")
     if (place / mark).is_file():
         return place
-    if any((place / name).is_file() for name in MARKS):
+    if any((place / name).is_file() for name in MARKS if name != mark):
         raise ResultError(f"{place} holds the other kind of result: read it with gpu_bt.{other}")
     files = any((place / name).is_file() for name in ("equity.parquet", "config.toml"))
     what = "is unfinished, a write was cut off" if files else "holds no result"
@@ -153,7 +171,10 @@ def table_of(path: Path, *columns: str) -> pl.DataFrame:
 def read(folder: Any, made: Callable[..., Any]) -> Any:
     """`read_result`. made: Result."""
     with_threads("read_result()")
-    place = the_folder(folder, "metrics.json", "read_sweep")
+    return whole(folder, "metrics.json", "read_sweep", partial(_read, made))
+
+
+def _read(made: Callable[..., Any], place: Path) -> Any:
     run = run_of(place)
     with reading(place / "config.toml"):
         config = read_config(place / "config.toml")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from gpu_bt import __version__
-from gpu_bt.analysis.files import FORMAT, reading, run_of, table_of, the_folder
+from gpu_bt.analysis.files import FORMAT, reading, run_of, table_of, whole
 from gpu_bt.arguments import path_of
 from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.forks import with_threads
@@ -46,8 +47,11 @@ def write(sweep: Any, folder: Any, stale: Collection[str]) -> list[Path]:
 def read(folder: Any, made: Callable[[], Any]) -> Any:
     """`read_sweep`. made: () -> an empty SweepResult."""
     with_threads("read_sweep()")
-    place, sweep = the_folder(folder, "table.parquet", "read_result"), made()
-    run = run_of(place)
+    return whole(folder, "table.parquet", "read_result", partial(_read, made))
+
+
+def _read(made: Callable[[], Any], place: Path) -> Any:
+    run, sweep = run_of(place), made()
     sweep.table = table_of(place / "table.parquet", *run["axes"])
     sweep.timestamps = table_of(place / "bars.parquet", "timestamp")["timestamp"]
     with reading(place / "config.toml"):

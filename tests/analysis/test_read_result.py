@@ -20,6 +20,7 @@ from extent import seeds
 from test_orders_next import Orders, market
 
 import gpu_bt as bt
+from gpu_bt.analysis import files
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
 TABLES = ("equity", "fills", "cuts", "final_positions", "orders_next")
@@ -176,6 +177,23 @@ def test_a_folder_that_is_none(out: Path, tmp_path: Path):
     for value in (None, 3, "", b"x\0", ["out"]):
         with pytest.raises((bt.ConfigError, bt.ResultError)):
             bt.read_result(value)
+
+
+def test_what_is_written_while_it_is_read_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another result of the same bars and assets, and then the first one again, so that no number tells."""
+    first, other = (bt.run(market(), np.full((8, 2), weight), engine="cpu") for weight in (0.4, 0.3))
+    meanwhile, once = {"positions.parquet": other, "weights.parquet": first}, files.table_of
+
+    def table_of(path: Path, *columns: str) -> pl.DataFrame:
+        if path.name in meanwhile:
+            meanwhile[path.name].write(out, positions=True)
+        return once(path, *columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "table_of", table_of)
+        with pytest.raises(bt.ResultError, match="was written anew while it was read: read it again"):
+            bt.read_result(out)
+    same(bt.read_result(out), first)
 
 
 def test_another_version_is_named(out: Path):
