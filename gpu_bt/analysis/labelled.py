@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import polars as pl
@@ -67,8 +67,8 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
         return getattr(ufunc, method)(*(x.values if isinstance(x, Labelled) else x for x in inputs), **options)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "values":  # a copy or a pickle asks before there are values
-            raise AttributeError(f"Labelled has no attribute {name!r}")
+        if name.startswith("_") or not hasattr(np.ndarray, name):  # a copy or a pickle asks before there are values
+            raise AttributeError(f"Labelled has no attribute {name!r}: to_pandas() and to_polars() give tables")
         return getattr(self.values, name)
 
     def __len__(self) -> int:
@@ -77,6 +77,10 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.values)
 
+    @overload
+    def __getitem__(self, key: str | dt.date | np.datetime64) -> Labelled: ...
+    @overload
+    def __getitem__(self, key: Any) -> Any: ...
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) and len(key) == 2 else (key, slice(None))
         if not _label(rows) and not _label(columns):

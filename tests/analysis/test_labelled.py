@@ -122,8 +122,8 @@ def test_numpy_takes_it_as_the_array():
     assert x[0, 0] == 0
     for other in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x), copy.copy(x)):
         assert np.array_equal(other, x) and other.assets == x.assets
-    with pytest.raises(AttributeError, match="nonsense"):
-        _ = x.nonsense
+    with pytest.raises(AttributeError, match=r"Labelled has no attribute 'head': to_pandas\(\) and to_polars\(\) give"):
+        x.head()
     with pytest.raises(ValueError, match="copy"):
         np.array(x, np.float32, copy=False)
 
