@@ -29,8 +29,10 @@ from gpu_bt.engine.spec import FILL, RawResult
 from gpu_bt.errors import ResultError, shown
 from gpu_bt.law.layout import COUNTS, EARLIER, MONEY, NEVER, ORDER_STATUS, SCENARIO_STATUS, STATE
 
-__all__ = ["FORMAT", "read", "reading", "run_of", "table_of", "the_folder", "versions", "write"]
+__all__ = ["FORMAT", "read", "reading", "run_of", "table_of", "versions", "whole", "write"]
 
+#: Columns of orders_next.parquet.
+ORDERS = ("asset", "decided", "shares", "filled", "kind", "limit", "stop")
 #: What [run] calls the layout of the folder; another number is another layout.
 FORMAT = 1
 _AGAIN = "write the result again, or run again"
@@ -94,17 +96,35 @@ def _plain(value: Any) -> Any:
 # ---- and back
 
 
-def the_folder(folder: Any, mark: str, other: str) -> Path:
-    """The folder of a result that is whole. mark: the file that comes last; other: who reads the other kind's.
+def whole(folder: Any, mark: str, other: str, reader: Callable[[Path], Any]) -> Any:
+    """What a reader makes of the files of a folder, all of one result. mark: the file that comes last and goes first;
+    other: who reads the other kind's.
 
-    Raises ConfigError for what is no path, ResultError for what is no such folder.
+    Raises ConfigError for what is no path, ResultError for what is no such folder, and where another process has
+    written into it meanwhile.
     """
+    place = _folder(folder, mark, other)
+    before, found = _stamp(place / mark), reader(place)
+    if _stamp(place / mark) != before:
+        raise ResultError(f"{place} was written anew while it was read: read it again")
+    return found
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Other numbers for a file that has taken its place, None where it is gone."""
+    try:
+        return path.stat().st_ino, path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _folder(folder: Any, mark: str, other: str) -> Path:
     place = path_of("folder", folder)
     if not place.is_dir():
         raise ResultError(f"{place} is no folder: pass the one that write() has filled")
     if (place / mark).is_file():
         return place
-    if any((place / name).is_file() for name in MARKS):
+    if any((place / name).is_file() for name in MARKS if name != mark):
         raise ResultError(f"{place} holds the other kind of result: read it with gpu_bt.{other}")
     files = any((place / name).is_file() for name in ("equity.parquet", "config.toml"))
     what = "is unfinished, a write was cut off" if files else "holds no result"
@@ -119,7 +139,8 @@ def reading(path: Path) -> Iterator[None]:
     except ResultError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0][:120] if str(error) else "it is damaged"
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else "it is damaged"
+        reason = reason.removeprefix(f"{path} cannot be read: ") + " is missing" * isinstance(error, KeyError)
         raise ResultError(f"{path} cannot be read ({shown(reason)}): {_AGAIN}") from error
 
 
@@ -139,6 +160,9 @@ def table_of(path: Path, *columns: str) -> pl.DataFrame:
         frame = pl.read_parquet(path, glob=False)
         if missing := [name for name in columns if name not in frame.columns]:
             raise ValueError(f"it has no column {missing[0]!r}")
+        times = frame["timestamp"] if "timestamp" in columns else pl.Series(dtype=pl.Datetime)
+        if not isinstance(times.dtype, pl.Datetime) or times.has_nulls() or not times.is_sorted():
+            raise ValueError("it has no rising times")
         if frame.is_empty() and path.name in ("equity.parquet", "assets.parquet"):
             raise ValueError("it is empty")
         return frame
@@ -147,15 +171,18 @@ def table_of(path: Path, *columns: str) -> pl.DataFrame:
 def read(folder: Any, made: Callable[..., Any]) -> Any:
     """`read_result`. made: Result."""
     with_threads("read_result()")
-    place = the_folder(folder, "metrics.json", "read_sweep")
+    return whole(folder, "metrics.json", "read_sweep", partial(_read, made))
+
+
+def _read(made: Callable[..., Any], place: Path) -> Any:
     run = run_of(place)
     with reading(place / "config.toml"):
         config = read_config(place / "config.toml")
     frames = {
         "equity": table_of(place / "equity.parquet", "timestamp", *MONEY, *COUNTS),
-        "fills": table_of(place / "fills.parquet"), "cuts": table_of(place / "cuts.parquet"),
+        **{name: table_of(place / f"{name}.parquet", "timestamp", "asset", "status") for name in ("fills", "cuts")},
         "assets": table_of(place / "assets.parquet", "asset", "lot", "holdings", "orders"),
-        "orders_next": table_of(place / "orders_next.parquet", "asset", "shares", "kind"),
+        "orders_next": table_of(place / "orders_next.parquet", *ORDERS),
     }  # fmt: skip
     wide = {name: table_of(path) for name in ("positions", "weights") if (path := place / f"{name}.parquet").is_file()}
     with reading(place / "equity.parquet"):
@@ -169,8 +196,8 @@ def read(folder: Any, made: Callable[..., Any]) -> Any:
     for name, frame in wide.items():
         with reading(place / f"{name}.parquet"):
             arrays[name] = frame.select(frame.columns[1:]).to_numpy().astype(np.float64, order="C")
-            if arrays[name].shape != (len(utc), len(assets)):
-                raise ValueError(f"it is {arrays[name].shape} and not {(len(utc), len(assets))}")
+            if frame.columns[1:] != assets or not frame.to_series(0).equals(frames["equity"]["timestamp"]):
+                raise ValueError("it has other bars or assets than equity.parquet and assets.parquet")
     raw.positions = arrays["positions"][None] if "positions" in arrays else None
     with reading(place / "config.toml"):
         since, first = run["since"], int(utc[0].astype(np.int64))

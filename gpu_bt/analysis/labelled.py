@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,8 @@ __all__ = ["Labelled", "pandas_index", "to_pandas"]
 class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
     """(T, N) float64 numbers with their labels: an array to NumPy, and a table to whoever wants one.
 
-    values: the array itself, not copied.   timestamps: (T,) Polars Datetime("us").   assets: (N,) names.
+    values: the array itself, not copied, and read-only, so that a result keeps saying what it said.
+    timestamps: (T,) Polars Datetime("us").   assets: (N,) names.
     It is indexed as an array, or by labels as a panel is: `x[-1]`, `x[:, 3]`, `x["2020-03"]`, `x["2020":, ["A", "B"]]`,
     `x[-1, "A"]`. Times and whole slices give a Labelled, anything else NumPy's answer. Arithmetic, comparisons and
     NumPy's functions take it as the array that it is and give plain arrays, whose labels nobody has to keep right; so
@@ -37,12 +39,15 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(self, values: np.ndarray, timestamps: pl.Series, assets: Sequence[str], name: str) -> None:
-        self.values, self.timestamps, self.assets, self.name = values, timestamps, tuple(assets), name
+        self.values, self.timestamps, self.assets, self.name = values.view(), timestamps, tuple(assets), name
+        self.values.flags.writeable = False
 
     def to_polars(self) -> pl.DataFrame:
         """timestamp (timestamp_ where an asset has that name), and a column for each asset."""
         with_threads("a table of Result")
-        first = "timestamp_" if "timestamp" in self.assets else "timestamp"
+        first = "timestamp"
+        while first in self.assets:
+            first += "_"
         return pl.DataFrame({first: self.timestamps, **dict(zip(self.assets, self.values.T, strict=True))})
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -54,16 +59,16 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy:
-            return np.array(self.values, dtype)
-        return self.values if dtype is None else self.values.astype(dtype, copy=False)
+        return np.array(self.values, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:
+            options["out"] = tuple(x.values if isinstance(x, Labelled) else x for x in options["out"])
         return getattr(ufunc, method)(*(x.values if isinstance(x, Labelled) else x for x in inputs), **options)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "values":  # a copy or a pickle asks before there are values
-            raise AttributeError(f"Labelled has no attribute {name!r}")
+        if name.startswith("_") or not hasattr(np.ndarray, name):  # a copy or a pickle asks before there are values
+            raise AttributeError(f"Labelled has no attribute {name!r}: to_pandas() and to_polars() give tables")
         return getattr(self.values, name)
 
     def __len__(self) -> int:
@@ -72,13 +77,17 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.values)
 
+    @overload
+    def __getitem__(self, key: str | dt.date | np.datetime64) -> Labelled: ...
+    @overload
+    def __getitem__(self, key: Any) -> Any: ...
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) and len(key) == 2 else (key, slice(None))
         if not _label(rows) and not _label(columns):
             return self.values[key]
         if _label(rows):
             rows = slice(*bars_of(self, rows))
-        if _label(columns) and columns != slice(None):
+        if _label(columns):
             found = columns_of(self, columns)
             columns = found[0] if isinstance(columns, str) and not isinstance(rows, slice) and found else found
         values = self.values[rows, columns] if np.ndim(cast(Any, rows)) == 0 else self.values[rows][:, columns]
@@ -117,7 +126,7 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
         """That of the timestamps."""
         return zone_of(self.timestamps)
 
-    @property
+    @cached_property
     def index(self) -> dict[str, int]:
         """Asset name -> column."""
         return {name: i for i, name in enumerate(self.assets)}
@@ -129,13 +138,11 @@ class Labelled(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def _label(key: Any) -> bool:
-    """Whether a part of a key is by label: a text, a time, a sequence of texts, or a slice between such."""
+    """Whether a part of a key is by label: a text, a time, several texts, or a slice between such."""
     if isinstance(key, slice):
         return _label(key.start) or _label(key.stop)
-    if isinstance(key, (list, tuple)):
-        return bool(key) and all(isinstance(name, str) for name in key)
-    if isinstance(key, np.ndarray):
-        return key.dtype.kind in "UM" or (key.dtype.kind == "O" and all(isinstance(name, str) for name in key))
+    if not isinstance(key, str) and hasattr(key, "__iter__") and getattr(key, "ndim", 1) != 0:
+        return len(key) > 0 and all(isinstance(name, (str, np.datetime64)) for name in key)
     return isinstance(key, (str, dt.date, np.datetime64)) or hasattr(key, "start_time")
 
 

@@ -328,11 +328,11 @@ def _title(result: Result, name: str | None) -> list[list[str]]:
     stamps, m, n = result.timestamps, result.metrics, len(result.assets)
     lines = [[name]] if name else []
     lines.append([f"{_stamp(stamps[0])} to {_stamp(stamps[-1])}", f"{n:,} asset{'s' * (n != 1)}", result.status])
-    texts = {"total_return": "return {:,.1%}", "max_drawdown": "max drawdown {:.1%}"}
+    texts = {"total_return": "return {:z,.1%}", "max_drawdown": "max drawdown {:z.1%}"}
     if annual(m):
         texts = {
-            "total_return": "return {:,.1%}", "annual_return": "{:.1%} a year", "volatility": "volatility {:.1%}",
-            "sharpe": "Sharpe {:.2f}", "max_drawdown": "max drawdown {:.1%}", "turnover": "turnover {:.1f}x a year",
+            "total_return": "return {:z,.1%}", "annual_return": "{:z.1%} a year", "volatility": "volatility {:.1%}",
+            "sharpe": "Sharpe {:z.2f}", "max_drawdown": "max drawdown {:z.1%}", "turnover": "turnover {:.1f}x a year",
             "annual_costs": "costs {:.2%} a year",
         }  # fmt: skip
     return [*lines, [text.format(m[key]) for key, text in texts.items() if key in m]]

@@ -68,7 +68,7 @@ class TimeAxis:
         if len(self.x) <= FEW:
             return np.arange(len(self.x)), "bar"
         at, kind = np.arange(0), "bar"
-        for kind, n in _UNITS:
+        for kind, n in _UNITS[0 if self._timed else len(_TIMES) :]:
             at = np.flatnonzero(np.diff(_period(self.wall, kind, n))) + 1
             if len(at) <= most:
                 break

@@ -41,13 +41,14 @@ def _drawing(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
-    """show(what, done, total, note), which draws one line that is gone at the end; shown: False = nothing is drawn.
+    """show(what, done, total, note), which draws one line that is gone at the end; nothing is drawn where
+    shown is False, and where a process has no stderr.
 
     It goes to stderr. In a notebook it is a text of its own that is replaced, and empty at the end, so that a saved
     notebook shows no half-drawn bar; in what is neither a terminal nor a notebook, such as a log, one is written every
     ten seconds at most.
     """
-    if not shown:
+    if not shown or sys.stderr is None:
         yield lambda *_, **__: None
         return
     from tqdm.std import tqdm  # type: ignore[import-untyped]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from gpu_bt import __version__
-from gpu_bt.analysis.files import FORMAT, reading, run_of, table_of, the_folder
+from gpu_bt.analysis.files import FORMAT, reading, run_of, table_of, whole
 from gpu_bt.arguments import path_of
 from gpu_bt.data.disk import Job, to_file, write_together
 from gpu_bt.data.forks import with_threads
@@ -46,8 +47,11 @@ def write(sweep: Any, folder: Any, stale: Collection[str]) -> list[Path]:
 def read(folder: Any, made: Callable[[], Any]) -> Any:
     """`read_sweep`. made: () -> an empty SweepResult."""
     with_threads("read_sweep()")
-    place, sweep = the_folder(folder, "table.parquet", "read_result"), made()
-    run = run_of(place)
+    return whole(folder, "table.parquet", "read_result", partial(_read, made))
+
+
+def _read(made: Callable[[], Any], place: Path) -> Any:
+    run, sweep = run_of(place), made()
     sweep.table = table_of(place / "table.parquet", *run["axes"])
     sweep.timestamps = table_of(place / "bars.parquet", "timestamp")["timestamp"]
     with reading(place / "config.toml"):
@@ -60,13 +64,14 @@ def read(folder: Any, made: Callable[[], Any]) -> Any:
     with reading(place / "table.parquet"):
         began = sweep.table[sweep.column("start")].to_physical().to_numpy()
         sweep._first = np.searchsorted(sweep.timestamps.to_physical().to_numpy(), began)
-        for name in sweep._metrics:
+        for name in ("scenario", "status", "advice", *sweep._metrics):
             sweep.table[sweep.column(name)]
     sweep._equity = sweep._fetched = None
     if (path := place / "equity.parquet").is_file():
         frame = table_of(path, "timestamp")
         with reading(path):
-            sweep._equity = frame.select(str(k) for k in range(len(sweep))).to_numpy().T.copy()
-            if sweep._equity.shape[1] != len(sweep.timestamps):
+            rows = frame.select(pl.col(str(k)).cast(pl.Float64) for k in range(len(sweep)))
+            sweep._equity = rows.to_numpy().T.copy()
+            if not frame["timestamp"].equals(sweep.timestamps):
                 raise ValueError("it has other bars than bars.parquet")
     return sweep

@@ -59,6 +59,10 @@ def test_it_is_indexed_as_the_array(key: Any):
         ((slice(1, 3), "A"), slice(1, 3), [0]),
         (("2020-01", slice(1, 3)), slice(0, 2), slice(1, 3)),
         ((slice(None), np.array(["B"])), slice(None), [1]),
+        ((slice(None), np.array(["C", "A"])), slice(None), [2, 0]),
+        ((slice(None), pd.Index(["C", "A"])), slice(None), [2, 0]),
+        (("2020-02", pl.Series(["C", "A"])), slice(2, 6), [2, 0]),
+        ((slice(None), {"B"}), slice(None), [1]),
     ],
     ids=str,
 )
@@ -118,8 +122,28 @@ def test_numpy_takes_it_as_the_array():
     assert x[0, 0] == 0
     for other in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x), copy.copy(x)):
         assert np.array_equal(other, x) and other.assets == x.assets
-    with pytest.raises(AttributeError, match="nonsense"):
-        _ = x.nonsense
+    with pytest.raises(AttributeError, match=r"Labelled has no attribute 'head': to_pandas\(\) and to_polars\(\) give"):
+        x.head()
+    with pytest.raises(ValueError, match="copy"):
+        np.array(x, np.float32, copy=False)
+
+
+def test_numbers_of_a_result_are_not_written_to():
+    """Not by += either, and not through what NumPy gives of it: the result would say another thing from then on."""
+    x, mine = table(), np.zeros((6, 3))
+    assert np.add(x, 1, out=mine) is mine and np.array_equal(mine, VALUES + 1)
+    mine += x
+    for write in (lambda: x.__iadd__(1), lambda: np.add(x, 1, out=x), lambda: np.asarray(x).fill(1),
+                  lambda: x[0].fill(1), lambda: x["2020-02"].values.fill(1)):  # fmt: skip
+        with pytest.raises(ValueError, match="read-only"):
+            write()
+    assert np.array_equal(x, VALUES)
+
+
+def test_many_labels_are_looked_up_at_once():
+    names = [f"S{i}" for i in range(3000)]
+    found = Labelled(np.zeros((6, 3000)), time_series(STAMPS, None), names, "positions")
+    assert found.index is found.index and found[:, names[::-1]].assets == tuple(names[::-1])
 
 
 @pytest.mark.parametrize("zone", [None, "America/New_York", "+05:30"])
@@ -135,11 +159,11 @@ def test_tables_of_pandas_and_polars(zone: str | None):
     assert lazy["B"].to_list() == VALUES[:, 1].tolist()
 
 
-def test_an_asset_that_is_called_timestamp():
-    found = Labelled(VALUES, time_series(STAMPS, None), ["timestamp", "B", "C"], "positions").to_polars()
-    assert (
-        found.columns == ["timestamp_", "timestamp", "B", "C"] and found["timestamp"].to_list() == VALUES[:, 0].tolist()
-    )
+@pytest.mark.parametrize("names", [["timestamp", "B", "C"], ["timestamp", "timestamp_", "C"]])
+def test_an_asset_that_is_called_timestamp(names: list[str]):
+    found = Labelled(VALUES, time_series(STAMPS, None), names, "positions").to_polars()
+    assert found.columns[1:] == names and found.columns[0].startswith("timestamp_")
+    assert found["timestamp"].to_list() == VALUES[:, 0].tolist()
 
 
 @pytest.mark.parametrize("seed", seeds(range(60)))

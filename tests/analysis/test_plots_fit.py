@@ -126,6 +126,13 @@ def test_closed_hours_are_left_out_and_ticks_are_of_the_wall_clock():
     assert figure.axes[0].get_xlabel() == "Time zone UTC"
 
 
+@pytest.mark.parametrize("count", [9, 12, 13, 20])
+def test_bars_of_days_show_no_time_of_day(count: int):
+    figure = ran(days(count), None).plot(panels="equity")
+    texts = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert len(texts) > 1 and not any(":" in text for text in texts), texts
+
+
 PANEL, WEIGHTS = universe(days(130))
 
 

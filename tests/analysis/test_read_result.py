@@ -20,6 +20,7 @@ from extent import seeds
 from test_orders_next import Orders, market
 
 import gpu_bt as bt
+from gpu_bt.analysis import files
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpu_bt.errors.BacktestWarning")
 TABLES = ("equity", "fills", "cuts", "final_positions", "orders_next")
@@ -135,6 +136,14 @@ DAMAGE = {
     "an empty equity.parquet": edited("equity.parquet", lambda t: t.head(0)),
     "equity.parquet of texts": edited("equity.parquet", lambda t: t.with_columns(pl.col("equity").cast(str) + "x")),
     "fewer bars in positions.parquet": edited("positions.parquet", lambda t: t.head(3)),
+    "positions.parquet of other assets": edited("positions.parquet", lambda t: t.rename({"A": "Z"})),
+    "weights.parquet with its columns in another order": edited("weights.parquet", lambda t: t.select(t.columns[::-1])),
+    "positions.parquet at other times": edited(
+        "positions.parquet", lambda t: t.with_columns(t["timestamp"].dt.offset_by("1h"))
+    ),
+    "orders_next.parquet without limits": edited("orders_next.parquet", lambda t: t.drop("limit")),
+    "times that are texts in cuts.parquet": edited("cuts.parquet", lambda t: t.with_columns(timestamp=pl.lit("x"))),
+    "equity.parquet backwards": edited("equity.parquet", lambda t: t.reverse()),
     "an unknown status in fills.parquet": edited("fills.parquet", lambda t: t.with_columns(status=pl.lit("?"))),
     "no [run] in config.toml": lambda folder: (folder / "config.toml").write_text("[config]\nlot = 1.0\n"),
     "a field that is none in config.toml": retold("config.toml", "lot =", "lots ="),
@@ -149,7 +158,7 @@ def test_a_damaged_folder_is_one_line_that_names_the_file(what: str, out: Path):
         bt.read_result(out)
     text = str(error.value)
     assert "\n" not in text and str(out) in text and "write the result again" in text
-    assert next(word for word in what.split() if "." in word) in text
+    assert next(word for word in what.split() if "." in word) in text and text.count("cannot be read") == 1
 
 
 def test_a_folder_that_is_none(out: Path, tmp_path: Path):
@@ -168,6 +177,23 @@ def test_a_folder_that_is_none(out: Path, tmp_path: Path):
     for value in (None, 3, "", b"x\0", ["out"]):
         with pytest.raises((bt.ConfigError, bt.ResultError)):
             bt.read_result(value)
+
+
+def test_what_is_written_while_it_is_read_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another result of the same bars and assets, and then the first one again, so that no number tells."""
+    first, other = (bt.run(market(), np.full((8, 2), weight), engine="cpu") for weight in (0.4, 0.3))
+    meanwhile, once = {"positions.parquet": other, "weights.parquet": first}, files.table_of
+
+    def table_of(path: Path, *columns: str) -> pl.DataFrame:
+        if path.name in meanwhile:
+            meanwhile[path.name].write(out, positions=True)
+        return once(path, *columns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "table_of", table_of)
+        with pytest.raises(bt.ResultError, match="was written anew while it was read: read it again"):
+            bt.read_result(out)
+    same(bt.read_result(out), first)
 
 
 def test_another_version_is_named(out: Path):

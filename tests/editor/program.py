@@ -74,6 +74,7 @@ def runs(panel: bt.Panel, frame: pd.DataFrame, table: pl.DataFrame, engine: Engi
     bt.Config(comission_rate=5e-4)  # wrong
     assert_type(config.replace(account="margin"), bt.Config)
     result = bt.run(panel, frame, config, engine=engine, record=("fills", "positions"), start=dt.date(2020, 1, 1))
+    assert_type(result.weights["2020"].to_polars(), pl.DataFrame)
     assert_type(result, bt.Result)
     books: list[Values] = [frame, table, table.lazy(), "weights.parquet", [[0.5, 0.5]] * 100, np.zeros((100, 2))]
     for book in books:

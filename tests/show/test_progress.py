@@ -130,6 +130,12 @@ def test_a_log_is_not_filled(monkeypatch: pytest.MonkeyPatch):
     assert 0 < log.getvalue().count("bars") <= 2
 
 
+def test_a_process_without_stderr_runs(monkeypatch: pytest.MonkeyPatch):
+    """As under pythonw and some services."""
+    put(None, monkeypatch)  # type: ignore[arg-type]
+    assert bt.run(PANEL, WEIGHTS, progress=True).status == "OK"
+
+
 def test_stages_and_counts(terminal: Terminal):
     with bar() as show:
         show("reading")

@@ -67,6 +67,13 @@ DAMAGE = {
     "bars.parquet of another": edited("bars.parquet", lambda t: t.head(3)),
     "equity.parquet is text": lambda f: (f / "equity.parquet").write_text("x"),
     "equity.parquet of other bars": edited("equity.parquet", lambda t: t.head(3)),
+    "equity.parquet of other times": edited(
+        "equity.parquet", lambda t: t.with_columns(t["timestamp"].dt.offset_by("1h"))
+    ),
+    "texts in equity.parquet": edited("equity.parquet", lambda t: t.with_columns(pl.lit("x").alias("0"))),
+    "table.parquet without numbers": edited("table.parquet", lambda t: t.drop("scenario")),
+    "table.parquet without a status": edited("table.parquet", lambda t: t.drop("status")),
+    "bars.parquet of no times": edited("bars.parquet", lambda t: t.with_columns(timestamp=pl.lit(None))),
     "config.toml is text": lambda f: (f / "config.toml").write_text("x"),
 }
 
@@ -78,7 +85,8 @@ def test_a_damaged_folder_is_one_line(what: str, tmp_path: Path):
     DAMAGE[what](tmp_path)
     with pytest.raises(bt.ResultError, match="cannot be read") as error:
         bt.read_sweep(tmp_path)
-    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+    text = str(error.value)
+    assert "\n" not in text and str(tmp_path) in text and text.count("cannot be read") == 1
 
 
 def test_a_folder_of_chunks_or_of_a_run_is_none(tmp_path: Path):
