@@ -22,7 +22,8 @@ __all__ = ["pyfolio"]
 def pyfolio(result: Result) -> dict[str, pandas.Series | pandas.DataFrame]:
     """What pyfolio's tear sheets take, as in `create_full_tear_sheet(**result.pyfolio())`, from `start` on.
 
-    returns: (D,) simple returns per day.   positions: (D, N + 1) money in each asset at its mark, signed, and "cash".
+    returns: (D,) simple returns per day.   positions: (D, N + 1) money in each asset at its mark, signed, NaN where
+    equity is not above 0 (its bar of bankruptcy), and "cash".
     transactions: a row per fill, at its bar: amount (shares, signed), price (paid, slippage included), symbol and
     commission (money). A day is midnight in the panel's time zone, in UTC where it has none, and has the values of its
     last bar: pyfolio joins the three by day, in the zone that they have. quantstats takes `returns()` without a zone.

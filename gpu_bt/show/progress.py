@@ -75,7 +75,8 @@ def bar(shown: bool = True) -> Iterator[Callable[..., None]]:
             drawn[:] = [Bar(
                 desc=what, initial=done, total=total, unit=note, leave=False, miniters=1,
                 mininterval=0.1 if terminal or screen else 10.0, dynamic_ncols=screen is None,
-                ncols=88 if screen else None, file=io.StringIO() if screen else sys.stderr,
+                ncols=88 if screen else None, ascii=False if screen else None,
+                file=io.StringIO() if screen else sys.stderr,
                 bar_format=_STAGE if total is None else _FORMAT,
             )]  # fmt: skip
         drawn[0].unit = note

@@ -52,6 +52,8 @@ def test_in_a_kernel(without: str):
         assert [out.output_type for out in cell] == ["display_data", "execute_result"]
         assert cell[0].data == {"text/plain": ""}  # gone at the end, and nothing on stderr, whose ground is red
         assert any(unit in text for text in seen), seen
+    drawn = [text.split("|")[1] for text in seen if "|" in text]  # in blocks and eighths of blocks
+    assert not "".join(drawn).strip(" " + "".join(map(chr, range(0x2588, 0x2590)))) and any(x.strip() for x in drawn)
     assert [out.output_type for out in quiet] == ["execute_result"]
     for cell in (run, grid, quiet, *others):
         shown = cell[-1].data
