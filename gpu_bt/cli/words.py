@@ -56,14 +56,21 @@ def folder(text: str | None, *pictures: str) -> Path | None:
     other files, is refused before the run, not after."""
     if text is None:
         return None
-    from gpu_bt.data.disk import FILES, check_writable
+    from gpu_bt.data.disk import FILES
 
     out = path_of("--out", text)
-    try:
-        check_writable(out, (*FILES, *pictures))
-    except ResultError as error:
-        raise ConfigError(f"--out {error}") from None
+    writable("--out", *(out / name for name in (*FILES, *pictures)))
     return out
+
+
+def writable(option: str, *files: Path) -> None:
+    """Refuse files of one folder, none of which is made yet, where they cannot be written."""
+    from gpu_bt.data.disk import check_writable
+
+    try:
+        check_writable(files[0].parent, [file.name for file in files])
+    except ResultError as error:
+        raise ConfigError(f"{option} {error}") from None
 
 
 def config(path: Path | None, settings: list[str]) -> Config:
@@ -153,6 +160,8 @@ def books(texts: list[str]) -> dict[str, str]:
         if not equals or os.path.exists(text):
             name = Path(text).stem
             path = text
+        if not name:
+            raise ConfigError(f"--weights {text}: it must be FILE, or NAME=FILE with a name")
         if name in out:
             raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
         out[name] = path
