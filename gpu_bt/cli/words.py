@@ -90,12 +90,18 @@ def grid(path: Path | None, axes: Sequence[str] = ()) -> Any:
     if path is None and not axes:
         raise ConfigError("a sweep has a grid: pass --axis band=0,0.01 or --grid FILE")
     values = {} if path is None else read_toml(path, "such as band = [0, 0.01]")
-    if "scenarios" in values and axes:
+    table = "scenarios" if "scenarios" in values else "grid" if isinstance(values.get("grid"), dict) else None
+    if table and len(values) > 1:
+        others = ", ".join(name for name in values if name != table)
+        raise ConfigError(
+            f"{path} has {others} beside {table}, which alone would be read: put it there, or leave it out"
+        )
+    if table == "scenarios" and axes:
         raise ConfigError(f"--axis makes combinations, and {path} lists scenarios one by one: leave one of them out")
-    if "scenarios" in values:
+    if table == "scenarios":
         return values["scenarios"]
     listed = _assigned("axis", axes, "band=0,0.01")
-    combined = values["grid"] if isinstance(values.get("grid"), dict) else values
+    combined = values["grid"] if table else values
     return combined | {name: [_scalar(value.strip()) for value in text.split(",")] for name, text in listed}
 
 
