@@ -170,7 +170,7 @@ def plain(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[
         lines[:] = [_escaped(text), ""]
         return
     if dataclasses.is_dataclass(thing):  # whose fields say it themselves
-        text = re.sub(r"^Fields:\n(?:.+\n)+", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^Attributes:\n(?:.+\n?)+", "", text, flags=re.MULTILINE)
     if callable(thing) and what in ("class", "function", "method"):
         names = _parameters(thing)
         text = re.sub(rf"\. (?=(?:{'|'.join(names) or '-'}): )", ".   ", text)  # "... told. accept_jumps: True where"

@@ -60,7 +60,8 @@ def _module(file: Path, path: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise StrategyError(f"{path}:{error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+        place, line = f":{error.lineno}" * bool(error.lineno), (error.text or "").strip()  # none where a NUL is in it
+        raise StrategyError(f"{path}{place}: {error.msg}" + f": {line}" * bool(line)) from error
     except OSError as error:
         if error.filename != str(file):
             raise

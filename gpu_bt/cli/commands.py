@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # an asset's name must not end the program
     out, err = (common.Steady(stream or open(os.devnull, "w")) for stream in before)
     sys.stdout, sys.stderr = out, err
-    common.begin(sys.argv[1:] if arguments is None else arguments)
+    common.begin(arguments)
     complete.rejoin()
     signals.STOPPED.clear()
     try:
@@ -99,7 +99,11 @@ def _refused(error: BaseException) -> int:
             say("error", f"{text} (see {context.command_path if context else 'gpu-bt'} --help)")
         return 2
     options = {**inspect.signature(run).parameters, **inspect.signature(sweep).parameters}
-    if isinstance(error, Exception) and not os.environ.get("GPU_BT_TRACEBACK") and (text := code.blamed(error)):
+    if (
+        isinstance(error, (Exception, SystemExit))
+        and not os.environ.get("GPU_BT_TRACEBACK")
+        and (text := code.blamed(error))
+    ):
         say("error", words.typed(text, options) if isinstance(error, BacktestError) else text)
     elif isinstance(error, MemoryError):
         say("error", f"not enough memory: {error}")
@@ -158,14 +162,8 @@ def run(
     settings, parameters = setup.read(), words.values(param or [])
     found = None if strategy is None else code.load(strategy)
     folder = words.folder(out, *["report.png"] * plot)
-    if weights and parameters:
-        raise ConfigError("--param is for --strategy or --scores, and weights have no parameters: leave it out")
-    if checkpoint is not None and strategy is not None:
-        raise ConfigError(
-            "--checkpoint is for --weights and --scores: a strategy's own state is not in it, leave it out"
-        )
-    if check_lookahead and strategy is None:
-        raise ConfigError("--check-lookahead looks at a --strategy: weights and scores are files, leave it out")
+    if checkpoint is not None:
+        words.writable("--checkpoint", path_of("--checkpoint", checkpoint))
     with progress() as show:
         show("reading prices")
         panel = reading.panel()
@@ -241,6 +239,8 @@ def info(
     from gpu_bt.cli import records
     from gpu_bt.config import FIELDS
 
+    if toml and (config or json):
+        raise ConfigError("--toml is a file of all fields: pass it alone, or --config --json for other programs")
     if toml:
         return print(words.template(), end="")
     if config:

@@ -24,13 +24,15 @@ __all__ = [
 ARGUMENTS: list[str] = []
 WRITTEN: list[Path] = []
 ADVICE: list[str] = []
-#: Where JSON goes, once it is asked for.
+#: Where JSON goes, once it is asked for, and whether the process is the program's own.
 _MACHINE: list[Any] = []
+_ALONE = [False]
 
 
-def begin(arguments: Sequence[str]) -> None:
-    """Forget what an earlier call in this process has left."""
-    ARGUMENTS[:] = arguments
+def begin(arguments: Sequence[str] | None) -> None:
+    """Forget what an earlier call in this process has left. arguments: None where the process is the program's own."""
+    ARGUMENTS[:] = sys.argv[1:] if arguments is None else arguments
+    _ALONE[:] = [arguments is None]
     for kept in (WRITTEN, ADVICE, _MACHINE):
         kept.clear()
 
@@ -73,8 +75,13 @@ class Steady:
 def machine(asked: bool) -> bool:
     """The option --json: from now on whatever is printed goes to stderr, and `emit` writes to stdout."""
     if asked and not _MACHINE:
-        _MACHINE.append(sys.stdout)
+        out: Any = sys.stdout
+        _MACHINE.append(out)
         sys.stdout = sys.stderr
+        if _ALONE[0]:  # what workers and libraries of C print, too
+            with suppress(OSError):
+                out.stream = open(os.dup(1), "w", encoding="utf-8")
+                os.dup2(2, 1)
     return asked
 
 

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from gpu_bt.cli import common, complete, words
+from gpu_bt.errors import ConfigError
 
 if TYPE_CHECKING:
     from gpu_bt.data.panel import Panel
@@ -154,8 +155,26 @@ def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
     return typed
 
 
+#: Option -> what it is for: without one of these it would do nothing.
+_FOR = {
+    "csv": ("out",), "equity": ("out",), "accept_jumps": ("resume",), "param": ("strategy", "scores"),
+    "check_lookahead": ("strategy",), "checkpoint": ("weights", "scores"), "missing": ("weights",),
+    **dict.fromkeys(("align", "unknown_assets", "weight_column"), ("weights", "scores")),
+}  # fmt: skip
+
+
 class Command(TyperCommand):
-    """A command whose help shows options in their groups: with -h the few that most runs need, with --help all."""
+    """A command whose help shows options in their groups: with -h the few that most runs need, with --help all. What
+    would do nothing is refused."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        for name in _FOR.keys() & ctx.params.keys():
+            typed = getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"
+            if typed and ctx.params[name] and not any(ctx.params[other] for other in _FOR[name]):
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option} is for --{' or --'.join(_FOR[name])}: leave {option} out, or pass that")
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the groups of options."""

@@ -56,14 +56,21 @@ def folder(text: str | None, *pictures: str) -> Path | None:
     other files, is refused before the run, not after."""
     if text is None:
         return None
-    from gpu_bt.data.disk import FILES, check_writable
+    from gpu_bt.data.disk import FILES
 
     out = path_of("--out", text)
-    try:
-        check_writable(out, (*FILES, *pictures))
-    except ResultError as error:
-        raise ConfigError(f"--out {error}") from None
+    writable("--out", *(out / name for name in (*FILES, *pictures)))
     return out
+
+
+def writable(option: str, *files: Path) -> None:
+    """Refuse files of one folder, none of which is made yet, where they cannot be written."""
+    from gpu_bt.data.disk import check_writable
+
+    try:
+        check_writable(files[0].parent, [file.name for file in files])
+    except ResultError as error:
+        raise ConfigError(f"{option} {error}") from None
 
 
 def config(path: Path | None, settings: list[str]) -> Config:
@@ -83,12 +90,18 @@ def grid(path: Path | None, axes: Sequence[str] = ()) -> Any:
     if path is None and not axes:
         raise ConfigError("a sweep has a grid: pass --axis band=0,0.01 or --grid FILE")
     values = {} if path is None else read_toml(path, "such as band = [0, 0.01]")
-    if "scenarios" in values and axes:
+    table = "scenarios" if "scenarios" in values else "grid" if isinstance(values.get("grid"), dict) else None
+    if table and len(values) > 1:
+        others = ", ".join(name for name in values if name != table)
+        raise ConfigError(
+            f"{path} has {others} beside {table}, which alone would be read: put it there, or leave it out"
+        )
+    if table == "scenarios" and axes:
         raise ConfigError(f"--axis makes combinations, and {path} lists scenarios one by one: leave one of them out")
-    if "scenarios" in values:
+    if table == "scenarios":
         return values["scenarios"]
     listed = _assigned("axis", axes, "band=0,0.01")
-    combined = values["grid"] if isinstance(values.get("grid"), dict) else values
+    combined = values["grid"] if table else values
     return combined | {name: [_scalar(value.strip()) for value in text.split(",")] for name, text in listed}
 
 
@@ -153,6 +166,8 @@ def books(texts: list[str]) -> dict[str, str]:
         if not equals or os.path.exists(text):
             name = Path(text).stem
             path = text
+        if not name:
+            raise ConfigError(f"--weights {text}: it must be FILE, or NAME=FILE with a name")
         if name in out:
             raise ConfigError(f"--weights {text}: the name {name!r} is there twice; give one with --weights NAME=FILE")
         out[name] = path

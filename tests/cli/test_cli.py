@@ -222,6 +222,13 @@ def test_refusals_of_run(
         (["sing"], "No such command 'sing'"),
         (["demo", "extra"], "extra"),
         (["--verbose"], "(see gpu-bt --help)"),
+        (["info", "--toml", "--json"], "--toml is a file of all fields: pass it alone, or --config --json"),
+        (
+            ["run", "--prices", "p.csv", "--weights", "w.csv", "--csv"],
+            "--csv is for --out: leave --csv out, or pass that",
+        ),
+        (["sweep", "--prices", "p.csv", "--weights", "w.csv", "--axis", "band=0", "--equity"], "--equity is for --out"),
+        (["sweep", "--prices", "p.csv", "--weights", "=w.csv", "--axis", "band=0"], "FILE, or NAME=FILE with a name"),
     ],
 )
 def test_wrong_words(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]):

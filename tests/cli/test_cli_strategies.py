@@ -42,6 +42,10 @@ class Wrong(Few):
     def on_data_batch(self, timestamp, batch):
         self.order_target_percent("NOPE", 0.5)
 
+class Leaves(Few):
+    def on_data_batch(self, timestamp, batch):
+        raise SystemExit(4)
+
 class Peeks(Few):
     def __init__(self, later):
         super().__init__()
@@ -70,6 +74,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.py").write_text(MINE)
     (folder / "helper_of_mine.py").write_text("def equal(w, n):\n    w[:, :n] = 1 / n\n    return w\n")
     (folder / "syntax.py").write_text("x = 1\ndef f(:\n")
+    (folder / "nul.py").write_bytes(b"x = 1\0\n")
     (folder / "zero.py").write_text("\nx = 1 / 0\n")
     (folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     return folder
@@ -158,18 +163,30 @@ def test_scores_and_weights_of_a_function(given, tmp_path, here):
         ("--strategy grid.toml:Few", "it must be FILE.py:NAME"),
         ("--strategy mine.py:peek --check-lookahead", "it looks ahead"),
         ("--strategy mine.py:Few --resume s.npz", "resume goes on with weights alone"),
-        ("--strategy mine.py:Few --checkpoint s.npz", "--checkpoint is for --weights and --scores"),
+        ("--strategy mine.py:Few --checkpoint s.npz", "--checkpoint is for --weights or --scores: leave --checkpoint"),
+        ("--strategy mine.py:Few --align next", "--align is for --weights or --scores: leave --align out"),
+        ("--scores scores.parquet --missing hold", "--missing is for --weights: leave --missing out, or pass that"),
+        (
+            "--strategy mine.py:Leaves",
+            "error: mine.py:32: SystemExit: 4: raise SystemExit(4)",
+        ),
+        ("--strategy nul.py", "nul.py: source code string cannot contain null bytes\n"),
+        (
+            "--weights weights.parquet --checkpoint grid.toml/s.npz",
+            "--checkpoint grid.toml cannot be made: grid.toml is",
+        ),
+        ("--weights weights.parquet --checkpoint .", "--checkpoint . cannot be written: Is a directory"),
         ("--scores scores.parquet --param lng=1", "--param lng: Scores has no such parameter: did you mean 'long'?"),
         ("--scores scores.parquet --param long=0", "long"),
-        ("--weights weights.parquet --param long=1", "weights have no parameters: leave it out"),
-        ("--weights weights.parquet --check-lookahead", "--check-lookahead looks at a --strategy"),
+        ("--weights weights.parquet --param long=1", "--param is for --strategy or --scores: leave --param out"),
+        ("--weights weights.parquet --check-lookahead", "--check-lookahead is for --strategy: leave"),
         ("--weights weights.parquet --scores scores.parquet", "pass one of --weights, --scores, --strategy"),
         ("", "pass one of --weights, --scores, --strategy"),
         ("--weights weights.parquet --holdings NOPE=1", "holdings['NOPE']: the panel has no such asset"),
         ("--weights weights.parquet --holdings OAK", "OAK does not exist as a file"),
         ("--weights weights.parquet --holdings grid.toml", "unknown ending '.toml'"),
         ("--weights weights.parquet --resume grid.toml", "grid.toml"),
-        ("--weights weights.parquet --accept-jumps", "accept_jumps is True"),
+        ("--weights weights.parquet --accept-jumps", "--accept-jumps is for --resume: leave --accept-jumps out"),
     ],
 )
 def test_refusals_are_one_line(options: str, text: str, given, tmp_path, capsys):

@@ -34,7 +34,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
     write_samples(folder, force=False)
     (folder / "talks.py").write_text(
-        "import gpu_bt as bt\nclass Talks(bt.Strategy):\n    def on_data_batch(self, *_):\n        print(1)\n"
+        "import os, gpu_bt as bt\nclass Talks(bt.Strategy):\n    def on_data_batch(self, *_):\n        print(1)\n"
+        "class Raw(bt.Strategy):\n    def on_data_batch(self, *_):\n        os.write(1, b'raw')\n"
     )
     return folder
 
@@ -65,8 +66,8 @@ def test_a_run_as_json(there, tmp_path, capsys):
 
 
 def ordered(folder: Path) -> list[Path]:
-    tables = ("equity", "fills", "cuts", "assets", "orders_next")
-    return [folder / name for name in (*(f"{name}.parquet" for name in tables), "config.toml", "metrics.json")]
+    tables = [f"{name}.parquet" for name in ("equity", "fills", "cuts", "assets", "orders_next")]
+    return [folder / name for name in (*tables, "config.toml", "metrics.json")]
 
 
 def test_what_is_not_finite_is_null(there, capsys):
@@ -75,8 +76,17 @@ def test_what_is_not_finite_is_null(there, capsys):
 
 
 def test_what_a_strategy_prints_is_not_among_the_json(there, capsys):
-    found, err = record([*RUN[:-2], "--strategy", "talks.py"], capsys)
+    found, err = record([*RUN[:-2], "--strategy", "talks.py:Talks"], capsys)
     assert found["metrics"]["total_return"] == 0 and err.startswith("1\n1\n")
+
+
+@pytest.mark.parametrize(
+    "line", ["sweep --strategy talks.py:Talks --axis band=0,0.1 --workers 2", "run --strategy talks.py:Raw"]
+)
+def test_what_workers_and_libraries_print_is_not_among_the_json(line: str, here: Path):
+    """They write to the file that is stdout, not to what Python has in its place."""
+    status, out, err = shell(f"gpu-bt {line} --prices prices.parquet --raw-prices --json", here)
+    assert status == 0 and json.loads(out)["engine"] and ("1\n1\n" in err or "rawraw" in err)
 
 
 def test_a_sweep_and_its_plan_as_json(there, tmp_path, capsys):
@@ -177,7 +187,7 @@ def test_a_result_outlives_its_reader(end: str, status: int, said: str | None, h
     found, _, err = shell(line, here)
     assert found == status and "Traceback" not in err and "Exception" not in err
     lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
-    assert said is None or (lines == [] if said == "" else len(lines) == 1 + 4 * ("json" in end)), err
+    assert said is None or (lines == [] if said == "" else len(lines) == 1 + 7 * ("json" in end)), err
     assert said is None or lines[-1:] == [] or lines[-1].startswith(said)
     assert {path.name for path in (tmp_path / "o").iterdir()} == {path.name for path in ordered(tmp_path)}
     assert pl.read_parquet(tmp_path / "o" / "equity.parquet").height == 1042

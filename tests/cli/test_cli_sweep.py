@@ -125,6 +125,11 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(given, tmp_path, capsys):
         ("band = [0", "cannot be read: "),
         ("", "grid is empty"),
         (None, "No such file or directory"),
+        (
+            "band = [0]\n[grid]\nlot = [0]\n",
+            "has band beside grid, which alone would be read: put it there, or leave it",
+        ),
+        ("band = [0]\n[[scenarios]]\nlot = 0\n", "has band beside scenarios, which alone would be read"),
         ("[[scenarios]]\nband = 0\n[[scenarios]]\nlot = 0\n", "grid row 1 and row 0 differ in the axis 'band'"),
     ],
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import os
 import re
@@ -184,6 +185,9 @@ def test_docstrings_become_definitions():
         "Money \\* bars\\_ of :doc:`/semantics`.\n\n``cash``, ``debt``\n    as :py:obj:`Config <gpu_bt.Config>`"
     )
     assert "\n``rate``\n    of a year.\n\n``odd``\n    ``x``.\n" in text
+    lines = inspect.cleandoc(bt.Config.__doc__ or "").splitlines()
+    conf["plain"](None, "class", "Config", bt.Config, None, lines)
+    assert "Attributes" not in "\n".join(lines) and "lot" not in "\n".join(lines)  # each field says it itself
 
 
 def anchors(page: Path) -> set[str]:
