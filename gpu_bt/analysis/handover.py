@@ -46,10 +46,8 @@ def pyfolio(result: Result) -> dict[str, pandas.Series | pandas.DataFrame]:
     bars, days = bars[last], days[last]
     names = pandas.Index([*result.assets, "cash"], name="asset")
     money = np.column_stack([result.weights.values[bars] * equity[bars, None], cash[bars]])
-    trades = {
-        "amount": fills["shares"].to_numpy(), "price": fills["price"].to_numpy(), "symbol": fills["asset"].to_list(),
-        "commission": fills["commission"].to_numpy(),
-    }  # fmt: skip
+    named = {"amount": "shares", "price": "price", "symbol": "asset", "commission": "commission"}
+    trades = {theirs: fills[ours].to_list() for theirs, ours in named.items()}
     made = pandas.DataFrame(trades, index=aware(fills["timestamp"]))
     return {
         "returns": pandas.Series(returns(equity[bars], result._before(first)), index=days, name="returns"),

@@ -82,4 +82,5 @@ def _rows(table: Any) -> list[tuple[Any, ...]]:
             )
         return source.read(columns, {"asset": "name"}).rows()
     except PanelError as error:
-        raise WeightsError(str(error).replace("pass asset= to say which, or ", "")) from None
+        which = "holdings: " if isinstance(table, (str, os.PathLike)) else ""
+        raise WeightsError(which + str(error).replace("pass asset= to say which, or ", "")) from None

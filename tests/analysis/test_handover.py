@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import warnings
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import gpu_bt as bt
 from gpu_bt.data.synthetic import momentum_weights, synthetic_universe
 
-with warnings.catch_warnings(action="ignore"):
+with warnings.catch_warnings(action="ignore"), matplotlib.rc_context():  # they change how pictures look
     import pyfolio
     import quantstats
 

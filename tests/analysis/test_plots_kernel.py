@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ SHOWN, RESULT = ["display_data"], ["execute_result"]
 
 def outputs(*cells: str) -> list[list[dict[str, object]]]:
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # the command line sets it
+    nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute(env=env)
     return [cell.outputs for cell in book.cells]
 
 

@@ -218,7 +218,7 @@ def test_fills_are_made_afterwards_and_positions_are_not(tmp_path: Path):
         bt.run(stream, weights, config, record="positions")
     with pytest.raises(bt.ResultError, match="no state to save"):
         made.checkpoint(tmp_path / "s.npz")
-    assert len(made.write(tmp_path / "out")) == 4
+    assert len(made.write(tmp_path / "out")) == 7
 
 
 # --- sweeps ---
