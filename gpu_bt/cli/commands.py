@@ -86,6 +86,8 @@ def _run_app(alone: bool) -> int:
             status = 128 + (signals.STOPPED or [2])[0]
             say("interrupted", "; ".join([*filter(None, [common.written()]), *common.ADVICE] or ["wrote nothing"]))
             if alone:  # Python ends by the signal where it met a KeyboardInterrupt in an exec of its own
+                if pools := sys.modules.get("multiprocessing.util"):  # whose semaphores Python would say are leaked
+                    pools._run_finalizers(0)
                 signals.at_once(status - 128)
     return status if isinstance(status, int) else 0
 
